@@ -1,0 +1,71 @@
+# Entry for people and CI. The first call makes .venv from uv.lock; only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+BIN    := .venv/bin
+PY     := $(BIN)/python
+PYTEST := $(BIN)/pytest
+SETUP  := .venv/.synced
+
+MEASUREMENTS ?= $(wildcard tests/accuracy/data/*.csv)
+PORT         ?= 8000
+SCALE        ?= 1000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix golden generate calibrate accuracy bench e2e scale soak serve clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(SETUP) ## recommend for a real model on a sample cluster, no cluster needed
+	@$(BIN)/guide plan -f examples/chat.yaml --nodes examples/nodes.yaml
+
+test: check ## everything CI runs: static gates, fast tests, tests on a real API server
+	GUIDE_SCALE_OBJECTS=100 $(PYTEST) tests/e2e
+
+check: $(SETUP) ## static gates and fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-logo
+	$(PYTEST) -m "not e2e and not scale"
+
+fix: $(SETUP) ## format and apply safe lint fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(SETUP) ## rewrite the golden files; review the diff
+	GUIDE_UPDATE_GOLDEN=1 $(PYTEST) tests/golden
+
+generate: $(SETUP) ## rewrite generated files (CRD, chart copy)
+	$(PY) -m hack.crd
+
+calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS
+	$(BIN)/guide calibrate $(MEASUREMENTS) --out guide/catalog/calibration.yaml
+
+accuracy: $(SETUP) ## prediction errors against measured rows
+	$(PYTEST) tests/accuracy -rP
+
+bench: $(SETUP) ## wall time and memory of `guide plan`
+	$(PY) -m hack.bench
+
+e2e: $(SETUP) ## tests on a real API server with fake GPU nodes (or on GUIDE_E2E_KUBECONFIG)
+	$(PYTEST) tests/e2e -m "not scale"
+
+scale: $(SETUP) ## the scale cases with SCALE objects
+	GUIDE_SCALE_OBJECTS=$(SCALE) $(PYTEST) tests/e2e -m scale
+
+soak: $(SETUP) ## hours of edits and node changes against the operator
+	$(PY) -m hack.soak
+
+serve: $(SETUP) ## the web page on PORT
+	$(BIN)/guide serve --port $(PORT)
+
+clean: ## remove the environment and caches of this clone
+	rm -rf .venv .run out dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find guide operator tests hack -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(SETUP): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "GUIDE needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv; }
+	$(BIN)/uv sync --quiet --locked --all-extras
+	@touch $@

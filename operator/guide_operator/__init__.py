@@ -1,0 +1,1 @@
+"""The Kubernetes operator: watches InferencePlans and nodes, writes advice and status."""
