@@ -51,10 +51,10 @@ def running(run_dir: Path, name: str) -> psutil.Process | None:
     record = json.loads(record_file.read_text(encoding="utf-8"))
     try:
         process = psutil.Process(record["pid"])
-        same = process.create_time() == record["created"]
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+    same = process.create_time() == record["created"]
+    return process if same and _alive(process) else None
 
 
 def recorded(run_dir: Path) -> list[str]:
@@ -88,13 +88,34 @@ def stop(run_dir: Path, names: Iterable[str], grace_s: float) -> list[str]:
     found = {name: process for name in names if (process := running(run_dir, name)) is not None}
     for process in found.values():
         process.terminate()
-    _, alive = psutil.wait_procs(found.values(), timeout=grace_s)
-    for process in alive:
+    for process in _outliving(found.values(), grace_s):
         process.kill()
-    psutil.wait_procs(alive, timeout=grace_s)
+    _outliving(found.values(), grace_s)
     for name in names:
         (run_dir / "pids" / f"{name}.json").unlink(missing_ok=True)
     return list(found)
+
+
+def _outliving(processes: Iterable[psutil.Process], grace_s: float) -> list[psutil.Process]:
+    """Those still alive after the grace. A zombie is gone: its parent may never collect it."""
+
+    def alive() -> list[psutil.Process]:
+        return [each for each in processes if _alive(each)]
+
+    poll = Retrying(
+        stop=stop_after_delay(grace_s),
+        wait=wait_fixed(0.05),
+        retry=retry_if_result(bool),
+        retry_error_callback=lambda state: state.outcome.result(),
+    )
+    return poll(alive)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _log_end(run_dir: Path, name: str) -> str:
