@@ -1,0 +1,140 @@
+"""vLLM: the flags of ``vllm serve`` (0.33.0) that hold an operating point, and its limits."""
+
+from __future__ import annotations
+
+from guide.answer import Limits, ReplicaGroup
+from guide.domain import Gpu, ModelArch, Precision, Reason, Release
+from guide.errors import SpecError
+from guide.frameworks.base import (
+    PORT,
+    DeploymentOptions,
+    Launch,
+    below,
+    capability,
+    hugging_face_env,
+    shared_memory_bytes,
+    tier_limits,
+)
+
+# Flags that a plan may add: none of them moves the predicted operating point.
+EXTRA_ARG_FLAGS = frozenset(
+    {
+        "--chat-template",
+        "--disable-uvicorn-access-log",
+        "--enable-auto-tool-choice",
+        "--enable-log-requests",
+        "--generation-config",
+        "--hf-overrides",
+        "--limit-mm-per-prompt",
+        "--load-format",
+        "--override-generation-config",
+        "--reasoning-parser",
+        "--revision",
+        "--root-path",
+        "--seed",
+        "--tokenizer",
+        "--tokenizer-mode",
+        "--tool-call-parser",
+        "--trust-remote-code",
+        "--uvicorn-log-level",
+    }
+)
+
+# Least compute capability by precision; weight-only kernels serve FP8 and MXFP4 from Ampere on.
+# https://docs.vllm.ai/en/latest/features/quantization/
+_LEAST_CAPABILITY: dict[str, tuple[int, int]] = {
+    "fp16": (7, 0),
+    "bf16": (7, 0),  # run as fp16 below 8.0
+    "int8": (7, 5),
+    "int4": (7, 5),
+    "fp8": (8, 0),
+    "mxfp4": (8, 0),
+    "nvfp4": (8, 0),
+}
+# Formats that only the CUDA and ROCm kernels read, by vendor.
+_PRECISIONS_BY_VENDOR: dict[str, frozenset[str]] = {
+    "nvidia": frozenset(_LEAST_CAPABILITY),
+    "amd": frozenset({"fp16", "bf16", "fp8", "int4", "mxfp4"}),
+    "intel": frozenset({"fp16", "bf16", "fp8", "int4"}),
+}
+
+
+class Vllm:
+    """vLLM, served by its OpenAI-compatible server."""
+
+    name = "vLLM"
+
+    def unsupported(
+        self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
+    ) -> tuple[Reason, str] | None:
+        """Why vLLM cannot run this; it serves every architecture that GUIDE can read."""
+        del model, pp
+        if precision.name not in _PRECISIONS_BY_VENDOR.get(gpu.vendor, frozenset()):
+            return (
+                Reason.UNSUPPORTED_PRECISION,
+                f"vLLM has no {precision.name} kernels for {gpu.vendor.upper()} GPUs such as "
+                f"{gpu.name}",
+            )
+        least = _LEAST_CAPABILITY[precision.name]
+        if below(gpu, *least):
+            return (
+                Reason.COMPUTE_CAPABILITY,
+                f"vLLM needs compute capability {least[0]}.{least[1]} for {precision.name}, and "
+                f"{gpu.name} "
+                f"has {capability(gpu)}",
+            )
+        return None
+
+    def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
+        """vLLM's API-server defaults for a GPU of this size."""
+        return tier_limits(release, gpu, max_model_len)
+
+    def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
+        """``vllm serve`` with the whole operating point in its arguments."""
+        image = options.image or default_image(group)
+        return Launch(
+            image=image,
+            command=("vllm", "serve"),
+            args=(*_operating_point(group, options.served_name), *options.extra_args),
+            env=hugging_face_env(options),
+            port=PORT,
+            health_path="/health",
+            metrics_path="/metrics",
+            shm_bytes=shared_memory_bytes(group.tp * group.pp),
+        )
+
+
+def default_image(group: ReplicaGroup) -> str:
+    """The official image of the modelled version; AMD and Intel have their own or none."""
+    vendor = group.gpu.vendor
+    if vendor == "nvidia":
+        return f"vllm/vllm-openai:v{group.version}"
+    if vendor == "amd":
+        return f"vllm/vllm-openai-rocm:v{group.version}"
+    raise SpecError(
+        f"spec.deployment.image is needed for {group.gpu.name}: vLLM publishes no image for "
+        f"{vendor} GPUs",
+        field="spec.deployment.image",
+    )
+
+
+def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
+    limits = group.limits
+    args = [
+        group.model.name,
+        "--host=0.0.0.0",
+        f"--port={PORT}",
+        f"--served-model-name={served_name}",
+        f"--tensor-parallel-size={group.tp}",
+        f"--pipeline-parallel-size={group.pp}",
+        f"--gpu-memory-utilization={limits.gpu_memory_utilization:.2f}",
+        f"--max-num-seqs={limits.max_num_seqs}",
+        f"--max-num-batched-tokens={limits.max_num_batched_tokens}",
+        f"--max-model-len={limits.max_model_len}",
+        f"--kv-cache-dtype={limits.kv_cache_dtype}",
+    ]
+    if below(group.gpu, 8):
+        args.append("--dtype=half")
+    if group.precision.name == "fp8" and group.model.precision in {"bf16", "fp16"}:
+        args.append("--quantization=fp8")  # quantised online, while the weights are loaded
+    return tuple(args)

@@ -1,0 +1,1 @@
+"""What the command line, the web page and the operator share about clusters."""

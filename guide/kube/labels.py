@@ -1,0 +1,76 @@
+"""Label schemes: which label of a node names its GPU. The rows are data, in ``labels.yaml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+_MIG = re.compile(r"-MIG-(?P<profile>.+)$", re.IGNORECASE)
+_SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
+
+
+class LabelRow(BaseModel):
+    """One label scheme; the fields are explained at the top of ``labels.yaml``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    resource: str
+    product: str
+    names: dict[str, str] = {}
+    only_names: bool = False
+    memory_mib: str | None = None
+    sharing: str | None = None
+    unshared: tuple[str, ...] = ()
+    partition: str | None = None
+    documentation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What the labels of one node say about its GPU."""
+
+    row: LabelRow
+    product: str  # the label's value, as it stands
+    gpu_name: str  # what to look up in the catalogue
+    shared: bool
+    partition: str | None  # MIG profile or the like: the GPU is sliced
+
+
+@cache
+def label_rows() -> tuple[LabelRow, ...]:
+    """All schemes, in the order in which they are tried."""
+    text = files("guide.kube").joinpath("labels.yaml").read_text(encoding="utf-8")
+    return TypeAdapter(tuple[LabelRow, ...]).validate_python(yaml.safe_load(text))
+
+
+def match(labels: Mapping[str, str]) -> Match | None:
+    """The first scheme whose product label these node labels carry."""
+    for row in label_rows():
+        product = labels.get(row.product)
+        if product and not (row.only_names and product not in row.names):
+            return _match(row, product, labels)
+    return None
+
+
+def _match(row: LabelRow, product: str, labels: Mapping[str, str]) -> Match:
+    shared = bool(_SHARED.search(product))
+    bare = _SHARED.sub("", product)
+    mig = _MIG.search(bare)
+    bare = _MIG.sub("", bare)
+    if row.sharing is not None and row.sharing in labels:
+        shared = shared or labels[row.sharing] not in row.unshared
+    partition = labels.get(row.partition) if row.partition else None
+    return Match(
+        row=row,
+        product=product,
+        gpu_name=row.names.get(bare, bare),
+        shared=shared,
+        partition=mig.group("profile") if mig else partition or None,
+    )

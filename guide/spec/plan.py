@@ -1,0 +1,233 @@
+"""InferencePlan as users write it: camelCase names with units, checked by pydantic.
+
+These types are the single source of the CRD (``hack/crd.py``): descriptions, bounds and rules
+stand here once.
+`InferencePlanSpec.to_domain` is the only way from here into the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from guide.domain import ModelArch, Plan, Preference, Tolerance
+from guide.frameworks.base import DeploymentOptions
+from guide.spec.edge import Edge
+from guide.spec.scalars import (
+    ConfigKey,
+    ExtraArg,
+    GpuName,
+    Image,
+    LabelKey,
+    LabelValue,
+    ModelName,
+    ObjectName,
+    unique,
+)
+from guide.spec.workload import BudgetSpec, OptimizationsSpec, SloSpec, WorkloadSpec
+
+API_VERSION = "guide.dev/v1alpha1"
+KIND = "InferencePlan"
+# Written by the API server or by other tools; a plan read back from a cluster carries them.
+_SERVER_METADATA = frozenset(
+    {
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "managedFields",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    }
+)
+
+
+class ConfigMapKey(Edge):
+    """A key of a ConfigMap in the namespace of the plan."""
+
+    name: ObjectName = Field(description="Name of the ConfigMap.")
+    key: ConfigKey = Field(description="Key whose value is the config.json.")
+
+
+class ConfigSource(Edge):
+    """Where the config.json of the model is kept."""
+
+    config_map_key_ref: ConfigMapKey = Field(description="A key of a ConfigMap.")
+
+
+class ModelRef(Edge):
+    """The model to serve."""
+
+    name: ModelName = Field(
+        description="Hugging Face id, for example meta-llama/Llama-3.1-8B-Instruct."
+    )
+    config_from: ConfigSource | None = Field(
+        default=None,
+        description="The model's published config.json, for a model that is not in the catalogue.",
+    )
+
+
+class PlacementSpec(Edge):
+    """Limits on the GPU pools that are considered."""
+
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default={}, description="Labels that the nodes must carry.", max_length=32
+    )
+    gpus: tuple[GpuName, ...] = Field(
+        default=(),
+        description="GPUs allowed, by catalogue name (see `guide gpus`). Empty: all.",
+        max_length=64,
+    )
+
+
+class SecretKey(Edge):
+    """A key of a Secret in the namespace of the plan."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: ConfigKey = Field(default="token", description="Key that holds the Hugging Face token.")
+
+
+class ModelCache(Edge):
+    """A volume that keeps downloaded weights between restarts."""
+
+    claim_name: ObjectName = Field(
+        description="PersistentVolumeClaim, mounted at the Hugging Face cache."
+    )
+
+
+class DeploymentSpec(Edge):
+    """How the generated Deployments look."""
+
+    image: Image | None = Field(
+        default=None, description="Image of vLLM. Absent: the version that was modelled."
+    )
+    image_fast_gen: Image | None = Field(
+        default=None, description="Image of DeepSpeed-FastGen; there is no official one."
+    )
+    model_cache: ModelCache | None = Field(
+        default=None, description="Volume for downloaded weights."
+    )
+    token_secret_ref: SecretKey | None = Field(
+        default=None, description="Hugging Face token for gated models."
+    )
+    extra_args: tuple[ExtraArg, ...] = Field(
+        default=(),
+        max_length=32,
+        description="More arguments for vLLM, one element each, from an allow-list of flags that "
+        "leave "
+        "the predicted operating point alone.",
+    )
+
+    def to_domain(self, served_name: str) -> DeploymentOptions:
+        """The same for `guide.frameworks`; clients ask for `served_name`."""
+        secret = self.token_secret_ref
+        return DeploymentOptions(
+            served_name=served_name,
+            image=self.image,
+            image_fastgen=self.image_fast_gen,
+            model_cache_claim=self.model_cache.claim_name if self.model_cache else None,
+            token_secret=(secret.name, secret.key) if secret else None,
+            extra_args=self.extra_args,
+        )
+
+
+class OutputSpec(Edge):
+    """What GUIDE does with its recommendation."""
+
+    mode: Literal["Recommend", "Apply"] = Field(
+        default="Recommend",
+        description="Recommend writes manifests into a ConfigMap; Apply also applies them.",
+    )
+    monitoring: Literal["None", "Annotations", "PodMonitor"] = Field(
+        default="Annotations", description="How Prometheus finds the pods."
+    )
+
+
+class InferencePlanSpec(Edge):
+    """A model, a workload and limits: the question that GUIDE answers."""
+
+    model: ModelRef = Field(description="The model to serve.")
+    workload: WorkloadSpec = Field(description="The requests to be served.")
+    slo: SloSpec = Field(default=SloSpec(), description="Service levels to hold.")
+    budget: BudgetSpec = Field(default=BudgetSpec(), description="What may be spent.")
+    preference: Literal["Cost", "Latency", "Throughput"] = Field(
+        default="Cost", description="What to optimise among the deployments that hold every limit."
+    )
+    precision_tolerance: Literal["Lossless", "FP8", "INT4"] = Field(
+        default="Lossless",
+        description="Precision that may be given up. Lossless serves the checkpoint as it is, FP8 "
+        "also "
+        "quantises online to 8 bit, INT4 also takes a 4-bit checkpoint of the same model.",
+    )
+    frameworks: Annotated[tuple[Literal["vLLM", "FastGen"], ...], unique] = Field(
+        default=("vLLM", "FastGen"),
+        min_length=1,
+        max_length=2,
+        description="Inference frameworks to consider.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    optimizations: OptimizationsSpec = Field(
+        default=OptimizationsSpec(), description="Switches for what-if questions."
+    )
+    placement: PlacementSpec = Field(
+        default=PlacementSpec(), description="Limits on the GPU pools considered."
+    )
+    deployment: DeploymentSpec = Field(
+        default=DeploymentSpec(), description="How the Deployments look."
+    )
+    output: OutputSpec = Field(
+        default=OutputSpec(), description="What to do with the recommendation."
+    )
+
+    def to_domain(self, model: ModelArch) -> Plan:
+        """The question in base units; `model` is what `guide.spec.resolve_model` found."""
+        return Plan(
+            model=model,
+            workload=self.workload.to_domain(),
+            slo=self.slo.to_domain(),
+            budget=self.budget.to_domain(),
+            preference=Preference(self.preference),
+            tolerance=Tolerance(self.precision_tolerance),
+            frameworks=tuple(self.frameworks),
+            switches=self.optimizations.to_domain(),
+            gpus=self.placement.gpus,
+            node_selector=tuple(sorted(self.placement.node_selector.items())),
+        )
+
+
+class Metadata(Edge):
+    """The part of an object's metadata that GUIDE reads."""
+
+    name: ObjectName = Field(description="Name of the plan.")
+    namespace: ObjectName = Field(default="default", description="Namespace of the plan.")
+    labels: dict[str, str] = Field(default={}, description="Labels of the plan.")
+    annotations: dict[str, str] = Field(default={}, description="Annotations of the plan.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_server_fields(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {k: v for k, v in value.items() if k not in _SERVER_METADATA}  # pyright: ignore[reportUnknownVariableType]
+
+
+class InferencePlan(Edge):
+    """An InferencePlan object."""
+
+    api_version: Literal["guide.dev/v1alpha1"] = Field(description="Version of this API.")
+    kind: Literal["InferencePlan"] = Field(description="Kind of this object.")
+    metadata: Metadata = Field(description="Name, namespace, labels.")
+    spec: InferencePlanSpec = Field(description="The question.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_status(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {k: v for k, v in value.items() if k != "status"}  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,99 @@
+"""From text to a question: read a plan, and look up what it names in the catalogue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from guide.domain import Catalog, ModelArch, Plan
+from guide.errors import SpecError
+from guide.models.families import read_config
+from guide.spec.documents import PLAN_LIMIT_BYTES, read_document
+from guide.spec.messages import nearest, spec_error
+from guide.spec.plan import API_VERSION, KIND, InferencePlan, InferencePlanSpec
+
+
+def load_plan(text: str) -> InferencePlan:
+    """An InferencePlan from YAML or JSON text; `SpecError` with one sentence when it is not one."""
+    return parse_plan(read_document(text, "the plan"))
+
+
+def parse_plan(value: Mapping[str, Any]) -> InferencePlan:
+    """An InferencePlan from a parsed object, for example as the API server returns it."""
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+        if value.get(key) != wanted:
+            raise SpecError(
+                f"{key} is {value.get(key)!r}, but a plan has {key}: {wanted}", field=key
+            )
+    try:
+        return InferencePlan.model_validate(value)
+    except ValidationError as error:
+        raise spec_error(error, InferencePlan) from None
+
+
+def resolve_plan(plan: InferencePlan, catalog: Catalog, config_json: str | None = None) -> Plan:
+    """The engine's question behind `plan`; `config_json` is the model's config.json, if given."""
+    return plan.spec.to_domain(resolve_model(plan.spec, catalog, config_json))
+
+
+def resolve_model(
+    spec: InferencePlanSpec, catalog: Catalog, config_json: str | None = None
+) -> ModelArch:
+    """The model that `spec` names, from its config.json where given, else from the catalogue.
+
+    Also refuses a GPU in ``spec.placement.gpus`` that the catalogue lacks. Raises `SpecError`.
+    """
+    _check_gpus(spec.placement.gpus, catalog)
+    name = spec.model.name
+    if config_json is not None:
+        return read_config(name, _parse_config(config_json))
+    if spec.model.config_from is not None:
+        reference = spec.model.config_from.config_map_key_ref
+        raise SpecError(
+            f"spec.model.configFrom names key {reference.key} of ConfigMap {reference.name}, "
+            f"which was not read: "
+            "on the command line give the file by --model-config",
+            field="spec.model.configFrom",
+        )
+    for known, model in catalog.models.items():
+        if known.casefold() == name.casefold():
+            return model
+    close = nearest(name, catalog.models, 3) or nearest(name.rsplit("/", 1)[-1], catalog.models, 3)
+    mend = f"did you mean {' or '.join(close)}, or " if close else "`guide models` lists what is; "
+    raise SpecError(
+        f"spec.model.name: {name} is not in the catalogue: {mend}give its config.json "
+        "(--model-config FILE, or spec.model.configFrom)",
+        field="spec.model.name",
+    )
+
+
+def _check_gpus(names: tuple[str, ...], catalog: Catalog) -> None:
+    for index, name in enumerate(names):
+        if name in catalog.gpus:
+            continue
+        spellings = {
+            alias: gpu.name for gpu in catalog.gpus.values() for alias in (gpu.name, *gpu.aliases)
+        }
+        close = nearest(name, spellings)
+        mend = f"did you mean {spellings[close[0]]}?" if close else "`guide gpus` lists what is"
+        raise SpecError(
+            f"spec.placement.gpus[{index}]: {name} is not in the catalogue: {mend}",
+            field=f"spec.placement.gpus[{index}]",
+        )
+
+
+def _parse_config(text: str) -> dict[str, Any]:
+    if len(text) > PLAN_LIMIT_BYTES:
+        raise SpecError("the model's config.json is larger than 1024 KiB: is it the right file?")
+    try:
+        value: object = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SpecError(f"the model's config.json is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise SpecError(
+            "the model's config.json must be one JSON object, as published with the model"
+        )
+    return cast("dict[str, Any]", value)

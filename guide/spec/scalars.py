@@ -1,0 +1,110 @@
+"""Scalar types of an InferencePlan: each bound and pattern once, for pydantic and the CRD."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from guide.frameworks.vllm import EXTRA_ARG_FLAGS
+
+MAX_QUANTITY = 1_000_000
+_DECIMAL = r"^[0-9]{1,7}(\.[0-9]{1,6})?$"
+_DNS_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+# A repository with an optional registry, then :tag, @digest or both.
+_IMAGE = r"^[a-zA-Z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?$"
+
+
+def _quantity(value: Any) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, float):
+        raise PydanticCustomError(
+            "quantity",
+            'floats are not exact: write {value} in quotes, as "{value}"',
+            {"value": value},
+        )
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    text = str(value) if whole or isinstance(value, str) else ""
+    if len(text) > 16 or not re.fullmatch(_DECIMAL, text):
+        raise PydanticCustomError(
+            "quantity",
+            "{value} is no positive decimal number up to {most}: write an integer such as 8 or a "
+            "quoted "
+            'decimal such as "2.5"',
+            {"value": repr(value)[:40], "most": f"{MAX_QUANTITY:,}"},
+        )
+    number = Decimal(text)
+    if not 0 < number <= MAX_QUANTITY:
+        raise PydanticCustomError(
+            "quantity",
+            "{value} is out of range: it must be above 0 and at most {most}",
+            {"value": text, "most": f"{MAX_QUANTITY:,}"},
+        )
+    return number
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({v for v in values if values.count(v) > 1})
+    if twice:
+        raise PydanticCustomError(
+            "distinct", "{value} is listed twice: keep it once", {"value": twice[0]}
+        )
+    return values
+
+
+def _extra_arg(value: str) -> str:
+    flag = value.split("=", 1)[0]
+    if flag not in EXTRA_ARG_FLAGS:
+        raise PydanticCustomError(
+            "extra_arg",
+            "{flag} is not allowed here: GUIDE sets every flag that moves the operating point "
+            "itself, and "
+            "takes only {allowed}",
+            {"flag": repr(flag), "allowed": ", ".join(sorted(EXTRA_ARG_FLAGS))},
+        )
+    return value
+
+
+unique = AfterValidator(_distinct)
+
+Tokens = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+Milliseconds = Annotated[StrictInt, Field(ge=1, le=86_400_000)]
+Percent = Annotated[StrictInt, Field(ge=0, le=100)]
+Quantity = Annotated[
+    Decimal,
+    BeforeValidator(_quantity),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "pattern": _DECIMAL,
+            "maxLength": 16,
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"double(self) > 0.0 && double(self) <= {MAX_QUANTITY}.0",
+                    "message": f"must be above 0 and at most {MAX_QUANTITY:,}",
+                }
+            ],
+        }
+    ),
+]
+ModelName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+]
+GpuName = Annotated[str, Field(min_length=1, max_length=64)]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=_DNS_NAME)]
+ConfigKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=_LABEL_KEY)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=_IMAGE)]
+ExtraArg = Annotated[
+    str,
+    Field(min_length=3, max_length=512, pattern=r"^--[a-z0-9-]+(=[^\r\n]*)?$"),
+    AfterValidator(_extra_arg),
+]

@@ -1,0 +1,184 @@
+"""The question's numbers as users write them: load, service levels, budget, switches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StrictBool, model_validator
+
+from guide.domain import Budget, Lengths, Slo, Switches, Workload
+from guide.spec.edge import Edge, refuse, rule, rules
+from guide.spec.scalars import Count, Milliseconds, Percent, Quantity, Tokens
+from guide.units import MILLISECOND
+
+_P95 = "p95 must be at least the mean: raise p95 or leave it out"
+
+
+class TokenLengths(Edge):
+    """Distribution of a token count over requests."""
+
+    model_config = rules(rule("!has(self.p95) || self.p95 >= self.mean", _P95))
+
+    mean: Tokens = Field(description="Mean over requests.")
+    p95: Tokens | None = Field(
+        default=None, description="95th percentile. Absent: all requests are alike."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TokenLengths:
+        if self.p95 is not None and self.p95 < self.mean:
+            raise refuse(
+                f"p95 is {self.p95} and below the mean of {self.mean}: raise p95 or leave it out"
+            )
+        return self
+
+    def to_domain(self) -> Lengths:
+        """The same in domain names."""
+        return Lengths(mean_tokens=self.mean, p95_tokens=self.p95)
+
+
+_ONE_LOAD = "state exactly one of requestsPerSecond (open loop) and concurrency (closed loop)"
+_CONTEXT = "maxContextTokens must hold the mean input and the mean output"
+
+
+class WorkloadSpec(Edge):
+    """The requests to be served."""
+
+    model_config = rules(
+        rule("has(self.requestsPerSecond) != has(self.concurrency)", _ONE_LOAD),
+        rule(
+            "!has(self.maxContextTokens) || "
+            "self.maxContextTokens >= self.inputTokens.mean + self.outputTokens.mean",
+            _CONTEXT,
+        ),
+    )
+
+    input_tokens: TokenLengths = Field(description="Prompt lengths.")
+    output_tokens: TokenLengths = Field(description="Output lengths.")
+    max_context_tokens: Tokens | None = Field(
+        default=None,
+        description="Longest prompt plus output to be accepted (--max-model-len). Absent: the "
+        "smaller of "
+        "the model's limit and what the KV cache holds.",
+    )
+    requests_per_second: Quantity | None = Field(
+        default=None, description="Open loop: requests that arrive per second, over all replicas."
+    )
+    concurrency: Count | None = Field(
+        default=None,
+        description="Closed loop: requests that are always in flight, over all replicas.",
+    )
+    arrival_cv: Quantity | None = Field(
+        default=None,
+        alias="arrivalCV",
+        description="Coefficient of variation of the times between arrivals; 1 (the default) is "
+        "Poisson.",
+    )
+    prefix_cache_hit_percent: Percent = Field(
+        default=0, description="Share of prompt tokens found in the prefix cache."
+    )
+
+    @model_validator(mode="after")
+    def _one_load(self) -> WorkloadSpec:
+        if (self.requests_per_second is None) == (self.concurrency is None):
+            has = "both are" if self.concurrency is not None else "neither is"
+            raise refuse(f"{has} set: {_ONE_LOAD}")
+        if self.concurrency is not None and self.arrival_cv is not None:
+            raise refuse(
+                "arrivalCV describes an open loop: remove it, or replace concurrency by "
+                "requestsPerSecond"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _context(self) -> WorkloadSpec:
+        need = self.input_tokens.mean + self.output_tokens.mean
+        if self.max_context_tokens is not None and self.max_context_tokens < need:
+            raise refuse(
+                f"maxContextTokens is {self.max_context_tokens}, yet the mean input and output "
+                f"take {need} "
+                "tokens: raise it or leave it out"
+            )
+        return self
+
+    def to_domain(self) -> Workload:
+        """The same in domain names and base units."""
+        rate = self.requests_per_second
+        return Workload(
+            prompt=self.input_tokens.to_domain(),
+            output=self.output_tokens.to_domain(),
+            requests_per_s=None if rate is None else float(rate),
+            concurrency=self.concurrency,
+            arrival_cv=1.0 if self.arrival_cv is None else float(self.arrival_cv),
+            prefix_hit_share=self.prefix_cache_hit_percent / 100,
+            max_context_tokens=self.max_context_tokens,
+        )
+
+
+class SloSpec(Edge):
+    """Service levels to hold; what is absent has no limit."""
+
+    ttft_p95_milliseconds: Milliseconds | None = Field(
+        default=None, description="Limit on the 95th percentile of the time to first token."
+    )
+    tpot_p95_milliseconds: Milliseconds | None = Field(
+        default=None, description="Limit on the 95th percentile of the time per output token."
+    )
+    e2e_p95_milliseconds: Milliseconds | None = Field(
+        default=None,
+        alias="e2eP95Milliseconds",
+        description="Limit on the 95th percentile of the time from arrival to last token.",
+    )
+    min_output_tokens_per_second: Tokens | None = Field(
+        default=None, description="Least output tokens per second, over all replicas."
+    )
+
+    def to_domain(self) -> Slo:
+        """The same in seconds."""
+        return Slo(
+            ttft_p95_s=_seconds(self.ttft_p95_milliseconds),
+            tpot_p95_s=_seconds(self.tpot_p95_milliseconds),
+            e2e_p95_s=_seconds(self.e2e_p95_milliseconds),
+            min_output_tokens_per_s=self.min_output_tokens_per_second,
+        )
+
+
+class BudgetSpec(Edge):
+    """What may be spent; what is absent has no limit."""
+
+    max_hourly_usd: Quantity | None = Field(
+        default=None,
+        alias="maxHourlyUSD",
+        description="Most US dollars per hour, over all replicas.",
+    )
+    max_gpus: Count | None = Field(
+        default=None, alias="maxGPUs", description="Most GPUs, over all replicas."
+    )
+
+    def to_domain(self) -> Budget:
+        """The same in domain names."""
+        usd = self.max_hourly_usd
+        return Budget(max_usd_per_h=None if usd is None else float(usd), max_gpus=self.max_gpus)
+
+
+class OptimizationsSpec(Edge):
+    """Switches for what-if questions: they change the predicted time and memory."""
+
+    flash_attention: StrictBool = Field(
+        default=True, description="Attention fused as in FlashAttention."
+    )
+    h2o_keep_percent: Annotated[Percent, Field(ge=1)] = Field(
+        default=100,
+        alias="h2oKeepPercent",
+        description="Share of the KV cache kept by heavy-hitter eviction (H2O); 100 keeps all.",
+    )
+
+    def to_domain(self) -> Switches:
+        """The same as shares."""
+        return Switches(
+            flash_attention=self.flash_attention, h2o_keep_share=self.h2o_keep_percent / 100
+        )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds * MILLISECOND
