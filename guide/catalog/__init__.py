@@ -1,0 +1,256 @@
+"""Facts, fits and prices: read from YAML, checked, and converted to `guide.domain.Catalog`.
+
+`gpus.yaml`, `models.yaml` and `frameworks.yaml` hold facts, `prices.yaml` prices and
+`calibration.yaml` fits (written by ``guide calibrate``; absent, no fit is known). A bad row refuses
+to load, with one sentence (`CatalogError`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar, cast
+
+import yaml
+from pydantic import ValidationError
+
+from guide.catalog.rows import (
+    CalibrationRow,
+    GpuRow,
+    ModelRow,
+    PriceRow,
+    ReleaseRow,
+    ResidualRow,
+    Row,
+    dotted,
+)
+from guide.domain import Catalog, FitTable, Gpu, ModelArch, Price, Release
+from guide.errors import CatalogError, SpecError
+
+_HERE = Path(__file__).parent
+_VENDOR_PREFIX = re.compile(r"^(nvidia-|tesla-|geforce-)+")
+_VERSION = re.compile(r"\d+(?:\.\d+)+")
+
+_Document = Mapping[str, object]
+_R = TypeVar("_R", bound=Row)
+
+
+def load(extra_gpus: Path | None = None, prices: Path | None = None) -> Catalog:
+    """Read and check the shipped catalogue.
+
+    `extra_gpus` adds rows in the format of ``gpus.yaml``; `prices` puts rows in the format of
+    ``prices.yaml`` before the shipped ones. Raises `CatalogError` with one sentence for a file or
+    row that fails its checks.
+    """
+    documents = {
+        file: _read(_HERE / file)
+        for file in ("gpus.yaml", "models.yaml", "frameworks.yaml", "prices.yaml")
+    }
+    if (_HERE / "calibration.yaml").exists():
+        documents["calibration.yaml"] = _read(_HERE / "calibration.yaml")
+    gpu_rows = _rows(GpuRow, "gpus.yaml", documents["gpus.yaml"])
+    price_rows = _rows(PriceRow, "prices.yaml", documents["prices.yaml"])
+    if extra_gpus is not None:
+        documents["extra gpus"] = _read(extra_gpus)
+        gpu_rows += _rows(GpuRow, str(extra_gpus), documents["extra gpus"])
+    if prices is not None:
+        documents["extra prices"] = _read(prices)
+        price_rows = _rows(PriceRow, str(prices), documents["extra prices"]) + price_rows
+    gpus = _gpus(gpu_rows)
+    return Catalog(
+        gpus=gpus,
+        models=_models(_rows(ModelRow, "models.yaml", documents["models.yaml"])),
+        releases=_releases(_rows(ReleaseRow, "frameworks.yaml", documents["frameworks.yaml"])),
+        prices=_prices(price_rows, gpus),
+        fits=_fits(documents.get("calibration.yaml")),
+        digest=_digest(documents),
+    )
+
+
+def find_gpu(catalog: Catalog, text: str) -> Gpu | None:
+    """The GPU of this name or alias; case, blanks, underscores and vendor prefixes are ignored."""
+    wanted = product_key(text)
+    for gpu in catalog.gpus.values():
+        if wanted in map(product_key, (gpu.name, *gpu.aliases)):
+            return gpu
+    return None
+
+
+def find_model(catalog: Catalog, name: str) -> ModelArch:
+    """The model of this Hugging Face id, in any case; else `SpecError` with the nearest ids."""
+    found = catalog.models.get(name)
+    if found is None:
+        wanted = name.casefold()
+        found = next((m for m in catalog.models.values() if m.name.casefold() == wanted), None)
+    if found is None:
+        near = get_close_matches(name, catalog.models, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise SpecError(
+            f"Model {name!r} is not in the catalogue; {hint}`guide models` lists all, and any "
+            "other model works with its config.json (--model-config FILE, spec.model.configFrom).",
+            field="spec.model.name",
+        )
+    return found
+
+
+def release(catalog: Catalog, framework: str, version: str | None = None) -> Release:
+    """The behaviour of `framework` at `version` (text around it is ignored); without, the newest.
+
+    Raises `SpecError` where the text holds no version or no release of that framework covers it.
+    """
+    rows = [row for row in catalog.releases if row.framework == framework]
+    if not rows:
+        known = ", ".join(sorted({row.framework for row in catalog.releases}))
+        raise SpecError(f"Framework {framework!r} is unknown; use one of {known}.")
+    if version is None:
+        return rows[-1]
+    match = _VERSION.search(version)
+    if match is None:
+        raise SpecError(f"{framework} version {version!r} is no version; write it like 0.8.5.")
+    wanted = dotted(match.group())
+    for row in rows:
+        if row.since <= wanted and (row.until is None or wanted < row.until):
+            return row
+    raise SpecError(f"{framework} {match.group()} is in no version range that GUIDE models.")
+
+
+def product_key(text: str) -> str:
+    """A product string in the form in which names and aliases are compared."""
+    key = re.sub(r"[\s_]+", "-", text.strip()).casefold()
+    return _VENDOR_PREFIX.sub("", key)
+
+
+def _read(path: Path) -> _Document:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path}: cannot be read ({error}).") from error
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise CatalogError(f"{path}: is no valid YAML ({problem}).") from error
+    content = cast("_Document", document if isinstance(document, dict) else {})
+    if not isinstance(content.get("rows"), list):
+        raise CatalogError(f"{path}: must be a mapping with a list under rows.")
+    return content
+
+
+def _rows(kind: type[_R], file: str, document: _Document, section: str = "rows") -> list[_R]:
+    rows: list[_R] = []
+    for number, raw in enumerate(cast("Sequence[object]", document.get(section) or ()), start=1):
+        try:
+            rows.append(kind.model_validate(raw))
+        except ValidationError as error:
+            raise CatalogError(f"{file}, row {number}{_named(raw)}: {_sentence(error)}") from error
+    return rows
+
+
+def _named(raw: object) -> str:
+    if not isinstance(raw, dict):
+        return ""
+    fields = cast("Mapping[str, object]", raw)
+    for key in ("name", "names", "gpu", "framework", "level"):
+        if key in fields:
+            value = fields[key]
+            if isinstance(value, list):
+                value = next(iter(cast("list[object]", value)), "")
+            return f" ({value})"
+    return ""
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "is no known field"
+    elif first["type"] == "missing":
+        message = "is missing"
+    elif where:
+        message = f"{message[0].lower()}{message[1:]} (got {first['input']!r})"
+    return f"{where} {message}.".lstrip()
+
+
+def _gpus(rows: Iterable[GpuRow]) -> dict[str, Gpu]:
+    owner: dict[str, str] = {}
+    gpus: dict[str, Gpu] = {}
+    for row in rows:
+        keys = [product_key(text) for text in (row.name, *row.aliases)]
+        for text, key in zip((row.name, *row.aliases), keys, strict=True):
+            if owner.get(key, row.name) != row.name or row.name in gpus:
+                raise CatalogError(
+                    f"GPU {row.name}: {text!r} already names the GPU {owner.get(key, row.name)}; "
+                    "names and aliases must be unique."
+                )
+            owner[key] = row.name
+        gpus[row.name] = row.to_domain()
+    return gpus
+
+
+def _models(rows: Iterable[ModelRow]) -> dict[str, ModelArch]:
+    models: dict[str, ModelArch] = {}
+    folded: set[str] = set()
+    for row in rows:
+        try:
+            read = row.to_domain()
+        except SpecError as error:
+            raise CatalogError(f"models.yaml: {error}") from error
+        except ValueError as error:
+            raise CatalogError(f"models.yaml, {row.key}: {error}.") from error
+        for model in read:
+            if model.name.casefold() in folded:
+                raise CatalogError(f"models.yaml: the name {model.name} occurs twice.")
+            folded.add(model.name.casefold())
+            models[model.name] = model
+    for model in models.values():
+        if model.base is not None and model.base not in models:
+            raise CatalogError(f"models.yaml, {model.name}: its base {model.base} has no row.")
+    return models
+
+
+def _prices(rows: Iterable[PriceRow], gpus: Mapping[str, Gpu]) -> dict[str, Price]:
+    """The first on-demand row of each GPU."""
+    prices: dict[str, Price] = {}
+    for row in rows:
+        if row.gpu not in gpus:
+            raise CatalogError(f"Price of {row.key}: no GPU of the catalogue is named {row.gpu}.")
+        if row.capacity == "on-demand":
+            prices.setdefault(row.gpu, row.to_domain())
+    return prices
+
+
+def _releases(rows: Iterable[ReleaseRow]) -> tuple[Release, ...]:
+    releases = sorted((row.to_domain() for row in rows), key=lambda r: (r.framework, r.since))
+    for before, after in pairwise(releases):
+        if before.framework == after.framework and before.until != after.since:
+            raise CatalogError(
+                f"frameworks.yaml: the {after.framework} ranges around "
+                f"{'.'.join(map(str, after.since))} overlap or leave a gap."
+            )
+    return tuple(releases)
+
+
+def _fits(document: _Document | None) -> FitTable:
+    if document is None:
+        return FitTable(rows={}, points={}, residuals={})
+    rows = _rows(CalibrationRow, "calibration.yaml", document)
+    residuals = _rows(ResidualRow, "calibration.yaml", document, "residuals")
+    keys = [(row.level, row.key) for row in rows]
+    if len(set(keys)) < len(keys):
+        raise CatalogError("calibration.yaml: a level and key occur twice.")
+    return FitTable(
+        rows={key: row.values for key, row in zip(keys, rows, strict=True)},
+        points={key: row.points for key, row in zip(keys, rows, strict=True)},
+        residuals={(row.group, row.metric): row.half_width for row in residuals},
+        evidence=str(document.get("evidence") or ""),
+    )
+
+
+def _digest(documents: Mapping[str, _Document]) -> str:
+    """Of the content, so that comments and layout do not matter."""
+    content = json.dumps(documents, sort_keys=True, default=str, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,295 @@
+"""Row types of the catalogue files, in the units of their sources, with `to_domain` conversions.
+
+Every check that can be made on one row is made here; `guide.catalog` makes those across rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from guide.domain import Gpu, LimitTier, Link, ModelArch, Price, Release, Scheduling
+from guide.models.arch import weight_counts
+from guide.models.families import read_config
+from guide.units import GB, GIB, TFLOP
+
+_USABLE_SHARE = 0.99  # of the advertised GiB, where no driver figure is known
+_MOST_HBM_GIB = 512
+_FP8_PER_16_BIT = 2.2
+_FP4_PER_16_BIT = 8.5
+_RIDGE_FLOP_PER_BYTE = (50, 1000)
+_PARAMETER_TOLERANCE = 0.02
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+Dotted = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+PrecisionName = Literal["bf16", "fp16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
+
+
+class Row(BaseModel):
+    """Base of all rows: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LinkRow(Row):
+    """GPU-to-GPU link; ``gb_per_s`` is one direction."""
+
+    kind: Literal["nvlink", "pcie", "xgmi", "xelink"]
+    gb_per_s: Positive
+
+
+class Tflops(Row):
+    """Dense peaks by data type."""
+
+    fp16: Positive
+    bf16: Positive | None = None
+    fp8: Positive | None = None
+    fp4: Positive | None = None
+    int8: Positive | None = None
+
+
+class GpuRow(Row):
+    """One GPU by its datasheet."""
+
+    name: Text
+    vendor: Literal["nvidia", "amd", "intel"]
+    generation: Text
+    compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
+    memory_gb: Annotated[float, Field(gt=0, le=_MOST_HBM_GIB)]
+    hbm_gib: Positive | None = None
+    bandwidth_gb_per_s: Positive
+    tflops: Tflops
+    link: LinkRow
+    aliases: tuple[Text, ...] = ()
+    source: Text
+
+    @property
+    def key(self) -> str:
+        """What names the row in an error."""
+        return self.name
+
+    @property
+    def usable_gib(self) -> float:
+        """Memory that the driver hands out, GiB."""
+        return self.hbm_gib or self.memory_gb * _USABLE_SHARE
+
+    @model_validator(mode="after")
+    def _physics(self) -> GpuRow:
+        peaks = self.tflops
+        if self.usable_gib > self.memory_gb:
+            raise ValueError(
+                f"hbm_gib {self.hbm_gib} exceeds the advertised memory_gb {self.memory_gb:g}"
+            )
+        for kind, peak, most in (
+            ("fp8", peaks.fp8, _FP8_PER_16_BIT),
+            ("fp4", peaks.fp4, _FP4_PER_16_BIT),
+        ):
+            if peak is not None and peak > most * peaks.fp16:
+                raise ValueError(
+                    f"tflops.{kind} {peak:g} is more than {most:g} times tflops.fp16 "
+                    f"{peaks.fp16:g}; state dense peaks"
+                )
+        ridge = peaks.fp16 * TFLOP / (self.bandwidth_gb_per_s * GB)
+        low, high = _RIDGE_FLOP_PER_BYTE
+        if not low <= ridge <= high:
+            raise ValueError(
+                f"tflops.fp16 over bandwidth_gb_per_s is {ridge:.0f} FLOP/byte, outside "
+                f"{low} to {high}; check the units"
+            )
+        return self
+
+    def to_domain(self) -> Gpu:
+        """In base units."""
+
+        def flop_per_s(tflops: float | None) -> float | None:
+            return None if tflops is None else tflops * TFLOP
+
+        capability = None
+        if self.compute_capability is not None:
+            major, minor = self.compute_capability.split(".")
+            capability = (int(major), int(minor))
+        return Gpu(
+            name=self.name,
+            vendor=self.vendor,
+            generation=self.generation,
+            aliases=self.aliases,
+            hbm_bytes=self.usable_gib * GIB,
+            hbm_bytes_per_s=self.bandwidth_gb_per_s * GB,
+            fp16_flop_per_s=self.tflops.fp16 * TFLOP,
+            bf16_flop_per_s=flop_per_s(self.tflops.bf16),
+            fp8_flop_per_s=flop_per_s(self.tflops.fp8),
+            fp4_flop_per_s=flop_per_s(self.tflops.fp4),
+            int8_flop_per_s=flop_per_s(self.tflops.int8),
+            compute_capability=capability,
+            link=Link(kind=self.link.kind, bytes_per_s=self.link.gb_per_s * GB),
+            source=self.source,
+        )
+
+
+class QuantizedRow(Row):
+    """A quantised checkpoint of the row it stands in."""
+
+    precision: PrecisionName
+    base: Text | None = None  # default: the first name of the row
+
+
+class ModelRow(Row):
+    """Models of one architecture: ``config`` holds the fields of their config.json."""
+
+    names: Annotated[tuple[Text, ...], Field(min_length=1)]
+    parameters_b: Positive  # published, in 1e9
+    source: Text
+    config: dict[str, object]
+    extra_parameters: Annotated[int, Field(ge=0)] = 0  # beyond what the family counts
+    precision: PrecisionName | None = None  # default: by config (dtype, quantization_config)
+    quantized: dict[Text, QuantizedRow] = Field(default_factory=dict[str, QuantizedRow])
+
+    @property
+    def key(self) -> str:
+        """What names the row in an error."""
+        return self.names[0]
+
+    def to_domain(self) -> list[ModelArch]:
+        """One architecture a name; ``ValueError`` where counted and published size differ."""
+        read = read_config(self.key, self.config)
+        arch = replace(
+            read,
+            extra_parameters=read.extra_parameters + self.extra_parameters,
+            precision=self.precision or read.precision,
+            parameters=round(self.parameters_b * 1e9),
+        )
+        counted = weight_counts(arch).total
+        if abs(counted / arch.parameters - 1) > _PARAMETER_TOLERANCE:
+            raise ValueError(
+                f"its config counts {counted / 1e9:.2f} billion parameters, but parameters_b says "
+                f"{self.parameters_b:g} (more than 2 % apart)"
+            )
+        models = [replace(arch, name=name) for name in self.names]
+        models += [
+            replace(arch, name=name, precision=row.precision, base=row.base or self.key)
+            for name, row in self.quantized.items()
+        ]
+        return models
+
+
+class PriceRow(Row):
+    """What a provider asks for a GPU."""
+
+    gpu: Text
+    provider: Text
+    capacity: Literal["on-demand", "spot"] = "on-demand"
+    usd_per_gpu_h: Positive
+    billed_gpus: Count = 1
+    as_of: Annotated[str, Field(pattern=r"^(unknown|\d{4}-\d{2}(-\d{2})?)$")]
+    source: Text
+
+    @property
+    def key(self) -> str:
+        """What names the row in an error."""
+        return f"{self.gpu} at {self.provider}"
+
+    def to_domain(self) -> Price:
+        """With provider and capacity kept in the source."""
+        return Price(
+            usd_per_gpu_h=self.usd_per_gpu_h,
+            billed_gpus=self.billed_gpus,
+            source=f"{self.provider} {self.capacity}, {self.source}",
+            as_of=self.as_of,
+        )
+
+
+class TierRow(Row):
+    """Default limits on GPUs of at least ``min_hbm_gib``."""
+
+    min_hbm_gib: Annotated[float, Field(ge=0)]
+    max_num_batched_tokens: Count
+    max_num_seqs: Count
+    not_gpus: tuple[Text, ...] = ()
+
+
+class ReleaseRow(Row):
+    """A framework over a version range."""
+
+    framework: Literal["vLLM", "FastGen"]
+    since: Dotted
+    until: Dotted | None = None
+    version: Dotted
+    scheduling: Scheduling
+    tiers: Annotated[tuple[TierRow, ...], Field(min_length=1)]
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
+    graphs_inside_budget: bool
+    prefix_cache: bool
+    block_tokens: Count
+    image: Text | None = None
+    source: Text
+
+    @property
+    def key(self) -> str:
+        """What names the row in an error."""
+        return f"{self.framework} since {self.since}"
+
+    @field_validator("tiers")
+    @classmethod
+    def _complete(cls, tiers: tuple[TierRow, ...]) -> tuple[TierRow, ...]:
+        if not any(tier.min_hbm_gib == 0 and not tier.not_gpus for tier in tiers):
+            raise ValueError("one tier must hold for every GPU (min_hbm_gib 0 without not_gpus)")
+        return tuple(sorted(tiers, key=lambda tier: -tier.min_hbm_gib))
+
+    @model_validator(mode="after")
+    def _range(self) -> ReleaseRow:
+        version = dotted(self.version)
+        until = dotted(self.until) if self.until else None
+        if version < dotted(self.since) or (until is not None and version >= until):
+            raise ValueError(f"version {self.version} lies outside since and until")
+        return self
+
+    def to_domain(self) -> Release:
+        """Versions as tuples, memory in bytes, tiers from large to small."""
+        return Release(
+            framework=self.framework,
+            since=dotted(self.since),
+            until=dotted(self.until) if self.until else None,
+            scheduling=self.scheduling,
+            tiers=tuple(
+                LimitTier(
+                    min_hbm_bytes=tier.min_hbm_gib * GIB,
+                    max_num_batched_tokens=tier.max_num_batched_tokens,
+                    max_num_seqs=tier.max_num_seqs,
+                    not_gpus=tier.not_gpus,
+                )
+                for tier in self.tiers
+            ),
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            graphs_inside_budget=self.graphs_inside_budget,
+            prefix_cache=self.prefix_cache,
+            block_tokens=self.block_tokens,
+            image=self.image,
+            version=self.version,
+            source=self.source,
+        )
+
+
+def dotted(version: str) -> tuple[int, ...]:
+    """``"0.8.5"`` as (0, 8, 5)."""
+    return tuple(int(part) for part in version.split("."))
+
+
+class CalibrationRow(Row):
+    """Fitted deviations in log space at one level of the hierarchy."""
+
+    level: Text
+    key: str
+    points: Annotated[int, Field(ge=0)]
+    values: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+
+
+class ResidualRow(Row):
+    """Half-width of the 90 % interval of `metric` in log space, over the rows of `group`."""
+
+    group: str
+    metric: Text
+    half_width: Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -1,0 +1,226 @@
+"""Reading a Hugging Face config.json: typed access, and the fields that all families share.
+
+A family reader (`guide.models.families`) calls `decoder` and replaces what its architecture does
+differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from guide.domain import ModelArch
+from guide.errors import SpecError
+
+_LARGEST = 10**9  # no count of a config.json comes near; larger ones are typing errors
+
+# rope types whose factor max_position_embeddings already contains, as vLLM derives its limit
+_SCALED_ALREADY = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
+
+
+class ConfigView:
+    """A config.json of the model `name`. Every accessor raises `SpecError` with one sentence."""
+
+    def __init__(self, name: str, values: Mapping[str, object]) -> None:
+        self.name = name
+        self._values = values
+
+    def as_dict(self) -> dict[str, object]:
+        """A copy of all fields, to read on with some of them renamed."""
+        return dict(self._values)
+
+    def get(self, key: str) -> object:
+        """The raw value, or None where it is missing or null."""
+        return self._values.get(key)
+
+    def fail(self, problem: str) -> SpecError:
+        """The error to raise: which model, then `problem`."""
+        return SpecError(f"Model {self.name}: {problem}.", field="spec.model")
+
+    def optional_count(self, *keys: str) -> int | None:
+        """The first of `keys` that is set, a whole number from 0; None if all are missing."""
+        for key in keys:
+            value = self._values.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+                raise self.fail(f"config.json has {key} = {value!r}, but it must be a whole number")
+            return value
+        return None
+
+    def count(self, *keys: str, default: int | None = None) -> int:
+        """The first of `keys` that is set, as a whole number of at least 1, else `default`."""
+        value = self.optional_count(*keys)
+        if value is None:
+            value = default
+        if value is None:
+            raise self.fail(
+                f"config.json lacks {' or '.join(keys)}; use the file published with the checkpoint"
+            )
+        if value < 1:
+            raise self.fail(f"config.json has {keys[0]} = {value}, but it must be at least 1")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A true/false value."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.fail(f"config.json has {key} = {value!r}, but it must be true or false")
+        return value
+
+    def section(self, key: str) -> ConfigView | None:
+        """A nested object, or None where it is missing."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise self.fail(f"config.json has {key} = {value!r}, but it must be an object")
+        return ConfigView(self.name, cast("Mapping[str, object]", value))
+
+    def language_model(self) -> ConfigView:
+        """The language model of a multimodal config: its ``text_config`` over the outer fields."""
+        inner = self.section("text_config")
+        if inner is None:
+            return self
+        stated = {k: v for k, v in inner._values.items() if v is not None}
+        outer = {k: v for k, v in self._values.items() if v is not None}
+        kept = {k: outer[k] for k in ("architectures", "quantization_config") if k in outer}
+        return ConfigView(self.name, {**outer, **stated, **kept})
+
+    def first(self) -> ConfigView | None:
+        """The first nested object, in the order of the file."""
+        for key, value in self._values.items():
+            if isinstance(value, Mapping):
+                return self.section(key)
+        return None
+
+    def entries(self, key: str) -> Sequence[object] | None:
+        """A list, or None where it is missing."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise self.fail(f"config.json has {key} = {value!r}, but it must be a list")
+        return cast("list[object]", value)
+
+    def number(self, key: str) -> float | None:
+        """A positive number, or None where it is missing."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < _LARGEST
+        ):
+            raise self.fail(f"config.json has {key} = {value!r}, but it must be a positive number")
+        return float(value)
+
+
+def decoder(
+    view: ConfigView,
+    *,
+    architecture: str,
+    tied: bool = False,
+    norms: int = 2,
+    norm_parameters: int = 1,
+) -> ModelArch:
+    """Read the fields that decoder-only families share.
+
+    `tied` is the family's default of ``tie_word_embeddings``; `norms` the hidden-wide
+    normalisations of a layer and `norm_parameters` their parameters per channel (2 with bias);
+    both go into ``extra_parameters``.
+    """
+    layers = view.count("num_hidden_layers", "n_layer", "num_layers")
+    hidden = view.count("hidden_size", "n_embd", "n_embed")
+    heads = view.count("num_attention_heads", "n_head")
+    kv_heads = view.count("num_key_value_heads", default=heads)
+    head_dim = view.optional_count("head_dim")
+    if not head_dim:
+        if hidden % heads:
+            raise view.fail(
+                f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and "
+                "head_dim is missing"
+            )
+        head_dim = hidden // heads
+    if heads % kv_heads:
+        raise view.fail(
+            f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"
+        )
+    return ModelArch(
+        name=view.name,
+        architecture=architecture,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        ffn=view.count("intermediate_size"),
+        vocab=view.count("vocab_size"),
+        tied_embeddings=view.flag("tie_word_embeddings", tied),
+        dense_layers=layers,
+        max_context_tokens=max_context_tokens(view),
+        extra_parameters=(norms * layers + 1) * hidden * norm_parameters,
+    )
+
+
+def max_context_tokens(view: ConfigView) -> int:
+    """The longest context, with rotary scaling applied the way vLLM derives its limit."""
+    longest = view.count("max_position_embeddings", "seq_length", "n_positions")
+    scaling = view.section("rope_scaling") or view.section("rope_parameters")
+    if scaling is None:
+        return longest
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    factor = scaling.number("factor")
+    if kind in _SCALED_ALREADY or factor is None:
+        return longest
+    if kind == "yarn":
+        longest = scaling.count("original_max_position_embeddings", default=longest)
+    return round(longest * factor)
+
+
+def mixture(view: ConfigView, *experts: str) -> tuple[int, int]:
+    """Routed experts (the first of the keys `experts` that is set), and how many a token uses."""
+    total = view.count(*experts)
+    active = view.count("num_experts_per_tok", "experts_per_token")
+    if active > total:
+        raise view.fail(f"num_experts_per_tok {active} exceeds the {total} experts")
+    return total, active
+
+
+def effective_window(view: ConfigView, max_context: int, key: str = "sliding_window") -> int | None:
+    """The attention window in tokens; None where it is missing or covers the longest context."""
+    window = view.optional_count(key)
+    return window if window and window < max_context else None
+
+
+def layers_of_type(view: ConfigView, layers: int, kind: str) -> int | None:
+    """How many entries of ``layer_types`` are `kind`; None where the list is missing."""
+    types = view.entries("layer_types")
+    if types is None:
+        return None
+    if len(types) != layers:
+        raise view.fail(f"layer_types has {len(types)} entries for {layers} layers")
+    return sum(entry == kind for entry in types)
+
+
+def vision_parameters(view: ConfigView) -> int:
+    """Weights of the vision tower of a multimodal checkpoint; 0 for a text model.
+
+    Counts a ViT with biases and two LayerNorms a layer (exact for SigLIP). It takes memory, but no
+    step time.
+    """
+    vision = view.section("vision_config")
+    if vision is None:
+        return 0
+    width = vision.optional_count("hidden_size", "vt_hidden_size")
+    layers = vision.optional_count("num_hidden_layers", "vt_num_hidden_layers", "depth")
+    ffn = vision.optional_count("intermediate_size", "vt_intermediate_size")
+    if not width or not layers or not ffn:
+        return 0
+    patch = vision.count("patch_size", default=14)
+    positions = (vision.count("image_size", default=patch) // patch) ** 2
+    layer = 4 * width * width + 2 * width * ffn + 9 * width + ffn
+    return layers * layer + (3 * patch * patch + 1 + positions + 2) * width

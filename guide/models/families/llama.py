@@ -1,0 +1,38 @@
+"""Llama and the models that share its layer: RMSNorm, rotary positions, gated MLP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guide.domain import ModelArch
+from guide.models.config import ConfigView, decoder
+
+ARCHITECTURES = (
+    "LlamaForCausalLM",
+    "LLaMAForCausalLM",
+    "YiForCausalLM",
+    "AquilaForCausalLM",
+    "AquilaModel",
+    "DeciLMForCausalLM",
+    "InternLM3ForCausalLM",
+)
+
+
+def read(view: ConfigView, architecture: str) -> ModelArch:
+    """config.json of a Llama-like model."""
+    if view.get("block_configs") is not None:
+        raise view.fail(
+            "its layers differ from each other (block_configs), which GUIDE cannot model"
+        )
+    arch = decoder(view, architecture=architecture)
+    per_layer = view.entries("num_key_value_heads_per_layer")
+    if per_layer:
+        # DeciLM: vLLM repeats KV heads up to the widest layer, in the weights and in the cache
+        widest = max(head for head in per_layer if isinstance(head, int))
+        arch = replace(arch, kv_heads=widest)
+    bias = 0
+    if view.flag("attention_bias", False):
+        bias += arch.layers * (arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden)
+    if view.flag("mlp_bias", False):
+        bias += arch.layers * (2 * arch.ffn + arch.hidden)
+    return replace(arch, extra_parameters=arch.extra_parameters + bias)

@@ -1,0 +1,42 @@
+"""Llama 4: mixtures with one shared expert, chunked attention in three of four layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guide.domain import ModelArch
+from guide.models.config import (
+    ConfigView,
+    decoder,
+    effective_window,
+    layers_of_type,
+    mixture,
+    vision_parameters,
+)
+
+ARCHITECTURES = ("Llama4ForCausalLM", "Llama4ForConditionalGeneration")
+_FULL_EVERY = 4
+
+
+def read(view: ConfigView, architecture: str) -> ModelArch:
+    """config.json of a Llama 4 model; a chunk is modelled as a window of its size."""
+    arch = decoder(view, architecture=architecture)
+    experts, active = mixture(view, "num_local_experts")
+    step = view.count("interleave_moe_layer_step", default=1)
+    sparse = arch.layers // step
+    window = effective_window(view, arch.max_context_tokens, "attention_chunk_size")
+    layers = layers_of_type(view, arch.layers, "chunked_attention")
+    if layers is None:
+        layers = arch.layers - arch.layers // _FULL_EVERY
+    return replace(
+        arch,
+        ffn=view.count("intermediate_size_mlp", default=arch.ffn) if sparse < arch.layers else 0,
+        dense_layers=arch.layers - sparse,
+        expert_ffn=arch.ffn,
+        experts=experts,
+        active_experts=active,
+        shared_experts=1,
+        window_tokens=window,
+        window_layers=layers if window else 0,
+        extra_parameters=arch.extra_parameters + vision_parameters(view),
+    )

@@ -1,0 +1,38 @@
+"""Mistral and Mixtral: the Llama layer, at first with a window, in Mixtral with mixtures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guide.domain import ModelArch
+from guide.models.config import (
+    ConfigView,
+    decoder,
+    effective_window,
+    mixture,
+    vision_parameters,
+)
+
+ARCHITECTURES = (
+    "MistralForCausalLM",
+    "MixtralForCausalLM",
+    "Mistral3ForConditionalGeneration",
+)
+
+
+def read(view: ConfigView, architecture: str) -> ModelArch:
+    """config.json of a Mistral or Mixtral model; a window holds in all layers."""
+    arch = decoder(view, architecture=architecture)
+    window = effective_window(view, arch.max_context_tokens)
+    arch = replace(
+        arch,
+        window_tokens=window,
+        window_layers=arch.layers if window else 0,
+        extra_parameters=arch.extra_parameters + vision_parameters(view),
+    )
+    if architecture != "MixtralForCausalLM":
+        return arch
+    experts, active = mixture(view, "num_local_experts")
+    return replace(
+        arch, ffn=0, expert_ffn=arch.ffn, experts=experts, active_experts=active, dense_layers=0
+    )
