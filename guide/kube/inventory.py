@@ -49,15 +49,21 @@ def read_inventory(
     *,
     slices: Sequence[Mapping[str, Any]] = (),
     own: Callable[[Mapping[str, Any]], bool] = lambda pod: False,
+    node_selector: Sequence[tuple[str, str]] = (),
 ) -> Inventory:
     """The GPU pools of a cluster, from Node, Pod and ResourceSlice objects as JSON.
 
     The answer does not depend on the order of any argument. Pods for which `own` is true count as
-    free: a plan
-    must not compete with what it runs itself.
+    free: a plan must not compete with what it runs itself. Only nodes that carry all labels of
+    `node_selector` are considered.
     """
     lookup = cache(partial(find_gpu, catalog))
-    read = {node.name: node for node in map(read_node, nodes) if node is not None}
+    wanted = dict(node_selector)
+    read = {
+        n.name: n
+        for n in map(read_node, nodes)
+        if n is not None and wanted.items() <= n.labels.items()
+    }
     gpu_nodes = [_checked(read[name], lookup) for name in sorted(read)]
     groups: dict[_Key, list[_Member]] = defaultdict(list)
     for node in gpu_nodes:

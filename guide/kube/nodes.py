@@ -72,7 +72,7 @@ class GpuNode:
     """A node that carries GPUs. ``refusal`` says why it cannot be used now, if so."""
 
     name: str
-    labels: Mapping[str, str]
+    labels: dict[str, str]
     taints: tuple[Taint, ...]  # the lasting ones, sorted
     match: Match | None
     offers: tuple[Offer, ...]

@@ -26,11 +26,18 @@ def read_document(text: str, what: str, limit_bytes: int = PLAN_LIMIT_BYTES) -> 
     if len(text) > limit_bytes:
         raise SpecError(f"{what} is larger than {limit_bytes // 1024} KiB: is it the right file?")
     try:
-        _check_events(text, what)
-        node = yaml.compose(text, Loader=_Loader)
-        _check_duplicates(node, what)
-        value: object = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            _check(root, what)
+            value: object = None
+            if root is not None:
+                value = loader.construct_document(root)  # pyright: ignore[reportUnknownMemberType]
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
+        if error.problem == "but found another document":
+            raise SpecError(f"{what} holds several YAML documents: give one per file") from None
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SpecError(
@@ -74,47 +81,42 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _check_events(text: str, what: str) -> None:
-    depth = documents = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
+def _check(root: yaml.Node | None, what: str) -> None:
+    """Refuse aliases (nodes reached twice), duplicate keys and deep nesting."""
+    reached: set[int] = set()
+    waiting = [(root, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if not isinstance(node, yaml.CollectionNode):
+            continue
+        if id(node) in reached:
             raise SpecError(
-                f"{what} uses a YAML alias (*{event.anchor}) at line {_line(event)}: "
-                f"write the value out"
+                f"{what} refers to one value twice by a YAML alias (the value at line "
+                f"{_line(node)}): write it out"
             )
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise SpecError(f"{what} holds several YAML documents: give one per file")
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                raise SpecError(
-                    f"{what} is nested deeper than {_MAX_DEPTH} levels: is it the right file?"
-                )
-        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            depth -= 1
+        reached.add(id(node))
+        if depth > _MAX_DEPTH:
+            raise SpecError(
+                f"{what} is nested deeper than {_MAX_DEPTH} levels: is it the right file?"
+            )
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node, what)
+            waiting.extend((value, depth + 1) for _, value in node.value)
+        else:
+            waiting.extend((value, depth + 1) for value in node.value)
 
 
-def _check_duplicates(root: yaml.Node | None, what: str) -> None:
-    nodes = [root]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, yaml.SequenceNode):
-            nodes.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                name = key.value if isinstance(key, yaml.ScalarNode) else None
-                if name is not None and name in seen:
-                    line = _line(key)
-                    raise SpecError(
-                        f"{what} states {name} twice (again at line {line}): keep one of them"
-                    )
-                if name is not None:
-                    seen.add(name)
-                nodes.append(value)
+def _check_keys(node: yaml.MappingNode, what: str) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value in seen:
+            raise SpecError(
+                f"{what} states {key.value} twice (again at line {_line(key)}): keep one of them"
+            )
+        seen.add(key.value)
 
 
-def _line(at: yaml.Event | yaml.Node) -> int:
+def _line(at: yaml.Node) -> int:
     return at.start_mark.line + 1 if at.start_mark else 0

@@ -1,0 +1,186 @@
+"""One replica group as a Deployment, with every default of the API written out (pure).
+
+A server-side apply of such an object shows no drift, and neither does a review that compares it
+with the cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+from guide.answer import GroupEvaluation, ReplicaGroup
+from guide.frameworks import EnvVar, Launch
+from guide.frameworks.base import HUGGING_FACE_HOME
+from guide.kube.names import GROUP_LABEL, instance_labels, labels, object_name
+from guide.spec import InferencePlan
+from guide.units import GIB, MIB
+
+# Slow on purpose: a network volume or a download. Too short a startup probe restarts a pod that is
+# loading.
+_READ_BYTES_PER_S = 200e6
+_ENGINE_START_S = 300  # imports, CUDA graphs, kernel compilation
+_IMAGE_PULL_S = 900
+_PROBE_PERIOD_S = 10
+
+Object = dict[str, Any]
+
+
+def deployment(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
+    """The Deployment of one replica group."""
+    name = object_name(plan.metadata.name, str(index))
+    start_s = _start_s(group)
+    pod_labels = {**labels(plan.metadata.name, group.group.framework), GROUP_LABEL: str(index)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": plan.metadata.namespace, "labels": pod_labels},
+        "spec": {
+            "progressDeadlineSeconds": start_s + _IMAGE_PULL_S,
+            "replicas": group.group.replicas,
+            "revisionHistoryLimit": 10,
+            # Immutable, so nothing here that another recommendation could change.
+            "selector": {"matchLabels": selector(plan.metadata.name, index)},
+            # A rolling update could wait for ever for GPUs that the old pods hold.
+            "strategy": {"type": "Recreate"},
+            "template": {
+                "metadata": {
+                    "labels": pod_labels,
+                    **_annotations(plan, launch),
+                },
+                "spec": _pod(plan, index, group.group, launch, start_s),
+            },
+        },
+    }
+
+
+def selector(plan: str, index: int) -> dict[str, str]:
+    """Labels that select the pods of one replica group."""
+    return {**instance_labels(plan), GROUP_LABEL: str(index)}
+
+
+def files_name(plan: str, index: int) -> str:
+    """The ConfigMap with the files of one replica group."""
+    return object_name(plan, f"{index}-files")
+
+
+def claim_name(plan: str, index: int) -> str:
+    """The ResourceClaimTemplate of one replica group."""
+    return object_name(plan, f"{index}-gpus")
+
+
+def _start_s(group: GroupEvaluation) -> int:
+    weight_bytes = group.memory.weight_bytes * group.group.tp * group.group.pp
+    return 60 * math.ceil((_ENGINE_START_S + weight_bytes / _READ_BYTES_PER_S) / 60)
+
+
+def _annotations(plan: InferencePlan, launch: Launch) -> dict[str, dict[str, str]]:
+    found: dict[str, str] = {}
+    if plan.spec.output.monitoring == "Annotations" and launch.metrics_path:
+        found["prometheus.io/path"] = launch.metrics_path
+        found["prometheus.io/port"] = str(launch.port)
+        found["prometheus.io/scrape"] = "true"
+    if launch.files:  # a changed file must restart the pods
+        text = "\0".join(part for file in launch.files for part in file)
+        found["guide.dev/files-sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    return {"annotations": found} if found else {}
+
+
+def _pod(
+    plan: InferencePlan, index: int, group: ReplicaGroup, launch: Launch, start_s: int
+) -> Object:
+    pool = group.pool
+    optional: Object = {
+        "nodeSelector": {**plan.spec.placement.node_selector, **dict(pool.node_selector)},
+        "tolerations": [dict(t) for t in pool.tolerations],
+    }
+    if pool.device_class:
+        claim = claim_name(plan.metadata.name, index)
+        optional["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": claim}]
+    return {
+        "containers": [_container(group, launch, start_s)],
+        "dnsPolicy": "ClusterFirst",
+        # A Service called vllm would set VLLM_PORT, which vLLM reads as its own.
+        "enableServiceLinks": False,
+        "restartPolicy": "Always",
+        "schedulerName": "default-scheduler",
+        "securityContext": {},
+        "terminationGracePeriodSeconds": 60,
+        "volumes": _volumes(plan, index, launch),
+        **{key: value for key, value in optional.items() if value},
+    }
+
+
+def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
+    return {
+        "name": "server",
+        "image": launch.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": list(launch.command),
+        **({"args": list(launch.args)} if launch.args else {}),
+        "env": [_env(EnvVar(name="HF_HOME", value=HUGGING_FACE_HOME)), *map(_env, launch.env)],
+        "ports": [{"containerPort": launch.port, "name": "http", "protocol": "TCP"}],
+        "resources": _resources(group),
+        "startupProbe": _probe(launch, math.ceil(start_s / _PROBE_PERIOD_S)),
+        "readinessProbe": _probe(launch, 3),
+        "livenessProbe": _probe(launch, 6),
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"mountPath": "/dev/shm", "name": "shm"},
+            {"mountPath": HUGGING_FACE_HOME, "name": "models"},
+            *_file_mounts(launch),
+        ],
+    }
+
+
+def _env(variable: EnvVar) -> Object:
+    if variable.secret is None:
+        return {"name": variable.name, "value": variable.value or ""}
+    name, key = variable.secret
+    return {"name": variable.name, "valueFrom": {"secretKeyRef": {"key": key, "name": name}}}
+
+
+def _resources(group: ReplicaGroup) -> Object:
+    if group.pool.device_class:
+        return {"claims": [{"name": "gpus"}]}
+    gpus = {group.pool.resource: str(group.tp * group.pp)}
+    return {"limits": gpus, "requests": dict(gpus)}
+
+
+def _probe(launch: Launch, failures: int) -> Object:
+    return {
+        "failureThreshold": failures,
+        "httpGet": {"path": launch.health_path, "port": "http", "scheme": "HTTP"},
+        "periodSeconds": _PROBE_PERIOD_S,
+        "successThreshold": 1,
+        "timeoutSeconds": 5,
+    }
+
+
+def _file_mounts(launch: Launch) -> list[Object]:
+    return [
+        {"mountPath": path, "name": "files", "readOnly": True, "subPath": path.rsplit("/", 1)[-1]}
+        for path, _ in launch.files
+    ]
+
+
+def _volumes(plan: InferencePlan, index: int, launch: Launch) -> list[Object]:
+    cache = plan.spec.deployment.model_cache
+    models: Object = (
+        {"persistentVolumeClaim": {"claimName": cache.claim_name}} if cache else {"emptyDir": {}}
+    )
+    volumes: list[Object] = [
+        {"emptyDir": {"medium": "Memory", "sizeLimit": _quantity(launch.shm_bytes)}, "name": "shm"},
+        {**models, "name": "models"},
+    ]
+    if launch.files:
+        config = {"defaultMode": 0o644, "name": files_name(plan.metadata.name, index)}
+        volumes.append({"configMap": config, "name": "files"})
+    return volumes
+
+
+def _quantity(count: int) -> str:
+    """Bytes as Kubernetes prints them."""
+    return f"{count // GIB}Gi" if count % GIB == 0 else f"{math.ceil(count / MIB)}Mi"
