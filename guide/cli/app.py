@@ -1,0 +1,37 @@
+"""The commands of `guide`. To add one: a file here with a function, and its line in `COMMANDS`."""
+
+from __future__ import annotations
+
+import typer
+
+from guide.cli import gpus, models, plan, render
+
+COMMANDS = {
+    "plan": plan.plan,
+    "render": render.render,
+    "gpus": gpus.gpus,
+    "models": models.models,
+}
+
+app = typer.Typer(
+    name="guide",
+    help="Advise how to deploy LLM inference on Kubernetes: which GPU, how many, and how.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name, _function in COMMANDS.items():
+    app.command(_name)(_function)
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True
+    ),
+) -> None:
+    if version:
+        import guide
+
+        typer.echo(f"guide {guide.__version__}")
+        raise typer.Exit

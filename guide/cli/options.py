@@ -1,0 +1,37 @@
+"""The flags that several commands share, with one spelling and one help text."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """Forms of output."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+PlanFile = Annotated[
+    Path, typer.Option("-f", "--filename", help="The InferencePlan, YAML or JSON; - reads stdin.")
+]
+NodesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--nodes",
+        help="Output of `kubectl get nodes -o yaml` or json. Absent: the kube context.",
+    ),
+]
+PodsFile = Annotated[
+    Path | None,
+    typer.Option("--pods", help="Output of `kubectl get pods -A -o yaml` or json, with --nodes."),
+]
+ModelConfig = Annotated[
+    Path | None, typer.Option("--model-config", help="The model's published config.json.")
+]
+OutputFormat = Annotated[Output, typer.Option("-o", "--output", help="Form of the output.")]

@@ -1,0 +1,83 @@
+"""What a command prints: tables on a terminal (colour only there), JSON or YAML for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import typer
+
+from guide.answer import Recommendation
+from guide.cli.options import Output
+from guide.report import rows
+
+PLAIN_WIDTH = 160  # columns when the output is no terminal
+
+
+def document(value: Mapping[str, Any], form: Output) -> None:
+    """Print a document as JSON or YAML."""
+    if form is Output.YAML:
+        from guide.spec import write_document
+
+        typer.echo(write_document(value), nl=False)
+    else:
+        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def recommendation(found: Recommendation, form: Output) -> None:
+    """Print an answer."""
+    if form is Output.TABLE:
+        _tables(found)
+        return
+    from guide.report import to_json
+
+    document(to_json(found), form)
+
+
+def _tables(found: Recommendation) -> None:
+    from guide.report.sentences import outcome
+
+    typer.echo(typer.style(outcome(found), bold=True))
+    for note in found.notes:
+        typer.echo(f"Note: {note}.")
+    if found.best is not None:
+        shown = [
+            rows.top(found),
+            rows.predictions(found.best),
+            rows.memory(found.best),
+            rows.operating_point(found.best),
+        ]
+    else:
+        shown = [rows.relaxations(found)]
+    for table in (*shown, rows.rejections(found), rows.pools(found)):
+        print_table(table)
+    for node in found.inventory.skipped:
+        typer.echo(f"Skipped node {node.node}: {node.reason}")
+
+
+def print_table(table: rows.Table) -> None:
+    """Print a table; nothing for an empty one."""
+    if not table.rows:
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, head in enumerate(table.heads):
+        drawn.add_column(head, justify="right" if index in table.numeric else "left")
+    for row in table.rows:
+        drawn.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    console.print(drawn)
+
+
+def listing(table: Callable[[], rows.Table], items: list[dict[str, Any]], form: Output) -> None:
+    """Print a list of known things, as a table or as a document."""
+    if form is Output.TABLE:
+        print_table(table())
+    else:
+        document({"items": items}, form)

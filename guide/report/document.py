@@ -1,0 +1,223 @@
+"""A `Recommendation` as the JSON document of the API: names fixed, numbers rounded to what they
+mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import guide
+from guide.answer import (
+    Candidate,
+    Evaluation,
+    GroupEvaluation,
+    Interval,
+    Percentiles,
+    Recommendation,
+    Rejection,
+    Relaxation,
+    ReplicaGroup,
+)
+from guide.domain import GpuPool, Inventory, Price
+from guide.units import GIB
+
+API_VERSION = "guide.dev/v1alpha1"
+KIND = "Recommendation"
+DIGITS = 5  # significant digits of predicted numbers: more would be noise
+
+
+def to_json(recommendation: Recommendation) -> dict[str, Any]:
+    """The whole answer, JSON-able: seconds, tokens, dollars per hour, GiB. Same answer, same
+    document.
+    """
+    r = recommendation
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "feasible": r.feasible,
+        "best": evaluation(r.best),
+        "alternatives": [evaluation(item) for item in r.alternatives],
+        "highestThroughput": evaluation(r.highest_throughput),
+        "lowestLatency": evaluation(r.lowest_latency),
+        "pareto": [evaluation(item) for item in r.pareto],
+        "candidates": r.candidates,
+        "rejectionCounts": rejection_counts(r),
+        "rejections": [rejection(item) for item in r.rejections],
+        "relaxations": [relaxation(item) for item in r.relaxations],
+        "inventory": inventory(r.inventory),
+        "notes": list(r.notes),
+        "engine": engine(r),
+    }
+
+
+def evaluation(item: Evaluation | None) -> dict[str, Any] | None:
+    """One deployment that was simulated; None stays None."""
+    if item is None:
+        return None
+    p = item.predicted
+    return {
+        "groups": [_group(group) for group in item.groups],
+        "predicted": {
+            "ttftSeconds": _latency(p.ttft, p.ttft_interval),
+            "tpotSeconds": _latency(p.tpot, p.tpot_interval),
+            "e2eSeconds": _latency(p.e2e, p.e2e_interval),
+            "outputTokensPerSecond": _rate(p.output_tokens_per_s, p.output_tokens_interval),
+            "requestsPerSecond": _rate(p.requests_per_s, p.requests_interval),
+        },
+        "gpus": item.gpus,
+        "usdPerHour": _money(item.usd_per_h),
+        "usdPerMillionOutputTokens": _money(item.usd_per_million_output_tokens),
+        "provenance": item.provenance.value,
+    }
+
+
+def _group(item: GroupEvaluation) -> dict[str, Any]:
+    group, memory = item.group, item.memory
+    limits = group.limits
+    return {
+        **layout(group),
+        "nodeSelector": dict(group.pool.node_selector),
+        "limits": {
+            "maxNumSeqs": limits.max_num_seqs,
+            "maxNumBatchedTokens": limits.max_num_batched_tokens,
+            "gpuMemoryUtilization": f"{limits.gpu_memory_utilization:.2f}",
+            "maxModelLen": limits.max_model_len,
+            "kvCacheDtype": limits.kv_cache_dtype,
+        },
+        "memory": {
+            "gpuGiB": round(memory.hbm_bytes / GIB, 2),
+            "weightGiBPerGPU": round(memory.weight_bytes / GIB, 2),
+            "activationGiBPerGPU": round(memory.activation_bytes / GIB, 2),
+            "reservedGiBPerGPU": round(memory.reserved_bytes / GIB, 2),
+            "kvCacheGiBPerGPU": round(memory.kv_bytes / GIB, 2),
+            "kvCapacityTokens": memory.kv_capacity_tokens,
+            "maxConcurrentRequests": item.max_concurrent_requests,
+        },
+        "loadShare": significant(group.load_share),
+        "maxRequestsPerSecond": significant(item.max_requests_per_s),
+        "provenance": item.provenance.value,
+        "bound": item.bound,
+    }
+
+
+def layout(group: ReplicaGroup) -> dict[str, Any]:
+    """What a group is, without what it does: enough to name a candidate."""
+    return {
+        "pool": group.pool.name,
+        "gpu": group.gpu.name,
+        "framework": group.framework,
+        "checkpoint": group.model.name,
+        "precision": group.precision.name,
+        "kvCacheDtype": group.limits.kv_cache_dtype,
+        "tp": group.tp,
+        "pp": group.pp,
+        "replicas": group.replicas,
+    }
+
+
+def candidate(item: Candidate | None, pool: str) -> dict[str, Any]:
+    """The candidate of a rejection: its layout, all groups when there are several, or only the
+    pool.
+    """
+    if item is None:
+        return {"pool": pool}
+    if len(item.groups) == 1:
+        return layout(item.groups[0])
+    return {"groups": [layout(group) for group in item.groups]}
+
+
+def rejection(item: Rejection) -> dict[str, Any]:
+    """A candidate that lost, why, and by how much."""
+    return {
+        "candidate": candidate(item.candidate, item.pool),
+        "reason": item.reason.value,
+        "detail": item.detail,
+        "margin": significant(item.margin),
+    }
+
+
+def relaxation(item: Relaxation) -> dict[str, Any]:
+    """A change of the plan that makes it feasible."""
+    return {"field": item.field, "from": whole(item.current), "to": whole(item.needed)}
+
+
+def rejection_counts(recommendation: Recommendation) -> dict[str, int]:
+    """How many candidates each reason took, by name of the reason."""
+    counts: dict[str, int] = {}
+    for item in recommendation.rejections:
+        counts[item.reason.value] = counts.get(item.reason.value, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def inventory(item: Inventory) -> dict[str, Any]:
+    """The pools as they were found, and the nodes that were left out."""
+    return {
+        "pools": [_pool(pool) for pool in item.pools],
+        "skipped": [{"node": node.node, "reason": node.reason} for node in item.skipped],
+    }
+
+
+def _pool(pool: GpuPool) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "gpu": pool.gpu.name if pool.gpu else None,
+        "product": pool.product,
+        "source": pool.source,
+        "gpusPerNode": pool.gpus_per_node,
+        "freeGPUs": pool.free_gpus,
+        "usedGPUs": pool.used_gpus,
+        "unusableGPUs": pool.unusable_gpus,
+        "usdPerGPUHour": _money(pool.price.usd_per_gpu_h) if pool.price else None,
+        "price": _price(pool.price),
+        "shared": pool.shared,
+        "potential": pool.potential,
+        "notes": list(pool.notes),
+    }
+
+
+def _price(price: Price | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    return {"billedGPUs": price.billed_gpus, "source": price.source, "asOf": price.as_of}
+
+
+def engine(recommendation: Recommendation) -> dict[str, Any]:
+    """Which engine, data and framework versions gave the answer."""
+    return {
+        "version": guide.__version__,
+        "catalogDigest": recommendation.catalog_digest,
+        "frameworkVersions": dict(recommendation.framework_versions),
+        "seed": recommendation.seed,
+    }
+
+
+def _latency(p: Percentiles, interval: Interval) -> dict[str, Any]:
+    return {
+        "mean": significant(p.mean_s),
+        "p50": significant(p.p50_s),
+        "p95": significant(p.p95_s),
+        "p99": significant(p.p99_s),
+        "interval90": _interval(interval),
+    }
+
+
+def _rate(value: float, interval: Interval) -> dict[str, Any]:
+    return {"value": significant(value), "interval90": _interval(interval)}
+
+
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"lower": significant(interval.lower), "upper": significant(interval.upper)}
+
+
+def significant(value: float) -> float:
+    """`value` with as many digits as it deserves."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def whole(value: float) -> int | float:
+    """An integer where the value is one: counts and milliseconds print without a point."""
+    return int(value) if float(value).is_integer() else value
+
+
+def _money(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,127 @@
+"""The answer in sentences: the choice, and what would change it."""
+
+from __future__ import annotations
+
+import math
+
+from guide.answer import Evaluation, GroupEvaluation, Recommendation
+from guide.domain import Provenance, Slo, Workload
+from guide.units import format_seconds, format_usd
+
+
+def choice(item: Evaluation) -> str:
+    """The deployment in one sentence."""
+    parts = " and ".join(_group(group) for group in item.groups)
+    return f"Run {parts}: {_gpus(item.gpus)}, {cost(item.usd_per_h)}."
+
+
+def _group(item: GroupEvaluation) -> str:
+    group = item.group
+    replicas = "one replica" if group.replicas == 1 else f"{group.replicas} replicas"
+    return (
+        f"{replicas} of {group.model.name} ({precision(item)}) on {group.framework} "
+        f"{group.version}, {parallel(item)} on {group.gpu.name}"
+    )
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def precision(item: GroupEvaluation) -> str:
+    """Precision of weights, and of the KV cache where it differs."""
+    name, kv = item.group.precision.name, item.group.limits.kv_cache_dtype
+    return name if kv == "auto" else f"{name}, {kv} KV cache"
+
+
+def parallel(item: GroupEvaluation) -> str:
+    """Parallelism inside a replica."""
+    group = item.group
+    return f"TP {group.tp}" if group.pp == 1 else f"TP {group.tp} x PP {group.pp}"
+
+
+def cost(usd_per_h: float | None) -> str:
+    """Dollars per hour, or that no price is known."""
+    return "no price known" if usd_per_h is None else f"{format_usd(usd_per_h)} per hour"
+
+
+def outcome(recommendation: Recommendation) -> str:
+    """The first sentence of every report."""
+    if recommendation.best is not None:
+        return choice(recommendation.best)
+    if not recommendation.candidates:
+        return "No deployment can be considered."
+    return f"None of {recommendation.candidates} candidates keeps every limit of the plan."
+
+
+def decision_changers(workload: Workload, slo: Slo, recommendation: Recommendation) -> list[str]:
+    """What would change the decision: headroom to each limit, the runner-up, how sure the numbers
+    are.
+    """
+    best = recommendation.best
+    if best is None:
+        return []
+    return [
+        *_load_headroom(workload, best),
+        *_latency_headroom(slo, best),
+        *_runner_up(recommendation, best),
+        *_trust(best),
+    ]
+
+
+def _load_headroom(workload: Workload, best: Evaluation) -> list[str]:
+    offered = workload.requests_per_s
+    if offered is None:
+        return []
+    sustained = sum(item.max_requests_per_s * item.group.replicas for item in best.groups)
+    return [
+        f"Load: {offered:.3g} requests/s are asked for; the deployment saturates at about "
+        f"{sustained:.3g}."
+    ]
+
+
+def _latency_headroom(slo: Slo, best: Evaluation) -> list[str]:
+    p = best.predicted
+    limits = (
+        ("TTFT", p.ttft_interval.upper, slo.ttft_p95_s),
+        ("TPOT", p.tpot_interval.upper, slo.tpot_p95_s),
+        ("End-to-end time", p.e2e_interval.upper, slo.e2e_p95_s),
+    )
+    return [
+        f"{name}: a p95 limit below {format_seconds(value)} (now {format_seconds(limit)}) "
+        "would rule it out."
+        for name, value, limit in limits
+        if limit is not None
+    ]
+
+
+def _runner_up(recommendation: Recommendation, best: Evaluation) -> list[str]:
+    if not recommendation.alternatives:
+        return ["Alternatives: none keeps every limit."]
+    second = recommendation.alternatives[0]
+    mine, other = best.usd_per_h, second.usd_per_h
+    if mine is None or other is None or mine <= 0:
+        return []
+    if math.isclose(mine, other):
+        return ["Price: the next alternative costs the same; latency or precision decided."]
+    how = "more" if other > mine else "less"
+    return [
+        f"Price: the next alternative costs {abs(other / mine - 1):.0%} {how} "
+        f"({format_usd(other)} per hour)."
+    ]
+
+
+def _trust(best: Evaluation) -> list[str]:
+    names = sorted(
+        {
+            f"{item.group.framework} on {item.group.gpu.name}"
+            for item in best.groups
+            if item.provenance is Provenance.EXTRAPOLATED
+        }
+    )
+    if not names:
+        return []
+    return [
+        f"Trust: nobody measured {', '.join(names)}; its numbers are extrapolated from other GPUs "
+        "and a benchmark may move them within the intervals."
+    ]

@@ -1,0 +1,275 @@
+"""Why a shape cannot win, found without simulating: one function per reason.
+
+Each rule returns a `Broken` limit (reason, sentence, relative margin) or None. The rules are
+necessary conditions: what they refuse, no simulation would accept. Latencies are judged at the
+upper end of the 90 % interval, capacity at its lower end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from guide.answer import MemoryFit
+from guide.domain import GpuPool, ModelArch, Plan, Reason
+from guide.frameworks import FRAMEWORKS
+from guide.search.space import Shape
+from guide.units import format_bytes, format_usd
+
+PADDED_GROUPS = ("mxfp4",)  # kernels that pad the last group, so TP need not divide the groups
+SIXTEEN_BIT_KV = ("FastGen",)
+WORST = 1000.0  # margin where there is no room at all
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A limit that does not hold; ``margin`` is the relative distance to it (0.2 = 20 % too
+    much).
+    """
+
+    reason: Reason
+    detail: str
+    margin: float
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: 1 GPU, 2 GPUs."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def excess(value: float, limit: float) -> float:
+    """How far `value` lies above `limit`, relative to it."""
+    return min(WORST, value / limit - 1) if limit > 0 else WORST
+
+
+# --- the pool and the layout ---------------------------------------------------------------------
+
+
+def unknown_gpu(pool: GpuPool) -> Broken | None:
+    """The node's product is in no catalogue: nothing can be predicted."""
+    if pool.gpu is not None:
+        return None
+    return Broken(
+        Reason.UNKNOWN_GPU,
+        f"product '{pool.product}' is in no catalogue: nothing is known of its speed",
+        1.0,
+    )
+
+
+def heads_not_divisible(shape: Shape) -> Broken | None:
+    """Tensor parallelism splits attention heads evenly; KV heads are split, or copied evenly."""
+    model, tp = shape.variant.model, shape.tp
+    if model.heads % tp:
+        what, count = "attention heads", model.heads
+    elif model.mla is None and model.kv_heads % tp and tp % model.kv_heads:
+        what, count = "KV heads", model.kv_heads
+    else:
+        return None
+    return Broken(
+        Reason.HEADS_NOT_DIVISIBLE,
+        f"{count} {what} do not divide over TP {tp}",
+        (count % tp) / tp,
+    )
+
+
+def quant_group_not_divisible(shape: Shape) -> Broken | None:
+    """Each GPU must hold whole groups of quantised weights along the split dimension."""
+    precision, model, tp = shape.variant.precision, shape.variant.model, shape.tp
+    if precision.group_size is None or precision.name in PADDED_GROUPS or tp == 1:
+        return None
+    for width, what in ((model.ffn, "MLP"), (model.expert_ffn, "expert")):
+        groups, rest = divmod(width, precision.group_size)
+        if width and (rest or groups % tp):
+            return Broken(
+                Reason.QUANT_GROUP_NOT_DIVISIBLE,
+                f"{what} width {width} holds {width / precision.group_size:g} groups of "
+                f"{precision.group_size} weights, which do not divide over TP {tp}",
+                (groups % tp) / tp if groups % tp else 1 / tp,
+            )
+    return None
+
+
+def spans_nodes(shape: Shape) -> Broken | None:
+    """A replica lives inside one node."""
+    have = shape.pool.gpus_per_node
+    if shape.gpus <= have:
+        return None
+    return Broken(
+        Reason.SPANS_NODES,
+        f"a replica of {shape.gpus} GPUs spans nodes; a node of {shape.pool.name} has {have}",
+        excess(shape.gpus, have),
+    )
+
+
+def shared_gpu(shape: Shape) -> Broken | None:
+    """A time-sliced or MPS GPU cannot be asked for twice by one pod."""
+    if not shape.pool.shared or shape.gpus == 1:
+        return None
+    return Broken(
+        Reason.SHARED_GPU,
+        f"GPUs of {shape.pool.name} are time-shared: a pod may not hold {shape.gpus} of them",
+        shape.gpus - 1.0,
+    )
+
+
+def not_enough_gpus(shape: Shape, replicas: int) -> Broken | None:
+    """The replicas must find free GPUs, each inside one node."""
+    pool = shape.pool
+    fit = pool.replicas_that_fit(shape.gpus)
+    if replicas <= fit:
+        return None
+    largest = max(pool.free_gpus_by_node, default=0)
+    if fit == 0:
+        detail = f"needs {shape.gpus} free GPUs on one node; {pool.name} has at most {largest}"
+        return Broken(
+            Reason.NOT_ENOUGH_GPUS, detail, excess(shape.gpus, largest) if largest else 1.0
+        )
+    return Broken(
+        Reason.NOT_ENOUGH_GPUS,
+        f"needs {replicas} replicas of {counted(shape.gpus, 'GPU')}; {fit} fit into the "
+        f"{pool.free_gpus} "
+        f"free GPUs of {pool.name}",
+        excess(replicas, fit),
+    )
+
+
+def unsupported(shape: Shape) -> Broken | None:
+    """The framework has no kernels, no policy or no pipeline for this model on this GPU."""
+    variant, name = shape.variant, shape.release.framework
+    found = FRAMEWORKS[name].unsupported(shape.gpu, variant.model, variant.precision, shape.pp)
+    if found is None and variant.kv_cache_dtype != "auto" and name in SIXTEEN_BIT_KV:
+        sentence = f"{name} keeps its KV cache in 16 bit, not {variant.kv_cache_dtype}"
+        found = (Reason.UNSUPPORTED_PRECISION, sentence)
+    return None if found is None else Broken(*found, 1.0)
+
+
+LAYOUT_RULES: tuple[Callable[[Shape], Broken | None], ...] = (
+    unsupported,
+    heads_not_divisible,
+    quant_group_not_divisible,
+    spans_nodes,
+    shared_gpu,
+    lambda shape: not_enough_gpus(shape, 1),
+)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
+    """Weights, activations and reserves must leave room for a KV cache."""
+    if memory.kv_capacity_tokens > 0:
+        return None
+    room = memory.hbm_bytes - memory.activation_bytes - memory.reserved_bytes
+    return Broken(
+        Reason.DOES_NOT_FIT,
+        f"needs {format_bytes(memory.weight_bytes)} of weights per GPU, "
+        f"{format_bytes(max(0.0, room))} available",
+        excess(memory.weight_bytes, room),
+    )
+
+
+def context_does_not_fit(memory: MemoryFit, needed_tokens: int) -> Broken | None:
+    """The KV cache must hold the longest request that the plan promises to accept."""
+    if memory.kv_capacity_tokens >= needed_tokens:
+        return None
+    return Broken(
+        Reason.DOES_NOT_FIT,
+        f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds "
+        f"{memory.kv_capacity_tokens:,}",
+        excess(needed_tokens, memory.kv_capacity_tokens),
+    )
+
+
+def context_beyond_model(model: ModelArch, needed_tokens: int) -> Broken | None:
+    """No server accepts a longer context than the model was made for."""
+    if needed_tokens <= model.max_context_tokens:
+        return None
+    return Broken(
+        Reason.DOES_NOT_FIT,
+        f"a context of {needed_tokens:,} tokens is beyond the {model.max_context_tokens:,} that "
+        f"{model.name} was made for",
+        excess(needed_tokens, model.max_context_tokens),
+    )
+
+
+# --- budget --------------------------------------------------------------------------------------
+
+
+def over_budget(plan: Plan, gpus: int, usd_per_h: float | None) -> Broken | None:
+    """GPUs and dollars stay within the budget; without a price no dollar limit can be promised."""
+    budget = plan.budget
+    if budget.max_gpus is not None and gpus > budget.max_gpus:
+        return Broken(
+            Reason.OVER_BUDGET,
+            f"needs {counted(gpus, 'GPU')}, the budget allows {budget.max_gpus}",
+            excess(gpus, budget.max_gpus),
+        )
+    if budget.max_usd_per_h is None:
+        return None
+    if usd_per_h is None:
+        return Broken(
+            Reason.OVER_BUDGET, "no price is known for this pool, so no budget can be promised", 1.0
+        )
+    if usd_per_h <= budget.max_usd_per_h:
+        return None
+    return Broken(
+        Reason.OVER_BUDGET,
+        f"costs {format_usd(usd_per_h)}/h, the budget allows {format_usd(budget.max_usd_per_h)}/h",
+        excess(usd_per_h, budget.max_usd_per_h),
+    )
+
+
+# --- service -------------------------------------------------------------------------------------
+
+
+def _late(
+    reason: Reason, name: str, value_s: float, limit_s: float | None, how: str
+) -> Broken | None:
+    if limit_s is None or value_s <= limit_s:
+        return None
+    return Broken(
+        reason,
+        f"{how} {name} may reach {value_s * 1e3:.4g} ms, {excess(value_s, limit_s):.1%} over the "
+        f"limit of {limit_s * 1e3:.4g} ms",
+        excess(value_s, limit_s),
+    )
+
+
+def misses_ttft(value_s: float, plan: Plan, how: str) -> Broken | None:
+    """Time to first token."""
+    return _late(Reason.MISSES_TTFT, "TTFT", value_s, plan.slo.ttft_p95_s, how)
+
+
+def misses_tpot(value_s: float, plan: Plan, how: str) -> Broken | None:
+    """Time per output token."""
+    return _late(Reason.MISSES_TPOT, "TPOT", value_s, plan.slo.tpot_p95_s, how)
+
+
+def misses_e2e(value_s: float, plan: Plan, how: str) -> Broken | None:
+    """Time from arrival to last token."""
+    return _late(Reason.MISSES_E2E, "end-to-end time", value_s, plan.slo.e2e_p95_s, how)
+
+
+def misses_throughput(tokens_per_s: float, plan: Plan) -> Broken | None:
+    """Output tokens per second at the lower end of the interval."""
+    need = plan.slo.min_output_tokens_per_s
+    if need is None or tokens_per_s >= need:
+        return None
+    return Broken(
+        Reason.MISSES_THROUGHPUT,
+        f"sustains {tokens_per_s:,.0f} output tokens/s, {need:,.0f} are asked for",
+        1 - tokens_per_s / need,
+    )
+
+
+def unstable(offered_per_s: float, capacity_per_s: float, replicas: int) -> Broken | None:
+    """A queue that grows without end: more requests arrive than can be served."""
+    if offered_per_s <= capacity_per_s:
+        return None
+    return Broken(
+        Reason.UNSTABLE,
+        f"{counted(replicas, 'replica')} sustain {capacity_per_s:.3g} requests/s, "
+        f"{offered_per_s:.3g} arrive",
+        excess(offered_per_s, capacity_per_s),
+    )

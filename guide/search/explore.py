@@ -1,0 +1,153 @@
+"""Which candidates are worth simulating: best first, and no further than a bound allows.
+
+Prospects are taken in the order of a key that nothing made from them can beat. Once enough
+deployments are known that beat the key of the next prospect, all that follow are dominated without
+being simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from guide.answer import Candidate, Evaluation, Rejection
+from guide.domain import Inventory, Plan, Preference
+from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
+from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
+from guide.search.replica import default_limits, operate
+from guide.search.sizing import Prospect, Trial, affordable, attempt, prospect
+from guide.search.space import Shape, considered_pools, shapes
+from guide.search.study import Study
+
+WAVE = 3  # prospects simulated at once; fixed, so that the answer does not depend on `map`
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Every deployment that was simulated, each once: those that keep all limits and those that do
+    not.
+    """
+
+    kept: dict[tuple[Any, ...], Evaluation] = field(
+        default_factory=dict[tuple[Any, ...], Evaluation]
+    )
+    broken: dict[tuple[Any, ...], tuple[Evaluation, Broken]] = field(
+        default_factory=dict[tuple[Any, ...], tuple[Evaluation, Broken]]
+    )
+
+    def add(self, trial: Trial) -> None:
+        """Enter what came of a prospect."""
+        self.kept.update((identity(e), e) for e in trial.kept)
+        self.broken.update((identity(e), (e, broken)) for e, broken in trial.broken)
+
+
+def survey(study: Study, inventory: Inventory) -> tuple[list[Prospect], list[Rejection]]:
+    """Apply every bound to every shape: what is left to simulate, and what is refused."""
+    prospects: list[Prospect] = []
+    refused = list(_unknown_pools(study.plan, inventory))
+    for shape in shapes(study.plan, inventory, study.catalog):
+        found = _bounded(shape, study)
+        if isinstance(found, Prospect):
+            prospects.append(found)
+        else:
+            refused.append(found)
+    return prospects, refused
+
+
+def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
+    for pool in considered_pools(plan, inventory):
+        broken = unknown_gpu(pool)
+        if broken is not None:
+            yield Rejection(
+                candidate=None,
+                reason=broken.reason,
+                detail=broken.detail,
+                margin=broken.margin,
+                pool=pool.name,
+            )
+
+
+def _bounded(shape: Shape, study: Study) -> Prospect | Rejection:
+    for rule in LAYOUT_RULES:
+        broken = rule(shape)
+        if broken is not None:
+            return _refused(shape, 1, broken, study)
+    replica = operate(shape, study.plan, study.catalog)
+    if isinstance(replica, Broken):
+        return _refused(shape, 1, replica, study)
+    found = prospect(replica, study.plan)
+    if isinstance(found, Prospect):
+        return found
+    replicas, broken = found
+    return rejection(Candidate(groups=(replica.group(replicas),)), broken)
+
+
+def _refused(shape: Shape, replicas: int, broken: Broken, study: Study) -> Rejection:
+    context = study.plan.workload.max_context_tokens or shape.variant.model.max_context_tokens
+    limits = default_limits(shape, context)
+    return rejection(Candidate(groups=(shape.group(limits, replicas),)), broken)
+
+
+def rejection(candidate: Candidate, broken: Broken) -> Rejection:
+    """A candidate and the limit that it broke."""
+    return Rejection(
+        candidate=candidate,
+        reason=broken.reason,
+        detail=broken.detail,
+        margin=round(broken.margin, 4),
+        pool=candidate.groups[0].pool.name,
+    )
+
+
+def hunt(
+    prospects: list[Prospect],
+    study: Study,
+    preference: Preference,
+    places: int,
+    ledger: Ledger,
+    map: Map,  # noqa: A002 - the name by which executors offer it
+) -> list[Evaluation]:
+    """Find the best `places` deployments, each of another shape; enter all that was simulated."""
+    queue = sorted(prospects, key=lambda p: optimistic_key(p, preference))
+    while queue:
+        bar = _bar(ledger, preference, places)
+        wave = [p for p in queue[:WAVE] if bar is None or optimistic_key(p, preference) < bar[0]]
+        if not wave:
+            break
+        queue = queue[WAVE:]
+        task = partial(_attempt, study=study, preference=preference, bar=bar and bar[1])
+        for trial in map(task, wave):
+            ledger.add(trial)
+    return _leaders(ledger, preference, places)
+
+
+def _attempt(
+    found: Prospect, study: Study, preference: Preference, bar: Evaluation | None
+) -> Trial:
+    """Try a prospect, but no count that costs more than the last place already taken."""
+    cap = found.most
+    if preference is Preference.COST and bar is not None and bar.usd_per_h is not None:
+        cap = affordable(found.replica, bar.usd_per_h, found.most)
+    return attempt(found, study, preference, cap)
+
+
+def _bar(
+    ledger: Ledger, preference: Preference, places: int
+) -> tuple[tuple[Any, ...], Evaluation] | None:
+    """Key and deployment of the last place, once all places are taken."""
+    leaders = _leaders(ledger, preference, places)
+    if len(leaders) < places:
+        return None
+    return rank_key(leaders[-1], preference), leaders[-1]
+
+
+def _leaders(ledger: Ledger, preference: Preference, places: int) -> list[Evaluation]:
+    leaders: dict[tuple[Any, ...], Evaluation] = {}
+    for evaluation in sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference)):
+        leaders.setdefault(shape_identity(evaluation), evaluation)
+        if len(leaders) == places:
+            break
+    return list(leaders.values())

@@ -1,0 +1,81 @@
+"""Sentences that a reader of the answer must know: contradictions in the question, caveats of the
+choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guide.answer import Evaluation, Rejection
+from guide.domain import Inventory, Plan, Reason
+from guide.search.space import considered_pools
+from guide.search.spending import usd_per_h
+from guide.units import format_usd
+
+NO_GPU_NODE = "the cluster has no node with GPUs that GUIDE can use"
+
+
+def notes(
+    plan: Plan, inventory: Inventory, top: Sequence[Evaluation], rejections: Sequence[Rejection]
+) -> tuple[str, ...]:
+    """All notes, in a fixed order."""
+    if top:
+        return (*_caveats(top[0]),)
+    return (*_contradictions(plan, inventory), *_single_cause(rejections))
+
+
+def _contradictions(plan: Plan, inventory: Inventory) -> list[str]:
+    """Limits that no deployment could keep on this cluster, whatever the model."""
+    if not inventory.pools:
+        return [NO_GPU_NODE]
+    pools = considered_pools(plan, inventory)
+    if not pools:
+        names = sorted({pool.gpu.name if pool.gpu else pool.product for pool in inventory.pools})
+        return [
+            f"spec.placement.gpus allows {', '.join(plan.gpus)}, "
+            f"but the cluster has {', '.join(names)}"
+        ]
+    found: list[str] = []
+    if not any(pool.free_gpus for pool in pools):
+        used = sum(pool.used_gpus for pool in pools)
+        found.append(f"no GPU is free: {used} are in use")
+    limit = plan.budget.max_usd_per_h
+    bills = [usd for pool in pools if (usd := usd_per_h(pool, 1, 1)) is not None]
+    if limit is not None and bills and limit < min(bills):
+        found.append(
+            f"spec.budget.maxHourlyUSD of {format_usd(limit)} is below the cheapest bill of the "
+            f"cluster, {format_usd(min(bills))} per hour"
+        )
+    return found
+
+
+def _single_cause(rejections: Sequence[Rejection]) -> list[str]:
+    """When memory alone stands in the way, say so: no service level would help."""
+    service = {Reason.MISSES_TTFT, Reason.MISSES_TPOT, Reason.MISSES_E2E, Reason.MISSES_THROUGHPUT}
+    reasons = {rejection.reason for rejection in rejections}
+    if Reason.DOES_NOT_FIT not in reasons or reasons & (service | {Reason.UNSTABLE}):
+        return []
+    if reasons & {Reason.NOT_ENOUGH_GPUS, Reason.OVER_BUDGET, Reason.SPANS_NODES}:
+        return [
+            "memory is the cause: where the model fits, there are too few GPUs; "
+            "relaxing a service level would not help"
+        ]
+    return ["memory is the cause: the model fits nowhere; relaxing a service level would not help"]
+
+
+def _caveats(best: Evaluation) -> list[str]:
+    found: list[str] = []
+    for item in best.groups:
+        group = item.group
+        if group.framework == "FastGen":
+            found.append("FastGen is hardly maintained (last release of DeepSpeed-MII: 2025)")
+        if group.model.precision == "bf16" and group.precision.name == "fp16":
+            found.append(f"{group.gpu.name} has no bf16: the weights run as fp16")
+        if group.pool.price is None:
+            found.append(
+                f"no price is known for pool {group.pool.name}: it ranks after priced ones"
+            )
+        if group.pool.potential:
+            found.append(f"the nodes of pool {group.pool.name} do not exist yet (autoscaling)")
+        found.extend(f"pool {group.pool.name}: {note}" for note in group.pool.notes)
+    return found

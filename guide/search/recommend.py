@@ -1,0 +1,116 @@
+"""The question answered, on one screen: the paper's inference engine (4.1).
+
+    shapes -> bounds -> prospects -> best-first simulation -> rank -> Recommendation
+
+CLI, web page and operator all call `recommend`. It is pure: the same plan, inventory, catalogue and
+seed give the same answer, whatever the order of nodes, and whichever `map` runs the simulations.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+from guide.answer import Candidate, Evaluation, Recommendation, Rejection
+from guide.domain import Catalog, Inventory, Plan, Preference, Reason
+from guide.search.bounds import Broken, excess
+from guide.search.explore import Ledger, Map, hunt, rejection, survey
+from guide.search.notes import notes
+from guide.search.rank import identity, pareto_front, preferred, rank_key
+from guide.search.relax import relaxations
+from guide.search.sizing import Prospect
+from guide.search.space import modelled_release
+from guide.search.spending import priced
+from guide.search.study import Study
+from guide.units import format_seconds, format_usd
+
+PLACES = 3  # the best and two alternatives (paper P2)
+
+
+def recommend(
+    plan: Plan,
+    inventory: Inventory,
+    catalog: Catalog,
+    *,
+    seed: int = 0,
+    map: Map = builtins.map,  # noqa: A002 - the name by which executors offer it
+) -> Recommendation:
+    """Choose a deployment for `plan` on `inventory`.
+
+    `map` runs independent simulations (the builtin, or that of a process pool). Infeasible is an
+    answer, not an error: `best` is None, every rejection has its reason, and relaxations that work
+    are offered.
+    """
+    inventory = priced(inventory, catalog)
+    study = Study(plan=plan, catalog=catalog, seed=seed)
+    prospects, refused = survey(study, inventory)
+    ledger = Ledger()
+    top = hunt(prospects, study, plan.preference, PLACES, ledger, map)
+    fastest = hunt(prospects, study, Preference.LATENCY, 1, ledger, map) if top else []
+    widest = hunt(prospects, study, Preference.THROUGHPUT, 1, ledger, map) if top else []
+    rejections = _rejections(refused, prospects, ledger, top, plan.preference)
+    return Recommendation(
+        best=top[0] if top else None,
+        alternatives=tuple(top[1:]),
+        highest_throughput=widest[0] if widest else None,
+        lowest_latency=fastest[0] if fastest else None,
+        pareto=tuple(pareto_front(ledger.kept.values())),
+        rejections=rejections,
+        relaxations=() if top else relaxations(study, inventory),
+        candidates=len(top) + len(rejections),
+        inventory=inventory,
+        catalog_digest=catalog.digest,
+        framework_versions=tuple(
+            (name, modelled_release(catalog, name).version) for name in sorted(plan.frameworks)
+        ),
+        notes=notes(plan, inventory, top, rejections),
+        seed=seed,
+    )
+
+
+def _rejections(
+    refused: list[Rejection],
+    prospects: list[Prospect],
+    ledger: Ledger,
+    top: list[Evaluation],
+    preference: Preference,
+) -> tuple[Rejection, ...]:
+    """Everything that is neither best nor alternative, with its reason."""
+    winners = {identity(evaluation) for evaluation in top}
+    tried = {key[:-1] for table in (ledger.kept, ledger.broken) for key in table}
+    ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference))
+    return (
+        *refused,
+        *(rejection(e.candidate, broken) for e, broken in ledger.broken.values()),
+        *(
+            _dominated(evaluation, place, top[0], preference)
+            for place, evaluation in enumerate(ranked, 1)
+            if identity(evaluation) not in winners
+        ),
+        *(_not_tried(p, top) for p in prospects if p.replica.shape.identity not in tried),
+    )
+
+
+def _dominated(
+    evaluation: Evaluation, place: int, best: Evaluation, preference: Preference
+) -> Rejection:
+    """Feasible, but others rank before it."""
+    detail = (
+        f"keeps every limit but ranks {place} by {preference.value.lower()}: "
+        f"{_price(evaluation.usd_per_h)}, p95 end-to-end time "
+        f"{format_seconds(evaluation.predicted.e2e.p95_s)}"
+    )
+    worse = excess(preferred(evaluation, preference), preferred(best, preference))
+    return rejection(evaluation.candidate, Broken(Reason.DOMINATED, detail, max(0.0, worse)))
+
+
+def _not_tried(prospect: Prospect, top: list[Evaluation]) -> Rejection:
+    """Never simulated: even its bounds rank behind deployments that keep every limit."""
+    usd, least = prospect.usd_per_h(prospect.fewest), top[0].usd_per_h
+    detail = f"at least {_price(usd)}; not even at its best would it rank among the first {PLACES}"
+    worse = excess(usd, least) if usd is not None and least is not None else 0.0
+    candidate = Candidate(groups=(prospect.replica.group(prospect.fewest),))
+    return rejection(candidate, Broken(Reason.DOMINATED, detail, max(0.0, worse)))
+
+
+def _price(usd_per_h: float | None) -> str:
+    return "no known price" if usd_per_h is None else f"{format_usd(usd_per_h)}/h"

@@ -1,0 +1,202 @@
+"""For an infeasible plan: the smallest change of one limit that makes it feasible, found and
+verified.
+
+Each offer comes from re-running the same search with that limit moved, so it holds by construction:
+a limit that is not the cause (a latency goal when memory does not suffice) is never offered.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from guide.answer import Evaluation, Relaxation
+from guide.domain import Inventory, Plan, Preference, Workload
+from guide.search.explore import Ledger, hunt, survey
+from guide.search.study import Study
+from guide.units import MILLISECOND
+
+PRECISION = 0.01  # the offered value is within 1 % of the smallest that works
+LEAST_LOAD_SHARE = 0.01  # a load below 1 % of what was asked is no relaxation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dial:
+    """One numeric limit of the plan, in whole steps of the unit that its field uses."""
+
+    field: str
+    step: float  # in the unit of the field
+    current: Callable[[Plan], float | None]  # in the unit of the field; None: not set
+    turned: Callable[[Plan, float], Plan]
+    extreme: Callable[[Plan], Plan | None]  # the limit out of the way, as far as it makes sense
+    reached: Callable[[Plan, Evaluation], float]  # the value that a deployment found there needs
+
+
+def relaxations(study: Study, inventory: Inventory) -> tuple[Relaxation, ...]:
+    """The relaxations that work, one for each limit that alone stands in the way."""
+    found: list[Relaxation] = []
+    for dial in DIALS:
+        current = dial.current(study.plan)
+        if current is None:
+            continue
+        needed = _smallest(dial, current, study, inventory)
+        if needed is not None:
+            found.append(Relaxation(field=dial.field, current=current, needed=needed))
+    return tuple(found)
+
+
+def _feasible(study: Study, inventory: Inventory) -> Evaluation | None:
+    """The same search, content with one deployment. What is feasible does not depend on the
+    preference.
+    """
+    prospects, _ = survey(study, inventory)
+    top = hunt(prospects, study, Preference.COST, 1, Ledger(), builtins.map)
+    return top[0] if top else None
+
+
+def _smallest(dial: Dial, current: float, study: Study, inventory: Inventory) -> float | None:
+    """Halve the range between the current value and one that works; every value offered was
+    tried.
+    """
+    plan = study.plan
+    free = dial.extreme(plan)
+    if free is None:
+        return None
+    answer = _feasible(study.under(free), inventory)
+    if answer is None:
+        return None
+    upward = dial.reached(free, answer) > current
+    round_to_step = math.ceil if upward else math.floor
+    fails = round(current / dial.step)
+    works = round_to_step(dial.reached(free, answer) / dial.step - 1e-9 * (1 if upward else -1))
+    if _feasible(study.under(dial.turned(plan, works * dial.step)), inventory) is None:
+        return None
+    while abs(works - fails) > max(1, PRECISION * abs(works)):
+        middle = (works + fails) // 2
+        if _feasible(study.under(dial.turned(plan, middle * dial.step)), inventory) is None:
+            fails = middle
+        else:
+            works = middle
+    return round(works * dial.step, 6)
+
+
+# --- the dials -----------------------------------------------------------------------------------
+
+
+def _latency(field: str, name: str, upper: Callable[[Evaluation], float]) -> Dial:
+    def current(plan: Plan) -> float | None:
+        value = getattr(plan.slo, name)
+        return None if value is None else round(value / MILLISECOND)
+
+    def turned(plan: Plan, value: float | None) -> Plan:
+        seconds = None if value is None else value * MILLISECOND
+        return replace(plan, slo=replace(plan.slo, **{name: seconds}))
+
+    return Dial(
+        field=field,
+        step=1,
+        current=current,
+        turned=turned,
+        extreme=lambda plan: turned(plan, None),
+        reached=lambda plan, found: upper(found) / MILLISECOND,
+    )
+
+
+def _budget(field: str, name: str, step: float, used: Callable[[Evaluation], float]) -> Dial:
+    def turned(plan: Plan, value: float | None) -> Plan:
+        whole = value if step < 1 or value is None else round(value)
+        return replace(plan, budget=replace(plan.budget, **{name: whole}))
+
+    return Dial(
+        field=field,
+        step=step,
+        current=lambda plan: getattr(plan.budget, name),
+        turned=turned,
+        extreme=lambda plan: turned(plan, None),
+        reached=lambda plan, found: used(found),
+    )
+
+
+def _load(plan: Plan, workload: Workload) -> Plan:
+    return replace(plan, workload=workload)
+
+
+def _with_rate(plan: Plan, value: float) -> Plan:
+    return _load(plan, replace(plan.workload, requests_per_s=value))
+
+
+def _with_users(plan: Plan, value: float) -> Plan:
+    return _load(plan, replace(plan.workload, concurrency=max(1, round(value))))
+
+
+def _with_context(plan: Plan, value: float) -> Plan:
+    return _load(plan, replace(plan.workload, max_context_tokens=round(value)))
+
+
+def _with_throughput(plan: Plan, value: float) -> Plan:
+    return replace(plan, slo=replace(plan.slo, min_output_tokens_per_s=round(value)))
+
+
+def _shortest_context(plan: Plan) -> float:
+    workload = plan.workload
+    return math.ceil(workload.prompt.mean_tokens + workload.output.mean_tokens)
+
+
+def _least(value: float | None, least: float) -> float | None:
+    return None if value is None or value <= least else max(least, value * LEAST_LOAD_SHARE)
+
+
+RATE_STEP = 0.001
+DIALS: tuple[Dial, ...] = (
+    _latency(
+        "spec.slo.ttftP95Milliseconds", "ttft_p95_s", lambda e: e.predicted.ttft_interval.upper
+    ),
+    _latency(
+        "spec.slo.tpotP95Milliseconds", "tpot_p95_s", lambda e: e.predicted.tpot_interval.upper
+    ),
+    _latency("spec.slo.e2eP95Milliseconds", "e2e_p95_s", lambda e: e.predicted.e2e_interval.upper),
+    Dial(
+        field="spec.slo.minOutputTokensPerSecond",
+        step=1,
+        current=lambda plan: plan.slo.min_output_tokens_per_s,
+        turned=_with_throughput,
+        extreme=lambda plan: _with_throughput(plan, 1),
+        reached=lambda plan, found: 1,
+    ),
+    _budget("spec.budget.maxHourlyUSD", "max_usd_per_h", 0.01, lambda e: e.usd_per_h or 0.0),
+    _budget("spec.budget.maxGPUs", "max_gpus", 1, lambda e: e.gpus),
+    Dial(
+        field="spec.workload.maxContextTokens",
+        step=1,
+        current=lambda plan: plan.workload.max_context_tokens,
+        turned=_with_context,
+        extreme=lambda plan: _with_context(plan, _shortest_context(plan)),
+        reached=lambda plan, found: plan.workload.max_context_tokens or 0,
+    ),
+    Dial(
+        field="spec.workload.requestsPerSecond",
+        step=RATE_STEP,
+        current=lambda plan: plan.workload.requests_per_s,
+        turned=_with_rate,
+        extreme=lambda plan: (
+            None
+            if (least := _least(plan.workload.requests_per_s, RATE_STEP)) is None
+            else _with_rate(plan, least)
+        ),
+        reached=lambda plan, found: plan.workload.requests_per_s or 0.0,
+    ),
+    Dial(
+        field="spec.workload.concurrency",
+        step=1,
+        current=lambda plan: plan.workload.concurrency,
+        turned=_with_users,
+        extreme=lambda plan: (
+            None
+            if (least := _least(plan.workload.concurrency, 1)) is None
+            else _with_users(plan, least)
+        ),
+        reached=lambda plan, found: plan.workload.concurrency or 0,
+    ),
+)

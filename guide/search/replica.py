@@ -1,0 +1,198 @@
+"""The operating point of one replica: context, batch limits, memory, capacity, and its bounds.
+
+What is worked out here is what the manifest writes (`Limits`), so the prediction holds for what
+runs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from guide.answer import Limits, MemoryFit, ReplicaGroup
+from guide.domain import Catalog, Fit, Plan, Workload
+from guide.frameworks import FRAMEWORKS
+from guide.perf.fits import resolve
+from guide.perf.memory import memory_fit
+from guide.search.bounds import (
+    Broken,
+    context_beyond_model,
+    context_does_not_fit,
+    misses_e2e,
+    misses_tpot,
+    misses_ttft,
+    weights_do_not_fit,
+)
+from guide.search.space import Shape
+from guide.simulate.serve import saturation, zero_load
+
+CONTEXT_STEP_TOKENS = 1024
+CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
+# powers of two and their midpoints: the sizes for which batches are captured as graphs
+BATCH_LADDER = tuple(
+    sorted({1, 2, 4} | {size for k in range(3, 11) for size in (2**k, 3 * 2 ** (k - 1))})
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A shape at its operating point, with what bounds say about it."""
+
+    shape: Shape
+    limits: Limits
+    memory: MemoryFit
+    fit: Fit
+    saturation_per_s: float  # requests/s, steady state, estimate
+    zero_load_ttft_s: float
+    zero_load_tpot_s: float
+    zero_load_e2e_s: float
+    max_concurrent_requests: int
+
+    def group(self, replicas: int) -> ReplicaGroup:
+        """This replica `replicas` times."""
+        return self.shape.group(self.limits, replicas)
+
+    @property
+    def capacity_per_s(self) -> float:
+        """Requests/s of one replica at the lower end of the 90 % interval."""
+        return self.saturation_per_s * math.exp(-half_width(self.fit, "throughput"))
+
+
+def half_width(fit: Fit, metric: str) -> float:
+    """Half-width in log space of the 90 % interval of a metric: ttft, tpot, e2e or throughput."""
+    return fit.residual.get(metric, 0.0)
+
+
+def mean_request_tokens(workload: Workload) -> float:
+    """Tokens of a mean request at its end."""
+    return workload.prompt.mean_tokens + workload.output.mean_tokens
+
+
+def promised_context_tokens(plan: Plan) -> int:
+    """The context that every request of the plan needs, whether stated or not.
+
+    Stated: ``maxContextTokens``. Else p95 of the prompt plus p95 of the output; without a p95, four
+    mean requests, but never more than the model takes, since those four are a guess.
+    """
+    workload = plan.workload
+    if workload.max_context_tokens is not None:
+        return workload.max_context_tokens
+    prompt, output = workload.prompt, workload.output
+    if prompt.p95_tokens is not None and output.p95_tokens is not None:
+        return math.ceil(prompt.p95_tokens + output.p95_tokens)
+    ends = [
+        CONTEXT_MEANS * side.mean_tokens if side.p95_tokens is None else side.p95_tokens
+        for side in (prompt, output)
+    ]
+    return max(
+        math.ceil(mean_request_tokens(workload)),
+        min(math.ceil(sum(ends)), plan.model.max_context_tokens),
+    )
+
+
+def operate(shape: Shape, plan: Plan, catalog: Catalog) -> Replica | Broken:
+    """Find the operating point of `shape` under `plan`, or the limit that it breaks."""
+    needed = promised_context_tokens(plan)
+    broken = context_beyond_model(shape.variant.model, needed)
+    if broken is not None:
+        return broken
+    limits = default_limits(shape, needed)
+    memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+    broken = weights_do_not_fit(memory) or context_does_not_fit(memory, needed)
+    if broken is not None:
+        return broken
+    if plan.workload.max_context_tokens is None:
+        limits = replace(limits, max_model_len=_longest_context(shape, memory, needed))
+    release, variant = shape.release, shape.variant
+    fit = resolve(
+        catalog, shape.gpu, release.framework, release.version, variant.precision, variant.model
+    )
+    limits = _at_the_knee(shape, limits, memory, fit, plan, catalog)
+    memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+    return _bounded(shape, limits, memory, fit, plan, catalog)
+
+
+def default_limits(shape: Shape, max_model_len: int) -> Limits:
+    """The limits that the framework takes by itself on this GPU, with the KV type of the shape."""
+    limits = FRAMEWORKS[shape.release.framework].default_limits(
+        shape.release, shape.gpu, max_model_len
+    )
+    return replace(limits, kv_cache_dtype=shape.variant.kv_cache_dtype)
+
+
+def _longest_context(shape: Shape, memory: MemoryFit, needed: int) -> int:
+    """The smaller of the model's limit and the KV cache, in whole 1,024 tokens, at least what is
+    needed.
+    """
+    model_limit = shape.variant.model.max_context_tokens
+    most = min(model_limit, memory.kv_capacity_tokens)
+    return max(needed, most // CONTEXT_STEP_TOKENS * CONTEXT_STEP_TOKENS)
+
+
+def _concurrent(memory: MemoryFit, workload: Workload) -> int:
+    """Requests whose KV cache fits at once (paper P5: available memory / KV of a request)."""
+    return max(1, int(memory.kv_capacity_tokens // mean_request_tokens(workload)))
+
+
+def _at_the_knee(
+    shape: Shape, limits: Limits, memory: MemoryFit, fit: Fit, plan: Plan, catalog: Catalog
+) -> Limits:
+    """Take the largest batch that memory holds and whose latency at saturation keeps the SLO (paper
+    P20).
+
+    At saturation a request stays batch / rate seconds (Little's law), most of it decoding; what is
+    left of the SLO at the upper end of the interval decides.
+    """
+    most = min(limits.max_num_seqs, _concurrent(memory, plan.workload))
+    ladder = [size for size in BATCH_LADDER if size <= most] or [1]
+    if limits.max_num_seqs <= most:
+        ladder = [*ladder, limits.max_num_seqs]
+    slo, output = plan.slo, plan.workload.output.mean_tokens
+    stay_s = min(
+        math.inf if slo.tpot_p95_s is None else slo.tpot_p95_s * output / _up(fit, "tpot"),
+        math.inf if slo.e2e_p95_s is None else slo.e2e_p95_s / _up(fit, "e2e"),
+    )
+    low, high = 0, len(ladder) - 1
+    if stay_s == math.inf:
+        low = high
+    while low < high:  # invariant: ladder[low] keeps the SLO (or is the smallest there is)
+        middle = (low + high + 1) // 2
+        tried = replace(limits, max_num_seqs=ladder[middle])
+        rate = saturation(shape.group(tried), memory, plan.workload, catalog)
+        if rate > 0 and ladder[middle] / rate <= stay_s:
+            low = middle
+        else:
+            high = middle - 1
+    return replace(limits, max_num_seqs=ladder[low])
+
+
+def _up(fit: Fit, metric: str) -> float:
+    return math.exp(half_width(fit, metric))
+
+
+def _bounded(
+    shape: Shape, limits: Limits, memory: MemoryFit, fit: Fit, plan: Plan, catalog: Catalog
+) -> Replica | Broken:
+    """Refuse what misses an SLO even on an empty server; keep the bounds of the rest."""
+    group = shape.group(limits)
+    ttft_s, tpot_s = zero_load(group, memory, plan.workload, catalog)
+    e2e_s = ttft_s + tpot_s * max(0.0, plan.workload.output.mean_tokens - 1)
+    how = "even on an empty server"
+    broken = (
+        misses_ttft(ttft_s * _up(fit, "ttft"), plan, how)
+        or misses_tpot(tpot_s * _up(fit, "tpot"), plan, how)
+        or misses_e2e(e2e_s * _up(fit, "e2e"), plan, how)
+    )
+    if broken is not None:
+        return broken
+    return Replica(
+        shape=shape,
+        limits=limits,
+        memory=memory,
+        fit=fit,
+        saturation_per_s=saturation(group, memory, plan.workload, catalog),
+        zero_load_ttft_s=ttft_s,
+        zero_load_tpot_s=tpot_s,
+        zero_load_e2e_s=e2e_s,
+        max_concurrent_requests=min(limits.max_num_seqs, _concurrent(memory, plan.workload)),
+    )

@@ -1,0 +1,177 @@
+"""Which candidates exist: pools x frameworks x precisions x TP x PP (paper 3.5.2,
+`get_configurations`).
+
+A `Shape` is one replica; how many replicas it takes is worked out later (`guide.search.sizing`).
+Shapes larger than what is free are enumerated too, so that their rejections can be counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from guide.answer import Limits, ReplicaGroup
+from guide.domain import (
+    Catalog,
+    Gpu,
+    GpuPool,
+    Inventory,
+    ModelArch,
+    Plan,
+    Precision,
+    Release,
+    Switches,
+    Tolerance,
+)
+from guide.errors import CatalogError
+from guide.models.precision import PRECISIONS
+
+TENSOR_PARALLEL = (1, 2, 4, 8, 16)
+PIPELINE_PARALLEL = (1, 2, 4)
+SIXTEEN_BIT = ("bf16", "fp16")
+EIGHT_BIT = ("fp8", "int8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A checkpoint and how it is run: weights, GEMMs and KV cache."""
+
+    model: ModelArch
+    precision: Precision
+    kv_cache_dtype: str = "auto"
+
+    @property
+    def loss(self) -> int:
+        """Precision given up, see `precision_loss`."""
+        return precision_loss(self.model, self.precision, self.kv_cache_dtype)
+
+
+def precision_loss(model: ModelArch, precision: Precision, kv_cache_dtype: str) -> int:
+    """What a way of running gives up: 0 nothing, 1 eight bits somewhere, 2 four bits.
+
+    Only candidates of one plan are compared, so a checkpoint that is itself the model asked for
+    loses nothing against the others.
+    """
+    stored = precision.name
+    if model.base is not None and stored not in SIXTEEN_BIT:
+        weights = 1 if stored in EIGHT_BIT else 2
+    else:
+        same = stored == model.precision or {stored, model.precision} == set(SIXTEEN_BIT)
+        weights = 0 if same else 1
+    return max(weights, int(kv_cache_dtype != "auto"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """One replica of a deployment, its count still open."""
+
+    pool: GpuPool
+    gpu: Gpu
+    release: Release
+    variant: Variant
+    tp: int
+    pp: int
+    switches: Switches
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tp * self.pp
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, str, int, int]:
+        """What tells two shapes apart; also the last tie-break of every order."""
+        v = self.variant
+        return (
+            self.pool.name,
+            self.release.framework,
+            v.model.name,
+            v.precision.name,
+            v.kv_cache_dtype,
+            self.tp,
+            self.pp,
+        )
+
+    def group(self, limits: Limits, replicas: int = 1) -> ReplicaGroup:
+        """The shape with its limits, `replicas` times."""
+        return ReplicaGroup(
+            pool=self.pool,
+            framework=self.release.framework,
+            version=self.release.version,
+            model=self.variant.model,
+            precision=self.variant.precision,
+            tp=self.tp,
+            pp=self.pp,
+            replicas=replicas,
+            limits=limits,
+            switches=self.switches,
+        )
+
+
+def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape]:
+    """Every shape that `plan` allows on the known GPUs of `inventory`, in a stable order."""
+    releases = [modelled_release(catalog, name) for name in sorted(plan.frameworks)]
+    for pool in considered_pools(plan, inventory):
+        if pool.gpu is None:
+            continue
+        for release in releases:
+            for variant in variants(plan, catalog, pool.gpu):
+                for pp in PIPELINE_PARALLEL:
+                    for tp in TENSOR_PARALLEL:
+                        yield Shape(
+                            pool=pool,
+                            gpu=pool.gpu,
+                            release=release,
+                            variant=variant,
+                            tp=tp,
+                            pp=pp,
+                            switches=plan.switches,
+                        )
+
+
+def considered_pools(plan: Plan, inventory: Inventory) -> list[GpuPool]:
+    """The pools that placement leaves, by name: the order of nodes never matters."""
+    pools = sorted(inventory.pools, key=lambda pool: pool.name)
+    if not plan.gpus:
+        return pools
+    return [pool for pool in pools if pool.gpu is not None and pool.gpu.name in plan.gpus]
+
+
+def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
+    """The checkpoints and precisions that the plan's tolerance allows on `gpu`.
+
+    Lossless keeps the checkpoint's own precision (bf16 as fp16 where the GPU has no bf16). FP8 adds
+    8-bit weights and KV cache, INT4 also catalogue checkpoints with 4-bit weights made from the
+    model.
+    """
+    model = plan.model
+    own = PRECISIONS[model.precision]
+    if own.name == "bf16" and gpu.bf16_flop_per_s is None:
+        own = PRECISIONS["fp16"]
+    fp8_gpu = gpu.fp8_flop_per_s is not None
+    yield Variant(model=model, precision=own)
+    if plan.tolerance is Tolerance.LOSSLESS:
+        return
+    if fp8_gpu:
+        yield Variant(model=model, precision=own, kv_cache_dtype="fp8")
+        if own.name in SIXTEEN_BIT:
+            yield Variant(model=model, precision=PRECISIONS["fp8"])
+            yield Variant(model=model, precision=PRECISIONS["fp8"], kv_cache_dtype="fp8")
+    for name in sorted(catalog.models):
+        derived = catalog.models[name]
+        if derived.base != model.name:
+            continue
+        if derived.precision not in EIGHT_BIT and plan.tolerance is not Tolerance.INT4:
+            continue
+        precision = PRECISIONS[derived.precision]
+        yield Variant(model=derived, precision=precision)
+        if fp8_gpu:
+            yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")
+
+
+def modelled_release(catalog: Catalog, framework: str) -> Release:
+    """The newest release of `framework` that the catalogue describes."""
+    known = [release for release in catalog.releases if release.framework == framework]
+    if not known:
+        raise CatalogError(f"the catalogue describes no release of {framework}")
+    return max(known, key=lambda release: release.since)

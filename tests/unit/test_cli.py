@@ -1,0 +1,187 @@
+"""Commands as users call them: output, exit codes, one sentence for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import guide.cli
+from guide.cli.app import COMMANDS, app
+from guide.errors import GuideError, SpecError
+from tests import toy
+
+PLAN = """
+apiVersion: guide.dev/v1alpha1
+kind: InferencePlan
+metadata: {name: chat, namespace: ml}
+spec:
+  model: {name: meta-llama/Llama-3.1-8B-Instruct}
+  workload:
+    inputTokens: {mean: 1024, p95: 3000}
+    outputTokens: {mean: 256, p95: 700}
+    requestsPerSecond: 8
+"""
+NODES = """
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: Node
+  metadata:
+    name: gpu-1
+    labels:
+      nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3
+      nvidia.com/gpu.count: "8"
+      nvidia.com/gpu.memory: "81559"
+      topology.kubernetes.io/zone: a
+  status:
+    allocatable: {nvidia.com/gpu: "8", cpu: "64", memory: 512Gi}
+    capacity: {nvidia.com/gpu: "8"}
+    conditions: [{type: Ready, status: "True"}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _toy_engine(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
+    toy.install(monkeypatch)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    (tmp_path / "nodes.yaml").write_text(NODES)
+    return tmp_path
+
+
+def run(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=text)
+
+
+def plan(files: Path, *more: str) -> Result:
+    arguments = ("plan", "-f", str(files / "plan.yaml"), "--nodes", str(files / "nodes.yaml"))
+    return run(*arguments, *more)
+
+
+def test_a_feasible_plan_exits_0_and_names_the_choice(files: Path):
+    result = plan(files)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("Run one replica of meta-llama/Llama-3.1-8B-Instruct")
+    assert "Top three" in result.output
+    assert "\x1b[" not in result.output  # colour only on a terminal
+
+
+def test_json_and_yaml_say_the_same(files: Path):
+    as_json, as_yaml = plan(files, "-o", "json"), plan(files, "-o", "yaml")
+    assert json.loads(as_json.output) == yaml.safe_load(as_yaml.output)
+    assert json.loads(as_json.output)["kind"] == "Recommendation"
+
+
+def test_a_plan_can_come_from_stdin(files: Path):
+    result = run("plan", "-f", "-", "--nodes", str(files / "nodes.yaml"), "-o", "json", text=PLAN)
+    assert result.exit_code == 0, result.output
+
+
+def test_an_infeasible_plan_exits_3_with_every_reason(files: Path):
+    (files / "plan.yaml").write_text(PLAN + "  slo: {ttftP95Milliseconds: 1}\n")
+    result = plan(files)
+    assert result.exit_code == 3
+    assert result.output.startswith("None of ")
+    assert "MissesTTFT" in result.output
+    assert "spec.slo.ttftP95Milliseconds" in result.output
+
+
+def test_no_gpu_node_is_exit_3_with_a_sentence(files: Path):
+    (files / "nodes.yaml").write_text("apiVersion: v1\nkind: List\nitems: []\n")
+    result = plan(files)
+    assert result.exit_code == 3
+    assert "no node with GPUs" in result.output
+
+
+def test_node_selector_limits_the_nodes(files: Path):
+    here = PLAN + "  placement: {nodeSelector: {topology.kubernetes.io/zone: ZONE}}\n"
+    for zone, code in (("a", 0), ("b", 3)):
+        (files / "plan.yaml").write_text(here.replace("ZONE", zone))
+        assert plan(files).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("plan.yaml", "{", "not valid YAML"),
+        ("plan.yaml", PLAN.replace("requestsPerSecond: 8", "requestsPerSecond: -1"), "requests"),
+        ("plan.yaml", PLAN + "  colour: blue\n", "colour"),
+        ("plan.yaml", PLAN.replace("Llama-3.1-8B-Instruct", "Llama-9"), "not in the catalogue"),
+        ("nodes.yaml", "kind: PodList\nitems: [{kind: Pod}]\n", "no Node"),
+        ("nodes.yaml", "kind: List\nitems: 7\n", "items must be a list"),
+        ("nodes.yaml", '{"kind": ', "not valid JSON"),
+    ],
+)
+def test_bad_input_is_one_sentence(files: Path, name: str, content: str, sentence: str):
+    (files / name).write_text(content)
+    result = plan(files)
+    assert isinstance(result.exception, SpecError)
+    assert sentence in str(result.exception)
+    assert "\n" not in str(result.exception)
+
+
+def test_missing_files_are_named(files: Path):
+    (files / "nodes.yaml").unlink()
+    assert "nodes.yaml" in str(plan(files).exception)
+
+
+def test_pods_alone_are_refused(files: Path):
+    result = run("plan", "-f", str(files / "plan.yaml"), "--pods", str(files / "nodes.yaml"))
+    assert "--pods needs --nodes" in str(result.exception)
+
+
+def test_errors_end_in_exit_2_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail() -> None:
+        raise GuideError("the plan is wrong")
+
+    monkeypatch.setattr("guide.cli.app.app", fail)
+    with pytest.raises(SystemExit) as stopped:
+        guide.cli.main()
+    assert stopped.value.code == guide.cli.BAD_INPUT == 2
+    assert capsys.readouterr().err == "guide: the plan is wrong\n"
+
+
+@pytest.mark.parametrize("command", ["gpus", "models"])
+def test_lists_come_as_table_and_document(command: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("guide.perf.fits.resolve", toy.resolve)
+    items = json.loads(run(command, "-o", "json").output)["items"]
+    assert len(items) > 20
+    table = run(command)
+    assert table.exit_code == 0
+    assert items[0]["name"] in table.output
+
+
+def test_every_command_has_help():
+    for command in COMMANDS:
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert "Usage" in result.output
+
+
+def test_help_loads_no_engine():
+    heavy = (
+        "guide.search",
+        "guide.catalog",
+        "guide.spec",
+        "pydantic",
+        "yaml",
+        "numpy",
+        "kubernetes",
+    )
+    script = f"import sys, guide.cli.app\nprint(sorted(m for m in {heavy!r} if m in sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert loaded.stdout.strip() == "[]"
