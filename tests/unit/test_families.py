@@ -72,6 +72,13 @@ PUBLISHED = {
     "facebook/opt-6.7b": 6_658_473_984,
     "bigscience/bloom": 176_247_271_424,
     "tiiuae/falcon-7b": 6_921_720_704,
+    "EleutherAI/pythia-6.9b": 6_857_302_016,
+    "microsoft/phi-2": 2_779_683_840,
+    "microsoft/Phi-3.5-MoE-instruct": 41_873_153_344,
+    "bigcode/starcoder2-3b": 3_030_371_328,
+    "CohereLabs/c4ai-command-r-v01": 34_980_831_232,
+    "HuggingFaceTB/SmolLM3-3B": 3_075_098_624,
+    "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656,
 }
 
 
@@ -275,6 +282,15 @@ def test_deepseek_v2_lite_without_query_rank():
     assert arch.mla is not None
     assert arch.mla.q_lora is None
     assert weight_counts(arch).total == 15_706_484_224
+
+
+def test_decilm_with_impossible_heads_is_refused():
+    config = LLAMA | {
+        "architectures": ["DeciLMForCausalLM"],
+        "num_key_value_heads_per_layer": [4, "two"],
+    }
+    with pytest.raises(SpecError, match="must hold divisors of num_attention_heads 32"):
+        read_config("m", config)
 
 
 def test_text_of_a_multimodal_config_and_its_vision_tower():

@@ -13,10 +13,13 @@ from guide.models.checkpoint import stored_precision
 from guide.models.config import ConfigView
 from guide.models.families import (
     bloom,
+    cohere,
     deepseek,
+    exaone,
     falcon,
     gemma,
     glm,
+    gpt_neox,
     gpt_oss,
     gptj,
     llama,
@@ -26,14 +29,18 @@ from guide.models.families import (
     opt,
     phi,
     qwen,
+    starcoder2,
 )
 
 _MODULES = (
     bloom,
+    cohere,
     deepseek,
+    exaone,
     falcon,
     gemma,
     glm,
+    gpt_neox,
     gpt_oss,
     gptj,
     llama,
@@ -43,6 +50,7 @@ _MODULES = (
     opt,
     phi,
     qwen,
+    starcoder2,
 )
 
 FAMILIES: Mapping[str, Callable[[ConfigView, str], ModelArch]] = {

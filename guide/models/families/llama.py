@@ -14,7 +14,10 @@ ARCHITECTURES = (
     "AquilaForCausalLM",
     "AquilaModel",
     "DeciLMForCausalLM",
-    "InternLM3ForCausalLM",
+    "InternLM2ForCausalLM",
+    "GraniteForCausalLM",
+    "SmolLM3ForCausalLM",
+    "Olmo2ForCausalLM",
 )
 
 
@@ -24,15 +27,22 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
         raise view.fail(
             "its layers differ from each other (block_configs), which GUIDE cannot model"
         )
-    arch = decoder(view, architecture=architecture)
+    arch = decoder(view, architecture=architecture, tied=architecture == "SmolLM3ForCausalLM")
     per_layer = view.entries("num_key_value_heads_per_layer")
     if per_layer:
         # DeciLM: vLLM repeats KV heads up to the widest layer, in the weights and in the cache
-        widest = max(head for head in per_layer if isinstance(head, int))
-        arch = replace(arch, kv_heads=widest)
-    bias = 0
+        heads = [head for head in per_layer if isinstance(head, int) and head > 0]
+        if len(heads) < len(per_layer) or arch.heads % max(heads):
+            raise view.fail(
+                "num_key_value_heads_per_layer must hold divisors of num_attention_heads "
+                f"{arch.heads}"
+            )
+        arch = replace(arch, kv_heads=max(heads))
+    extra = 0
+    if architecture == "Olmo2ForCausalLM":  # norms over all heads of q and of k
+        extra += arch.layers * arch.head_dim * (arch.heads + arch.kv_heads)
     if view.flag("attention_bias", False):
-        bias += arch.layers * (arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden)
+        extra += arch.layers * (arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden)
     if view.flag("mlp_bias", False):
-        bias += arch.layers * (2 * arch.ffn + arch.hidden)
-    return replace(arch, extra_parameters=arch.extra_parameters + bias)
+        extra += arch.layers * (2 * arch.ffn + arch.hidden)
+    return replace(arch, extra_parameters=arch.extra_parameters + extra)

@@ -1,17 +1,45 @@
-"""Phi-3 and Phi-4 (text): the Llama layer with fused projections, partly with a sliding window."""
+"""Phi: Phi-2 with biases and a plain MLP; Phi-3 and 4 like Llama, partly windowed; Phi-3.5-MoE."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from guide.domain import ModelArch
-from guide.models.config import ConfigView, decoder, effective_window
+from guide.models.config import ConfigView, decoder, effective_window, mixture
 
-ARCHITECTURES = ("Phi3ForCausalLM",)
+ARCHITECTURES = ("PhiForCausalLM", "Phi3ForCausalLM", "PhiMoEForCausalLM")
 
 
 def read(view: ConfigView, architecture: str) -> ModelArch:
-    """config.json of a Phi-3 or Phi-4 model."""
-    arch = decoder(view, architecture=architecture)
+    """config.json of a Phi model (not Phi-3-small, whose attention is block-sparse)."""
+    if architecture == "PhiForCausalLM":
+        return _phi2(view, architecture)
+    moe = architecture == "PhiMoEForCausalLM"
+    arch = decoder(view, architecture=architecture, norm_parameters=2 if moe else 1)
     window = effective_window(view, arch.max_context_tokens)
-    return replace(arch, window_tokens=window, window_layers=arch.layers if window else 0)
+    arch = replace(arch, window_tokens=window, window_layers=arch.layers if window else 0)
+    return _mixture(view, arch) if moe else arch
+
+
+def _phi2(view: ConfigView, architecture: str) -> ModelArch:
+    arch = decoder(view, architecture=architecture, norms=1, norm_parameters=2)
+    attention = arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden
+    biases = arch.layers * (attention + arch.ffn + arch.hidden) + arch.vocab
+    return replace(arch, gated_mlp=False, extra_parameters=arch.extra_parameters + biases)
+
+
+def _mixture(view: ConfigView, arch: ModelArch) -> ModelArch:
+    experts, active = mixture(view, "num_local_experts")
+    biases = arch.vocab if view.flag("lm_head_bias", False) else 0
+    if view.flag("attention_bias", False):
+        attention = arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden
+        biases += arch.layers * attention
+    return replace(
+        arch,
+        ffn=0,
+        dense_layers=0,
+        expert_ffn=arch.ffn,
+        experts=experts,
+        active_experts=active,
+        extra_parameters=arch.extra_parameters + biases,
+    )

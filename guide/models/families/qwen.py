@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from guide.domain import ModelArch
-from guide.models.config import ConfigView, decoder, effective_window, layers_of_type, mixture
+from guide.models.config import (
+    ConfigView,
+    decoder,
+    effective_window,
+    layers_of_type,
+    mixture,
+    vision_parameters,
+)
 
 ARCHITECTURES = (
     "Qwen2ForCausalLM",
     "Qwen2MoeForCausalLM",
     "Qwen3ForCausalLM",
     "Qwen3MoeForCausalLM",
+    "Qwen2VLForConditionalGeneration",
+    "Qwen2_5_VLForConditionalGeneration",
+    "Qwen3VLForConditionalGeneration",
+    "Qwen3VLMoeForConditionalGeneration",
 )
 
 
@@ -22,6 +33,7 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
         extra = arch.layers * arch.head_dim * (arch.heads + 2 * arch.kv_heads)
     else:
         extra = arch.layers * 2 * arch.head_dim
+    extra += vision_parameters(view)
     arch = replace(arch, extra_parameters=arch.extra_parameters + extra)
     if view.flag("use_sliding_window", False):
         arch = _windowed(view, arch)

@@ -1,0 +1,31 @@
+"""Command R: attention and MLP in parallel behind one norm, tied; Cohere 2 alternates windows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guide.domain import ModelArch
+from guide.models.config import ConfigView, decoder, effective_window, layers_of_type
+
+ARCHITECTURES = ("CohereForCausalLM", "Cohere2ForCausalLM")
+_FULL_EVERY = 4
+
+
+def read(view: ConfigView, architecture: str) -> ModelArch:
+    """config.json of a Command R or Command A model."""
+    arch = decoder(view, architecture=architecture, tied=True, norms=1)
+    if view.flag("use_qk_norm", False):
+        qk = arch.head_dim * (arch.heads + arch.kv_heads)
+        arch = replace(arch, extra_parameters=arch.extra_parameters + arch.layers * qk)
+    if architecture == "CohereForCausalLM":
+        return arch
+    window = effective_window(view, arch.max_context_tokens)
+    layers = layers_of_type(view, arch.layers, "sliding_attention")
+    if layers is None:
+        period = view.count("sliding_window_pattern", default=_FULL_EVERY)
+        layers = arch.layers - arch.layers // period
+    return replace(
+        arch,
+        window_tokens=window if layers else None,
+        window_layers=layers if window else 0,
+    )

@@ -1,0 +1,17 @@
+"""GPT-NeoX and Pythia: biases, LayerNorms, a plain MLP, untied embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guide.domain import ModelArch
+from guide.models.config import ConfigView, decoder
+
+ARCHITECTURES = ("GPTNeoXForCausalLM",)
+
+
+def read(view: ConfigView, architecture: str) -> ModelArch:
+    """config.json of a GPT-NeoX model."""
+    arch = decoder(view, architecture=architecture, norm_parameters=2)
+    biases = arch.layers * (4 * arch.hidden + arch.ffn + arch.hidden)
+    return replace(arch, gated_mlp=False, extra_parameters=arch.extra_parameters + biases)
