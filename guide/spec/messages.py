@@ -43,11 +43,12 @@ def field_path(loc: Sequence[str | int]) -> str:
 
 
 def nearest(word: str, names: Iterable[str], count: int = 1) -> list[str]:
-    """Names close to `word`, closest first, without regard to case."""
+    """Names close to `word` in any case, closest first; a name cut short counts as close."""
     by_lower = {name.lower(): name for name in sorted(names, reverse=True)}
-    return [
-        by_lower[m] for m in difflib.get_close_matches(word.lower(), by_lower, n=count, cutoff=0.6)
-    ]
+    lower = word.lower()
+    longer = sorted(n for n in by_lower if len(lower) > 2 and n.startswith(lower))
+    close = difflib.get_close_matches(lower, by_lower, n=count, cutoff=0.6)
+    return [by_lower[name] for name in dict.fromkeys([*longer, *close])][:count]
 
 
 def _sentence(error: ErrorDetails, root: type[BaseModel]) -> str:

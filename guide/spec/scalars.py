@@ -105,6 +105,19 @@ LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=_IMAGE)]
 ExtraArg = Annotated[
     str,
-    Field(min_length=3, max_length=512, pattern=r"^--[a-z0-9-]+(=[^\r\n]*)?$"),
+    Field(
+        min_length=3,
+        max_length=512,
+        pattern=r"^--[a-z0-9-]+(=[^\r\n]*)?$",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"self.split('=')[0] in {sorted(EXTRA_ARG_FLAGS)}",
+                    "message": "GUIDE sets flags that move the operating point itself; allowed "
+                    f"are {', '.join(sorted(EXTRA_ARG_FLAGS))}",
+                }
+            ]
+        },
+    ),
     AfterValidator(_extra_arg),
 ]

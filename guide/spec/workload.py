@@ -38,6 +38,7 @@ class TokenLengths(Edge):
 
 
 _ONE_LOAD = "state exactly one of requestsPerSecond (open loop) and concurrency (closed loop)"
+_OPEN_LOOP = "arrivalCV describes an open loop: remove it, or state requestsPerSecond"
 _CONTEXT = "maxContextTokens must hold the mean input and the mean output"
 
 
@@ -45,6 +46,7 @@ class WorkloadSpec(Edge):
     """The requests to be served."""
 
     model_config = rules(
+        rule("!has(self.arrivalCV) || has(self.requestsPerSecond)", _OPEN_LOOP),
         rule("has(self.requestsPerSecond) != has(self.concurrency)", _ONE_LOAD),
         rule(
             "!has(self.maxContextTokens) || "
@@ -84,10 +86,7 @@ class WorkloadSpec(Edge):
             has = "both are" if self.concurrency is not None else "neither is"
             raise refuse(f"{has} set: {_ONE_LOAD}")
         if self.concurrency is not None and self.arrival_cv is not None:
-            raise refuse(
-                "arrivalCV describes an open loop: remove it, or replace concurrency by "
-                "requestsPerSecond"
-            )
+            raise refuse(_OPEN_LOOP)
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,80 @@
+"""The CRD on a real API server: accepted, and its rules refuse what the command line refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from guide.report import to_status
+from hack.controlplane.kubectl import Kubectl
+from hack.crd import TARGETS
+from tests import handmade
+from tests.broken_plans import BROKEN, PLAN, broken
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/chat.yaml"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _crd(kubectl: Kubectl) -> None:  # pyright: ignore[reportUnusedFunction]
+    kubectl("apply", "--server-side", "-f", TARGETS[0])
+    kubectl("wait", "--for=condition=Established", "crd/inferenceplans.guide.dev", "--timeout=30s")
+
+
+def create(kubectl: Kubectl, plan: dict[str, Any], namespace: str) -> Any:
+    document = {**plan, "metadata": {**plan["metadata"], "namespace": namespace}}
+    arguments = ("create", "--validate=strict", "-f", "-")
+    return kubectl(*arguments, stdin=json.dumps(document), check=False)
+
+
+def test_no_rule_of_the_schema_costs_too_much_or_warns(kubectl: Kubectl):
+    crd = kubectl.json("get", "crd", "inferenceplans.guide.dev")
+    conditions = {c["type"]: c for c in crd["status"]["conditions"]}
+    assert conditions["Established"]["status"] == "True"
+    assert "NonStructuralSchema" not in conditions
+
+
+def test_the_example_is_accepted_and_stays_as_it_was_written(kubectl: Kubectl, namespace: str):
+    plan = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    assert create(kubectl, plan, namespace).returncode == 0
+    assert kubectl.json("-n", namespace, "get", "iplan", "chat")["spec"] == plan["spec"]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_admission_refuses_what_the_command_line_refuses(
+    kubectl: Kubectl, namespace: str, name: str
+):
+    result = create(kubectl, broken(name), namespace)
+    assert result.returncode != 0
+    refusals = ("is invalid: spec", "unknown field", "cannot be handled")
+    assert any(words in result.stderr for words in refusals), result.stderr
+
+
+def test_the_whole_status_is_kept_and_fills_the_columns(kubectl: Kubectl, namespace: str):
+    create(kubectl, PLAN, namespace)
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Recommended",
+        "message": "3 replicas",
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-11-01T00:00:00Z",
+    }
+    status = {
+        "observedGeneration": 1,
+        "conditions": [condition],
+        **to_status(handmade.RECOMMENDATION),
+        "observed": {"ttftSeconds": {"p95": "0.2"}},
+    }
+    patch = json.dumps({"status": status})
+    arguments = ("patch", "iplan", "chat", "--subresource=status", "--type=merge", "-p", patch)
+    kubectl("-n", namespace, *arguments)
+    assert kubectl.json("-n", namespace, "get", "iplan", "chat")["status"] == status
+    header, row = kubectl("-n", namespace, "get", "iplan").stdout.splitlines()
+    wanted = "NAME MODEL GPU FRAMEWORK TP PP REPLICAS USD/H TTFT READY REASON AGE"
+    assert header.split() == wanted.split()
+    shown = "meta-llama/Llama-3.1-8B-Instruct H100-SXM vLLM 2 1 3 17.94 200 True Recommended"
+    assert row.split()[1:11] == shown.split()
