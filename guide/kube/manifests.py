@@ -148,6 +148,7 @@ def _claim(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
         "kind": "ResourceClaimTemplate",
         "metadata": _meta(plan, claim_name(plan.metadata.name, index), group.group.framework),
         "spec": {
+            "metadata": {},
             "spec": {
                 "devices": {
                     "requests": [
@@ -162,7 +163,7 @@ def _claim(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
                         }
                     ]
                 }
-            }
+            },
         },
     }
 

@@ -1,0 +1,67 @@
+"""Rendered manifests on a real API server: accepted strictly, and nothing is added to them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from guide.catalog import load
+from guide.kube.manifests import render_files
+from hack.controlplane.kubectl import Kubectl
+from tests.manifest_cases import CASES
+
+# Their definitions are the user's: Gateway API and the Prometheus operator.
+FOREIGN = {"HTTPRoute", "PodMonitor"}
+# What the server allots, object by object.
+ALLOTTED = {"status", "spec.clusterIP", "spec.clusterIPs", "spec.ipFamilies"}
+METADATA = {"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"}
+REVISION = "metadata.annotations"
+
+
+def added(live: Any, written: Any, path: str = "") -> Iterator[str]:
+    """Paths that the server holds and the file lacks, or holds differently."""
+    if isinstance(live, dict) and isinstance(written, dict):
+        for key, value in live.items():
+            below = f"{path}.{key}".removeprefix(".")
+            if key in written:
+                yield from added(value, written[key], below)
+            else:
+                yield below
+    elif isinstance(live, list) and isinstance(written, list) and len(live) == len(written):
+        for index, (left, right) in enumerate(zip(live, written, strict=True)):
+            yield from added(left, right, f"{path}[{index}]")
+    elif live != written:
+        yield path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_server_takes_the_files_and_adds_no_default(
+    kubectl: Kubectl, namespace: str, name: str
+):
+    files = render_files(CASES[name].plan, CASES[name].recommendation, load())
+    for file, text in files.items():
+        value = yaml.safe_load(text) if file.endswith(".yaml") else {}
+        if not value or file == "kustomization.yaml" or value["kind"] in FOREIGN:
+            continue
+        value["metadata"]["namespace"] = namespace
+        kubectl.apply(value)
+        where = ("-n", namespace, "get", value["kind"], value["metadata"]["name"])
+        extra = set(added(kubectl.json(*where), value)) - ALLOTTED
+        extra -= {f"metadata.{key}" for key in METADATA} | {REVISION}
+        assert extra == set()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kustomize_builds_the_folder(programs: Path, tmp_path: Path, name: str):
+    for file, text in render_files(CASES[name].plan, CASES[name].recommendation, load()).items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    command = [programs / "kustomize", "build", tmp_path]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    kinds = [o["kind"] for o in yaml.safe_load_all(built.stdout)]
+    assert "Deployment" in kinds

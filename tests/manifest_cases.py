@@ -1,0 +1,84 @@
+"""Recommendations and plans whose manifests are kept as golden files and applied to a real API
+server.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from guide.answer import Recommendation, ReplicaGroup
+from guide.models.precision import PRECISIONS
+from guide.spec import InferencePlan, parse_plan
+from tests.broken_plans import PLAN
+from tests.handmade import AMD_POOL, DRA_POOL, GROUP, V100_POOL, recommendation
+
+FASTGEN = replace(GROUP, framework="FastGen", version="0.3.3")
+SLOW = replace(GROUP, pool=V100_POOL, tp=4, replicas=1)
+QUANTISED = replace(GROUP.model, name="neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8", precision="fp8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A plan by what differs from the plain one, and the groups recommended for it."""
+
+    groups: tuple[ReplicaGroup, ...] = (GROUP,)
+    name: str = "chat"
+    spec: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def plan(self) -> InferencePlan:
+        plan = copy.deepcopy(PLAN)
+        plan["metadata"] = {"name": self.name, "namespace": "ml"}
+        plan["spec"] |= self.spec
+        return parse_plan(plan)
+
+    @property
+    def recommendation(self) -> Recommendation:
+        return recommendation(*self.groups)
+
+
+CASES: dict[str, Case] = {
+    "vllm": Case(),
+    "fastgen": Case(groups=(FASTGEN,), spec={"deployment": {"imageFastGen": "reg.example/fg:1"}}),
+    "fp8-checkpoint": Case(
+        groups=(replace(GROUP, model=QUANTISED, precision=PRECISIONS["fp8"], tp=1),)
+    ),
+    "fp8-online": Case(
+        groups=(
+            replace(
+                GROUP,
+                precision=PRECISIONS["fp8"],
+                limits=replace(GROUP.limits, kv_cache_dtype="fp8"),
+            ),
+        )
+    ),
+    "volta": Case(groups=(SLOW,)),
+    "amd": Case(groups=(replace(GROUP, pool=AMD_POOL, tp=1, replicas=2),)),
+    "dra": Case(groups=(replace(GROUP, pool=DRA_POOL),)),
+    "two-pools-even": Case(
+        groups=(replace(GROUP, load_share=0.75), replace(SLOW, load_share=0.25))
+    ),
+    "two-pools-weighted": Case(
+        groups=(replace(GROUP, load_share=0.9), replace(SLOW, load_share=0.1))
+    ),
+    "all-options": Case(
+        spec={
+            "placement": {"nodeSelector": {"team": "search"}},
+            "deployment": {
+                "image": "registry.example/vllm:v0.33.0@sha256:" + "0" * 64,
+                "modelCache": {"claimName": "models"},
+                "tokenSecretRef": {"name": "hf-token-secret"},
+                "extraArgs": ["--seed=1", "--enable-auto-tool-choice"],
+            },
+            "output": {"monitoring": "PodMonitor"},
+        }
+    ),
+    "no-monitoring": Case(spec={"output": {"monitoring": "None"}}),
+    "long-name": Case(
+        name="a-plan.with-a-name-that-is-much-longer-than-any-label-or-service-may-ever-be",
+        groups=(FASTGEN,),
+        spec={"deployment": {"imageFastGen": "reg.example/fg:1"}},
+    ),
+}

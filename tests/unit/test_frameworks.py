@@ -1,0 +1,141 @@
+"""What each framework refuses, its defaults, and the arguments that hold the operating point."""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import replace
+
+import pytest
+
+from guide.catalog import load, release
+from guide.domain import Gpu, Reason
+from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS, DeploymentOptions
+from guide.models.precision import PRECISIONS
+from tests.handmade import AMD_POOL, GROUP, MODEL, V100_POOL
+
+CATALOG = load()
+VLLM, FASTGEN = FRAMEWORKS["vLLM"], FRAMEWORKS["FastGen"]
+OPTIONS = DeploymentOptions(served_name="chat", image_fastgen="reg.example/fastgen:1")
+
+
+def gpu(name: str) -> Gpu:
+    return CATALOG.gpus[name]
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_a_framework_is_registered_under_its_own_name(name: str):
+    assert FRAMEWORKS[name].name == name
+
+
+@pytest.mark.parametrize(
+    ("card", "precision", "reason"),
+    [
+        ("H100-SXM", "bf16", None),
+        ("V100-16GB", "bf16", None),
+        ("T4", "int4", None),
+        ("V100-16GB", "int4", Reason.COMPUTE_CAPABILITY),
+        ("A100-80GB", "fp8", None),
+        ("T4", "fp8", Reason.COMPUTE_CAPABILITY),
+        ("A100-80GB", "mxfp4", None),
+        ("T4", "mxfp4", Reason.COMPUTE_CAPABILITY),
+        ("MI300X", "fp8", None),
+        ("MI300X", "nvfp4", Reason.UNSUPPORTED_PRECISION),
+    ],
+)
+def test_vllm_refuses_by_compute_capability(card: str, precision: str, reason: Reason | None):
+    found = VLLM.unsupported(gpu(card), MODEL, PRECISIONS[precision], 1)
+    assert (found[0] if found else None) is reason
+    if found:
+        assert card in found[1]
+        assert precision in found[1]
+
+
+@pytest.mark.parametrize(
+    ("card", "architecture", "precision", "pp", "reason"),
+    [
+        ("A100-80GB", "LlamaForCausalLM", "bf16", 1, None),
+        ("T4", "LlamaForCausalLM", "bf16", 1, Reason.COMPUTE_CAPABILITY),
+        ("V100-16GB", "LlamaForCausalLM", "bf16", 1, Reason.COMPUTE_CAPABILITY),
+        ("MI300X", "LlamaForCausalLM", "bf16", 1, Reason.COMPUTE_CAPABILITY),
+        ("H100-SXM", "Qwen3ForCausalLM", "bf16", 1, Reason.UNSUPPORTED_MODEL),
+        ("H100-SXM", "Gemma2ForCausalLM", "bf16", 1, Reason.UNSUPPORTED_MODEL),
+        ("H100-SXM", "LlamaForCausalLM", "fp8", 1, Reason.UNSUPPORTED_PRECISION),
+        ("H100-SXM", "LlamaForCausalLM", "bf16", 2, Reason.UNSUPPORTED_MODEL),
+    ],
+)
+def test_fastgen_refuses_what_it_never_learnt(
+    card: str, architecture: str, precision: str, pp: int, reason: Reason | None
+):
+    model = replace(MODEL, architecture=architecture)
+    found = FASTGEN.unsupported(gpu(card), model, PRECISIONS[precision], pp)
+    assert (found[0] if found else None) is reason
+
+
+@pytest.mark.parametrize(
+    ("card", "tokens", "sequences"),
+    [("H100-SXM", 8192, 1024), ("A100-80GB", 2048, 256), ("B200", 16384, 1024), ("L4", 2048, 256)],
+)
+def test_vllm_takes_its_defaults_by_memory(card: str, tokens: int, sequences: int):
+    limits = VLLM.default_limits(release(CATALOG, "vLLM"), gpu(card), 4096)
+    assert (limits.max_num_batched_tokens, limits.max_num_seqs) == (tokens, sequences)
+    assert limits.max_model_len == 4096
+
+
+def test_vllm_writes_the_whole_operating_point():
+    args = VLLM.launch(replace(GROUP, pp=2), OPTIONS).args
+    assert args[0] == MODEL.name
+    assert {
+        "--tensor-parallel-size=2",
+        "--pipeline-parallel-size=2",
+        "--gpu-memory-utilization=0.90",
+        "--max-num-seqs=96",
+        "--max-num-batched-tokens=8192",
+        "--max-model-len=8192",
+        "--kv-cache-dtype=auto",
+        "--served-model-name=chat",
+    } < set(args)
+    assert not any(arg.startswith(("--dtype", "--quantization")) for arg in args)
+
+
+def test_vllm_runs_in_half_precision_where_bf16_is_missing():
+    assert "--dtype=half" in VLLM.launch(replace(GROUP, pool=V100_POOL), OPTIONS).args
+
+
+def test_vllm_quantises_online_only_what_is_stored_in_16_bit():
+    fp8 = replace(GROUP, precision=PRECISIONS["fp8"])
+    assert "--quantization=fp8" in VLLM.launch(fp8, OPTIONS).args
+    stored = replace(fp8, model=replace(MODEL, precision="fp8"))
+    assert "--quantization=fp8" not in VLLM.launch(stored, OPTIONS).args
+
+
+def test_the_image_is_pinned_and_follows_the_vendor():
+    assert VLLM.launch(GROUP, OPTIONS).image == "vllm/vllm-openai:v0.33.0"
+    amd = replace(GROUP, pool=AMD_POOL)
+    assert VLLM.launch(amd, OPTIONS).image == "vllm/vllm-openai-rocm:v0.33.0"
+    intel = replace(GROUP, pool=replace(AMD_POOL, gpu=CATALOG.gpus["Max1550"]))
+    with pytest.raises(SpecError, match=r"spec\.deployment\.image is needed for Max1550"):
+        VLLM.launch(intel, OPTIONS)
+    own = replace(OPTIONS, image="registry.example/vllm:1")
+    assert VLLM.launch(intel, own).image == "registry.example/vllm:1"
+
+
+def test_fastgen_holds_the_token_budget_in_a_script_that_is_valid_python():
+    launch = FASTGEN.launch(GROUP, OPTIONS)
+    ((path, text),) = launch.files
+    assert path == launch.command[-1]
+    ast.parse(text)
+    engine = json.loads(text.split('ENGINE = json.loads("""')[1].split('""")')[0])
+    manager = engine["inference_engine_config"]["state_manager"]
+    assert manager["max_ragged_batch_size"] == 8192
+    assert manager["max_ragged_sequence_count"] == 96
+    assert manager["max_context"] == engine["max_length"] == 8192
+    assert engine["tensor_parallel"] == 2
+    assert launch.metrics_path is None
+
+
+def test_fastgen_without_an_image_says_what_to_name():
+    with pytest.raises(SpecError, match=r"spec\.deployment\.imageFastGen is needed") as error:
+        FASTGEN.launch(GROUP, DeploymentOptions(served_name="chat"))
+    assert error.value.field == "spec.deployment.imageFastGen"
