@@ -1,0 +1,267 @@
+"""Every call to the Kubernetes API in the project; nothing else opens a connection.
+
+Objects go in and out as plain JSON mappings. Errors become `ClusterError` (try again), `NotFound`
+or `FieldConflict` (another field manager owns a field), each with one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from guide.errors import ClusterError
+from guide.kube.nodes import mapping, sequence
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+    from kubernetes.client.exceptions import ApiException
+
+FIELD_MANAGER = "guide-operator"
+Object = dict[str, Any]
+
+_PAGE = 500
+_TIMEOUT_S = (5, 60)  # connect, read
+_APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_CORE = {"ConfigMap": "config_map", "Service": "service"}
+_PLURALS = {
+    "Deployment": "deployments",
+    "HTTPRoute": "httproutes",
+    "InferencePlan": "inferenceplans",
+    "PodMonitor": "podmonitors",
+    "ResourceClaimTemplate": "resourceclaimtemplates",
+}
+_GROUP, _VERSION = "guide.dev", "v1alpha1"
+
+
+class NotFound(ClusterError):
+    """The object, its namespace or its kind does not exist."""
+
+
+class FieldConflict(ClusterError):
+    """Server-side apply met fields of another manager; ``owners`` holds (manager, field) pairs."""
+
+    def __init__(self, message: str, owners: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(message)
+        self.owners = owners
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterClient:
+    """Reads and writes one cluster."""
+
+    api: ApiClient
+
+    def nodes(self) -> list[Object]:
+        """All Node objects."""
+        from kubernetes.client import CoreV1Api
+
+        return _pages("list nodes", CoreV1Api(self.api).list_node)
+
+    def pods(self) -> list[Object]:
+        """All pods that are bound to a node and have not finished."""
+        from kubernetes.client import CoreV1Api
+
+        selector = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+        call = CoreV1Api(self.api).list_pod_for_all_namespaces
+        return _pages("list pods", call, field_selector=selector)
+
+    def resource_slices(self) -> list[Object]:
+        """All ResourceSlices; none where the cluster has no such API."""
+        try:
+            return self._custom_list("resource.k8s.io", "v1", "resourceslices")
+        except NotFound:
+            return []
+
+    def plans(self) -> list[Object]:
+        """All InferencePlans of all namespaces."""
+        return self._custom_list(_GROUP, _VERSION, "inferenceplans")
+
+    def _custom_list(self, group: str, version: str, plural: str) -> list[Object]:
+        from kubernetes.client import CustomObjectsApi
+
+        call = CustomObjectsApi(self.api).list_cluster_custom_object
+        return _pages(f"list {plural}", call, group=group, version=version, plural=plural)
+
+    def config_map(self, namespace: str, name: str) -> Object | None:
+        """The ConfigMap, or None when there is none."""
+        from kubernetes.client import CoreV1Api
+
+        call = CoreV1Api(self.api).read_namespaced_config_map
+        try:
+            return _call(f"read ConfigMap {namespace}/{name}", call, name=name, namespace=namespace)
+        except NotFound:
+            return None
+
+    def deployment(self, namespace: str, name: str) -> Object | None:
+        """The Deployment, or None when there is none."""
+        from kubernetes.client import AppsV1Api
+
+        call = AppsV1Api(self.api).read_namespaced_deployment
+        what = f"read Deployment {namespace}/{name}"
+        try:
+            return _call(what, call, name=name, namespace=namespace)
+        except NotFound:
+            return None
+
+    def apply(self, value: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        """Server-side apply without force; returns the object as the server holds it.
+
+        Raises `FieldConflict` when another manager owns a field that `value` sets differently.
+        """
+        from kubernetes.client import CoreV1Api, CustomObjectsApi
+
+        kind, meta = str(value["kind"]), mapping(value["metadata"])
+        arguments: dict[str, Any] = {
+            "name": meta["name"],
+            "namespace": meta["namespace"],
+            "body": dict(value),
+            "field_manager": FIELD_MANAGER,
+            "_content_type": _APPLY,
+            **({"dry_run": "All"} if dry_run else {}),
+        }
+        what = f"apply {kind} {meta['namespace']}/{meta['name']}"
+        if kind in _CORE:
+            call = getattr(CoreV1Api(self.api), f"patch_namespaced_{_CORE[kind]}")
+            return _call(what, call, **arguments)
+        group, version = str(value["apiVersion"]).split("/")
+        arguments |= {"group": group, "version": version, "plural": _PLURALS[kind]}
+        return _call(what, CustomObjectsApi(self.api).patch_namespaced_custom_object, **arguments)
+
+    def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> Object:
+        """Make `status` the status of an InferencePlan; fields that it lacks vanish.
+
+        Forced: the status belongs to the operator alone.
+        """
+        from kubernetes.client import CustomObjectsApi
+
+        body = {
+            "apiVersion": f"{_GROUP}/{_VERSION}",
+            "kind": "InferencePlan",
+            "metadata": {"name": name, "namespace": namespace},
+            "status": dict(status),
+        }
+        return _call(
+            f"write the status of InferencePlan {namespace}/{name}",
+            CustomObjectsApi(self.api).patch_namespaced_custom_object_status,
+            group=_GROUP,
+            version=_VERSION,
+            plural="inferenceplans",
+            namespace=namespace,
+            name=name,
+            body=body,
+            field_manager=FIELD_MANAGER,
+            force=True,
+            _content_type=_APPLY,
+        )
+
+    def event(self, about: Mapping[str, Any], kind: str, reason: str, message: str) -> None:
+        """Record an Event (`kind` is Normal or Warning) about an object."""
+        from kubernetes.client import CoreV1Api
+
+        meta = mapping(about["metadata"])
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "metadata": {"generateName": f"{meta['name'][:50]}.", "namespace": meta["namespace"]},
+            "involvedObject": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta.get("uid"),
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message[:1024],
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+        }
+        call = CoreV1Api(self.api).create_namespaced_event
+        _call("create an Event", call, namespace=meta["namespace"], body=body)
+
+
+def connect(context: str | None = None) -> ClusterClient:
+    """A client for the kube context (the current one by default), or for the cluster around us."""
+    from kubernetes import config
+    from kubernetes.client import ApiClient, Configuration
+    from yaml import YAMLError
+
+    settings = Configuration()
+    try:
+        try:
+            config.load_kube_config(context=context, client_configuration=settings)  # pyright: ignore[reportUnknownMemberType]
+        except config.ConfigException:
+            if context is not None:
+                raise
+            config.load_incluster_config(client_configuration=settings)  # pyright: ignore[reportUnknownMemberType]
+    except (config.ConfigException, YAMLError, OSError, ValueError, LookupError, TypeError) as
+    error: reason = " ".join(str(error).split())[:200] raise ClusterError( f"no cluster can be
+    reached ({reason}): set up a kubeconfig, or give --nodes FILE" ) from None return
+    ClusterClient(ApiClient(settings))
+
+
+def cluster_objects(context: str | None = None) -> tuple[list[Object], list[Object]]:
+    """Nodes and pods of the kube context: what ``guide plan`` reads without files."""
+    client = connect(context)
+    return client.nodes(), client.pods()
+
+
+def _pages(what: str, call: Callable[..., Any], **arguments: Any) -> list[Object]:
+    items: list[Object] = []
+    more: str | None = None
+    while True:
+        page = _call(what, call, **arguments, limit=_PAGE, **({"_continue": more} if more else {}))
+        items.extend(sequence(page.get("items")))
+        more = mapping(page.get("metadata")).get("continue")
+        if not more:
+            return items
+
+
+def _call(what: str, call: Callable[..., Any], **arguments: Any) -> Object:
+    """The JSON answer of one call, without the detour through typed models."""
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        response = call(**arguments, _preload_content=False, _request_timeout=_TIMEOUT_S)
+        return cast("Object", json.loads(response.data))
+    except ApiException as error:
+        raise translate(what, error) from None
+    except (HTTPError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ClusterError(f"cannot {what}: the API server did not answer ({reason})") from None
+
+
+def translate(what: str, error: ApiException) -> ClusterError:
+    """An API error in our words; `what` is the action that failed."""
+    status, body = cast("int", error.status), _body(error)
+    reason = str(body.get("message") or cast("str | None", error.reason) or "no reason given")  # pyright: ignore[reportUnknownMemberType]
+    if status == 409:
+        owners = tuple(
+            (_manager(str(cause.get("message"))), str(cause.get("field")))
+            for cause in map(mapping, sequence(mapping(body.get("details")).get("causes")))
+            if cause.get("reason") == "FieldManagerConflict"
+        )
+        if owners:
+            held = ", ".join(f"{field} belongs to {manager}" for manager, field in owners[:5])
+            return FieldConflict(f"cannot {what}: {held}", owners)
+    kind = NotFound if status == 404 else ClusterError
+    return kind(f"cannot {what}: the API server says {status}, {reason[:500]}")
+
+
+def _body(error: ApiException) -> Object:
+    try:
+        return mapping(json.loads(cast("str | bytes", error.body) or "{}"))
+    except ValueError:
+        return {}
+
+
+def _manager(message: str) -> str:
+    """The name in ``conflict with "kubectl" using apps/v1``."""
+    parts = message.split('"')
+    return parts[1] if len(parts) > 2 else message
