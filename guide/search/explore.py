@@ -17,7 +17,7 @@ from guide.domain import Inventory, Plan, Preference
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
 from guide.search.replica import default_limits, operate
-from guide.search.sizing import Prospect, Trial, affordable, attempt, prospect
+from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 from guide.search.study import Study
 
@@ -118,20 +118,10 @@ def hunt(
         if not wave:
             break
         queue = queue[WAVE:]
-        task = partial(_attempt, study=study, preference=preference, bar=bar and bar[1])
+        task = partial(attempt, study=study, preference=preference, bar=bar and bar[1])
         for trial in map(task, wave):
             ledger.add(trial)
     return _leaders(ledger, preference, places)
-
-
-def _attempt(
-    found: Prospect, study: Study, preference: Preference, bar: Evaluation | None
-) -> Trial:
-    """Try a prospect, but no count that costs more than the last place already taken."""
-    cap = found.most
-    if preference is Preference.COST and bar is not None and bar.usd_per_h is not None:
-        cap = affordable(found.replica, bar.usd_per_h, found.most)
-    return attempt(found, study, preference, cap)
 
 
 def _bar(

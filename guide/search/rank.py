@@ -13,16 +13,10 @@ from typing import Any
 from guide.answer import Evaluation, GroupEvaluation
 from guide.domain import Preference
 from guide.search.replica import half_width
-from guide.search.sizing import Prospect
+from guide.search.sizing import Prospect, grade
 from guide.search.space import precision_loss
 
-TIE = math.log(1.02)
 Key = tuple[Any, ...]  # compared with keys of the same preference only
-
-
-def grade(value: float) -> float:
-    """The 2 % step on which a positive number lies."""
-    return math.floor(math.log(value) / TIE) if value > 0 else -math.inf
 
 
 def rank_key(evaluation: Evaluation, preference: Preference) -> Key:

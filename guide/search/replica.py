@@ -27,6 +27,7 @@ from guide.search.space import Shape
 from guide.simulate.serve import saturation, zero_load
 
 CONTEXT_STEP_TOKENS = 1024
+SAMPLE_SHARE = 0.85  # of a p95: how far the p95 of a simulated sample may fall below it
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
@@ -175,9 +176,8 @@ def _bounded(
 ) -> Replica | Broken:
     """Refuse what misses an SLO even on an empty server; keep the bounds of the rest."""
     group = shape.group(limits)
-    ttft_s, tpot_s = zero_load(group, memory, plan.workload, catalog)
-    e2e_s = ttft_s + tpot_s * max(0.0, plan.workload.output.mean_tokens - 1)
-    how = "even on an empty server"
+    ttft_s, tpot_s, e2e_s = _empty_server(group, memory, plan.workload, catalog)
+    how = "even on an empty server p95"
     broken = (
         misses_ttft(ttft_s * _up(fit, "ttft"), plan, how)
         or misses_tpot(tpot_s * _up(fit, "tpot"), plan, how)
@@ -196,3 +196,22 @@ def _bounded(
         zero_load_e2e_s=e2e_s,
         max_concurrent_requests=min(limits.max_num_seqs, _concurrent(memory, plan.workload)),
     )
+
+
+def _empty_server(
+    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
+) -> tuple[float, float, float]:
+    """Lower bounds of the p95 of TTFT, TPOT and end-to-end time, from requests that meet no other.
+
+    The 95th longest of a hundred prompts bounds the p95 of TTFT, and the 95th longest output that
+    of the end-to-end time; a sample may fall a little short of its distribution.
+    """
+    ttft_s, tpot_s = zero_load(group, memory, workload, catalog)
+    prompt, output = workload.prompt, workload.output
+    e2e_s = ttft_s + tpot_s * max(0.0, output.mean_tokens - 1)
+    if prompt.p95_tokens is not None:
+        long = replace(workload, prompt=replace(prompt, mean_tokens=prompt.p95_tokens))
+        ttft_s = max(ttft_s, SAMPLE_SHARE * zero_load(group, memory, long, catalog)[0])
+    if output.p95_tokens is not None:
+        e2e_s = max(e2e_s, SAMPLE_SHARE * tpot_s * (output.p95_tokens - 1))
+    return ttft_s, tpot_s, max(e2e_s, ttft_s)

@@ -27,6 +27,8 @@ from guide.search.spending import usd_per_h
 from guide.search.study import Study, evaluate
 
 ROUNDING = 1e-9  # so that 8.000000001 replicas are 8
+AMPLE = 16  # times the replicas that the load needs
+TIE = math.log(1.02)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,62 +130,100 @@ def verdict(evaluation: Evaluation, replica: Replica, replicas: int, plan: Plan)
     )
 
 
-def attempt(found: Prospect, study: Study, preference: Preference, cap: int) -> Trial:
-    """Simulate the counts of a prospect (none above `cap`) that `preference` may favour.
+@dataclass(slots=True)
+class Attempt:
+    """Simulates counts of a prospect, each once, and keeps what came of them."""
 
-    Cost: the smallest count that keeps every limit. Latency: also larger ones, doubling.
-    Throughput: the largest.
-    """
-    trial = Trial()
-    most = min(found.most, cap)
-    tried: dict[int, bool] = {}
+    found: Prospect
+    study: Study
+    trial: Trial = field(default_factory=Trial)
+    tried: dict[int, Evaluation | None] = field(default_factory=dict[int, Evaluation | None])
 
-    def holds(replicas: int) -> bool:
-        if replicas not in tried:
-            evaluation = evaluate(found.replica, replicas, study)
-            broken = verdict(evaluation, found.replica, replicas, study.plan)
-            tried[replicas] = broken is None
-            if broken is None:
-                trial.kept.append(evaluation)
-            else:
-                trial.broken.append((evaluation, broken))
-        return tried[replicas]
+    def at(self, replicas: int) -> Evaluation | None:
+        """The deployment of so many replicas, or None when it breaks a limit."""
+        if replicas in self.tried:
+            return self.tried[replicas]
+        evaluation = evaluate(self.found.replica, replicas, self.study)
+        broken = verdict(evaluation, self.found.replica, replicas, self.study.plan)
+        if broken is None:
+            self.trial.kept.append(evaluation)
+        else:
+            self.trial.broken.append((evaluation, broken))
+        self.tried[replicas] = None if broken else evaluation
+        return self.tried[replicas]
 
+    def smallest(self, most: int) -> None:
+        """Find the smallest count that keeps every limit (cost).
+
+        Climbs a ladder that does not depend on `most`, so that a larger budget finds the same
+        count, then halves the last gap. The largest count is tried early: when even that misses,
+        nothing else need be simulated.
+        """
+        below = self.found.fewest
+        if below > most or self.at(below) or not self.at(most):
+            return
+        above = most
+        for rung in _ladder(below):
+            above = min(rung, most)
+            if self.at(above):
+                break
+            below = above
+        _halve(below, above, lambda count: self.at(count) is not None)
+
+    def fastest(self, most: int, bar_e2e_s: float | None) -> None:
+        """Find the smallest count whose latency more replicas would not improve by more than 2 %.
+
+        With sixteen times the replicas that the load needs, queueing has all but gone. If that is
+        slower than the bar, no count need be simulated.
+        """
+        found, closed = self.found, self.study.plan.workload.concurrency is not None
+        ample = most if closed else min(most, AMPLE * found.fewest)
+        best = self.at(ample)
+        if best is None or (bar_e2e_s is not None and _grade(best) > grade(bar_e2e_s)):
+            return
+
+        def as_fast(count: int) -> bool:
+            one = self.at(count)
+            return one is not None and _grade(one) <= _grade(best)
+
+        above, below = ample, ample
+        while below > found.fewest:
+            below = max(found.fewest, above // 2)
+            if not as_fast(below):
+                _halve(below, above, as_fast)
+                return
+            above = below
+
+
+def attempt(found: Prospect, study: Study, preference: Preference, bar: Evaluation | None) -> Trial:
+    """Simulate the counts of a prospect that `preference` may favour over `bar`, the last place."""
+    tries = Attempt(found=found, study=study)
     if preference is Preference.THROUGHPUT:
-        if found.fewest <= most:
-            holds(most)
-        return trial
-    smallest = _smallest(found.fewest, most, holds)
-    if preference is Preference.LATENCY and smallest is not None:
-        for replicas in _doubling(smallest, most):
-            holds(replicas)
-    return trial
+        tries.at(found.most)
+    elif preference is Preference.LATENCY:
+        tries.fastest(found.most, None if bar is None else bar.predicted.e2e_interval.upper)
+    else:
+        limit = None if bar is None else bar.usd_per_h
+        tries.smallest(
+            found.most if limit is None else affordable(found.replica, limit, found.most)
+        )
+    return tries.trial
 
 
-def _smallest(fewest: int, most: int, holds: Callable[[int], bool]) -> int | None:
-    """The smallest count that holds. Climbs a ladder that does not depend on `most`, then halves
-    the gap.
+def grade(value: float) -> float:
+    """The 2 % step on which a positive number lies: what no measurement could tell apart."""
+    return math.floor(math.log(value) / TIE) if value > 0 else -math.inf
 
-    The largest count is tried early: when even that misses, nothing else need be simulated.
-    """
-    if fewest > most:
-        return None
-    if holds(fewest):
-        return fewest
-    if not holds(most):
-        return None
-    below = fewest
-    for replicas in _ladder(fewest):
-        above = min(replicas, most)
-        if holds(above):
-            break
-        below = above
-    else:  # pragma: no cover - the ladder has no end, and `most` holds
-        return most
+
+def _grade(evaluation: Evaluation) -> float:
+    return grade(evaluation.predicted.e2e_interval.upper)
+
+
+def _halve(below: int, above: int, holds: Callable[[int], bool]) -> None:
+    """Close in on the smallest count that holds, between one that does not and one that does."""
     while above - below > 1:
         middle = (above + below) // 2
         below, above = (below, middle) if holds(middle) else (middle, above)
-    return above
 
 
 def _ladder(start: int) -> Iterator[int]:
@@ -192,10 +232,3 @@ def _ladder(start: int) -> Iterator[int]:
         start += step
         yield start
         step = max(1, start // 4)
-
-
-def _doubling(start: int, most: int) -> Iterator[int]:
-    while start * 2 < most:
-        start *= 2
-        yield start
-    yield most
