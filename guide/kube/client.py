@@ -23,6 +23,7 @@ FIELD_MANAGER = "guide-operator"
 Object = dict[str, Any]
 
 _PAGE = 500
+_BAD_KUBECONFIG = (OSError, ValueError, LookupError, TypeError)  # the library checks little
 _TIMEOUT_S = (5, 60)  # connect, read
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _CORE = {"ConfigMap": "config_map", "Service": "service"}
@@ -130,17 +131,20 @@ class ClusterClient:
         arguments |= {"group": group, "version": version, "plural": _PLURALS[kind]}
         return _call(what, CustomObjectsApi(self.api).patch_namespaced_custom_object, **arguments)
 
-    def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> Object:
+    def write_status(
+        self, namespace: str, name: str, status: Mapping[str, Any], uid: str | None = None
+    ) -> Object:
         """Make `status` the status of an InferencePlan; fields that it lacks vanish.
 
-        Forced: the status belongs to the operator alone.
+        Forced: the status belongs to the operator alone. With `uid`, a plan that was deleted and
+        made again meanwhile is left alone (`ClusterError`).
         """
         from kubernetes.client import CustomObjectsApi
 
         body = {
             "apiVersion": f"{_GROUP}/{_VERSION}",
             "kind": "InferencePlan",
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace, **({"uid": uid} if uid else {})},
             "status": dict(status),
         }
         return _call(
@@ -199,10 +203,12 @@ def connect(context: str | None = None) -> ClusterClient:
             if context is not None:
                 raise
             config.load_incluster_config(client_configuration=settings)  # pyright: ignore[reportUnknownMemberType]
-    except (config.ConfigException, YAMLError, OSError, ValueError, LookupError, TypeError) as
-    error: reason = " ".join(str(error).split())[:200] raise ClusterError( f"no cluster can be
-    reached ({reason}): set up a kubeconfig, or give --nodes FILE" ) from None return
-    ClusterClient(ApiClient(settings))
+    except (*_BAD_KUBECONFIG, config.ConfigException, YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ClusterError(
+            f"no cluster can be reached ({reason}): set up a kubeconfig, or give --nodes FILE"
+        ) from None
+    return ClusterClient(ApiClient(settings))
 
 
 def cluster_objects(context: str | None = None) -> tuple[list[Object], list[Object]]:
