@@ -1,0 +1,261 @@
+"""What the engine works out and returns: candidates, their evaluation, rejections, the
+recommendation.
+
+The second half of the dictionary that `guide.domain` begins; same rules on units and frozen types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from guide.domain import (
+    Gpu,
+    GpuPool,
+    Inventory,
+    ModelArch,
+    Precision,
+    Provenance,
+    Reason,
+    Switches,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The operating point of one replica: what the manifest must hold for the prediction to
+    hold."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    max_model_len: int
+    kv_cache_dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaGroup:
+    """Identical replicas on one pool.
+
+    A homogeneous plan has one group; each group becomes one Deployment.
+    """
+
+    pool: GpuPool
+    framework: str
+    version: str
+    model: ModelArch  # the checkpoint really served
+    precision: Precision
+    tp: int
+    pp: int
+    replicas: int
+    limits: Limits
+    load_share: float = 1.0  # of the plan's requests, over all replicas of the group
+    switches: Switches = Switches()
+
+    @property
+    def gpus(self) -> int:
+        """GPUs over all replicas."""
+        return self.tp * self.pp * self.replicas
+
+    @property
+    def gpu(self) -> Gpu:
+        """The pool's GPU; groups are only made on pools of known GPUs."""
+        if self.pool.gpu is None:
+            raise ValueError(f"pool {self.pool.name} has no known GPU")
+        return self.pool.gpu
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One deployment that could answer the plan: DP x TP x PP on one pool, or a mix of pools."""
+
+    groups: tuple[ReplicaGroup, ...]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs over all groups."""
+        return sum(group.gpus for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFit:
+    """Where the memory of one GPU goes, and how many tokens the KV cache of one replica holds."""
+
+    hbm_bytes: float
+    weight_bytes: float  # per GPU
+    activation_bytes: float
+    reserved_bytes: float  # context, NCCL, CUDA graphs, utilisation headroom
+    kv_bytes_per_token: float  # per GPU
+    kv_capacity_tokens: int  # of the replica, in whole blocks
+    block_tokens: int
+
+    @property
+    def kv_bytes(self) -> float:
+        """Bytes left for the KV cache on one GPU (never negative)."""
+        return max(
+            0.0, self.hbm_bytes - self.weight_bytes - self.activation_bytes - self.reserved_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    """Percentiles and mean of one latency over the simulated requests, in seconds."""
+
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A 90 % interval, in the unit of the value beside it."""
+
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingReport:
+    """What one replica did under its share of the load."""
+
+    ttft: Percentiles
+    tpot: Percentiles
+    e2e: Percentiles
+    queue: Percentiles
+    requests_per_s: float
+    output_tokens_per_s: float
+    kv_peak_share: float
+    batch_mean: float
+    preemptions: int
+    stable: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """Predicted service of the whole deployment; each latency interval is that of its p95."""
+
+    ttft: Percentiles
+    tpot: Percentiles
+    e2e: Percentiles
+    ttft_interval: Interval
+    tpot_interval: Interval
+    e2e_interval: Interval
+    output_tokens_per_s: float
+    output_tokens_interval: Interval
+    requests_per_s: float
+    requests_interval: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupEvaluation:
+    """One group of a candidate: memory, simulated replica, capacity."""
+
+    group: ReplicaGroup
+    memory: MemoryFit
+    report: ServingReport
+    max_concurrent_requests: int
+    max_requests_per_s: float  # one replica at saturation
+    bound: str  # compute | memory | network | overhead: what a typical step waits for
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A candidate that was simulated.
+
+    ``usd_*`` are None where a pool has no price.
+    """
+
+    groups: tuple[GroupEvaluation, ...]
+    predicted: Predicted
+    gpus: int
+    usd_per_h: float | None
+    usd_per_million_output_tokens: float | None
+    provenance: Provenance
+
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate behind this evaluation."""
+        return Candidate(groups=tuple(g.group for g in self.groups))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A candidate that lost; ``margin``: relative distance to the limit (0.77 = 77 % over)."""
+
+    candidate: Candidate | None  # None: a whole pool was refused (UnknownGPU)
+    reason: Reason
+    detail: str
+    margin: float
+    pool: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaxation:
+    """A single change to the plan that makes it feasible, verified by re-running."""
+
+    field: str  # path in the InferencePlan, e.g. spec.slo.ttftP95Milliseconds
+    current: float
+    needed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The answer: every candidate is in exactly one of best, alternatives, rejections."""
+
+    best: Evaluation | None
+    alternatives: tuple[Evaluation, ...]
+    highest_throughput: Evaluation | None
+    lowest_latency: Evaluation | None
+    pareto: tuple[Evaluation, ...]
+    rejections: tuple[Rejection, ...]
+    relaxations: tuple[Relaxation, ...]
+    candidates: int
+    inventory: Inventory
+    catalog_digest: str
+    framework_versions: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def feasible(self) -> bool:
+        """Whether any candidate holds every limit."""
+        return self.best is not None
+
+
+# --- the engine's inside: layout -> memory -> step -> schedule -----------------------------------
+
+
+class StepShape(NamedTuple):
+    """All that the cost of one forward step depends on: sums over its sequences, never the
+    sequences.
+
+    Full attention costs follow context tokens and query-key pairs; layers with a sliding window
+    have their own sums, since min(context, window) is no function of the total context. A tuple and
+    not a dataclass, because a simulation makes millions of them.
+    """
+
+    prefill_tokens: float = 0
+    prefill_sequences: float = 0
+    attended_pairs: float = 0  # prefill query x key pairs under full attention
+    window_pairs: float = 0  # the same inside a sliding window
+    decode_sequences: float = 0
+    decode_context_tokens: float = 0
+    decode_window_tokens: float = 0
+    sampled_sequences: float = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerPolicy:
+    """How one replica forms its steps: all that the simulator must know of a framework."""
+
+    scheduling: str  # a domain.Scheduling value
+    max_num_seqs: int
+    token_budget: int
+    block_tokens: int
+    kv_blocks: int
+    watermark_share: float = 0.0  # share of blocks kept free at admission
+    resume_hit_share: float = 0.0  # of a preempted request, found again in the prefix cache
+    virtual_engines: int = 1  # pipeline stages schedule that many batches in turn

@@ -1,0 +1,363 @@
+"""Every value that crosses a module boundary.
+
+Read this file first. Base units stand in the names: ``_s`` seconds, ``_bytes``, ``_tokens``,
+``_flop``, ``_per_s``, ``_usd_per_h``; a ``share`` is 0..1. Bare names are counts. All types are
+frozen; the only methods are arithmetic on a type's own fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a candidate lost: a closed list, part of the API."""
+
+    DOES_NOT_FIT = "DoesNotFit"
+    HEADS_NOT_DIVISIBLE = "HeadsNotDivisible"
+    QUANT_GROUP_NOT_DIVISIBLE = "QuantGroupNotDivisible"
+    SPANS_NODES = "SpansNodes"
+    NOT_ENOUGH_GPUS = "NotEnoughGPUs"
+    COMPUTE_CAPABILITY = "ComputeCapability"
+    UNSUPPORTED_MODEL = "UnsupportedModel"
+    UNSUPPORTED_PRECISION = "UnsupportedPrecision"
+    SHARED_GPU = "SharedGPU"
+    UNKNOWN_GPU = "UnknownGPU"
+    OVER_BUDGET = "OverBudget"
+    MISSES_TTFT = "MissesTTFT"
+    MISSES_TPOT = "MissesTPOT"
+    MISSES_E2E = "MissesE2E"
+    MISSES_THROUGHPUT = "MissesThroughput"
+    UNSTABLE = "Unstable"
+    DOMINATED = "Dominated"
+
+
+class Preference(StrEnum):
+    """What the ranking minimises (or, for throughput, maximises) among the feasible."""
+
+    COST = "Cost"
+    LATENCY = "Latency"
+    THROUGHPUT = "Throughput"
+
+
+class Tolerance(StrEnum):
+    """How much precision the user gives up; each member includes the former."""
+
+    LOSSLESS = "Lossless"
+    FP8 = "FP8"
+    INT4 = "INT4"
+
+
+class Provenance(StrEnum):
+    """Whether measurements of this GPU and framework stand behind a number."""
+
+    CALIBRATED = "Calibrated"
+    EXTRAPOLATED = "Extrapolated"
+
+
+class Scheduling(StrEnum):
+    """The three ways a framework turns waiting requests into forward steps."""
+
+    PREFILL_FIRST = "PrefillFirst"  # vLLM V0: whole prompts, never mixed with decodes
+    TOKEN_BUDGET = "TokenBudget"  # vLLM V1: decodes first, prompts chunked into what is left
+    SPLIT_FUSE = "SplitFuse"  # FastGen: the same token budget in every forward
+
+
+# --- what is asked -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Distribution of a token count: a mean and, where known, its 95th percentile."""
+
+    mean_tokens: float
+    p95_tokens: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Requests as they arrive: open loop (``requests_per_s``) or closed loop (``concurrency``)."""
+
+    prompt: Lengths
+    output: Lengths
+    requests_per_s: float | None = None
+    concurrency: int | None = None
+    arrival_cv: float = 1.0
+    prefix_hit_share: float = 0.0
+    max_context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """Limits on latency (95th percentile) and on throughput; None means no limit."""
+
+    ttft_p95_s: float | None = None
+    tpot_p95_s: float | None = None
+    e2e_p95_s: float | None = None
+    min_output_tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Limits on spending; None means no limit."""
+
+    max_usd_per_h: float | None = None
+    max_gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switches:
+    """The paper's optimisations (P8): they change bytes, attended pairs and time in the operator
+    table."""
+
+    flash_attention: bool = True
+    h2o_keep_share: float = 1.0  # share of the KV cache kept by heavy-hitter eviction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One question to the engine: the domain form of ``InferencePlan.spec``."""
+
+    model: ModelArch
+    workload: Workload
+    slo: Slo = Slo()
+    budget: Budget = Budget()
+    preference: Preference = Preference.COST
+    tolerance: Tolerance = Tolerance.LOSSLESS
+    frameworks: tuple[str, ...] = ("vLLM", "FastGen")
+    switches: Switches = Switches()
+    gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
+    node_selector: tuple[tuple[str, str], ...] = ()
+
+
+# --- facts -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """GPU-to-GPU link inside a node; ``bytes_per_s`` is one direction."""
+
+    kind: str  # nvlink | pcie | xgmi | xelink
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU type by its datasheet.
+
+    Peaks are dense, per data type, None where the type is missing.
+    """
+
+    name: str
+    vendor: str  # nvidia | amd | intel
+    generation: str  # volta turing ampere ada hopper blackwell cdna2 cdna3 cdna4 xe-hpc
+    aliases: tuple[str, ...] = ()
+    hbm_bytes: float
+    hbm_bytes_per_s: float
+    fp16_flop_per_s: float
+    bf16_flop_per_s: float | None
+    fp8_flop_per_s: float | None = None
+    fp4_flop_per_s: float | None = None
+    int8_flop_per_s: float | None = None
+    compute_capability: tuple[int, int] | None = None
+    link: Link
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """How a served checkpoint stores and multiplies its weights.
+
+    ``*_bytes`` are per weight, scales included.
+    """
+
+    name: str  # bf16 fp16 fp8 int8 int4 mxfp4 nvfp4
+    dense_bytes: float
+    expert_bytes: float
+    compute: str  # peak of dense GEMMs: fp16 | fp8 | fp4 | int8
+    expert_compute: str
+    group_size: int | None = None  # input channels that share one scale, if any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mla:
+    """Multi-head latent attention (DeepSeek): ranks and per-head dimensions."""
+
+    q_lora: int | None
+    kv_lora: int
+    rope_dim: int
+    nope_dim: int
+    v_dim: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArch:
+    """A decoder-only transformer by its config.json.
+
+    Counts and dimensions; no bytes.
+    """
+
+    name: str
+    architecture: str  # config.json's architectures[0]
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int  # as the KV cache holds them, in every layer
+    head_dim: int
+    ffn: int  # width of a dense MLP (0 when every layer is a mixture)
+    gated_mlp: bool = True
+    vocab: int
+    tied_embeddings: bool = False
+    experts: int = 0
+    active_experts: int = 0
+    shared_experts: int = 0
+    expert_ffn: int = 0
+    dense_layers: int = 0  # of `layers`, how many keep a dense MLP (all when experts == 0)
+    mla: Mla | None = None
+    window_tokens: int | None = None  # sliding window
+    window_layers: int = 0  # of `layers`, how many use it
+    max_context_tokens: int
+    extra_parameters: int = (
+        0  # position tables, biases, norms and the like: counted, never multiplied
+    )
+    precision: str = "bf16"  # the checkpoint's own
+    base: str | None = None  # catalogue name of the 16-bit original, for a quantised checkpoint
+    parameters: int = 0  # published, for display and for the load check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitTier:
+    """Defaults of a framework on GPUs of at least ``min_hbm_bytes`` (largest matching tier
+    wins)."""
+
+    min_hbm_bytes: float
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    not_gpus: tuple[str, ...] = ()  # prefixes of GPU names that fall to the next tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Behaviour and defaults of a framework over a version range (``since`` <= version <
+    ``until``)."""
+
+    framework: str
+    since: tuple[int, ...]
+    until: tuple[int, ...] | None
+    scheduling: Scheduling
+    tiers: tuple[LimitTier, ...]
+    gpu_memory_utilization: float
+    graphs_inside_budget: bool  # CUDA graphs counted inside the utilisation budget
+    prefix_cache: bool
+    block_tokens: int
+    image: str | None = None  # pinned image of the newest version of the range, if one exists
+    version: str = ""  # the version modelled when none is asked for
+    source: str = ""
+
+
+# --- fits ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Fitted constants of one (GPU, framework, version, precision): never facts.
+
+    ``values`` maps the parameter names of `guide.perf.step` to numbers (shares of datasheet peaks,
+    seconds); ``residual`` maps a metric to the half-width of its 90 % interval in log space.
+    """
+
+    values: Mapping[str, float]
+    provenance: Provenance
+    evidence: str
+    measured_points: int
+    residual: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+# --- inventory -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a GPU costs per hour; ``billed_gpus`` is the instance granularity (1 GPU of 8 may bill
+    8)."""
+
+    usd_per_gpu_h: float
+    billed_gpus: int = 1
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPool:
+    """Nodes that carry the same GPU in the same way.
+
+    ``gpu`` is None for a product in no catalogue.
+    """
+
+    name: str
+    gpu: Gpu | None
+    product: str  # the raw string of the node label
+    source: str  # gfd | amd | gke | ... : which rule of labels.yaml
+    resource: str  # extended resource to request, e.g. nvidia.com/gpu
+    gpus_per_node: int
+    free_gpus_by_node: tuple[int, ...]
+    used_gpus: int = 0
+    unusable_gpus: int = 0
+    price: Price | None = None
+    node_selector: tuple[tuple[str, str], ...] = ()
+    tolerations: tuple[
+        tuple[tuple[str, str], ...], ...
+    ] = ()  # each a sorted tuple of key-value pairs
+    shared: bool = False  # time-slicing or MPS: one pod may not hold two
+    potential: bool = False  # an autoscaled pool whose nodes do not exist yet
+    device_class: str | None = None  # DRA: request devices of this class instead of `resource`
+    notes: tuple[str, ...] = ()
+
+    @property
+    def free_gpus(self) -> int:
+        """GPUs free over all nodes."""
+        return sum(self.free_gpus_by_node)
+
+    def replicas_that_fit(self, gpus_per_replica: int) -> int:
+        """How many replicas of this many GPUs fit, each inside one node."""
+        return sum(free // gpus_per_replica for free in self.free_gpus_by_node)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedNode:
+    """A node that carries GPUs but cannot be used, and why."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What the cluster has, pool by pool, in a stable order."""
+
+    pools: tuple[GpuPool, ...]
+    skipped: tuple[SkippedNode, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Facts, fits and prices, loaded and checked; ``digest`` names this very content."""
+
+    gpus: Mapping[str, Gpu]
+    models: Mapping[str, ModelArch]
+    releases: tuple[Release, ...]
+    prices: Mapping[str, Price]  # by GPU name: the fallback when the cluster states none
+    fits: FitTable
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitTable:
+    """Hierarchical fits: log-space deviations by level and key, resolved by `guide.perf.fits`."""
+
+    rows: Mapping[tuple[str, str], Mapping[str, float]]  # (level, key) -> parameter -> deviation
+    points: Mapping[tuple[str, str], int]  # (level, key) -> measured rows behind it
+    residuals: Mapping[tuple[str, str], float]  # (group, metric) -> 90 % half-width in log space
+    evidence: str = ""

@@ -1,0 +1,32 @@
+"""Human units as base-unit constants, and their formatting."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024**2
+GIB = 1024**3
+GB = 1e9
+TFLOP = 1e12
+MILLISECOND = 1e-3
+MICROSECOND = 1e-6
+
+
+def format_bytes(count: float) -> str:
+    """Render bytes in GiB (or MiB below one GiB), one decimal."""
+    if abs(count) >= GIB:
+        return f"{count / GIB:.1f} GiB"
+    return f"{count / MIB:.1f} MiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Render a duration in the unit a reader expects: us, ms or s."""
+    if abs(seconds) < 1e-3:
+        return f"{seconds * 1e6:.0f} us"
+    if abs(seconds) < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    return f"{seconds:.2f} s"
+
+
+def format_usd(usd: float) -> str:
+    """Render dollars with cents."""
+    return f"${usd:,.2f}"
