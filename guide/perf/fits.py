@@ -1,0 +1,260 @@
+"""Fitted constants by partial pooling: what is known of all GPUs, then of a vendor, an engine, a
+GPU, a kernel, a model.
+
+Each constant of `guide.perf.step.StepParams` (and of `ServingParams`) is a sum of deviations in a
+latent space: the prior centre plus one deviation for each level the case belongs to. A level nobody
+measured adds nothing, so an unseen GPU falls back to its vendor and generation and is labelled
+extrapolated. Links keep every constant inside its bounds: a share stays in (0, 1), a time stays
+positive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance, Scheduling
+from guide.perf.step import StepParams
+
+Key = tuple[str, str]
+
+
+class ServingParams(NamedTuple):
+    """Fitted constants around the engine: what a request pays outside its forward steps."""
+
+    r0: Any  # s per request before its prompt enters the scheduler
+    rt: Any  # s per prompt token (tokenising, transport)
+    rw: Any  # s per request that arrives in the same instant: the API server takes them one by one
+    u: Any  # s per output token (detokenising, streaming) on top of the step
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Prior of one constant: centre, link and how far each kind of level may move it (latent
+    standard deviation)."""
+
+    name: str
+    centre: float
+    link: str  # share | positive | real
+    spread: str  # row of SPREADS
+
+
+SPREADS: dict[str, dict[str, float]] = {
+    "compute": {
+        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
+        "precision": 0.3, "precision-gpu": 0.3, "model": 0.1, "model-gpu": 0.05,
+    },
+    "memory": {
+        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
+        "precision": 0.3, "precision-gpu": 0.3, "model": 0.1, "model-gpu": 0.05,
+    },
+    "kv": {
+        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
+        "kv-kernel": 1.5, "model": 0.1, "model-gpu": 0.05,
+    },
+    "host": {
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
+        "version": 0.25, "architecture": 0.2, "model": 0.1, "model-gpu": 0.05, "source": 0.3,
+    },
+    "link": {
+        "all": 0.5, "link": 0.6, "engine": 0.3, "gpu": 0.3, "gpu-engine": 0.2, "version": 0.1,
+    },
+    "serving": {"all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
+    "shape": {"all": 0.4, "vendor": 0.4, "engine": 0.3, "gpu-engine": 0.2},
+}  # fmt: skip
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter("share_c", 0.65, "share", "compute"),
+    Parameter("ramp", 60.0, "positive", "shape"),
+    Parameter("decode_c", 1.0, "positive", "shape"),
+    Parameter("share_w", 0.85, "share", "memory"),
+    Parameter("share_ec", 0.45, "share", "compute"),
+    Parameter("ramp_e", 30.0, "positive", "shape"),
+    Parameter("share_ew", 0.7, "share", "memory"),
+    Parameter("share_kv", 0.75, "share", "kv"),
+    Parameter("gqa", 0.5, "share", "shape"),
+    Parameter("v1", 2.0, "positive", "shape"),
+    Parameter("v1_len", 0.7, "real", "shape"),
+    Parameter("share_a", 0.4, "share", "compute"),
+    Parameter("c0", 2e-3, "positive", "host"),
+    Parameter("cl", 12e-6, "positive", "host"),
+    Parameter("cs", 30e-6, "positive", "host"),
+    Parameter("cb", 5e-9, "positive", "host"),
+    Parameter("cp", 1e-3, "positive", "host"),
+    Parameter("clp", 20e-6, "positive", "host"),
+    Parameter("ca", 9e-6, "positive", "link"),
+    Parameter("share_l", 0.3, "share", "link"),
+    Parameter("p", 2.0, "positive", "shape"),  # the exponent is 1 + this
+    Parameter("r0", 5e-3, "positive", "serving"),
+    Parameter("rt", 2e-6, "positive", "serving"),
+    Parameter("rw", 5e-4, "positive", "serving"),
+    Parameter("u", 20e-6, "positive", "serving"),
+)
+
+
+NAMES = tuple(q.name for q in PARAMETERS)
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1.0 / (1.0 + math.e ** (-x))
+
+
+_TO_VALUE: dict[str, Callable[[Any], Any]] = {
+    "share": _sigmoid,
+    "positive": lambda x: math.e**x,
+    "real": lambda x: x,
+}
+
+
+def latent_centre(parameter: Parameter) -> float:
+    """The prior centre of a parameter in its latent space."""
+    if parameter.link == "share":
+        return math.log(parameter.centre / (1 - parameter.centre))
+    return math.log(parameter.centre) if parameter.link == "positive" else parameter.centre
+
+
+def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
+    """Turn latent values (floats or arrays, by parameter name) into constants inside their
+    bounds."""
+    value = {q.name: _TO_VALUE[q.link](latent[q.name]) for q in PARAMETERS}
+    value["p"] = 1.0 + value["p"]
+    return (
+        StepParams(**{name: value[name] for name in StepParams._fields}),
+        ServingParams(**{name: value[name] for name in ServingParams._fields}),
+    )
+
+
+def engine_of(framework: str, scheduling: Scheduling) -> str:
+    """Name of the engine generation whose overheads are alike: vLLM V0, vLLM V1, FastGen."""
+    if framework != "vLLM":
+        return framework
+    return "vLLM-V0" if scheduling is Scheduling.PREFILL_FIRST else "vLLM-V1"
+
+
+def version_family(framework: str, version: tuple[int, ...]) -> str:
+    """Versions are pooled by minor release, in pairs: neighbours differ little."""
+    if len(version) < 2:
+        return f"{framework}-?"
+    return f"{framework}-{version[0]}.{version[1] // 2 * 2}"
+
+
+def levels(
+    gpu: Gpu,
+    engine: str,
+    precision: Precision,
+    model: ModelArch | None = None,
+    version: str = "",
+    source: str = "",
+    kv_kernel: str = "",
+) -> list[Key]:
+    """The levels that a case belongs to, from the widest to the narrowest."""
+    kernel = "16-bit" if precision.name in ("bf16", "fp16") else precision.name
+    keys: list[Key] = [
+        ("all", "*"),
+        ("vendor", gpu.vendor),
+        ("engine", engine),
+        ("generation", gpu.generation),
+        ("gpu", gpu.name),
+        ("gpu-engine", f"{gpu.name}/{engine}"),
+        ("link", gpu.link.kind),
+        ("precision", f"{kernel}/{engine}"),
+        ("precision-gpu", f"{kernel}/{gpu.name}/{engine}"),
+    ]
+    if version:
+        keys.append(("version", version))
+    if model is not None:
+        base = model.base or model.name
+        keys += [
+            ("architecture", f"{model.architecture}/{engine}"),
+            ("model", f"{base}/{engine}"),
+            ("model-gpu", f"{base}/{kernel}/{gpu.name}/{engine}"),
+        ]
+    if source:
+        keys.append(("source", source))
+    if kv_kernel:  # an attention kernel of its own, such as paged FP8 of early releases
+        keys.append(("kv-kernel", f"{kv_kernel}/{gpu.generation}"))
+    return keys
+
+
+def latent_values(table: FitTable, keys: Iterable[Key]) -> dict[str, float]:
+    """Sum the deviations of the levels over the prior centres."""
+    latent = {q.name: latent_centre(q) for q in PARAMETERS}
+    for key in keys:
+        for name, deviation in table.rows.get(key, {}).items():
+            latent[name] += deviation
+    return latent
+
+
+ENOUGH_POINTS = 5  # measured rows of a GPU under an engine that make its numbers calibrated
+INTERVAL_METRICS = ("ttft", "tpot", "e2e", "throughput")
+DEFAULT_HALF_WIDTH = {"ttft": 0.6, "tpot": 0.4, "e2e": 0.45, "throughput": 0.4}  # without any fit
+
+
+def resolve(
+    catalog: Catalog,
+    gpu: Gpu,
+    framework: str,
+    version: str,
+    precision: Precision,
+    model: ModelArch | None = None,
+) -> Fit:
+    """The constants of one case, and how far they can be trusted."""
+    parts = tuple(int(x) for x in version.split(".") if x.isdigit())
+    scheduling = _scheduling(catalog, framework, parts)
+    engine = engine_of(framework, scheduling)
+    keys = levels(gpu, engine, precision, model, version_family(framework, parts))
+    step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
+    points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
+    calibrated = points >= ENOUGH_POINTS
+    provenance = Provenance.CALIBRATED if calibrated else Provenance.EXTRAPOLATED
+    return Fit(
+        values={**step._asdict(), **serving._asdict()},
+        provenance=provenance,
+        evidence=catalog.fits.evidence or "prior",
+        measured_points=points,
+        residual={
+            metric: catalog.fits.residuals.get(
+                (f"serving/{provenance.value}", metric), DEFAULT_HALF_WIDTH[metric]
+            )
+            for metric in INTERVAL_METRICS
+        },
+    )
+
+
+def _scheduling(catalog: Catalog, framework: str, version: tuple[int, ...]) -> Scheduling:
+    for row in catalog.releases:
+        inside = row.since <= version and (row.until is None or version < row.until)
+        if row.framework == framework and inside:
+            return row.scheduling
+    raise ValueError(f"no release of {framework} covers {version}")
+
+
+def known_keys(table: FitTable, keys: Iterable[Key]) -> list[Key]:
+    """The levels of a case, with an unmeasured version replaced by the nearest measured one.
+
+    Overheads fall over releases and stay down, so the nearest at or below speaks for a new release.
+    """
+    return [
+        (level, _nearest_family(table, key)) if level == "version" else (level, key)
+        for level, key in keys
+    ]
+
+
+def _nearest_family(table: FitTable, family: str) -> str:
+    framework, _, wanted = family.rpartition("-")
+    if wanted == "?":
+        return family
+    prefix = f"{framework}-"
+    measured = sorted(
+        (_numbers(key.removeprefix(prefix)), key)
+        for level, key in table.rows
+        if level == "version" and key.startswith(prefix) and not key.endswith("?")
+    )
+    below = [key for numbers, key in measured if numbers <= _numbers(wanted)]
+    return below[-1] if below else family
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(x) for x in version.split("."))

@@ -1,0 +1,111 @@
+"""Which roof binds: the operator table of a step against compute, memory and network (paper 3.3,
+3.4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guide.answer import ReplicaGroup, ServingReport, StepShape
+from guide.domain import Catalog, Gpu, ModelArch, Precision, Switches, Workload
+from guide.perf.fits import resolve
+from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roof:
+    """One operator of one step on one GPU, under datasheet roofs."""
+
+    name: str
+    flop: float
+    bytes: float
+    compute_s: float
+    memory_s: float
+    network_s: float
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity, FLOP per byte."""
+        return self.flop / self.bytes if self.bytes else 0.0
+
+    @property
+    def bound(self) -> str:
+        """The roof that binds: compute, memory or network."""
+        times = {"compute": self.compute_s, "memory": self.memory_s, "network": self.network_s}
+        return max(times, key=lambda name: times[name])
+
+    @property
+    def seconds(self) -> float:
+        """Time at the binding roof: a lower bound."""
+        return max(self.compute_s, self.memory_s, self.network_s)
+
+
+def roofs(
+    arch: ModelArch,
+    gpu: Gpu,
+    precision: Precision,
+    layout: Layout,
+    shape: StepShape,
+    kv_cache_dtype: str = "auto",
+    switches: Switches = Switches(),
+) -> tuple[Roof, ...]:
+    """The roofline of every operator of a step of `shape`: lower bounds, without any fit."""
+    table = operator_table(arch, precision, layout, kv_cache_dtype, switches)
+    return tuple(_roof(row, arch, gpu, precision, shape) for row in table)
+
+
+def _roof(row: Operator, arch: ModelArch, gpu: Gpu, precision: Precision, shape: StepShape) -> Roof:
+    tokens = shape.prefill_tokens + shape.decode_sequences
+    flop = moved = network = 0.0
+    if row.role in (Role.DENSE, Role.ELEMENTWISE):
+        flop, moved = row.flop * tokens, row.weight_bytes + row.bytes * tokens
+    elif row.role is Role.EXPERT:
+        reached = 1 - (1 - arch.active_experts / arch.experts) ** tokens
+        flop, moved = row.flop * tokens, row.weight_bytes * reached
+    elif row.role is Role.HEAD:
+        flop, moved = row.flop * shape.sampled_sequences, row.weight_bytes
+    elif row.role in (Role.ATTENTION, Role.WINDOW):
+        full = row.role is Role.ATTENTION
+        pairs = shape.attended_pairs if full else shape.window_pairs
+        context = shape.decode_context_tokens if full else shape.decode_window_tokens
+        flop = row.flop * (pairs + context)
+        moved = row.bytes * context + row.pair_bytes * pairs
+    elif row.role is Role.ALL_REDUCE:
+        network = row.bytes * tokens
+    return Roof(
+        name=row.name,
+        flop=flop,
+        bytes=moved,
+        compute_s=flop / gemm_peak_flop_per_s(gpu, precision, row.role),
+        memory_s=moved / gpu.hbm_bytes_per_s,
+        network_s=network / gpu.link.bytes_per_s,
+    )
+
+
+def typical_bound(
+    group: ReplicaGroup, report: ServingReport, workload: Workload, catalog: Catalog
+) -> str:
+    """What a typical decode step of a replica waits for: compute, memory, network or overhead."""
+    batch = max(1.0, report.batch_mean)
+    context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
+    shape = StepShape(
+        decode_sequences=batch, decode_context_tokens=batch * context, sampled_sequences=batch
+    )
+    rows = roofs(
+        group.model,
+        group.gpu,
+        group.precision,
+        Layout(tp=group.tp, pp=group.pp),
+        shape,
+        group.limits.kv_cache_dtype,
+        group.switches,
+    )
+    fit = resolve(
+        catalog, group.gpu, group.framework, group.version, group.precision, group.model
+    ).values
+    times = {
+        "compute": sum(r.compute_s for r in rows) / fit["share_c"],
+        "memory": sum(r.memory_s for r in rows) / fit["share_w"],
+        "network": sum(r.network_s for r in rows) / fit["share_l"],
+        "overhead": fit["c0"] + fit["cl"] * group.model.layers + fit["cs"] * batch,
+    }
+    return max(times, key=lambda name: times[name])

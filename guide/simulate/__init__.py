@@ -1,0 +1,1 @@
+"""Serving: schedulers that turn arriving requests into forward steps, event by event."""

@@ -1,0 +1,78 @@
+"""The step-time model bound to one layout: plain floats, cached by batch size, for the event
+loop."""
+
+from __future__ import annotations
+
+import math
+
+from guide.perf.step import (
+    StepFacts,
+    StepParams,
+    context_seconds,
+    fixed_seconds,
+    pair_seconds,
+    window_seconds,
+)
+
+
+class LayoutCost:
+    """Implements `guide.simulate.replica.StepCost` for folded facts and resolved fits."""
+
+    def __init__(self, facts: StepFacts, params: StepParams) -> None:
+        self.facts, self.params = facts, params
+        self._pair_s, self._window_pair_s = pair_seconds(facts, params)
+        self._decode: dict[int, tuple[float, float, float]] = {}
+
+    def _decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+        """Fixed seconds of a decode step, seconds per context token, and inside a window."""
+        found = self._decode.get(decodes)
+        if found is None:
+            f, v = self.facts, self.params
+            found = (
+                fixed_seconds(f, v, 0, 0, decodes, decodes),
+                context_seconds(f, v, decodes),
+                window_seconds(f, v, decodes),
+            )
+            self._decode[decodes] = found
+        return found
+
+    def prompt_step(
+        self,
+        tokens: int,
+        sequences: int,
+        pairs: float,
+        window_pairs: float,
+        decodes: int,
+        context: float,
+        window_context: float,
+        sampled: int,
+    ) -> float:
+        """Seconds of one step that holds prompt tokens."""
+        seconds = (
+            fixed_seconds(self.facts, self.params, tokens, sequences, decodes, sampled)
+            + self._pair_s * pairs
+            + self._window_pair_s * window_pairs
+        )
+        if decodes:
+            _, per_token, per_window_token = self._decode_coefficients(decodes)
+            seconds += per_token * context + per_window_token * window_context
+        return seconds
+
+    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
+        """Seconds of `steps` decode steps whose context sums average to those given."""
+        fixed, per_token, per_window_token = self._decode_coefficients(decodes)
+        return steps * (fixed + per_token * context + per_window_token * window_context)
+
+    def decode_steps_within(
+        self, seconds: float, decodes: int, context: float, window_context: float
+    ) -> int:
+        """How many decode steps it takes to reach or pass `seconds` (at least 1).
+
+        Step i lasts first + slope*i: the root of slope/2 n^2 + (first - slope/2) n = seconds.
+        """
+        fixed, per_token, per_window_token = self._decode_coefficients(decodes)
+        first = fixed + per_token * context + per_window_token * window_context
+        slope = per_token * decodes
+        linear = first - slope / 2
+        root = 2 * seconds / (linear + math.sqrt(linear * linear + 2 * slope * seconds))
+        return max(1, math.ceil(root))

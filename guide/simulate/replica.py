@@ -1,0 +1,342 @@
+"""One replica as an event loop: a queue, KV blocks, and the steps that a scheduler forms.
+
+The loop jumps from event to event. Between two events (a finish, a prompt, an arrival, an empty
+block pool) every step is a decode of the same sequences, whose time is affine in its index, so any
+number of steps has a closed form: the cost grows with requests, not with tokens, and never with the
+batch size.
+
+Three schedulers (`guide.domain.Scheduling`): vLLM V0 runs whole prompts first; vLLM V1 gives one
+token budget to decodes and then to chunks of prompts; FastGen's Dynamic SplitFuse does the same
+with a fixed budget and admits a prompt only when all of it fits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from guide.answer import SchedulerPolicy
+from guide.domain import Scheduling
+from guide.simulate.decoding import DecodeSet
+
+NEVER = float("inf")
+
+
+class StepCost(Protocol):
+    """Seconds of steps, and of runs of decode steps."""
+
+    def prompt_step(
+        self,
+        tokens: int,
+        sequences: int,
+        pairs: float,
+        window_pairs: float,
+        decodes: int,
+        context: float,
+        window_context: float,
+        sampled: int,
+    ) -> float:
+        """Seconds of one step that holds prompt tokens."""
+        ...
+
+    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
+        """Seconds of `steps` decode steps whose context sums average to those given."""
+        ...
+
+    def decode_steps_within(
+        self, seconds: float, decodes: int, context: float, window_context: float
+    ) -> int:
+        """How many decode steps it takes to reach or pass `seconds` (at least 1)."""
+        ...
+
+
+def blocks_of(tokens: int, policy: SchedulerPolicy) -> int:
+    """Whole KV blocks that `tokens` take."""
+    return -(-tokens // policy.block_tokens)
+
+
+@dataclass(slots=True)
+class _Prompts:
+    """Prompt work gathered for one step."""
+
+    tokens: int = 0
+    sequences: int = 0
+    pairs: float = 0.0
+    window_pairs: float = 0.0
+    complete: list[int] = field(default_factory=list[int])
+
+
+class Replica:
+    """State of one simulated replica. Times in seconds; requests are indices into the given arrays.
+
+    `arrivals` hold NEVER for requests of a closed loop that wait for another to finish. After
+    `run`, `start_s`, `first_token_s` and `finish_s` hold one value a request, NEVER for those in
+    `refused`, which can never fit.
+    """
+
+    def __init__(
+        self,
+        policy: SchedulerPolicy,
+        cost: StepCost,
+        prompts: Sequence[int],
+        outputs: Sequence[int],
+        arrivals: Sequence[float],
+        *,
+        window: int | None = None,
+        cached: Sequence[int] | None = None,
+        closed_users: int | None = None,
+    ) -> None:
+        n = len(prompts)
+        self.policy, self.cost, self.window = policy, cost, window or 0
+        self.prompt, self.output = list(prompts), list(outputs)
+        self.cached = list(cached) if cached is not None else [0] * n
+        self.arrival_s = list(arrivals)
+        self.start_s, self.first_token_s, self.finish_s = [NEVER] * n, [NEVER] * n, [NEVER] * n
+        self.clock = 0.0
+        self.next_arrival = 0  # index of the next request to arrive
+        self.closed = closed_users is not None
+        self.known = n if closed_users is None else min(closed_users, n)  # requests with an arrival
+        self.waiting: deque[int] = deque()
+        self.generated = [0] * n  # tokens produced so far
+        self.computed = [0] * n  # tokens of the present (re)computation in the cache
+        self.partial: deque[int] = deque()  # admitted, prompt not finished
+        self.decoding = DecodeSet(n, policy.block_tokens, self.window)
+        self.free_blocks = policy.kv_blocks
+        self.blocks = [0] * n
+        self.block_peak = 0
+        self.preemptions = 0
+        self.refused: list[int] = []
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve every request to its end."""
+        prefill_first = self.policy.scheduling == Scheduling.PREFILL_FIRST
+        form = self._whole_prompts if prefill_first else self._chunked_prompts
+        while True:
+            self._arrive()
+            if form():
+                continue
+            if self.decoding.members:
+                self._decode()
+            elif self.waiting or self.partial:
+                self._unblock()
+            elif self.next_arrival >= self.known:
+                return
+            else:
+                self.clock = max(self.clock, self.arrival_s[self.next_arrival])
+
+    def _arrive(self) -> None:
+        while self.next_arrival < self.known and self.arrival_s[self.next_arrival] <= self.clock:
+            self.waiting.append(self.next_arrival)
+            self.next_arrival += 1
+
+    def _unblock(self) -> None:
+        """Nothing runs and nothing can be admitted: drop a half-done prompt, or refuse the one."""
+        if len(self.partial) > 1:
+            self._back_to_queue(self.partial.pop())
+            return
+        request = (self.partial or self.waiting).popleft()
+        self.refused.append(request)
+        self._release(request)
+        self._next_user()
+
+    def _next_user(self) -> None:
+        if self.closed and self.known < len(self.prompt):
+            self.arrival_s[self.known] = self.clock
+            self.known += 1
+
+    # -- forming steps ---------------------------------------------------------------------------
+
+    def _target(self, request: int) -> int:
+        """Tokens to (re)compute before the request decodes: its prompt and what it generated."""
+        return self.prompt[request] + self.generated[request]
+
+    def _hit(self, request: int) -> int:
+        """Tokens found in the prefix cache; the last one is always computed."""
+        return min(self.cached[request], self._target(request) - 1)
+
+    def _whole_prompts(self) -> bool:
+        policy, work = self.policy, _Prompts()
+        reserve = policy.watermark_share * policy.kv_blocks
+        while self.waiting and len(self.decoding) + work.sequences < policy.max_num_seqs:
+            request = self.waiting[0]
+            length, hit = self._target(request), self._hit(request)
+            need = blocks_of(length, policy)
+            over_budget = work.sequences and work.tokens + length - hit > policy.token_budget
+            if over_budget or self.free_blocks - need < reserve:
+                break
+            self.waiting.popleft()
+            self._take(request, need)
+            self._add(work, request, hit, length - hit)
+            work.complete.append(request)
+        return self._run_prompts(work) if work.tokens else False
+
+    def _chunked_prompts(self) -> bool:
+        policy, decodes = self.policy, len(self.decoding)
+        promised = self.decoding.blocks_next()  # decodes take their blocks first
+        budget = policy.token_budget - decodes
+        if not (self.partial or self.waiting) or budget <= 0 or promised > self.free_blocks:
+            return False
+        work = _Prompts()
+        for request in list(self.partial):
+            used = self._chunk(work, request, budget, promised)
+            if not used:
+                break
+            budget -= used
+        whole = policy.scheduling == Scheduling.SPLIT_FUSE
+        while budget > 0 and self.waiting and decodes + len(self.partial) < policy.max_num_seqs:
+            request = self.waiting[0]
+            needed = blocks_of(self._target(request), policy)
+            if whole and needed > self.free_blocks - promised:
+                break
+            self.computed[request] = self._hit(request)
+            used = self._chunk(work, request, budget, promised)
+            if not used:
+                break
+            self.waiting.popleft()
+            self.partial.append(request)
+            budget -= used
+        return self._run_prompts(work) if work.tokens else False
+
+    def _chunk(self, work: _Prompts, request: int, budget: int, promised: int) -> int:
+        """Add the request's next chunk to the step; 0 when the budget or the blocks forbid it."""
+        before = self.computed[request]
+        used = min(budget, self._target(request) - before)
+        need = blocks_of(before + used, self.policy) - self.blocks[request]
+        if used <= 0 or need > self.free_blocks - promised:
+            return 0
+        self._take(request, need)
+        self.computed[request] = before + used
+        self._add(work, request, before, used)
+        if before + used == self._target(request):
+            work.complete.append(request)
+        return used
+
+    def _add(self, work: _Prompts, request: int, before: int, new: int) -> None:
+        full, window = self._pairs(before, new)
+        work.tokens += new
+        work.sequences += 1
+        work.pairs += full
+        work.window_pairs += window
+        if self.start_s[request] == NEVER:
+            self.start_s[request] = self.clock
+
+    def _pairs(self, before: int, new: int) -> tuple[float, float]:
+        """Query-key pairs of `new` prompt tokens after `before`: causal, and inside the window."""
+        full = new * before + new * (new + 1) / 2
+        if not self.window:
+            return full, 0.0
+        end, w = before + new, self.window
+        inside = min(end, w) * (min(end, w) + 1) / 2 + max(0, end - w) * w
+        inside -= min(before, w) * (min(before, w) + 1) / 2 + max(0, before - w) * w
+        return full, inside
+
+    def _run_prompts(self, work: _Prompts) -> bool:
+        """Run one step with prompt work; under a token budget decodes ride along."""
+        mixed = self.policy.scheduling != Scheduling.PREFILL_FIRST
+        decodes = len(self.decoding) if mixed else 0
+        self.clock += self.cost.prompt_step(
+            work.tokens,
+            work.sequences,
+            work.pairs,
+            work.window_pairs,
+            decodes,
+            self.decoding.context_sum if mixed else 0,
+            self.decoding.window_sum if mixed else 0,
+            decodes + len(work.complete),
+        )
+        if decodes:
+            self._tick(1)
+        for request in work.complete:
+            if mixed:
+                self.partial.remove(request)
+            self._first_or_next_token(request)
+        return True
+
+    # -- decoding --------------------------------------------------------------------------------
+
+    def _decode(self) -> None:
+        """Run decode steps up to the next event."""
+        decoding = self.decoding
+        steps = decoding.steps_to_event()
+        if self.next_arrival < self.known:
+            gap = self.arrival_s[self.next_arrival] - self.clock
+            sums = (decoding.context_sum, decoding.window_sum)
+            steps = min(steps, self.cost.decode_steps_within(gap, len(decoding), *sums))
+        while not (possible := decoding.steps_within_blocks(steps, self.free_blocks)):
+            self._preempt()
+            if not decoding.members:
+                return
+        self.clock += self.cost.decode_run(possible, len(decoding), *decoding.mean_sums(possible))
+        self._tick(possible)
+
+    def _tick(self, steps: int) -> None:
+        self._occupy(self.decoding.blocks_for(steps))
+        for request in self.decoding.advance(steps):
+            self._leave(request)
+            self._end(request)
+
+    def _first_or_next_token(self, request: int) -> None:
+        """The prompt is computed and one token sampled: decode from here on."""
+        self.first_token_s[request] = min(self.first_token_s[request], self.clock)
+        length = self._target(request)
+        self.generated[request] += 1
+        if self.generated[request] >= self.output[request]:
+            self._end(request)
+            return
+        self.decoding.enter(request, length, self.output[request] - self.generated[request])
+
+    def _leave(self, request: int) -> int:
+        length, grown = self.decoding.leave(request)
+        self.blocks[request] = blocks_of(length, self.policy)
+        self.generated[request] += grown
+        return length
+
+    def _end(self, request: int) -> None:
+        self.finish_s[request] = self.clock
+        self._release(request)
+        self._next_user()
+
+    def _preempt(self) -> None:
+        """Out of blocks: recompute the newest later (FastGen: all of them, its deadlock flush)."""
+        if self.partial:
+            self._back_to_queue(self.partial.pop())
+            return
+        members = self.decoding.members
+        victims = [self.decoding.newest()]
+        if len(members) == 1:  # alone and still too long for the cache: it ends where it is
+            self.refused.append(victims[0])
+            self._leave(victims[0])
+            self._end(victims[0])
+            return
+        if self.policy.scheduling == Scheduling.SPLIT_FUSE:
+            victims = list(reversed(members))
+        for request in victims:
+            self.computed[request] = self._leave(request)
+            self._back_to_queue(request)
+
+    # -- blocks ----------------------------------------------------------------------------------
+
+    def _back_to_queue(self, request: int) -> None:
+        """Preempted: its blocks are freed, and some may still hold its tokens when it returns."""
+        kept = int(self.policy.resume_hit_share * self.computed[request])
+        self.cached[request] = max(self.cached[request], kept)
+        self.computed[request] = 0
+        self._release(request)
+        self.waiting.appendleft(request)
+        self.preemptions += 1
+
+    def _take(self, request: int, blocks: int) -> None:
+        self.blocks[request] += blocks
+        self._occupy(blocks)
+
+    def _occupy(self, blocks: int) -> None:
+        self.free_blocks -= blocks
+        self.block_peak = max(self.block_peak, self.policy.kv_blocks - self.free_blocks)
+
+    def _release(self, request: int) -> None:
+        self.free_blocks += self.blocks[request]
+        self.blocks[request] = 0

@@ -1,0 +1,229 @@
+"""One replica of a candidate under its share of the load: bounds, capacity, and the simulated
+report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from guide.answer import (
+    MemoryFit,
+    Percentiles,
+    ReplicaGroup,
+    SchedulerPolicy,
+    ServingReport,
+)
+from guide.domain import Catalog, Scheduling, Workload
+from guide.perf.fits import ServingParams, resolve
+from guide.perf.ops import Layout
+from guide.perf.step import StepFacts, StepParams, fold
+from guide.simulate.arrivals import Requests, requests_of
+from guide.simulate.cost import LayoutCost
+from guide.simulate.replica import NEVER, Replica
+
+OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
+WAVES = 4  # closed loop: requests per user, of which the first wave is not counted
+MOST_CLOSED = 4000
+WARM_SHARE = 0.2  # of an open-loop run, dropped as warm-up
+GROWTH = 1.5  # backlog at the end over backlog in the middle that tells an unstable queue
+SLACK_REQUESTS = 8
+RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
+
+
+@lru_cache(maxsize=4096)
+def _facts(group: ReplicaGroup) -> StepFacts:
+    return fold(
+        group.model,
+        group.gpu,
+        group.precision,
+        Layout(tp=group.tp, pp=group.pp),
+        group.limits.kv_cache_dtype,
+        group.switches,
+    )
+
+
+def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
+    """The step cost of a group's replica and what requests pay around it."""
+    fit = resolve(
+        catalog, group.gpu, group.framework, group.version, group.precision, group.model
+    ).values
+    step = StepParams(**{name: fit[name] for name in StepParams._fields})
+    serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
+    return LayoutCost(_facts(group), step), serving
+
+
+def policy_of(group: ReplicaGroup, memory: MemoryFit, catalog: Catalog) -> SchedulerPolicy:
+    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks."""
+    release = next(
+        r for r in catalog.releases if r.framework == group.framework and r.version == group.version
+    )
+    prefill_first = release.scheduling is Scheduling.PREFILL_FIRST
+    budget = group.limits.max_num_batched_tokens
+    return SchedulerPolicy(
+        scheduling=release.scheduling,
+        max_num_seqs=max(1, group.limits.max_num_seqs // group.pp),
+        token_budget=max(budget, group.limits.max_model_len) if prefill_first else budget,
+        block_tokens=memory.block_tokens,
+        kv_blocks=max(1, memory.kv_capacity_tokens // memory.block_tokens // group.pp),
+        watermark_share=0.01 if prefill_first else 0.0,
+        resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
+        virtual_engines=group.pp,
+    )
+
+
+def zero_load(
+    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
+) -> tuple[float, float]:
+    """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
+    cost, serving = layout_cost(group, catalog)
+    prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
+    ttft_s = _prompt_seconds(cost, group, prompt, 0) + serving.r0 + serving.rt * prompt
+    context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
+    return ttft_s, cost.decode_run(1, 1, context, _inside(group, context)) + serving.u
+
+
+def _inside(group: ReplicaGroup, context: float) -> float:
+    return min(context, group.model.window_tokens or 0) if group.model.window_layers else 0.0
+
+
+def _prompt_seconds(cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int) -> float:
+    """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
+    sequences."""
+    chunk = max(1.0, group.limits.max_num_batched_tokens - decodes)
+    steps = math.ceil(prompt / chunk)
+    tokens = prompt / steps
+    window = group.model.window_tokens or 0
+    inside = min(prompt, window) * prompt if group.model.window_layers else 0.0
+    per_step = cost.prompt_step(
+        int(max(1, tokens)),
+        1,
+        prompt * prompt / 2 / steps,
+        inside / steps,
+        decodes,
+        0,
+        0,
+        decodes + 1,
+    )
+    return steps * (per_step - (cost.decode_run(1, decodes, 0, 0) if decodes else 0.0))
+
+
+def saturation(
+    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
+) -> float:
+    """Requests/s of one replica that never idles: a steady-state estimate without simulation.
+
+    With b running sequences a request costs its share of `output` decode steps and its own prompt:
+    rate = 1 / (output x step(b) / b + prompt(b)).
+    """
+    cost, _ = layout_cost(group, catalog)
+    prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
+    held = memory.kv_capacity_tokens / group.pp / (prompt + output / 2)
+    batch = int(max(1, min(group.limits.max_num_seqs // group.pp, held)))
+    context = prompt + output / 2
+    step_s = cost.decode_run(1, batch, batch * context, batch * _inside(group, context))
+    computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
+    per_request = output * step_s / batch + _prompt_seconds(cost, group, computed, batch)
+    return group.pp / per_request
+
+
+def serve(
+    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog, *, seed: int
+) -> ServingReport:
+    """Simulate one replica of `group` under `workload`, already its share of the plan's load."""
+    cost, serving = layout_cost(group, catalog)
+    policy = policy_of(group, memory, catalog)
+    share = _per_engine(workload, group.pp)
+    count = OPEN_REQUESTS
+    if share.concurrency is not None:
+        count = min(
+            MOST_CLOSED, max(share.concurrency + OPEN_REQUESTS // 4, WAVES * share.concurrency)
+        )
+    requests = requests_of(share, count, seed, group.limits.max_model_len)
+    replica = Replica(
+        policy,
+        cost,
+        requests.prompts,
+        requests.outputs,
+        requests.arrivals,
+        window=group.model.window_tokens if group.model.window_layers else None,
+        cached=requests.cached,
+        closed_users=share.concurrency,
+    )
+    replica.run()
+    return _report(replica, requests, serving, share, group.pp, seed)
+
+
+def _per_engine(workload: Workload, engines: int) -> Workload:
+    """The load of one of the virtual engines that pipeline stages make."""
+    if engines == 1:
+        return workload
+    if workload.concurrency is not None:
+        return replace(workload, concurrency=max(1, math.ceil(workload.concurrency / engines)))
+    assert workload.requests_per_s is not None
+    return replace(workload, requests_per_s=workload.requests_per_s / engines)
+
+
+def percentiles(values: npt.NDArray[np.float64]) -> Percentiles:
+    """Mean and percentiles of a sample, in seconds."""
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return Percentiles(
+        mean_s=float(values.mean()), p50_s=float(p50), p95_s=float(p95), p99_s=float(p99)
+    )
+
+
+def _report(
+    replica: Replica,
+    requests: Requests,
+    serving: ServingParams,
+    workload: Workload,
+    engines: int,
+    seed: int,
+) -> ServingReport:
+    arrival, start, first, finish = (
+        np.array(x)
+        for x in (replica.arrival_s, replica.start_s, replica.first_token_s, replica.finish_s)
+    )
+    outputs, prompts = np.array(requests.outputs), np.array(requests.prompts)
+    served = (first < NEVER) & (finish < NEVER)
+    warm = workload.concurrency or int(WARM_SHARE * len(arrival))
+    served[: min(warm, len(served) // 2)] = False
+    if not served.any():
+        raise ValueError("a replica that serves nothing was simulated")
+    arrival, start, first, finish = (x[served] for x in (arrival, start, first, finish))
+    around = serving.r0 + serving.rt * prompts[served]
+    streamed = serving.u * np.maximum(0, outputs[served] - 1)
+    decoded = finish - first + streamed
+    span = replica.clock - float(arrival.min())
+    in_steady = float(len(arrival)) / max(span, 1e-9)
+    if workload.requests_per_s is not None:
+        in_steady = min(in_steady, workload.requests_per_s)
+    return ServingReport(
+        ttft=percentiles(first - arrival + around),
+        tpot=percentiles(decoded / np.maximum(1, outputs[served] - 1)),
+        e2e=percentiles(finish - arrival + around + streamed),
+        queue=percentiles(np.maximum(0.0, start - arrival)),
+        requests_per_s=in_steady * engines,
+        output_tokens_per_s=in_steady * float(outputs[served].mean()) * engines,
+        kv_peak_share=replica.block_peak / replica.policy.kv_blocks,
+        batch_mean=replica.decoding.sequence_ticks / max(1, replica.decoding.tick),
+        preemptions=replica.preemptions,
+        stable=not replica.refused and _stable(replica, workload),
+        seed=seed,
+    )
+
+
+def _stable(replica: Replica, workload: Workload) -> bool:
+    """Whether the backlog has stopped growing: at the last arrival it is what it was half-way."""
+    if workload.concurrency is not None:
+        return True
+    arrival = np.array(replica.arrival_s)
+    start = np.sort(np.array(replica.start_s))
+    moments = arrival[[len(arrival) // 2, -1]]
+    arrived = np.searchsorted(arrival, moments, side="right")
+    started = np.searchsorted(start, moments, side="right")
+    halfway, end = (arrived - started).tolist()
+    return end <= GROWTH * halfway + SLACK_REQUESTS
