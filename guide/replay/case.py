@@ -1,0 +1,175 @@
+"""From a measurement to everything that a replay needs: facts, scheduler, requests, fit levels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from guide.answer import Limits, SchedulerPolicy
+from guide.catalog import find_gpu, release
+from guide.domain import Catalog, Gpu, ModelArch, Precision, Reason, Release, Scheduling
+from guide.models.precision import PRECISIONS
+from guide.perf.fits import Key, engine_of, levels, version_family
+from guide.perf.memory import fit_memory
+from guide.perf.ops import Layout
+from guide.perf.step import StepFacts, Traits, fold
+from guide.replay.load import Load, load_of
+from guide.replay.protocols import Protocol, protocol_of
+from guide.replay.rows import Measurement
+from guide.units import GIB
+
+RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
+CSV_PRECISION = {"fp4": "nvfp4"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A row that the engine cannot answer, and why."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One measurement made ready for simulation.
+
+    Arrays hold one value a request of one replica.
+    """
+
+    row: Measurement
+    protocol: Protocol
+    gpu: Gpu
+    model: ModelArch
+    facts: StepFacts
+    policy: SchedulerPolicy
+    keys: tuple[Key, ...]
+    load: Load
+
+
+def build(row: Measurement, catalog: Catalog) -> Case | Refused:
+    """Prepare the replay of a measurement, or say why it cannot be answered."""
+    gpu = find_gpu(catalog, row.gpu)
+    if gpu is None:
+        return Refused(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
+    model = catalog.models.get(row.model)
+    if model is None:
+        return Refused(
+            reason=Reason.UNSUPPORTED_MODEL, detail=f"model '{row.model}' is in no catalogue"
+        )
+    name = CSV_PRECISION.get(row.precision, row.precision) or model.precision
+    precision = PRECISIONS.get(name)
+    if precision is None:
+        return Refused(
+            reason=Reason.UNSUPPORTED_PRECISION, detail=f"precision '{row.precision}' is unknown"
+        )
+    protocol = protocol_of(row)
+    version = parse_version(protocol.version or row.version)
+    behaviour = release(catalog, row.framework, ".".join(map(str, version)) or None)
+    layout = _layout(row, model, protocol)
+    kv_dtype = "fp8" if (row.kv_dtype or protocol.kv_dtype) == "fp8" else "auto"
+    traits = Traits(
+        paged_attention=_paged(gpu, model, behaviour, kv_dtype),
+        distinct_exponent=protocol.distinct_exponent,
+    )
+    facts = fold(model, gpu, precision, layout, kv_dtype, traits=traits)
+    policy = _policy(row, protocol, model, gpu, precision, layout, behaviour, kv_dtype)
+    engine = engine_of(row.framework, behaviour.scheduling)
+    return Case(
+        row=row,
+        protocol=protocol,
+        gpu=gpu,
+        model=model,
+        facts=facts,
+        policy=policy,
+        keys=tuple(
+            levels(
+                gpu,
+                engine,
+                precision,
+                model,
+                version_family(row.framework, version),
+                row.source,
+                "paged-fp8" if traits.paged_attention and kv_dtype == "fp8" else "",
+            )
+        ),
+        load=load_of(row, protocol, layout.attention_ranks),
+    )
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The first dotted version in a published version string; empty when there is none."""
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", text)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def _layout(row: Measurement, model: ModelArch, protocol: Protocol) -> Layout:
+    """Attention under tp; experts over all GPUs of the replica, which the note's moe_tp tells."""
+    moe_tp = row.noted(r"moe_tp=(\d+)")
+    ranks = 1
+    if model.experts and moe_tp and protocol.expert_ranks_noted:
+        ranks = max(1, int(moe_tp) * row.ep // row.tp)
+    return Layout(tp=row.tp, pp=row.pp, attention_ranks=ranks)
+
+
+def _paged(gpu: Gpu, model: ModelArch, behaviour: Release, kv_dtype: str) -> bool:
+    """PagedAttention kernels decode in V0 on AMD and Intel, under a sliding window, and with an FP8
+    cache."""
+    if behaviour.scheduling is not Scheduling.PREFILL_FIRST:
+        return False
+    return gpu.vendor != "nvidia" or bool(model.window_layers) or kv_dtype == "fp8"
+
+
+def _policy(
+    row: Measurement,
+    protocol: Protocol,
+    model: ModelArch,
+    gpu: Gpu,
+    precision: Precision,
+    layout: Layout,
+    behaviour: Release,
+    kv_dtype: str,
+) -> SchedulerPolicy:
+    tier = next(
+        tier
+        for tier in sorted(behaviour.tiers, key=lambda t: -t.min_hbm_bytes)
+        if gpu.hbm_bytes >= tier.min_hbm_bytes and not gpu.name.startswith(tier.not_gpus or ("?",))
+    )
+    seqs = row.noted(r"max_num_seqs[ =](\d+)") or protocol.max_num_seqs or tier.max_num_seqs
+    budget = (
+        row.noted(r"max_(?:num_)?batched_tokens[ =](\d+)")
+        or protocol.token_budget
+        or protocol.token_budget_per_prompt * row.prompt_tokens
+        or tier.max_num_batched_tokens
+    )
+    if behaviour.scheduling is Scheduling.PREFILL_FIRST:
+        budget = max(budget, 2048, min(model.max_context_tokens, 32768))
+    limits = Limits(
+        max_num_seqs=int(seqs),
+        max_num_batched_tokens=int(budget),
+        gpu_memory_utilization=behaviour.gpu_memory_utilization,
+        max_model_len=model.max_context_tokens,
+        kv_cache_dtype=kv_dtype,
+    )
+    memory = fit_memory(model, gpu, precision, layout, limits, behaviour)
+    capacity = memory.kv_capacity_tokens - protocol.reserve_bytes / memory.kv_bytes_per_token
+    noted_gib = row.noted(r"Available KV cache memory[^:]*: ([\d.]+) GiB")
+    if noted_gib:
+        capacity = noted_gib * GIB / memory.kv_bytes_per_token
+    noted_tokens = row.noted(r"kv tokens (\d+)")
+    noted_blocks = row.noted(r"kv blocks (\d+)")
+    if noted_tokens or noted_blocks:
+        capacity = noted_tokens or (noted_blocks or 0) * memory.block_tokens
+    # a published run proves that its longest request fitted, whatever the memory model thinks
+    longest = row.prompt_tokens + row.output_tokens
+    capacity /= layout.pp  # virtual engines share the blocks
+    blocks = max(capacity, longest + 2 * memory.block_tokens) // memory.block_tokens
+    return SchedulerPolicy(
+        scheduling=behaviour.scheduling,
+        max_num_seqs=int(seqs),
+        token_budget=int(budget),
+        block_tokens=memory.block_tokens,
+        kv_blocks=int(blocks),
+        watermark_share=0.01 if behaviour.scheduling is Scheduling.PREFILL_FIRST else 0.0,
+        resume_hit_share=RESUME_HIT_SHARE if behaviour.prefix_cache else 0.0,
+    )

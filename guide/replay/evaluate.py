@@ -1,0 +1,151 @@
+"""Vectorised predictions of many recorded cases at once, and their derivatives in the latent
+constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from guide.perf.fits import NAMES, constants
+from guide.perf.step import (
+    StepFacts,
+    StepParams,
+    context_seconds,
+    fixed_seconds,
+    pair_seconds,
+    window_seconds,
+)
+from guide.replay.case import Case
+from guide.replay.record import METRICS, Recording
+
+Floats = npt.NDArray[np.float64]
+STEP = 1e-4  # finite difference in latent space
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Recorded cases flattened: one line per (case, step shape), and per (case, metric) that was
+    measured."""
+
+    cases: tuple[Case, ...]
+    owner: npt.NDArray[np.int_]  # shape line -> case
+    shapes: Floats
+    facts: StepFacts  # arrays over shape lines
+    sums: dict[str, Floats]  # metric -> (lines, 5)
+    case_of: npt.NDArray[np.int_]  # observation -> case
+    metric_of: npt.NDArray[np.int_]  # observation -> index into METRICS
+    measured: Floats  # observation, seconds
+    extras: dict[str, Floats]  # per case: coefficients of the serving constants
+
+
+def batch_of(cases: list[Case], recordings: list[Recording]) -> Batch:
+    """Flatten recorded cases."""
+    counts = [len(r.shapes) for r in recordings]
+    owner = np.repeat(np.arange(len(cases)), counts)
+    table = np.array([tuple(c.facts) for c in cases])
+    facts = StepFacts(*(table[owner, i] for i in range(table.shape[1])))
+    empty = {m: [r.sums.get(m, np.zeros((len(r.shapes), 5))) for r in recordings] for m in METRICS}
+    case_of: list[int] = []
+    metric_of: list[int] = []
+    measured: list[float] = []
+    for i, case in enumerate(cases):
+        row = case.row
+        values = (row.ttft_s, row.tpot_s, total_seconds(case))
+        for m, value in enumerate(values):
+            if value is not None and value > 0 and METRICS[m] in recordings[i].sums:
+                case_of.append(i)
+                metric_of.append(m)
+                measured.append(value)
+    return Batch(
+        cases=tuple(cases),
+        owner=owner,
+        shapes=np.concatenate([r.shapes for r in recordings]),
+        facts=facts,
+        sums={m: np.concatenate(parts) for m, parts in empty.items()},
+        case_of=np.array(case_of),
+        metric_of=np.array(metric_of),
+        measured=np.array(measured),
+        extras=_extras(cases, recordings),
+    )
+
+
+def total_seconds(case: Case) -> float | None:
+    """The measured end-to-end time where the source's figure means what the replay computes."""
+    row = case.row
+    if row.kind == "concurrency" or row.kind == "rate":
+        return None  # follows from ttft and tpot
+    if row.e2e_s is None and row.kind == "burst" and row.output_tokens_per_s:
+        return (case.protocol.prompts or row.load) * row.output_tokens / row.output_tokens_per_s
+    return row.e2e_s
+
+
+def _extras(cases: list[Case], recordings: list[Recording]) -> dict[str, Floats]:
+    """Coefficients of r0, rt, rw, u and constant seconds, per case and metric: (cases, 3)."""
+    online = np.array([c.row.kind != "static_batch" for c in cases], dtype=float)
+    closed = np.array([c.row.kind == "concurrency" for c in cases], dtype=float)
+    prompt = np.array([float(np.mean(c.load.prompts)) for c in cases])
+    output = np.array([float(np.mean(c.load.outputs)) for c in cases])
+    wave = np.array([r.wave_wait for r in recordings])
+    rate = np.array([c.row.kind in ("burst",) for c in cases], dtype=float)
+    cold = np.array(
+        [
+            c.protocol.cold_start_s
+            + c.protocol.cold_start_token_s * c.row.load * c.row.prompt_tokens
+            for c in cases
+        ]
+    )
+    run = online * rate  # the whole run of a burst: every request passes the API server
+    return {
+        "r0": np.stack([online, 0 * online, online], 1),
+        "rt": np.stack([online * prompt, 0 * online, online * prompt], 1),
+        "rw": np.stack([online * wave, 0 * online, closed * wave], 1),
+        "u": np.stack([0 * online, online, run * output + closed * output], 1),
+        "fixed": np.stack([cold, 0 * cold, cold], 1),
+    }
+
+
+def predict(batch: Batch, latent: Floats) -> Floats:
+    """Predicted seconds (cases, metrics) for latent constants (cases, parameters)."""
+    step, serving = constants({name: latent[:, i] for i, name in enumerate(NAMES)})
+    lines = StepParams(*(np.asarray(v)[batch.owner] for v in step))
+    facts = batch.facts
+    tokens, prompts, decodes, sampled = batch.shapes.T
+    fixed = fixed_seconds(facts, lines, tokens, prompts, decodes, sampled)
+    full, window = pair_seconds(facts, lines)
+    context = context_seconds(facts, lines, decodes)
+    inside = window_seconds(facts, lines, decodes)
+    out = np.empty((len(batch.cases), len(METRICS)))
+    for m, metric in enumerate(METRICS):
+        s = batch.sums[metric]
+        seconds = (
+            s[:, 0] * fixed
+            + s[:, 1] * full
+            + s[:, 2] * window
+            + s[:, 3] * context
+            + s[:, 4] * inside
+        )
+        out[:, m] = np.bincount(batch.owner, weights=seconds, minlength=len(batch.cases))
+        out[:, m] += batch.extras["fixed"][:, m]
+        for name in ("r0", "rt", "rw", "u"):
+            out[:, m] += batch.extras[name][:, m] * getattr(serving, name)
+    return np.maximum(out, 1e-9)
+
+
+def log_errors(batch: Batch, latent: Floats) -> Floats:
+    """Log(predicted / measured) of every observation."""
+    predicted = predict(batch, latent)[batch.case_of, batch.metric_of]
+    return np.log(predicted / batch.measured)
+
+
+def sensitivities(batch: Batch, latent: Floats) -> Floats:
+    """Derivatives of the log errors in each latent constant of their case: (observations,
+    parameters)."""
+    base = log_errors(batch, latent)
+    out = np.empty((len(base), len(NAMES)))
+    for i in range(len(NAMES)):
+        moved = latent.copy()
+        moved[:, i] += STEP
+        out[:, i] = (log_errors(batch, moved) - base) / STEP
+    return out

@@ -1,0 +1,131 @@
+"""One prediction a row: a measurement replayed with the shipped fits, and its 90 % interval."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from guide.domain import Catalog, Provenance
+from guide.perf.fits import NAMES, Key, constants, known_keys, latent_values
+from guide.replay.case import Case, Refused, build
+from guide.replay.evaluate import batch_of, predict
+from guide.replay.record import METRICS, record
+from guide.replay.rows import parse, read_rows
+
+STARVED_PER_REQUEST = 0.02  # preemptions a request from which the KV cache decides the times
+DEFAULT_HALF_WIDTH = 0.5
+OUTPUTS = {
+    "ttft": ("pred_ttft_ms", 1e3),
+    "tpot": ("pred_tpot_ms", 1e3),
+    "e2e": ("pred_e2e_s", 1.0),
+    "throughput": ("pred_output_tput_tok_s", 1.0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Predicted metrics of one case: seconds, tokens/s, and log half-widths by metric."""
+
+    values: dict[str, float]
+    half_width: dict[str, float]
+    provenance: Provenance
+
+
+def novelty(catalog: Catalog, case: Case) -> str:
+    """What of a case nobody measured: nothing (row), its model, or its GPU under this engine."""
+    points = {level: catalog.fits.points.get((level, key), 0) for level, key in case.keys}
+    if not points.get("gpu-engine"):
+        return "gpu"
+    return "row" if points.get("model") else "model"
+
+
+def groups(case: Case, starved: float, kind_of_novelty: str) -> list[str]:
+    """Residual groups from the most to the least similar."""
+    family = case.row.framework if case.row.framework != "vLLM" else case.gpu.vendor
+    pressed = "/starved" if starved > STARVED_PER_REQUEST else ""
+    return [
+        f"{case.row.kind}/{family}/{kind_of_novelty}{pressed}",
+        f"{case.row.kind}/{family}/{kind_of_novelty}",
+        f"{case.row.kind}/{kind_of_novelty}",
+        kind_of_novelty,
+    ]
+
+
+def half_width(catalog: Catalog, names: Iterable[str], metric: str) -> float:
+    """Half-width of the 90 % interval in log space, of the most similar group that has one."""
+    found = (catalog.fits.residuals.get((name, metric)) for name in names)
+    return next((width for width in found if width is not None), DEFAULT_HALF_WIDTH)
+
+
+def predict_case(case: Case, catalog: Catalog) -> Prediction:
+    """Replay a case and read its metrics off."""
+    keys: list[Key] = known_keys(catalog.fits, case.keys)
+    latent = latent_values(catalog.fits, keys)
+    step, _ = constants(latent)
+    recording = record(case, step)
+    table = np.array([[latent[name] for name in NAMES]])
+    seconds = predict(batch_of([case], [recording]), table)[0]
+    values = {metric: float(seconds[i]) for i, metric in enumerate(METRICS)}
+    values["throughput"] = _throughput(case, values["e2e"])
+    novel = novelty(catalog, case)
+    names = groups(case, recording.starved, novel)
+    widths = {metric: half_width(catalog, names, metric) for metric in METRICS}
+    widths["throughput"] = widths["e2e"]
+    return Prediction(
+        values=values,
+        half_width=widths,
+        provenance=Provenance.EXTRAPOLATED if novel == "gpu" else Provenance.CALIBRATED,
+    )
+
+
+def _throughput(case: Case, e2e_s: float) -> float:
+    """Output tokens/s over the run (batch, burst), over the users (closed), or as offered."""
+    row = case.row
+    requests = (case.protocol.prompts or row.load) if row.kind == "burst" else row.load
+    tokens = float(np.mean(case.load.outputs))
+    return requests * tokens if row.kind == "rate" else requests * tokens / e2e_s
+
+
+def predict_csv(
+    source: Path, target: Path, catalog: Catalog, progress: Callable[[int, int], None] | None = None
+) -> tuple[int, int]:
+    """Write one prediction a row; returns rows answered and refused."""
+    header, rows = read_rows(source)
+    added = [name + suffix for name, _ in OUTPUTS.values() for suffix in ("", "_lo", "_hi")] + [
+        "provenance",
+        "refused",
+    ]
+    refused = 0
+    out: list[dict[str, str]] = []
+    for number, row in enumerate(rows, start=2):
+        case = build(parse(row, f"{source} line {number}"), catalog)
+        answer = dict.fromkeys(added, "")
+        if isinstance(case, Refused):
+            answer["refused"] = case.reason.value
+            refused += 1
+        else:
+            answer |= _cells(predict_case(case, catalog))
+        out.append({**row, **answer})
+        if progress is not None:
+            progress(number - 1, len(rows))
+    fields = header + [name for name in added if name not in header]
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(out)
+    return len(rows) - refused, refused
+
+
+def _cells(prediction: Prediction) -> dict[str, str]:
+    cells = {"provenance": prediction.provenance.value, "refused": ""}
+    for metric, (name, unit) in OUTPUTS.items():
+        value, width = prediction.values[metric] * unit, prediction.half_width[metric]
+        cells[name] = f"{value:.6g}"
+        cells[name + "_lo"] = f"{value * math.exp(-width):.6g}"
+        cells[name + "_hi"] = f"{value * math.exp(width):.6g}"
+    return cells

@@ -1,0 +1,84 @@
+"""Benchmark protocols as data: which lengths, how many requests, which statistic (rows of
+protocols.yaml)."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from guide.replay.rows import Measurement
+
+Column = Literal["source", "framework", "version", "model", "gpu", "kind", "note", "semantics"]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LengthRule(_Row):
+    """How prompt and output lengths spread around their nominal values."""
+
+    shape: Literal["fixed", "uniform", "lognormal", "geometric", "stopped"] = "fixed"
+    low: float = 1.0
+    high: float = 1.0
+    sigma_prompt: float = 0.0
+    sigma_output: float = 0.0
+    stop_tokens: float = 0.0
+
+
+class Protocol(_Row):
+    """One source's way to measure; see protocols.yaml."""
+
+    name: str
+    match: dict[Column, str]
+    version: str | None = None  # where the published one misleads
+    requests: int | None = None
+    requests_per_user: int | None = None
+    prompts: int | None = None
+    arrivals: Literal["poisson", "constant"] = "poisson"
+    lengths: LengthRule = LengthRule()
+    statistic: Literal["mean", "median"] = "mean"
+    max_num_seqs: int | None = None
+    token_budget: int | None = None
+    token_budget_per_prompt: float = 0.0  # where the budget followed the prompt length
+    kv_dtype: str = ""  # where the row does not say
+    prefix_hit_share: float = 0.0
+    warm_prompts: int = 0
+    distinct_exponent: float = 1.0
+    cold_start_s: float = 0.0
+    cold_start_token_s: float = 0.0
+    start_lag_s: float = 0.0
+    expert_ranks_noted: bool = False  # moe_tp in the note gives the GPUs that share the experts
+    reserve_bytes: float = 0.0
+    evidence: str
+
+    def matches(self, row: Measurement) -> bool:
+        """Whether every tested column of the measurement holds the text."""
+        columns = {
+            "source": row.source,
+            "framework": row.framework.lower(),
+            "version": row.version,
+            "model": row.model,
+            "gpu": row.gpu,
+            "kind": row.kind,
+            "note": row.note,
+            "semantics": row.semantics,
+        }
+        return all(text in columns[column] for column, text in self.match.items())
+
+
+@cache
+def protocols() -> tuple[Protocol, ...]:
+    """All protocols, in order of precedence."""
+    text = (files("guide.replay") / "protocols.yaml").read_text(encoding="utf-8")
+    data: dict[str, list[dict[str, Any]]] = yaml.load(text, Loader=yaml.CSafeLoader)
+    return tuple(Protocol.model_validate(row) for row in data["protocols"])
+
+
+def protocol_of(row: Measurement) -> Protocol:
+    """The first protocol that matches; the last ones are defaults by kind, so one always does."""
+    return next(p for p in protocols() if p.matches(row))

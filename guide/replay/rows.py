@@ -1,0 +1,153 @@
+"""Measurements as CSV rows: columns, checks, and the error sentence with line and column."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guide.errors import SpecError
+
+KINDS = ("static_batch", "burst", "concurrency", "rate")
+FRAMEWORKS = {"vllm": "vLLM", "fastgen": "FastGen"}
+REQUIRED = (
+    "framework", "model", "gpu", "tp", "kind", "batch_or_concurrency", "isl", "osl",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One published run; measured values are None where the source gave none."""
+
+    id: str
+    source: str
+    licence: str
+    framework: str
+    version: str
+    model: str
+    precision: str
+    kv_dtype: str
+    gpu: str
+    gpus: int
+    tp: int
+    pp: int
+    dp: int
+    ep: int
+    kind: str
+    load: float  # batch, users or requests/s
+    prompt_tokens: float
+    output_tokens: float
+    semantics: str
+    note: str
+    ttft_s: float | None
+    tpot_s: float | None
+    e2e_s: float | None
+    output_tokens_per_s: float | None
+
+    def noted(self, pattern: str) -> float | None:
+        """A number that the source states in its note, found by a regular expression with one
+        group."""
+        found = re.search(pattern, self.note)
+        return float(found.group(1)) if found else None
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read a CSV of measurements: header and rows.
+
+    Raises SpecError naming line and column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); give a CSV file") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: is not UTF-8 text; save the CSV as UTF-8") from error
+    reader = csv.DictReader(text.splitlines(), strict=True)
+    header = list(reader.fieldnames or [])
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise SpecError(f"{path} line 1: column '{missing[0]}' is missing; add it to the header")
+    rows: list[dict[str, str]] = []
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise SpecError(
+                    f"{path} line {reader.line_num}: has another number of columns than the header"
+                    f" ({len(header)}); quote values that hold commas"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise SpecError(f"{path} line {reader.line_num}: is no valid CSV ({error})") from error
+    return header, rows
+
+
+def measurements(path: Path) -> Iterator[Measurement]:
+    """Parse every row of a CSV file."""
+    _, rows = read_rows(path)
+    for number, row in enumerate(rows, start=2):
+        yield parse(row, f"{path} line {number}")
+
+
+def parse(row: dict[str, str], where: str) -> Measurement:
+    """Check one row.
+
+    Raises SpecError naming the line, the column and the mend.
+    """
+
+    def number(column: str, default: float | None = None) -> float | None:
+        text = (row.get(column) or "").strip()
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            raise SpecError(f"{where}, column '{column}': '{text}' is no number") from None
+        if value != value or abs(value) == float("inf"):
+            raise SpecError(f"{where}, column '{column}': '{text}' is no finite number")
+        return value
+
+    def positive(column: str, default: float | None = None) -> float:
+        value = number(column, default)
+        if value is None or value <= 0:
+            raise SpecError(f"{where}, column '{column}': must be a number above zero")
+        return value
+
+    def scaled(column: str, unit: float) -> float | None:
+        value = number(column)
+        return None if value is None else value * unit
+
+    kind = row["kind"].strip()
+    if kind not in KINDS:
+        raise SpecError(f"{where}, column 'kind': '{kind}' is none of {', '.join(KINDS)}")
+    framework = row["framework"].strip().lower()
+    if framework not in FRAMEWORKS:
+        raise SpecError(f"{where}, column 'framework': '{framework}' is none of vllm, fastgen")
+    tp = int(positive("tp", 1))
+    return Measurement(
+        id=row.get("id", ""),
+        source=row.get("source", ""),
+        licence=row.get("licence", ""),
+        framework=FRAMEWORKS[framework],
+        version=row.get("framework_version", ""),
+        model=row["model"].strip(),
+        precision=row.get("precision", "").strip(),
+        kv_dtype=row.get("kv_dtype", "").strip(),
+        gpu=row["gpu"].strip(),
+        gpus=int(positive("n_gpus", tp)),
+        tp=tp,
+        pp=int(positive("pp", 1)),
+        dp=int(positive("dp", 1)),
+        ep=int(positive("ep", 1)),
+        kind=kind,
+        load=positive("batch_or_concurrency"),
+        prompt_tokens=positive("isl"),
+        output_tokens=positive("osl"),
+        semantics=row.get("metric_semantics", ""),
+        note=row.get("note", ""),
+        ttft_s=scaled("ttft_ms", 1e-3),
+        tpot_s=scaled("tpot_ms", 1e-3),
+        e2e_s=number("e2e_s"),
+        output_tokens_per_s=number("output_tput_tok_s"),
+    )
