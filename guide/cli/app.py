@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from guide.cli import gpus, models, plan, render
+from guide.cli import gpus, models, plan, predict, render
 
 COMMANDS = {
     "plan": plan.plan,
     "render": render.render,
     "gpus": gpus.gpus,
     "models": models.models,
+    "predict": predict.predict,
 }
 
 app = typer.Typer(

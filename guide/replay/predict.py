@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from guide.domain import Catalog, Provenance
 from guide.perf.fits import NAMES, Key, constants, known_keys, latent_values
-from guide.replay.case import Case, Refused, build
+from guide.replay.case import Case
 from guide.replay.evaluate import batch_of, predict
 from guide.replay.record import METRICS, record
-from guide.replay.rows import parse, read_rows
 
 STARVED_PER_REQUEST = 0.02  # preemptions a request from which the KV cache decides the times
 DEFAULT_HALF_WIDTH = 0.5
-OUTPUTS = {
-    "ttft": ("pred_ttft_ms", 1e3),
-    "tpot": ("pred_tpot_ms", 1e3),
-    "e2e": ("pred_e2e_s", 1.0),
-    "throughput": ("pred_output_tput_tok_s", 1.0),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,43 +79,3 @@ def _throughput(case: Case, e2e_s: float) -> float:
     requests = (case.protocol.prompts or row.load) if row.kind == "burst" else row.load
     tokens = float(np.mean(case.load.outputs))
     return requests * tokens if row.kind == "rate" else requests * tokens / e2e_s
-
-
-def predict_csv(
-    source: Path, target: Path, catalog: Catalog, progress: Callable[[int, int], None] | None = None
-) -> tuple[int, int]:
-    """Write one prediction a row; returns rows answered and refused."""
-    header, rows = read_rows(source)
-    added = [name + suffix for name, _ in OUTPUTS.values() for suffix in ("", "_lo", "_hi")] + [
-        "provenance",
-        "refused",
-    ]
-    refused = 0
-    out: list[dict[str, str]] = []
-    for number, row in enumerate(rows, start=2):
-        case = build(parse(row, f"{source} line {number}"), catalog)
-        answer = dict.fromkeys(added, "")
-        if isinstance(case, Refused):
-            answer["refused"] = case.reason.value
-            refused += 1
-        else:
-            answer |= _cells(predict_case(case, catalog))
-        out.append({**row, **answer})
-        if progress is not None:
-            progress(number - 1, len(rows))
-    fields = header + [name for name in added if name not in header]
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fields, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(out)
-    return len(rows) - refused, refused
-
-
-def _cells(prediction: Prediction) -> dict[str, str]:
-    cells = {"provenance": prediction.provenance.value, "refused": ""}
-    for metric, (name, unit) in OUTPUTS.items():
-        value, width = prediction.values[metric] * unit, prediction.half_width[metric]
-        cells[name] = f"{value:.6g}"
-        cells[name + "_lo"] = f"{value * math.exp(-width):.6g}"
-        cells[name + "_hi"] = f"{value * math.exp(width):.6g}"
-    return cells

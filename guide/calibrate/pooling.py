@@ -1,0 +1,189 @@
+"""Partial pooling: latent deviations by level, fitted by Gauss-Newton with Gaussian priors and a
+robust loss.
+
+The design is sparse: an observation sees, for each constant, the deviations of the levels its case
+belongs to. The derivative in a deviation is the derivative in the constant, so 25 evaluations give
+the whole Jacobian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve
+
+from guide.perf.fits import PARAMETERS, SPREADS, Key, latent_centre
+from guide.replay.evaluate import Batch, log_errors, sensitivities
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+NOISE = {
+    "ttft": 0.06,
+    "tpot": 0.03,
+    "e2e": 0.03,
+}  # floor of the data: reruns differ by 4 % and 0.7 %
+ROBUST = 2.0  # residuals beyond this many sigmas count linearly (Huber)
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Which deviation of which level every case sees."""
+
+    columns: tuple[tuple[str, Key], ...]  # (parameter, level)
+    spread: Floats  # prior standard deviation of each column
+    by_parameter: tuple[sparse.csr_matrix, ...]  # per parameter: (cases, columns), 0 or 1
+    centre: Floats
+
+    def latent(self, deviations: Floats) -> Floats:
+        """Latent constants of every case: (cases, parameters)."""
+        parts = [self.centre[i] + x @ deviations for i, x in enumerate(self.by_parameter)]
+        return np.stack(parts, axis=1)
+
+
+def design_of(batch: Batch) -> Design:
+    """Enumerate the deviations that the cases of a batch can see."""
+    columns: dict[tuple[str, Key], int] = {}
+    spread: list[float] = []
+    entries: list[list[tuple[int, int]]] = []
+    for q in PARAMETERS:
+        sds = SPREADS[q.spread]
+        seen: list[tuple[int, int]] = []
+        for i, case in enumerate(batch.cases):
+            for key in case.keys:
+                sd = sds.get(key[0])
+                if sd is None:
+                    continue
+                column = (q.name, key)
+                if column not in columns:
+                    columns[column] = len(columns)
+                    spread.append(sd)
+                seen.append((i, columns[column]))
+        entries.append(seen)
+    shape = (len(batch.cases), len(columns))
+    matrices = tuple(_incidence(seen, shape) for seen in entries)
+    return Design(
+        columns=tuple(columns),
+        spread=np.array(spread),
+        by_parameter=matrices,
+        centre=np.array([latent_centre(q) for q in PARAMETERS]),
+    )
+
+
+def _incidence(seen: list[tuple[int, int]], shape: tuple[int, int]) -> sparse.csr_matrix:
+    cases, columns = np.array(seen, dtype=int).reshape(-1, 2).T
+    triplets = sparse.coo_matrix((np.ones(len(seen)), (cases, columns)), shape=shape)
+    return triplets.tocsr()
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Fitted deviations with what is needed to leave groups out cheaply."""
+
+    deviations: Floats
+    jacobian: sparse.csr_matrix
+    sigma: Floats
+
+
+def noise_of(batch: Batch) -> Floats:
+    """Standard deviation of each observation's log error that the model is not asked to beat."""
+    table = np.array([NOISE["ttft"], NOISE["tpot"], NOISE["e2e"]])
+    return table[batch.metric_of]
+
+
+def _jacobian(batch: Batch, design: Design, deviations: Floats) -> sparse.csr_matrix:
+    by_constant = sensitivities(batch, design.latent(deviations))
+    total = sparse.csr_matrix((len(batch.measured), len(design.columns)))
+    for i, matrix in enumerate(design.by_parameter):
+        total = total + sparse.diags(by_constant[:, i]) @ matrix[batch.case_of]
+    return total.tocsr()
+
+
+def _huber(residuals: Floats) -> Floats:
+    """Weights of iteratively reweighted least squares."""
+    size = np.abs(residuals)
+    return np.where(size <= ROBUST, 1.0, ROBUST / np.maximum(size, 1e-12))
+
+
+def _objective(residuals: Floats, deviations: Floats, spread: Floats) -> float:
+    size = np.abs(residuals)
+    loss = np.where(size <= ROBUST, 0.5 * size**2, ROBUST * size - 0.5 * ROBUST**2)
+    return float(loss.sum() + 0.5 * np.sum((deviations / spread) ** 2))
+
+
+def _solve(
+    jacobian: sparse.csr_matrix, weight: Floats, spread: Floats
+) -> Callable[[Floats], Floats]:
+    weighted = sparse.diags(weight) @ jacobian
+    normal = np.asarray((jacobian.T @ weighted).todense())
+    normal[np.diag_indices_from(normal)] += 1 / spread**2
+    factor = cho_factor(normal, overwrite_a=True, check_finite=False)
+    return lambda gradient: cho_solve(factor, gradient, check_finite=False)
+
+
+def fit(
+    batch: Batch,
+    design: Design,
+    keep: Bools | None = None,
+    start: Floats | None = None,
+    iterations: int = 12,
+    report: Callable[[str], None] | None = None,
+) -> Solution:
+    """Fit all deviations on the observations in `keep` (all by default)."""
+    use = np.ones(len(batch.measured)) if keep is None else keep.astype(float)
+    sigma = noise_of(batch)
+    beta = np.zeros(len(design.columns)) if start is None else start.copy()
+    error = log_errors(batch, design.latent(beta)) / sigma
+    best = _objective(error[use > 0], beta, design.spread)
+    jacobian = sparse.csr_matrix((0, 0))
+    for step in range(iterations):
+        jacobian = sparse.csr_matrix(sparse.diags(1 / sigma) @ _jacobian(batch, design, beta))
+        weight = use * _huber(error)
+        solve = _solve(jacobian, weight, design.spread)
+        change = -solve(jacobian.T @ (weight * error) + beta / design.spread**2)
+        scale, before = 1.0, best
+        while scale > 1e-3:
+            moved = beta + scale * change
+            trial = log_errors(batch, design.latent(moved)) / sigma
+            value = _objective(trial[use > 0], moved, design.spread)
+            if value < best:
+                beta, error, best = moved, trial, value
+                break
+            scale /= 2
+        if report:
+            report(f"  iteration {step}: objective {best:.0f}, step {scale:.3f}")
+        if before - best < 1e-4 * before:
+            break
+    return Solution(deviations=beta, jacobian=jacobian, sigma=sigma)
+
+
+def leave_out(
+    batch: Batch, design: Design, full: Solution, keep: Bools, iterations: int = 4
+) -> Floats:
+    """Deviations fitted without some observations: chord iterations from the full solution.
+
+    The Jacobian of the full fit is kept, so that one factorisation serves a fold.
+    """
+    use = keep.astype(float)
+    beta = full.deviations.copy()
+    error = log_errors(batch, design.latent(beta)) / full.sigma
+    solve = _solve(full.jacobian, use * _huber(error), design.spread)
+    best = _objective(error[keep], beta, design.spread)
+    for _ in range(iterations):
+        weight = use * _huber(error)
+        change = -solve(full.jacobian.T @ (weight * error) + beta / design.spread**2)
+        scale = 1.0
+        while scale > 0.05:
+            moved = beta + scale * change
+            trial = log_errors(batch, design.latent(moved)) / full.sigma
+            value = _objective(trial[keep], moved, design.spread)
+            if value < best:
+                beta, error, best = moved, trial, value
+                break
+            scale /= 2
+        else:
+            break
+    return beta
