@@ -16,10 +16,11 @@ from guide.answer import Candidate, Evaluation, Rejection
 from guide.domain import Inventory, Plan, Preference
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
-from guide.search.replica import default_limits, operate
+from guide.search.replica import default_limits, operate, promised_context_tokens
 from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 from guide.search.study import Study
+from guide.search.tails import Tails, tails
 
 WAVE = 3  # prospects simulated at once; fixed, so that the answer does not depend on `map`
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -47,9 +48,11 @@ class Ledger:
 def survey(study: Study, inventory: Inventory) -> tuple[list[Prospect], list[Rejection]]:
     """Apply every bound to every shape: what is left to simulate, and what is refused."""
     prospects: list[Prospect] = []
-    refused = list(_unknown_pools(study.plan, inventory))
-    for shape in shapes(study.plan, inventory, study.catalog):
-        found = _bounded(shape, study)
+    plan = study.plan
+    refused = list(_unknown_pools(plan, inventory))
+    long = tails(plan.workload, study.seed, promised_context_tokens(plan))
+    for shape in shapes(plan, inventory, study.catalog):
+        found = _bounded(shape, study, long)
         if isinstance(found, Prospect):
             prospects.append(found)
         else:
@@ -70,12 +73,12 @@ def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
             )
 
 
-def _bounded(shape: Shape, study: Study) -> Prospect | Rejection:
+def _bounded(shape: Shape, study: Study, long: Tails) -> Prospect | Rejection:
     for rule in LAYOUT_RULES:
         broken = rule(shape)
         if broken is not None:
             return _refused(shape, 1, broken, study)
-    replica = operate(shape, study.plan, study.catalog)
+    replica = operate(shape, study.plan, study.catalog, long)
     if isinstance(replica, Broken):
         return _refused(shape, 1, replica, study)
     found = prospect(replica, study.plan)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from guide.answer import Limits, MemoryFit, ReplicaGroup
-from guide.domain import Catalog, Fit, Plan, Workload
+from guide.domain import Catalog, Fit, Lengths, Plan, Workload
 from guide.frameworks import FRAMEWORKS
 from guide.perf.fits import resolve
 from guide.perf.memory import memory_fit
@@ -24,10 +24,10 @@ from guide.search.bounds import (
     weights_do_not_fit,
 )
 from guide.search.space import Shape
+from guide.search.tails import Tails
 from guide.simulate.serve import saturation, zero_load
 
 CONTEXT_STEP_TOKENS = 1024
-SAMPLE_SHARE = 0.85  # of a p95: how far the p95 of a simulated sample may fall below it
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
@@ -91,7 +91,7 @@ def promised_context_tokens(plan: Plan) -> int:
     )
 
 
-def operate(shape: Shape, plan: Plan, catalog: Catalog) -> Replica | Broken:
+def operate(shape: Shape, plan: Plan, catalog: Catalog, long: Tails) -> Replica | Broken:
     """Find the operating point of `shape` under `plan`, or the limit that it breaks."""
     needed = promised_context_tokens(plan)
     broken = context_beyond_model(shape.variant.model, needed)
@@ -110,7 +110,7 @@ def operate(shape: Shape, plan: Plan, catalog: Catalog) -> Replica | Broken:
     )
     limits = _at_the_knee(shape, limits, memory, fit, plan, catalog)
     memory = memory_fit(shape.group(limits), shape.release, plan.switches)
-    return _bounded(shape, limits, memory, fit, plan, catalog)
+    return _bounded(shape, limits, memory, fit, plan, catalog, long)
 
 
 def default_limits(shape: Shape, max_model_len: int) -> Limits:
@@ -172,11 +172,17 @@ def _up(fit: Fit, metric: str) -> float:
 
 
 def _bounded(
-    shape: Shape, limits: Limits, memory: MemoryFit, fit: Fit, plan: Plan, catalog: Catalog
+    shape: Shape,
+    limits: Limits,
+    memory: MemoryFit,
+    fit: Fit,
+    plan: Plan,
+    catalog: Catalog,
+    long: Tails,
 ) -> Replica | Broken:
     """Refuse what misses an SLO even on an empty server; keep the bounds of the rest."""
     group = shape.group(limits)
-    ttft_s, tpot_s, e2e_s = _empty_server(group, memory, plan.workload, catalog)
+    ttft_s, tpot_s, e2e_s = _empty_server(group, memory, plan, catalog, long)
     how = "even on an empty server p95"
     broken = (
         misses_ttft(ttft_s * _up(fit, "ttft"), plan, how)
@@ -199,19 +205,14 @@ def _bounded(
 
 
 def _empty_server(
-    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
+    group: ReplicaGroup, memory: MemoryFit, plan: Plan, catalog: Catalog, long: Tails
 ) -> tuple[float, float, float]:
     """Lower bounds of the p95 of TTFT, TPOT and end-to-end time, from requests that meet no other.
 
-    The 95th longest of a hundred prompts bounds the p95 of TTFT, and the 95th longest output that
-    of the end-to-end time; a sample may fall a little short of its distribution.
+    The p95 of the prompts bounds that of TTFT, the p95 of the outputs that of the end-to-end time.
     """
-    ttft_s, tpot_s = zero_load(group, memory, workload, catalog)
-    prompt, output = workload.prompt, workload.output
-    e2e_s = ttft_s + tpot_s * max(0.0, output.mean_tokens - 1)
-    if prompt.p95_tokens is not None:
-        long = replace(workload, prompt=replace(prompt, mean_tokens=prompt.p95_tokens))
-        ttft_s = max(ttft_s, SAMPLE_SHARE * zero_load(group, memory, long, catalog)[0])
-    if output.p95_tokens is not None:
-        e2e_s = max(e2e_s, SAMPLE_SHARE * tpot_s * (output.p95_tokens - 1))
-    return ttft_s, tpot_s, max(e2e_s, ttft_s)
+    workload = plan.workload
+    _, tpot_s = zero_load(group, memory, workload, catalog)
+    prompt = Lengths(mean_tokens=long.prompt_tokens)
+    ttft_s, _ = zero_load(group, memory, replace(workload, prompt=prompt), catalog)
+    return ttft_s, tpot_s, max(ttft_s, tpot_s * (long.output_tokens - 1))

@@ -44,12 +44,28 @@ class Study:
 
     def report(self, replica: Replica, load: Workload) -> ServingReport:
         """Simulate one replica under its share of the load, once."""
-        key = (replica.shape.identity, replica.limits, load)
+        key = (_service_of(replica), load)
         found = self.reports.get(key)
         if found is None:
             found = serve(replica.group(1), replica.memory, load, self.catalog, seed=self.seed)
             self.reports[key] = found
         return found
+
+
+def _service_of(replica: Replica) -> tuple[object, ...]:
+    """What a simulation depends on: the same for pools of one GPU and for renamed checkpoints."""
+    group = replica.group(1)
+    return (
+        group.gpu.name,
+        group.framework,
+        group.version,
+        replace(group.model, name=group.model.base or group.model.name, base=None, parameters=0),
+        group.precision.name,
+        group.tp,
+        group.pp,
+        group.limits,
+        group.switches,
+    )
 
 
 def load_share(workload: Workload, replicas: int) -> Workload:

@@ -26,6 +26,7 @@ from guide.search.replica import operate, promised_context_tokens
 from guide.search.space import shapes
 from guide.search.spending import billed_gpus, usd_per_h
 from guide.search.study import load_share
+from guide.search.tails import tails
 from tests import toy
 
 
@@ -104,7 +105,7 @@ def test_tpot_goal_caps_the_batch_at_the_knee():
 def _operated(slo: Slo):
     plan = toy.question(slo=slo, frameworks=("vLLM",), gpus=("Big",))
     one = next(s for s in shapes(plan, toy.CLUSTER, toy.CATALOG) if s.tp == 2 and s.pp == 1)
-    found = operate(one, plan, toy.CATALOG)
+    found = operate(one, plan, toy.CATALOG, tails(plan.workload, 0, 4096))
     assert not hasattr(found, "reason")
     return found
 
@@ -123,7 +124,7 @@ def test_unstated_context_is_what_the_cache_holds_in_whole_steps():
     assert limits.max_model_len == 131072
     plan = toy.question(frameworks=("vLLM",), gpus=("Small",))
     one = next(s for s in shapes(plan, toy.CLUSTER, toy.CATALOG) if s.tp == 1)
-    small = operate(one, plan, toy.CATALOG)
+    small = operate(one, plan, toy.CATALOG, tails(plan.workload, 0, 4096))
     assert small.limits.max_model_len % 1024 == 0  # pyright: ignore[reportAttributeAccessIssue]
     assert small.limits.max_model_len <= small.memory.kv_capacity_tokens  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -1,0 +1,106 @@
+"""The search on the real engine: bounds are bounds, and every answer keeps its promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guide.catalog import load
+from guide.domain import Catalog, Inventory, Lengths, Plan, Preference, Slo, Tolerance, Workload
+from guide.search.explore import survey
+from guide.search.recommend import recommend
+from guide.search.sizing import AMPLE
+from guide.search.spending import priced
+from guide.search.study import Study, evaluate
+from tests import toy
+
+MODELS = (
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "Qwen/Qwen2-7B",
+    "mistralai/Mixtral-8x7B-Instruct-v0.1",
+)
+GPUS = ("H100-SXM", "A100-80GB", "L4", "A10", "T4")
+FEW = settings(max_examples=12, deadline=None)
+
+
+@cache
+def catalog() -> Catalog:
+    return load()
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    def lengths(low: int, high: int) -> Lengths:
+        mean = draw(st.integers(low, high))
+        p95 = draw(st.none() | st.floats(1.0, 3.0))
+        return Lengths(mean_tokens=mean, p95_tokens=p95 and p95 * mean)
+
+    open_loop = draw(st.booleans())
+    return Plan(
+        model=catalog().models[draw(st.sampled_from(MODELS))],
+        workload=Workload(
+            prompt=lengths(50, 2000),
+            output=lengths(10, 500),
+            requests_per_s=draw(st.floats(0.1, 20)) if open_loop else None,
+            concurrency=None if open_loop else draw(st.integers(1, 64)),
+            arrival_cv=draw(st.sampled_from([0.5, 1.0, 2.0])) if open_loop else 1.0,
+            prefix_hit_share=draw(st.sampled_from([0.0, 0.3])),
+        ),
+        tolerance=draw(st.sampled_from(Tolerance)),
+        preference=draw(st.sampled_from(Preference)),
+    )
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> Inventory:
+    names = draw(st.lists(st.sampled_from(GPUS), min_size=1, max_size=3, unique=True))
+    return Inventory(
+        pools=tuple(
+            toy.pool(name.lower(), catalog().gpus[name], (8,) * draw(st.integers(1, 2)))
+            for name in names
+        )
+    )
+
+
+@FEW
+@given(plans(), clusters(), st.data())
+def test_no_simulation_beats_the_bounds(plan: Plan, cluster: Inventory, data: st.DataObject):
+    study = Study(plan=plan, catalog=catalog())
+    prospects, _ = survey(study, priced(cluster, catalog()))
+    if not prospects:
+        return
+    for found in data.draw(st.lists(st.sampled_from(prospects), min_size=1, max_size=4)):
+        replica = found.replica
+        count = min(found.most, AMPLE * found.fewest)
+        predicted = evaluate(replica, count, study).predicted
+        assert predicted.ttft.p95_s >= replica.zero_load_ttft_s
+        assert predicted.tpot.p95_s >= replica.zero_load_tpot_s * 0.98
+        assert predicted.e2e.p95_s >= replica.zero_load_e2e_s
+
+
+@FEW
+@given(plans(), clusters(), st.floats(0.05, 3), st.floats(0.01, 0.2))
+def test_the_answer_keeps_its_promises(
+    plan: Plan, cluster: Inventory, ttft_s: float, tpot_s: float
+):
+    plan = replace(plan, slo=Slo(ttft_p95_s=ttft_s, tpot_p95_s=tpot_s))
+    found = recommend(plan, cluster, catalog())
+    placed = len(found.rejections) + len(found.alternatives) + (found.best is not None)
+    assert placed == found.candidates
+    for one in (e for e in (found.best, *found.alternatives, *found.pareto) if e is not None):
+        assert one.predicted.ttft_interval.upper <= ttft_s
+        assert one.predicted.tpot_interval.upper <= tpot_s
+        assert all(item.report.stable for item in one.groups)
+        for item in one.groups:
+            assert item.memory.kv_capacity_tokens >= item.group.limits.max_model_len
+            assert item.group.model.heads % item.group.tp == 0
+
+
+@FEW
+@given(plans(), clusters())
+def test_the_order_of_pools_does_not_matter(plan: Plan, cluster: Inventory):
+    backwards = Inventory(pools=cluster.pools[::-1])
+    assert recommend(plan, cluster, catalog()) == recommend(plan, backwards, catalog())
