@@ -66,7 +66,8 @@ def print_table(table: rows.Table) -> None:
 
     drawn = Table(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, head in enumerate(table.heads):
-        drawn.add_column(head, justify="right" if index in table.numeric else "left")
+        justify = "right" if index in table.numeric else "left"
+        drawn.add_column(head, justify=justify, overflow="fold")
     for row in table.rows:
         drawn.add_row(*row)
     console = Console()
