@@ -1,8 +1,8 @@
-"""The errors of GUIDE, by who must act.
+"""The errors of GUIDE, by who must act; all are a `GuideError`.
 
-GuideError ├── SpecError      the user: the plan, a file or a flag is wrong (exit 2, condition
-InvalidSpec) ├── CatalogError   us: shipped facts, fits or prices fail their checks (refuse to
-start) └── ClusterError   wait: the API server could not answer (retry)
+- `SpecError`, the user: the plan, a file or a flag is wrong (exit 2, condition InvalidSpec).
+- `CatalogError`, us: shipped facts, fits or prices fail their checks (refuse to start).
+- `ClusterError`, wait: the API server could not answer (retry).
 
 An infeasible plan is no error: it is a `Recommendation` without `best`.
 """

@@ -44,19 +44,23 @@ class Parameter:
 SPREADS: dict[str, dict[str, float]] = {
     "compute": {
         "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "precision": 0.3, "precision-gpu": 0.3, "model": 0.1, "model-gpu": 0.05,
+        "precision": 0.3, "precision-gpu": 0.3, "model": 0.15, "model-gpu": 0.1,
     },
     "memory": {
         "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "precision": 0.3, "precision-gpu": 0.3, "model": 0.1, "model-gpu": 0.05,
+        "precision": 0.3, "precision-gpu": 0.3, "model": 0.15, "model-gpu": 0.1,
     },
     "kv": {
         "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "kv-kernel": 1.5, "model": 0.1, "model-gpu": 0.05,
+        "kv-kernel": 1.5, "model": 0.15, "model-gpu": 0.1,
     },
     "host": {
         "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "version": 0.25, "architecture": 0.2, "model": 0.1, "model-gpu": 0.05, "source": 0.3,
+        "version": 0.15, "architecture": 0.2, "model": 0.2, "model-gpu": 0.1, "source": 0.3,
+    },
+    "expert host": {
+        "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.2, "precision": 0.5,
+        "precision-gpu": 0.3, "version": 0.15, "model": 0.3, "model-gpu": 0.1,
     },
     "link": {
         "all": 0.5, "link": 0.6, "engine": 0.3, "gpu": 0.3, "gpu-engine": 0.2, "version": 0.1,
@@ -80,6 +84,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("share_a", 0.4, "share", "compute"),
     Parameter("c0", 2e-3, "positive", "host"),
     Parameter("cl", 12e-6, "positive", "host"),
+    Parameter("cm", 30e-6, "positive", "expert host"),
     Parameter("cs", 30e-6, "positive", "host"),
     Parameter("cb", 5e-9, "positive", "host"),
     Parameter("cp", 1e-3, "positive", "host"),

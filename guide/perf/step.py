@@ -1,16 +1,18 @@
 """The time of one forward step: the operator table folded into coefficients, times fitted shares.
 
 The formula is written once, in plain arithmetic that takes floats (a simulation) as well as NumPy
-arrays (a fit over thousands of measured steps). Its parts, with t tokens and s sequences in the
-step:
+arrays (a fit over thousands of measured steps). Its parts, with t tokens and s sequences in a step:
 
-host     c0 + cl*layers + cs*s (+ cp when the step holds a prompt) dense    pnorm(weight bytes /
-(bandwidth share_w), FLOPs (t + ramp) / (peak share_c)) experts  the same over the share of experts
-that t tokens reach, with their own shares head     the same over sampled sequences kv       context
-tokens x KV bytes / (bandwidth share_kv): linear, so runs of decode steps have a closed form pairs
-attended pairs x FLOPs / (peak share_a) network  all-reduces x (ca log2 tp) + bytes / (link share_l)
+- host: c0 + cl x layers + cm x expert layers + cs x s, and more when the step holds a prompt;
+- dense: pnorm(weight bytes / (bandwidth share_w), FLOPs (t + ramp) / (peak share_c));
+- experts: the same over the experts that t tokens reach, with their own shares;
+- head: the same over sampled sequences;
+- kv: context tokens x KV bytes / (bandwidth share_kv), linear, so runs of decode steps have a
+  closed form;
+- pairs: attended pairs x FLOPs / (peak share_a);
+- network: all-reduces x ca log2 tp, and bytes / (link share_l).
 
-Shares are of datasheet peaks and lie in (0, 1]; `guide.perf.fits` resolves them.
+Shares are of datasheet peaks and lie in (0, 1); `guide.perf.fits` resolves them.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class StepParams(NamedTuple):
     share_a: Number  # of the 16-bit peak, prefill attention
     c0: Number  # s per step
     cl: Number  # s per layer
+    cm: Number  # s more per layer with experts (routing, sorting, more kernels)
     cs: Number  # s per sequence
     cb: Number  # s per context token on the host (block tables)
     cp: Number  # s more for a step that holds a prompt
@@ -62,6 +65,7 @@ class StepFacts(NamedTuple):
     """The operator table of one layout on one GPU type, folded: no fitted number in it."""
 
     layers: Number
+    expert_layers: Number
     dense_s: Number  # weight bytes / bandwidth
     dense_token_s: Number  # FLOPs of a token / peak
     expert_s: Number
@@ -127,6 +131,7 @@ def fold(
     link = gpu.link.bytes_per_s
     return StepFacts(
         layers=float(arch.layers),
+        expert_layers=float(arch.layers - arch.dense_layers if arch.experts else 0),
         dense_s=weights(Role.DENSE),
         dense_token_s=flop(Role.DENSE),
         expert_s=weights(Role.EXPERT),
@@ -175,6 +180,7 @@ def fixed_seconds(
     host = (
         v.c0
         + v.cl * f.layers
+        + v.cm * f.expert_layers
         + v.cs * (prefill_sequences + decode_sequences)
         + prompt * (v.cp + v.clp * f.layers)
     )

@@ -14,7 +14,7 @@ from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
 from guide.perf.step import StepFacts, Traits, fold
 from guide.replay.load import Load, load_of
-from guide.replay.protocols import Protocol, protocol_of
+from guide.replay.protocols import Protocol, protocol_of, version_dates
 from guide.replay.rows import Measurement
 from guide.units import GIB
 
@@ -64,7 +64,7 @@ def build(row: Measurement, catalog: Catalog) -> Case | Refused:
             reason=Reason.UNSUPPORTED_PRECISION, detail=f"precision '{row.precision}' is unknown"
         )
     protocol = protocol_of(row)
-    version = parse_version(protocol.version or row.version)
+    version = version_of(row, protocol)
     behaviour = release(catalog, row.framework, ".".join(map(str, version)) or None)
     layout = _layout(row, model, protocol)
     kv_dtype = "fp8" if (row.kv_dtype or protocol.kv_dtype) == "fp8" else "auto"
@@ -95,6 +95,15 @@ def build(row: Measurement, catalog: Catalog) -> Case | Refused:
         ),
         load=load_of(row, protocol, layout.attention_ranks),
     )
+
+
+def version_of(row: Measurement, protocol: Protocol) -> tuple[int, ...]:
+    """The version that a row ran: as published, else the one current at its date."""
+    stated = parse_version(protocol.version or row.version)
+    if stated or not row.date:
+        return stated
+    current = [r.version for r in version_dates(row.framework) if r.since <= row.date]
+    return parse_version(current[-1]) if current else ()
 
 
 def parse_version(text: str) -> tuple[int, ...]:

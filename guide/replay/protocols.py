@@ -71,12 +71,31 @@ class Protocol(_Row):
         return all(text in columns[column] for column, text in self.match.items())
 
 
+class VersionDate(_Row):
+    """From which date (ISO, prefixes allowed) a framework version was the current one."""
+
+    framework: str
+    since: str
+    version: str
+
+
+@cache
+def _document() -> dict[str, list[dict[str, Any]]]:
+    text = (files("guide.replay") / "protocols.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=yaml.CSafeLoader)
+
+
 @cache
 def protocols() -> tuple[Protocol, ...]:
     """All protocols, in order of precedence."""
-    text = (files("guide.replay") / "protocols.yaml").read_text(encoding="utf-8")
-    data: dict[str, list[dict[str, Any]]] = yaml.load(text, Loader=yaml.CSafeLoader)
-    return tuple(Protocol.model_validate(row) for row in data["protocols"])
+    return tuple(Protocol.model_validate(row) for row in _document()["protocols"])
+
+
+@cache
+def version_dates(framework: str) -> tuple[VersionDate, ...]:
+    """The version dates of a framework, oldest first."""
+    rows = (VersionDate.model_validate(row) for row in _document()["versions"])
+    return tuple(sorted((r for r in rows if r.framework == framework), key=lambda r: r.since))
 
 
 def protocol_of(row: Measurement) -> Protocol:

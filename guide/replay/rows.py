@@ -26,6 +26,7 @@ class Measurement:
     licence: str
     framework: str
     version: str
+    date: str
     model: str
     precision: str
     kv_dtype: str
@@ -131,6 +132,7 @@ def parse(row: dict[str, str], where: str) -> Measurement:
         licence=row.get("licence", ""),
         framework=FRAMEWORKS[framework],
         version=row.get("framework_version", ""),
+        date=row.get("date", ""),
         model=row["model"].strip(),
         precision=row.get("precision", "").strip(),
         kv_dtype=row.get("kv_dtype", "").strip(),
