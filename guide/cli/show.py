@@ -50,6 +50,8 @@ def _tables(found: Recommendation) -> None:
         ]
     else:
         shown = [rows.relaxations(found)]
+        if found.candidates and not found.relaxations:
+            typer.echo("No change of a single field of the plan makes it feasible.")
     for table in (*shown, rows.rejections(found), rows.pools(found)):
         print_table(table)
     for node in found.inventory.skipped:

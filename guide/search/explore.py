@@ -45,13 +45,15 @@ class Ledger:
         self.broken.update((identity(e), (e, broken)) for e, broken in trial.broken)
 
 
-def survey(study: Study, inventory: Inventory) -> tuple[list[Prospect], list[Rejection]]:
-    """Apply every bound to every shape: what is left to simulate, and what is refused."""
+def survey(
+    study: Study, inventory: Inventory, among: Iterable[Shape] | None = None
+) -> tuple[list[Prospect], list[Rejection]]:
+    """Apply every bound to every shape (or to those given): what is left, and what is refused."""
     prospects: list[Prospect] = []
     plan = study.plan
     refused = list(_unknown_pools(plan, inventory))
     long = tails(plan.workload, study.seed, promised_context_tokens(plan))
-    for shape in shapes(plan, inventory, study.catalog):
+    for shape in shapes(plan, inventory, study.catalog) if among is None else among:
         found = _bounded(shape, study, long)
         if isinstance(found, Prospect):
             prospects.append(found)

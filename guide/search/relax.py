@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from guide.answer import Evaluation, Relaxation
 from guide.domain import Inventory, Plan, Preference, Workload
 from guide.search.explore import Ledger, hunt, survey
+from guide.search.replica import promised_context_tokens
+from guide.search.space import Shape
 from guide.search.study import Study
 from guide.units import MILLISECOND
 
@@ -47,13 +49,15 @@ def relaxations(study: Study, inventory: Inventory) -> tuple[Relaxation, ...]:
     return tuple(found)
 
 
-def _feasible(study: Study, inventory: Inventory) -> Evaluation | None:
+def _feasible(
+    study: Study, inventory: Inventory, among: list[Shape] | None = None
+) -> tuple[Evaluation | None, list[Shape]]:
     """The same search, content with one deployment. What is feasible does not depend on the
     preference.
     """
-    prospects, _ = survey(study, inventory)
+    prospects, _ = survey(study, inventory, among)
     top = hunt(prospects, study, Preference.COST, 1, Ledger(), builtins.map)
-    return top[0] if top else None
+    return top[0] if top else None, [found.replica.shape for found in prospects]
 
 
 def _smallest(dial: Dial, current: float, study: Study, inventory: Inventory) -> float | None:
@@ -64,21 +68,24 @@ def _smallest(dial: Dial, current: float, study: Study, inventory: Inventory) ->
     free = dial.extreme(plan)
     if free is None:
         return None
-    answer = _feasible(study.under(free), inventory)
+    answer, left = _feasible(study.under(free), inventory)
     if answer is None:
         return None
+
+    def holds(steps: int) -> bool:
+        # what fails without the limit fails with it: only the shapes that were left can hold
+        turned = dial.turned(plan, steps * dial.step)
+        return _feasible(study.under(turned), inventory, left)[0] is not None
+
     upward = dial.reached(free, answer) > current
     round_to_step = math.ceil if upward else math.floor
     fails = round(current / dial.step)
     works = round_to_step(dial.reached(free, answer) / dial.step - 1e-9 * (1 if upward else -1))
-    if _feasible(study.under(dial.turned(plan, works * dial.step)), inventory) is None:
+    if not holds(works):
         return None
     while abs(works - fails) > max(1, PRECISION * abs(works)):
         middle = (works + fails) // 2
-        if _feasible(study.under(dial.turned(plan, middle * dial.step)), inventory) is None:
-            fails = middle
-        else:
-            works = middle
+        works, fails = (middle, fails) if holds(middle) else (works, middle)
     return round(works * dial.step, 6)
 
 
@@ -139,9 +146,11 @@ def _with_throughput(plan: Plan, value: float) -> Plan:
     return replace(plan, slo=replace(plan.slo, min_output_tokens_per_s=round(value)))
 
 
-def _shortest_context(plan: Plan) -> float:
-    workload = plan.workload
-    return math.ceil(workload.prompt.mean_tokens + workload.output.mean_tokens)
+def _shortest_context(plan: Plan) -> Plan | None:
+    """The context that the stated lengths need: a shorter one would refuse the user's requests."""
+    shortest = promised_context_tokens(_load(plan, replace(plan.workload, max_context_tokens=None)))
+    stated = plan.workload.max_context_tokens
+    return None if stated is None or shortest >= stated else _with_context(plan, shortest)
 
 
 def _least(value: float | None, least: float) -> float | None:
@@ -172,7 +181,7 @@ DIALS: tuple[Dial, ...] = (
         step=1,
         current=lambda plan: plan.workload.max_context_tokens,
         turned=_with_context,
-        extreme=lambda plan: _with_context(plan, _shortest_context(plan)),
+        extreme=_shortest_context,
         reached=lambda plan, found: plan.workload.max_context_tokens or 0,
     ),
     Dial(
