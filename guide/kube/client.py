@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from guide.errors import ClusterError
-from guide.kube.nodes import mapping, sequence
+from guide.kube.json_values import mapping, sequence
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

@@ -12,6 +12,8 @@ from typing import Any
 
 from guide.catalog import find_gpu
 from guide.domain import Catalog, Gpu, GpuPool, Inventory, Price, SkippedNode
+from guide.kube.devices import devices_by_node
+from guide.kube.json_values import count, mapping
 from guide.kube.nodes import PRICE_ANNOTATION, GpuNode, Offer, Taint, read_node
 from guide.kube.pods import requests_by_node
 from guide.kube.selectors import fewest_labels
@@ -59,11 +61,9 @@ def read_inventory(
     """
     lookup = cache(partial(find_gpu, catalog))
     wanted = dict(node_selector)
-    read = {
-        n.name: n
-        for n in map(read_node, nodes)
-        if n is not None and wanted.items() <= n.labels.items()
-    }
+    devices = devices_by_node(slices)
+    found = (read_node(node, devices.get(_node_name(node), ())) for node in nodes)
+    read = {n.name: n for n in found if n is not None and wanted.items() <= n.labels.items()}
     gpu_nodes = [_checked(read[name], lookup) for name in sorted(read)]
     groups: dict[_Key, list[_Member]] = defaultdict(list)
     for node in gpu_nodes:
@@ -85,9 +85,13 @@ def read_inventory(
     )
 
 
+def _node_name(node: Mapping[str, Any]) -> str:
+    return str(mapping(node.get("metadata")).get("name", ""))
+
+
 def _key(node: GpuNode, offer: Offer) -> _Key:
     return _Key(
-        source=node.match.row.source if node.match else "none",
+        source="dra" if offer.device_class else node.match.row.source if node.match else "none",
         product=_product(node, offer),
         resource=offer.resource,
         gpus=offer.capacity,
@@ -98,6 +102,8 @@ def _key(node: GpuNode, offer: Offer) -> _Key:
 
 
 def _product(node: GpuNode, offer: Offer) -> str:
+    if offer.product:
+        return f"{offer.product} {offer.partition}" if offer.partition else offer.product
     if node.match is None:
         return node.labels.get("node.kubernetes.io/instance-type") or offer.resource
     mixed = offer.partition and offer.resource.rsplit("/", 1)[-1] == f"mig-{offer.partition}"
@@ -106,30 +112,32 @@ def _product(node: GpuNode, offer: Offer) -> str:
 
 def _gpu(node: GpuNode, offer: Offer, lookup: _Lookup) -> Gpu | None:
     """The catalogue's GPU; None for an unknown product and for a slice of a GPU."""
-    if node.match is None or offer.partition:
+    if offer.partition:
         return None
-    return lookup(node.match.gpu_name)
+    if offer.product:
+        return lookup(offer.product)
+    return lookup(node.match.gpu_name) if node.match else None
 
 
 def _checked(node: GpuNode, lookup: _Lookup) -> GpuNode:
-    """`node`, refused when its memory label contradicts the datasheet of its product."""
+    """`node`, refused when a label is no number or contradicts the datasheet of its product."""
     found = node.match
-    if node.refusal or not found or not found.row.memory_mib or found.partition:
+    if node.refusal or not found:
         return node
-    text = node.labels.get(found.row.memory_mib)
-    gpu = lookup(found.gpu_name)
-    if text is None or gpu is None:
+    for label in (found.row.count, found.row.memory_mib):
+        text = node.labels.get(label) if label else None
+        if text is not None and count(text) is None:
+            return replace(node, refusal=f"has label {label}={text[:40]}, which is no number")
+    gpu = None if found.partition else lookup(found.gpu_name)
+    stated_mib = count(node.labels.get(found.row.memory_mib or "", ""))
+    if gpu is None or stated_mib is None:
         return node
-    if not (text.isascii() and text.isdigit()):
-        return replace(node, refusal=f"has label {found.row.memory_mib}={text}, which is no number")
-    stated_bytes = int(text) * MIB
-    if abs(stated_bytes - gpu.hbm_bytes) <= _MEMORY_TOLERANCE_SHARE * gpu.hbm_bytes:
+    if abs(stated_mib * MIB - gpu.hbm_bytes) <= _MEMORY_TOLERANCE_SHARE * gpu.hbm_bytes:
         return node
-    expected = round(gpu.hbm_bytes / MIB)
     return replace(
         node,
-        refusal=f"has label {found.row.memory_mib}={text}, yet {gpu.name} has {expected} MiB: "
-        "one of its labels is wrong",
+        refusal=f"has label {found.row.memory_mib}={stated_mib}, yet {gpu.name} has "
+        f"{gpu.hbm_bytes / MIB:.0f} MiB: one of its labels is wrong",
     )
 
 
@@ -144,7 +152,8 @@ def _pool(
     free: list[int] = []
     used = 0
     for member in ready:
-        taken = min(held.get((member.node.name, key.resource), 0), member.offer.allocatable)
+        asked = held.get((member.node.name, key.resource), 0) + member.offer.held
+        taken = min(asked, member.offer.allocatable)
         used += taken
         free.append(member.offer.allocatable - taken)
     gpu = ready[0].gpu
@@ -165,30 +174,54 @@ def _pool(
         node_selector=tuple(selector.items()),
         tolerations=tuple(_toleration(t) for t in key.taints),
         shared=key.shared,
-        notes=(*price_notes, *notes, *_slice_notes(ready[0])),
+        device_class=ready[0].offer.device_class,
+        notes=(*price_notes, *notes, *_member_notes(ready)),
     )
 
 
-def _slice_notes(member: _Member) -> list[str]:
-    if not member.offer.partition:
-        return []
-    return [f"GPUs are cut into slices of {member.offer.partition}, which are not modelled"]
+def _member_notes(members: Sequence[_Member]) -> list[str]:
+    notes: list[str] = []
+    if members[0].offer.partition:
+        slices = members[0].offer.partition
+        notes.append(f"GPUs are cut into slices ({slices}), which are not modelled")
+    odd = [m for m in members if _miscounted(m)]
+    if odd:
+        first, label = odd[0].node, odd[0].node.match.row.count if odd[0].node.match else None
+        notes.append(
+            f"{len(odd)} nodes (first: {first.name}) have label "
+            f"{label}={first.labels[str(label)]}, "
+            f"yet offer {odd[0].offer.capacity}; what they offer counts"
+        )
+    return notes
+
+
+def _miscounted(member: _Member) -> bool:
+    found, offer = member.node.match, member.offer
+    if found is None or found.row.count is None or offer.shared:
+        return False
+    if any(each.partition for each in member.node.offers):  # the label counts whole GPUs
+        return False
+    stated = count(member.node.labels.get(found.row.count, ""))
+    return offer.product is None and stated is not None and stated != offer.capacity
 
 
 def _selector(key: _Key, groups: Mapping[_Key, list[_Member]]) -> tuple[dict[str, str], list[str]]:
-    members = [m.node.labels for m in groups[key]]
+    members, found = groups[key], groups[key][0].node.match
+    # A claim names the product of its devices, so labels need only tell like products apart.
+    claimed = members[0].offer.device_class is not None
     others = [
         m.node.labels
         for other, group in groups.items()
         # Taints that this pool's pods do not tolerate keep them off such nodes anyway.
         if other != key and other.resource == key.resource and set(other.taints) <= set(key.taints)
+        if not claimed or other.product == key.product
         for m in group
     ]
-    found = groups[key][0].node.match
-    selector, left = fewest_labels(members, others, found.row.product if found else None)
+    first = found.row.product if found and not claimed else None
+    selector, left = fewest_labels([m.node.labels for m in members], others, first)
     if not left:
         return selector, []
-    return selector, [f"no label tells these nodes from {left} others: its pods may land there too"]
+    return selector, [f"no label tells these nodes from {left} others: pods may land there too"]
 
 
 def _toleration(taint: Taint) -> tuple[tuple[str, str], ...]:

@@ -25,10 +25,12 @@ class LabelRow(BaseModel):
     product: str
     names: dict[str, str] = {}
     only_names: bool = False
+    count: str | None = None
     memory_mib: str | None = None
     sharing: str | None = None
     unshared: tuple[str, ...] = ()
     partition: str | None = None
+    whole: tuple[str, ...] = ()
     documentation: str
 
 
@@ -67,6 +69,8 @@ def _match(row: LabelRow, product: str, labels: Mapping[str, str]) -> Match:
     if row.sharing is not None and row.sharing in labels:
         shared = shared or labels[row.sharing] not in row.unshared
     partition = labels.get(row.partition) if row.partition else None
+    if partition in row.whole:
+        partition = None
     return Match(
         row=row,
         product=product,

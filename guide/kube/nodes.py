@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+from guide.kube.devices import Devices
+from guide.kube.json_values import count, mapping, sequence
 from guide.kube.labels import Match, match
 
 PRICE_ANNOTATION = "guide.dev/usd-per-hour"
@@ -58,13 +60,16 @@ Taint = tuple[str, str, str]  # key, value, effect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One extended resource of one node."""
+    """One extended resource of one node, or its like devices under Dynamic Resource Allocation."""
 
-    resource: str
+    resource: str  # or the DRA driver
     capacity: int
     allocatable: int
     shared: bool
     partition: str | None
+    product: str | None = None  # under DRA: what the driver says
+    device_class: str | None = None
+    held: int = 0  # under DRA: devices that claims hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,18 +86,11 @@ class GpuNode:
     price: str | None  # the annotation, unparsed
 
 
-def mapping(value: object) -> dict[str, Any]:
-    """`value` if it is a mapping, else an empty one: node dumps come from anywhere."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+def read_node(node: Mapping[str, Any], devices: Sequence[Devices] = ()) -> GpuNode | None:
+    """What `node` (a Node object as JSON) says about GPUs; None when it carries none.
 
-
-def sequence(value: object) -> list[Any]:
-    """`value` if it is a list, else an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
-
-
-def read_node(node: Mapping[str, Any]) -> GpuNode | None:
-    """What `node` (a Node object as JSON) says about GPUs; None when it carries none."""
+    `devices` are those that ResourceSlices announce; they count where the kubelet offers no GPU.
+    """
     meta, spec, status = (
         mapping(node.get("metadata")),
         mapping(node.get("spec")),
@@ -102,10 +100,12 @@ def read_node(node: Mapping[str, Any]) -> GpuNode | None:
     found = match(labels)
     capacity, allocatable = mapping(status.get("capacity")), mapping(status.get("allocatable"))
     resources = sorted(r for r in {**capacity, **allocatable} if _is_gpu(r))
-    others = [r for r in _OTHER_ACCELERATORS if _count(allocatable.get(r, 0))]
-    if found is None and not resources and not others:
+    others = [r for r in _OTHER_ACCELERATORS if count(allocatable.get(r, 0))]
+    if found is None and not (resources or others or devices):
         return None
     offers, problem = _offers(resources, capacity, allocatable, found)
+    if not offers and devices:
+        offers, problem = tuple(map(_device_offer, devices)), None
     if not offers and others:
         problem = f"offers {', '.join(others)}, which GUIDE does not model"
     lasting, passing = _taints(spec)
@@ -125,19 +125,13 @@ def _is_gpu(resource: str) -> bool:
     return resource in _GPU_RESOURCES or resource.startswith(_MIG_PREFIX)
 
 
-def _count(quantity: object) -> int | None:
-    """An extended resource's quantity: they are whole numbers; None when it is none."""
-    text = str(quantity)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
-
-
 def _offers(
     resources: list[str], capacity: dict[str, Any], allocatable: dict[str, Any], found: Match | None
 ) -> tuple[tuple[Offer, ...], str | None]:
     offers: list[Offer] = []
     for resource in resources:
-        free = _count(allocatable.get(resource, 0))
-        whole = _count(capacity.get(resource, allocatable.get(resource, 0)))
+        free = count(allocatable.get(resource, 0))
+        whole = count(capacity.get(resource, allocatable.get(resource, 0)))
         if free is None or whole is None:
             text = f"{allocatable.get(resource)!r} of {capacity.get(resource)!r}"
             return (), f"offers {text} {resource}, which is no whole number"
@@ -157,6 +151,19 @@ def _offers(
     if not offers:
         return (), _no_offer(found)
     return tuple(offers), None
+
+
+def _device_offer(devices: Devices) -> Offer:
+    return Offer(
+        resource=devices.driver,
+        capacity=devices.count,
+        allocatable=devices.healthy,
+        shared=False,
+        partition=devices.partition,
+        product=devices.product,
+        device_class=devices.device_class,
+        held=devices.held,
+    )
 
 
 def _no_offer(found: Match | None) -> str:

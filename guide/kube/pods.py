@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from guide.kube.nodes import mapping, sequence
+from guide.kube.json_values import count, mapping, sequence
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
@@ -25,12 +25,12 @@ def requests_by_node(
         spec = mapping(pod.get("spec"))
         node = spec.get("nodeName")
         resources = resources_by_node.get(node) if isinstance(node, str) else None
-        if not resources or mapping(pod.get("status")).get("phase") in _FINISHED:
+        if not resources or str(mapping(pod.get("status")).get("phase")) in _FINISHED:
             continue
         for resource in resources:
-            count = pod_request(spec, resource)
-            if count and not own(pod):
-                held[str(node), resource] += count
+            gpus = pod_request(spec, resource)
+            if gpus and not own(pod):
+                held[str(node), resource] += gpus
     return held
 
 
@@ -43,12 +43,12 @@ def pod_request(spec: Mapping[str, Any], resource: str) -> int:
     """
     sidecars = start = 0
     for container in map(mapping, sequence(spec.get("initContainers"))):
-        count = _container_request(container, resource)
+        gpus = _container_request(container, resource)
         if container.get("restartPolicy") == "Always":
-            sidecars += count
+            sidecars += gpus
             start = max(start, sidecars)
         else:
-            start = max(start, sidecars + count)
+            start = max(start, sidecars + gpus)
     steady = sum(_container_request(mapping(c), resource) for c in sequence(spec.get("containers")))
     return max(start, steady + sidecars)
 
@@ -59,5 +59,4 @@ def _container_request(container: dict[str, Any], resource: str) -> int:
     value = mapping(resources.get("requests")).get(
         resource, mapping(resources.get("limits")).get(resource, 0)
     )
-    text = str(value)
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return count(value) or 0
