@@ -1,8 +1,7 @@
-"""Every value that crosses a module boundary.
+"""Every value that crosses a module boundary. Read this file first.
 
-Read this file first. Base units stand in the names: ``_s`` seconds, ``_bytes``, ``_tokens``,
-``_flop``, ``_per_s``, ``_usd_per_h``; a ``share`` is 0..1. Bare names are counts. All types are
-frozen; the only methods are arithmetic on a type's own fields.
+Base units stand in the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a
+``share`` is 0..1; bare names are counts. All types are frozen; methods only do arithmetic.
 """
 
 from __future__ import annotations
@@ -132,9 +131,6 @@ class Plan:
     node_selector: tuple[tuple[str, str], ...] = ()
 
 
-# --- facts -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """GPU-to-GPU link inside a node; ``bytes_per_s`` is one direction."""
@@ -257,25 +253,15 @@ class Release:
     source: str = ""
 
 
-# --- fits ----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Fitted constants of one (GPU, framework, version, precision): never facts.
+    """Fitted constants of one (GPU, framework, version, precision): never facts."""
 
-    ``values`` maps the parameter names of `guide.perf.step` to numbers (shares of datasheet peaks,
-    seconds); ``residual`` maps a metric to the half-width of its 90 % interval in log space.
-    """
-
-    values: Mapping[str, float]
+    values: Mapping[str, float]  # by parameter of `guide.perf.fits`
     provenance: Provenance
     evidence: str
     measured_points: int
-    residual: Mapping[str, float] = field(default_factory=dict[str, float])
-
-
-# --- inventory -----------------------------------------------------------------------------------
+    residual: Mapping[str, float] = field(default_factory=dict[str, float])  # log half-width, 90 %
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,7 +341,7 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitTable:
-    """Hierarchical fits: log-space deviations by level and key, resolved by `guide.perf.fits`."""
+    """Hierarchical fits: latent deviations by level and key, resolved by `guide.perf.fits`."""
 
     rows: Mapping[tuple[str, str], Mapping[str, float]]  # (level, key) -> parameter -> deviation
     points: Mapping[tuple[str, str], int]  # (level, key) -> measured rows behind it
