@@ -69,12 +69,14 @@ class ClusterClient:
         call = CoreV1Api(self.api).list_pod_for_all_namespaces
         return _pages("list pods", call, field_selector=selector)
 
-    def resource_slices(self) -> list[Object]:
-        """All ResourceSlices; none where the cluster has no such API."""
+    def devices(self) -> list[Object]:
+        """All ResourceSlices and ResourceClaims; none where the cluster has no such API."""
+        plurals = ("resourceslices", "resourceclaims")
         try:
-            return self._custom_list("resource.k8s.io", "v1", "resourceslices")
+            lists = [self._custom_list("resource.k8s.io", "v1", plural) for plural in plurals]
         except NotFound:
             return []
+        return [item for items in lists for item in items]
 
     def plans(self) -> list[Object]:
         """All InferencePlans of all namespaces."""

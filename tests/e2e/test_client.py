@@ -14,6 +14,7 @@ from guide.kube.client import (
     cluster_objects,
     connect,
 )
+from guide.kube.devices import devices_by_node
 from guide.report import to_status
 from hack.controlplane.kubectl import Kubectl
 from hack.crd import TARGETS
@@ -53,7 +54,31 @@ def test_nodes_and_pods_of_the_context_are_read(client: ClusterClient, kubectl: 
     names = {node["metadata"]["name"] for node in nodes}
     assert names == {n["metadata"]["name"] for n in kubectl.json("get", "nodes")["items"]}
     assert all(pod["spec"]["nodeName"] for pod in pods)
-    assert client.resource_slices() == []
+
+
+def test_devices_of_a_cluster_with_dra_are_read(
+    client: ClusterClient, kubectl: Kubectl, namespace: str
+):
+    attributes = {"type": {"string": "gpu"}, "productName": {"string": "NVIDIA H100 80GB HBM3"}}
+    node = "h100-sxm-0000"
+    piece = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": namespace},
+        "spec": {
+            "driver": "gpu.nvidia.com",
+            "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "devices": [{"name": "gpu-0", "attributes": attributes}],
+        },
+    }
+    kubectl.apply(piece)
+    try:
+        assert [d.product for d in devices_by_node(client.devices())[node]] == [
+            "NVIDIA H100 80GB HBM3"
+        ]
+    finally:
+        kubectl("delete", "resourceslice", namespace)
 
 
 def test_lists_longer_than_a_page_are_complete(
