@@ -221,6 +221,9 @@ class EngineStatus(Edge):
     catalog_digest: str = Field(description="Digest of facts, fits and prices.")
     framework_versions: dict[str, str] = Field(default={}, description="Versions modelled.")
     seed: int = Field(default=0, description="Seed of the simulation.")
+    inputs_digest: str | None = Field(
+        default=None, description="Digest of the question: plan, pools, catalogue, version."
+    )
 
 
 class InferencePlanStatus(Edge):

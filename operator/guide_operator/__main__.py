@@ -1,0 +1,65 @@
+"""`python -m guide_operator`: reads GUIDE_* from the environment and runs until stopped.
+
+Imports stand inside, since worker processes import this module as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from guide_operator.settings import Settings
+
+
+def main() -> int:
+    """Run the operator; 2 for wrong settings or data, after one sentence on stderr."""
+    from guide.errors import GuideError
+    from guide_operator.settings import from_environment
+
+    try:
+        settings = from_environment(os.environ)
+        asyncio.run(_operate(settings))
+    except (GuideError, OSError) as error:  # OSError: a port is taken
+        print(f"guide-operator: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _operate(settings: Settings) -> None:
+    import kopf
+    from prometheus_client import start_http_server
+
+    from guide.catalog import load
+    from guide.kube.client import connect
+    from guide_operator import handlers
+    from guide_operator.controller import Controller
+    from guide_operator.engine import Engine
+    from guide_operator.metrics import Metrics
+
+    kopf.configure(log_format=kopf.LogFormat.FULL)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
+    metrics = Metrics()
+    engine = Engine(settings.workers, metrics.planning_duration.observe)
+    controller = Controller(settings, connect(), load(), engine, metrics)
+    address = settings.bind_address
+    server, _ = start_http_server(settings.metrics_port, address, metrics.registry)
+    engine.start()
+    try:
+        await kopf.operator(
+            registry=handlers.register(controller),
+            settings=handlers.settings(),
+            clusterwide=True,
+            standalone=not settings.peering,
+            peering_name=settings.peering or None,
+            liveness_endpoint=f"http://{address}:{settings.health_port}/healthz",
+        )
+    finally:
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""What the operator keeps of nodes and pods: only what an inventory depends on (pure).
+
+Heartbeats, images and the like fall away, so that an object that "changed" really did, and a
+thousand nodes fit in a few megabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from guide.domain import Catalog, Inventory, Plan
+from guide.kube.inventory import read_inventory
+from guide.kube.names import PLAN_LABEL, object_name
+from guide.kube.nodes import PRICE_ANNOTATION, mapping, read_node, sequence
+
+Object = dict[str, Any]
+
+_RESTLESS_LABELS = frozenset({"nvidia.com/gfd.timestamp"})
+
+
+def slim_node(node: Mapping[str, Any]) -> Object | None:
+    """A Node object without what no inventory reads; None for a node without GPUs."""
+    meta, spec, status = (mapping(node.get(key)) for key in ("metadata", "spec", "status"))
+    labels = mapping(meta.get("labels"))
+    price = mapping(meta.get("annotations")).get(PRICE_ANNOTATION)
+    slim: Object = {
+        "metadata": {
+            "name": meta.get("name"),
+            "labels": {k: v for k, v in labels.items() if k not in _RESTLESS_LABELS},
+            "annotations": {} if price is None else {PRICE_ANNOTATION: price},
+            "deletionTimestamp": meta.get("deletionTimestamp"),
+        },
+        "spec": {
+            "taints": [
+                {key: taint.get(key) for key in ("key", "value", "effect")}
+                for taint in map(mapping, sequence(spec.get("taints")))
+            ],
+            "unschedulable": spec.get("unschedulable"),
+        },
+        "status": {
+            "capacity": _extended(status.get("capacity")),
+            "allocatable": _extended(status.get("allocatable")),
+            "conditions": [
+                {key: condition.get(key) for key in ("type", "status", "reason")}
+                for condition in map(mapping, sequence(status.get("conditions")))
+                if condition.get("type") == "Ready"
+            ],
+        },
+    }
+    return None if read_node(slim) is None else slim
+
+
+def slim_pod(pod: Mapping[str, Any]) -> Object | None:
+    """A Pod object without what no inventory reads; None for a pod that holds no device."""
+    meta, spec, status = (mapping(pod.get(key)) for key in ("metadata", "spec", "status"))
+    containers = {
+        key: [_container(mapping(item)) for item in sequence(spec.get(key))]
+        for key in ("containers", "initContainers")
+    }
+    if not any(item["resources"] for items in containers.values() for item in items):
+        return None
+    if not spec.get("nodeName"):
+        return None
+    labels = mapping(meta.get("labels"))
+    return {
+        "metadata": {
+            "name": meta.get("name"),
+            "namespace": meta.get("namespace"),
+            "labels": {PLAN_LABEL: labels[PLAN_LABEL]} if PLAN_LABEL in labels else {},
+        },
+        "spec": {"nodeName": spec["nodeName"], **containers},
+        "status": {"phase": status.get("phase")},
+    }
+
+
+def _container(container: Mapping[str, Any]) -> Object:
+    resources = mapping(container.get("resources"))
+    held = {key: _extended(resources.get(key)) for key in ("requests", "limits")}
+    return {
+        "restartPolicy": container.get("restartPolicy"),
+        "resources": {key: value for key, value in held.items() if value},
+    }
+
+
+def _extended(resources: object) -> Object:
+    """Extended resources alone: they are the ones with a domain."""
+    return {key: value for key, value in mapping(resources).items() if "/" in key}
+
+
+class Cluster:
+    """Nodes and pods as they are now, and the inventory that they make for each plan."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._nodes: dict[str, Object] = {}
+        self._pods: dict[tuple[str, str], Object] = {}
+        self._cache: dict[tuple[object, ...], Inventory] = {}
+
+    def set_node(self, name: str, node: Mapping[str, Any] | None) -> bool:
+        """Take over a node, or its absence; True if that can change an inventory."""
+        return self._set(self._nodes, name, None if node is None else slim_node(node))
+
+    def set_pod(self, key: tuple[str, str], pod: Mapping[str, Any] | None) -> bool:
+        """Take over the pod (namespace, name), or its absence; True if that can change one."""
+        return self._set(self._pods, key, None if pod is None else slim_pod(pod))
+
+    def _set(self, table: dict[Any, Object], key: object, value: Object | None) -> bool:
+        if table.get(key) == value:
+            return False
+        if value is None:
+            del table[key]
+        else:
+            table[key] = value
+        self._cache.clear()
+        return True
+
+    def inventory(self, plan: Plan, namespace: str, name: str) -> Inventory:
+        """What `guide plan` would find, except that GPUs of the plan's own pods count as free."""
+        own = (namespace, object_name(name))
+        running = any(_owner(pod) == own for pod in self._pods.values())
+        return self._read(plan.node_selector, own if running else None)
+
+    def whole_inventory(self) -> Inventory:
+        """All pools of the cluster, every pod counted."""
+        return self._read((), None)
+
+    def _read(
+        self, selector: tuple[tuple[str, str], ...], own: tuple[str, str] | None
+    ) -> Inventory:
+        key = (selector, own)
+        if key not in self._cache:
+            self._cache[key] = read_inventory(
+                self._nodes.values(),
+                self._pods.values(),
+                self._catalog,
+                own=lambda pod: own is not None and _owner(pod) == own,
+                node_selector=selector,
+            )
+        return self._cache[key]
+
+
+def _owner(pod: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(namespace, plan label) of a pod that a plan runs."""
+    metadata = pod["metadata"]
+    label = metadata["labels"].get(PLAN_LABEL)
+    return None if label is None else (metadata["namespace"], label)

@@ -1,0 +1,126 @@
+"""The engine in worker processes: the event loop only waits, and edits go before routine work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+from guide.answer import Recommendation
+from guide.catalog import load
+from guide.domain import Catalog, Inventory, Plan
+from guide.errors import ClusterError
+from guide.search.recommend import recommend
+
+_catalog: Catalog | None = None  # of a worker process
+
+
+@dataclass(order=True)
+class _Job:
+    routine: bool
+    number: int
+    plan: Plan = field(compare=False)
+    inventory: Inventory = field(compare=False)
+    done: asyncio.Future[Recommendation] = field(compare=False)
+
+
+class Engine:
+    """Recommendations from a fixed number of processes; start and close it on one event loop."""
+
+    def __init__(self, workers: int, observe: Callable[[float], None]) -> None:
+        """`observe` is told how many seconds each recommendation took."""
+        self._workers = workers
+        self._observe = observe
+        self._numbers = itertools.count()
+        self._waiting: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
+        self._pool = self._new_pool()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to take work; every process loads the catalogue before it is first needed."""
+        for _ in range(self._workers):
+            self._pool.submit(_nothing)
+            self._tasks.append(asyncio.create_task(self._work()))
+
+    async def close(self) -> None:
+        """Drop waiting work and stop the processes."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def recommend(self, plan: Plan, inventory: Inventory, *, routine: bool) -> Recommendation:
+        """The answer; `routine` work waits for what a user has just asked.
+
+        Raises `ClusterError` when a process died, for example for want of memory: try again.
+        """
+        done: asyncio.Future[Recommendation] = asyncio.get_running_loop().create_future()
+        number = next(self._numbers)
+        self._waiting.put_nowait(_Job(routine, number, plan, inventory, done))
+        return await done
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._waiting.get()
+            if job.done.cancelled():  # the plan was deleted meanwhile
+                continue
+            try:
+                answer, seconds = await asyncio.wrap_future(
+                    self._pool.submit(_answer, job.plan, job.inventory)
+                )
+            except BrokenProcessPool:
+                self._pool = self._new_pool()
+                self._fail(job, ClusterError("a worker process died while planning"))
+            except Exception as error:
+                self._fail(job, error)
+            else:
+                self._observe(seconds)
+                if not job.done.done():
+                    job.done.set_result(answer)
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        if not job.done.done():
+            job.done.set_exception(error)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # Spawned, not forked: a fork would copy locks that other threads of the operator hold.
+        return ProcessPoolExecutor(
+            self._workers, multiprocessing.get_context("spawn"), initializer=_begin
+        )
+
+
+def _begin() -> None:
+    global _catalog
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the operator, which stops us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _catalog = load()
+
+
+def _end_with_parent() -> None:
+    """A killed operator must not leave processes behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        with contextlib.suppress(OSError):
+            multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _nothing() -> None:
+    """Makes the pool start a process."""
+
+
+def _answer(plan: Plan, inventory: Inventory) -> tuple[Recommendation, float]:
+    if _catalog is None:
+        raise RuntimeError("the worker process has no catalogue")
+    began = time.perf_counter()
+    return recommend(plan, inventory, _catalog), time.perf_counter() - began

@@ -1,0 +1,97 @@
+"""What kopf watches, and which change goes where. No handler here makes kopf write anything.
+
+Handlers of raw events need neither finalizers nor annotations on the plans: a stopped operator
+never blocks a deletion, and plans stay as their users wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import kopf
+
+from guide.spec import API_VERSION
+from guide_operator.controller import Controller
+from guide_operator.reconcile import Event
+
+PREFIX = "guide.dev"
+PLURAL = "inferenceplans"
+_UNFINISHED = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf's settings: quiet, strict, and under our own names should it ever keep anything."""
+    chosen = kopf.OperatorSettings()
+    chosen.scanning.disabled = True  # needs no right to list CRDs and namespaces
+    chosen.posting.loggers = False
+    chosen.posting.reporting_component = "guide-operator"
+    chosen.posting.reporting_instance = "guide-operator"
+    chosen.posting.event_name_prefix = "guide-"
+    chosen.watching.server_timeout = 300
+    chosen.watching.chunk_size = 500
+    chosen.watching.field_selectors["pods"] = _UNFINISHED
+    chosen.persistence.finalizer = f"{PREFIX}/finalizer"
+    chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX)
+    chosen.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX)
+    return chosen
+
+
+def register(controller: Controller) -> kopf.OperatorRegistry:
+    """A registry whose handlers feed `controller`."""
+    registry = kopf.OperatorRegistry()
+    cluster = controller.cluster
+    group, version = API_VERSION.split("/")
+
+    @kopf.on.login(registry=registry)
+    def login(**context: Any) -> kopf.ConnectionInfo | None:  # pyright: ignore[reportUnusedFunction]
+        return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+
+    # Indexed, so that kopf holds the plans back until all nodes and pods were seen once.
+    @kopf.index("nodes", registry=registry)
+    async def nodes(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        if cluster.set_node(_name(body), body):
+            controller.cluster_changed()
+
+    @kopf.index("pods", registry=registry)
+    async def pods(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        if cluster.set_pod(_key(body), body):
+            controller.cluster_changed()
+
+    # Indexing is not told of deletions.
+    @kopf.on.event("nodes", registry=registry)
+    async def node(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        if event["type"] == "DELETED" and cluster.set_node(_name(body), None):
+            controller.cluster_changed()
+
+    @kopf.on.event("pods", registry=registry)
+    async def pod(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        if event["type"] == "DELETED" and cluster.set_pod(_key(body), None):
+            controller.cluster_changed()
+
+    @kopf.on.event(group, version, PLURAL, registry=registry)
+    async def plan(event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        value = cast("Mapping[str, Any]", event["object"])
+        if event["type"] == "DELETED":
+            controller.plan_deleted(value)
+        else:
+            controller.plan_changed(value, _tell)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        await controller.close()
+
+    return registry
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    return body["metadata"]["name"]
+
+
+def _key(body: Mapping[str, Any]) -> tuple[str, str]:
+    return body["metadata"]["namespace"], body["metadata"]["name"]
+
+
+def _tell(plan: Mapping[str, Any], event: Event) -> None:
+    about = cast("kopf.Body", plan)  # only its metadata are read
+    kopf.event(about, type=event.type, reason=event.reason, message=event.message)

@@ -1,0 +1,58 @@
+"""The operator's settings, read once from the environment: GUIDE_WORKERS=2 sets `workers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from guide.errors import SpecError
+
+PREFIX = "GUIDE_"
+
+
+class Settings(BaseModel):
+    """All that a user can tune; the defaults suit clusters of a few hundred nodes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(
+        default=2, ge=1, le=64, description="Processes that work out recommendations."
+    )
+    metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of /metrics.")
+    health_port: int = Field(default=8081, ge=0, le=65535, description="Port of /healthz.")
+    bind_address: str = Field(default="0.0.0.0", description="Address of both ports.")
+    resync_s: float = Field(
+        default=600, ge=1, description="Seconds after which a plan is looked at again unasked."
+    )
+    settle_s: float = Field(
+        default=5,
+        ge=0,
+        description="Seconds over which changes of nodes and pods are gathered before plans "
+        "are looked at again.",
+    )
+    max_backoff_s: float = Field(
+        default=60, ge=1, description="Longest wait in seconds between attempts after an error."
+    )
+    peering: str = Field(
+        default="",
+        description="Name of a ClusterKopfPeering for several replicas; empty: run alone.",
+    )
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Settings from GUIDE_* variables; `SpecError` with one sentence for a wrong value.
+
+    Other variables with that prefix are left alone, since Kubernetes adds some for Services.
+    """
+    given = {
+        name: environment[PREFIX + name.upper()]
+        for name in Settings.model_fields
+        if PREFIX + name.upper() in environment
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SpecError(f"{name}={first['input']}: {first['msg']}", field=name) from None

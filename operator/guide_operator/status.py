@@ -1,0 +1,139 @@
+"""The status of a plan in the words of kubectl, Flux and Argo CD (pure).
+
+kstatus reads `Ready`, `Reconciling`, `Stalled` and `observedGeneration`; all conditions are always
+present, so that a reader never has to guess what an absent one means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from guide.answer import Recommendation
+from guide.report import to_status
+from guide.report.sentences import outcome
+from guide.report.status import nearest_misses
+
+Status = dict[str, Any]
+
+RECOMMENDED = "Recommended"
+INFEASIBLE = "NoFeasibleConfiguration"
+INVALID_SPEC = "InvalidSpec"
+NAME_TAKEN = "NameTaken"
+CONFLICT = "Conflict"
+INTERNAL_ERROR = "InternalError"
+
+_SHOWN_RELAXATIONS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One aspect of the state; ``status`` is True, False or None for Unknown."""
+
+    type: str
+    status: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What the conditions of one status have in common."""
+
+    generation: int
+    now: str  # RFC 3339
+    previous: Mapping[str, Any]  # the status as it is in the cluster
+
+
+def answered(
+    recommendation: Recommendation, inputs: str, stamp: Stamp, more: Iterable[Condition] = ()
+) -> Status:
+    """The status that follows from an answer; `inputs` is the digest of the question.
+
+    `more` adds conditions, or replaces those of the same type.
+    """
+    status = to_status(recommendation)
+    status["engine"]["inputsDigest"] = inputs
+    return _with_conditions(status, [*_verdict(recommendation), *more], stamp)
+
+
+def refused(reason: str, message: str, stamp: Stamp, *, stalled: bool = True) -> Status:
+    """The status of a plan that has no answer; the last good result stays beside it.
+
+    `stalled` says that only a person can mend it; otherwise the operator tries again.
+    """
+    kept = {
+        key: value
+        for key, value in stamp.previous.items()
+        if key not in {"conditions", "observedGeneration"}
+    }
+    conditions = [
+        Condition(type="Ready", status=False, reason=reason, message=message),
+        Condition(type="Reconciling", status=not stalled, reason=reason, message=message),
+        Condition(type="Stalled", status=stalled, reason=reason, message=message),
+        Condition(type="Feasible", status=None, reason=reason, message="There is no answer yet."),
+    ]
+    return _with_conditions(kept, conditions, stamp)
+
+
+def find(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The condition of type `kind`, or an empty mapping."""
+    conditions = cast("list[Mapping[str, Any]]", status.get("conditions", []))
+    nothing: dict[str, Any] = {}
+    return next((c for c in conditions if c.get("type") == kind), nothing)
+
+
+def same(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether writing `new` over `old` would change anything."""
+    return dict(new) == dict(old)
+
+
+def _verdict(r: Recommendation) -> list[Condition]:
+    reason = RECOMMENDED if r.feasible else INFEASIBLE
+    message = outcome(r) if r.feasible else infeasible(r)
+    idle = "The answer to this generation is written."
+    return [
+        Condition(type="Ready", status=r.feasible, reason=reason, message=message),
+        Condition(type="Reconciling", status=False, reason=reason, message=idle),
+        Condition(
+            type="Stalled",
+            status=not r.feasible,
+            reason=reason,
+            message="Nothing is in the way." if r.feasible else message,
+        ),
+        Condition(type="Feasible", status=r.feasible, reason=reason, message=message),
+    ]
+
+
+def infeasible(r: Recommendation) -> str:
+    """Why there is no answer, the nearest miss, and which single changes would help."""
+    parts = [outcome(r)]
+    nearest = nearest_misses(r.rejections)[:1]
+    parts += [f"Nearest miss: {item.reason.value}, {item.detail}." for item in nearest]
+    if r.relaxations:
+        changes = " or ".join(
+            f"{item.field} {item.needed:g}" for item in r.relaxations[:_SHOWN_RELAXATIONS]
+        )
+        parts.append(f"It would be feasible with {changes}.")
+    return " ".join(parts)
+
+
+def _with_conditions(status: Status, conditions: list[Condition], stamp: Stamp) -> Status:
+    by_type = {condition.type: condition for condition in conditions}  # the last one wins
+    written = [_condition(by_type[kind], stamp) for kind in sorted(by_type)]
+    return {**status, "conditions": written, "observedGeneration": stamp.generation}
+
+
+def _condition(condition: Condition, stamp: Stamp) -> dict[str, Any]:
+    status = {True: "True", False: "False", None: "Unknown"}[condition.status]
+    before = find(stamp.previous, condition.type)
+    changed = before.get("status") != status
+    return {
+        "type": condition.type,
+        "status": status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "observedGeneration": stamp.generation,
+        "lastTransitionTime": stamp.now if changed else before["lastTransitionTime"],
+    }

@@ -1,0 +1,140 @@
+"""The operator as a process of its own, as a cluster would run it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from hack.controlplane.kubectl import Kubectl
+
+ROOT = Path(__file__).resolve().parents[2]
+Labels = frozenset[tuple[str, str]]
+
+
+@dataclass
+class Operator:
+    """A running operator and what it exports."""
+
+    process: subprocess.Popen[str]
+    metrics_port: int
+    health_port: int
+    log: Path
+
+    def metrics(self) -> dict[str, dict[Labels, float]]:
+        """Samples by name and labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as response:
+            text = response.read().decode()
+        samples: dict[str, dict[Labels, float]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                samples.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
+        return samples
+
+    def of_plan(self, namespace: str, plan: str) -> dict[str, int]:
+        """How many series of each name belong to a plan."""
+        wanted = {("namespace", namespace), ("plan", plan)}
+        counts = {
+            name: sum(wanted <= labels for labels in rows) for name, rows in self.metrics().items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def healthy(self) -> bool:
+        """Whether /healthz answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/healthz") as response:
+                return response.status == 200
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy up."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def running(kubeconfig: Path, log: Path, **settings: str) -> Iterator[Operator]:
+    """An operator on a cluster; `settings` are GUIDE_* variables without the prefix."""
+    ports = free_port(), free_port()
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(kubeconfig),
+        "GUIDE_BIND_ADDRESS": "127.0.0.1",
+        "GUIDE_METRICS_PORT": str(ports[0]),
+        "GUIDE_HEALTH_PORT": str(ports[1]),
+        "GUIDE_SETTLE_S": "0.5",
+        **{f"GUIDE_{name.upper()}": value for name, value in settings.items()},
+    }
+    with log.open("a") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "guide_operator"],
+            cwd=ROOT,
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    operator = Operator(process, *ports, log)
+    try:
+        _wait_until_healthy(operator)
+        yield operator
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@retry(
+    stop=stop_after_delay(30),
+    wait=wait_fixed(0.2),
+    retry=retry_if_exception_type(TimeoutError),
+    reraise=True,
+)
+def _wait_until_healthy(operator: Operator) -> None:
+    if operator.process.poll() is not None:
+        raise AssertionError(f"the operator ended: {operator.log.read_text()[-2000:]}")
+    if not operator.healthy():
+        raise TimeoutError(f"the operator is not healthy: {operator.log.read_text()[-2000:]}")
+
+
+@retry(stop=stop_after_delay(40), wait=wait_fixed(0.2), reraise=True)
+def plan_when(
+    kubectl: Kubectl, namespace: str, name: str, reason: str, ready: str | None = None
+) -> dict[str, Any]:
+    """The plan, once its newest generation is answered with this reason of Ready."""
+    plan = kubectl.json("-n", namespace, "get", "iplan", name)
+    status = plan.get("status", {})
+    found = condition(plan, "Ready")
+    assert status.get("observedGeneration") == plan["metadata"]["generation"]
+    assert found.get("reason") == reason, found
+    if ready is not None:
+        assert found["status"] == ready, found
+    return plan
+
+
+def condition(plan: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The condition of that type, or an empty one."""
+    found = plan.get("status", {}).get("conditions", [])
+    return next((c for c in found if c["type"] == kind), {})
