@@ -109,7 +109,8 @@ class FastGen:
             raise SpecError(
                 "spec.deployment.imageFastGen is needed: DeepSpeed-FastGen has no official image, "
                 "so build one by "
-                "the recipe in hack/ and name it there, or leave FastGen out of spec.frameworks",
+                "hack/fastgen.Dockerfile and name it there, or leave FastGen out of "
+                "spec.frameworks",
                 field="spec.deployment.imageFastGen",
             )
         return Launch(
