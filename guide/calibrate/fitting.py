@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guide.calibrate.dataset import Dataset, recorded_at
-from guide.calibrate.pooling import Design, Solution, design_of, fit, leave_out
+from guide.calibrate.pooling import Design, design_of, fit
 from guide.domain import FitTable
 from guide.perf.fits import Key
 from guide.replay.case import Case
@@ -22,8 +23,10 @@ Texts = npt.NDArray[np.str_]
 COVERAGE = 0.90
 FEWEST = 15  # residuals that make a group of their own
 SMALLEST = 1e-3  # latent deviations below this are not worth a row
-ROUNDS = ((14, False), (8, True), (6, True))  # iterations, and whether to record anew before
-FOLDS = 10
+ROUNDS = (20, 8)  # iterations at the schedules of the prior, then at those of the fit
+FIRST_DAMPING, NEAR_DAMPING = 1.0, 0.05
+ROW_FOLDS, MODEL_FOLDS, GPU_FOLDS = 5, 12, 10
+FOLD_ITERATIONS = 5
 Say = Callable[[str], None]
 
 
@@ -33,7 +36,7 @@ class Fitted:
 
     dataset: Dataset
     design: Design
-    solution: Solution
+    deviations: Floats
     errors: dict[str, Floats]  # "fitted", "row", "model", "gpu"
 
 
@@ -45,46 +48,69 @@ def model_of(case: Case) -> str:
 def fit_all(dataset: Dataset, say: Say) -> Fitted:
     """Fit every level, recording the schedules anew at the fit, then leave groups out."""
     design = design_of(dataset.batch)
-    solution: Solution | None = None
-    for iterations, renew in ROUNDS:
-        if renew and solution is not None:
-            dataset = recorded_at(dataset, design.latent(solution.deviations))
-        start = None if solution is None else solution.deviations
-        solution = fit(dataset.batch, design, dataset.usable, start, iterations, say)
-    assert solution is not None
-    errors = {"fitted": log_errors(dataset.batch, design.latent(solution.deviations))}
+    deviations = np.zeros(len(design.columns))
+    damping = FIRST_DAMPING
+    for iterations in ROUNDS:
+        if damping < FIRST_DAMPING:
+            dataset = recorded_at(dataset, design.latent(deviations))
+        deviations = fit(
+            dataset.batch, design, dataset.usable, deviations, iterations, damping, say
+        )
+        damping = NEAR_DAMPING
+    errors = {"fitted": log_errors(dataset.batch, design.latent(deviations))}
     for name, members in _folds(dataset).items():
-        errors[name] = _left_out(dataset, design, solution, members)
-        say(f"left out by {name}: {len(set(members.tolist()))} groups")
-    return Fitted(dataset, design, solution, errors)
+        errors[name] = _left_out(dataset, design, deviations, members, say)
+    return Fitted(dataset, design, deviations, errors)
 
 
 def _folds(dataset: Dataset) -> dict[str, Texts]:
+    """Which fold every observation is left out with: rows at random, models and GPUs whole.
+
+    A fold holds several models, dealt out by size, so that a dozen refits leave each model out.
+    """
     rng = np.random.default_rng(0)
+    rows = [str(rng.integers(ROW_FOLDS)) for _ in dataset.cases]
     by_case = {
-        "row": np.array([str(rng.integers(FOLDS)) for _ in dataset.cases]),
-        "model": np.array([model_of(c) for c in dataset.cases]),
-        "gpu": np.array([c.gpu.name for c in dataset.cases]),
+        "row": np.array(rows),
+        "model": _dealt([model_of(c) for c in dataset.cases], MODEL_FOLDS),
+        "gpu": _dealt([c.gpu.name for c in dataset.cases], GPU_FOLDS),
     }
     return {name: values[dataset.batch.case_of] for name, values in by_case.items()}
 
 
-def _left_out(dataset: Dataset, design: Design, solution: Solution, members: Texts) -> Floats:
+def _dealt(names: list[str], folds: int) -> Texts:
+    """Deal whole groups into folds, largest first, each into the fold that is smallest so far."""
+    sizes = Counter(names)
+    filled = [0] * folds
+    fold_of: dict[str, str] = {}
+    for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+        smallest = filled.index(min(filled))
+        filled[smallest] += size
+        fold_of[name] = str(smallest)
+    return np.array([fold_of[name] for name in names])
+
+
+def _left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, say: Say) -> Floats:
     errors = np.zeros(len(members))
     for member in np.unique(members):
         outside = members != member
-        deviations = leave_out(dataset.batch, design, solution, outside & dataset.usable)
-        inside = ~outside
-        errors[inside] = log_errors(dataset.batch, design.latent(deviations))[inside]
+        deviations = fit(
+            dataset.batch,
+            design,
+            outside & dataset.usable,
+            start,
+            FOLD_ITERATIONS,
+            NEAR_DAMPING,
+        )
+        errors[~outside] = log_errors(dataset.batch, design.latent(deviations))[~outside]
+        say(f"  left out fold {member}: {int((~outside).sum())} observations")
     return errors
 
 
 def table_of(fitted: Fitted, evidence: str) -> FitTable:
     """The fit as rows of calibration.yaml."""
     rows: dict[Key, dict[str, float]] = {}
-    for (name, key), value in zip(
-        fitted.design.columns, fitted.solution.deviations.tolist(), strict=True
-    ):
+    for (name, key), value in zip(fitted.design.columns, fitted.deviations.tolist(), strict=True):
         if abs(value) >= SMALLEST:
             rows.setdefault(key, {})[name] = round(value, 4)
     points: dict[Key, int] = {}

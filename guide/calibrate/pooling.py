@@ -26,7 +26,6 @@ NOISE = {
     "tpot": 0.03,
     "e2e": 0.03,
 }  # floor of the data: reruns differ by 4 % and 0.7 %
-FIRST_DAMPING = 1.0  # of Levenberg-Marquardt, relative to the prior's precision
 MOST_DAMPING = 1e6
 ROBUST = 2.0  # residuals beyond this many sigmas count linearly (Huber)
 
@@ -81,15 +80,6 @@ def _incidence(seen: list[tuple[int, int]], shape: tuple[int, int]) -> sparse.cs
     return triplets.tocsr()
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """Fitted deviations with what is needed to leave groups out cheaply."""
-
-    deviations: Floats
-    jacobian: sparse.csr_matrix
-    sigma: Floats
-
-
 def noise_of(batch: Batch) -> Floats:
     """Standard deviation of each observation's log error that the model is not asked to beat."""
     table = np.array([NOISE["ttft"], NOISE["tpot"], NOISE["e2e"]])
@@ -132,16 +122,18 @@ def fit(
     keep: Bools | None = None,
     start: Floats | None = None,
     iterations: int = 12,
+    damping: float = 1.0,
     report: Callable[[str], None] | None = None,
-) -> Solution:
-    """Fit all deviations on the observations in `keep` (all by default): Levenberg-Marquardt."""
+) -> Floats:
+    """Fit all deviations on the observations in `keep` (all by default): Levenberg-Marquardt.
+
+    `damping` starts low when `start` is near the solution, as for a fold of a cross-validation.
+    """
     use = np.ones(len(batch.measured)) if keep is None else keep.astype(float)
     sigma = noise_of(batch)
     beta = np.zeros(len(design.columns)) if start is None else start.copy()
     error = log_errors(batch, design.latent(beta)) / sigma
     best = _objective(error[use > 0], beta, design.spread)
-    jacobian = sparse.csr_matrix((0, 0))
-    damping = FIRST_DAMPING
     for step in range(iterations):
         jacobian = sparse.csr_matrix(sparse.diags(1 / sigma) @ _jacobian(batch, design, beta))
         weight = use * _huber(error)
@@ -159,34 +151,5 @@ def fit(
         if report:
             report(f"  iteration {step}: objective {best:.0f}, damping {damping:.3g}")
         if before - best < 2e-4 * before:
-            break
-    return Solution(deviations=beta, jacobian=jacobian, sigma=sigma)
-
-
-def leave_out(
-    batch: Batch, design: Design, full: Solution, keep: Bools, iterations: int = 4
-) -> Floats:
-    """Deviations fitted without some observations: chord iterations from the full solution.
-
-    The Jacobian of the full fit is kept, so that one factorisation serves a fold.
-    """
-    use = keep.astype(float)
-    beta = full.deviations.copy()
-    error = log_errors(batch, design.latent(beta)) / full.sigma
-    solve = _solve(full.jacobian, use * _huber(error), design.spread)
-    best = _objective(error[keep], beta, design.spread)
-    for _ in range(iterations):
-        weight = use * _huber(error)
-        change = -solve(full.jacobian.T @ (weight * error) + beta / design.spread**2)
-        scale = 1.0
-        while scale > 0.05:
-            moved = beta + scale * change
-            trial = log_errors(batch, design.latent(moved)) / full.sigma
-            value = _objective(trial[keep], moved, design.spread)
-            if value < best:
-                beta, error, best = moved, trial, value
-                break
-            scale /= 2
-        else:
             break
     return beta

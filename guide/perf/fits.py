@@ -58,6 +58,10 @@ SPREADS: dict[str, dict[str, float]] = {
         "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
         "version": 0.15, "architecture": 0.2, "model": 0.2, "model-gpu": 0.1, "source": 0.3,
     },
+    "host detail": {
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.3,
+        "version": 0.15, "source": 0.3,
+    },
     "expert host": {
         "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.2, "precision": 0.5,
         "precision-gpu": 0.3, "version": 0.15, "model": 0.3, "model-gpu": 0.1,
@@ -85,10 +89,10 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("c0", 2e-3, "positive", "host"),
     Parameter("cl", 12e-6, "positive", "host"),
     Parameter("cm", 30e-6, "positive", "expert host"),
-    Parameter("cs", 30e-6, "positive", "host"),
-    Parameter("cb", 5e-9, "positive", "host"),
-    Parameter("cp", 1e-3, "positive", "host"),
-    Parameter("clp", 20e-6, "positive", "host"),
+    Parameter("cs", 30e-6, "positive", "host detail"),
+    Parameter("cb", 5e-9, "positive", "host detail"),
+    Parameter("cp", 1e-3, "positive", "host detail"),
+    Parameter("clp", 20e-6, "positive", "host detail"),
     Parameter("ca", 9e-6, "positive", "link"),
     Parameter("share_l", 0.3, "share", "link"),
     Parameter("p", 2.0, "positive", "shape"),  # the exponent is 1 + this
