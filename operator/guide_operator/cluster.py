@@ -11,20 +11,21 @@ from typing import Any
 
 from guide.domain import Catalog, Inventory, Plan
 from guide.kube.inventory import read_inventory
+from guide.kube.json_values import mapping, sequence
 from guide.kube.names import PLAN_LABEL, object_name
-from guide.kube.nodes import PRICE_ANNOTATION, mapping, read_node, sequence
+from guide.kube.nodes import PRICE_ANNOTATION
 
 Object = dict[str, Any]
 
 _RESTLESS_LABELS = frozenset({"nvidia.com/gfd.timestamp"})
 
 
-def slim_node(node: Mapping[str, Any]) -> Object | None:
-    """A Node object without what no inventory reads; None for a node without GPUs."""
+def slim_node(node: Mapping[str, Any]) -> Object:
+    """A Node object without what no inventory reads."""
     meta, spec, status = (mapping(node.get(key)) for key in ("metadata", "spec", "status"))
     labels = mapping(meta.get("labels"))
     price = mapping(meta.get("annotations")).get(PRICE_ANNOTATION)
-    slim: Object = {
+    return {
         "metadata": {
             "name": meta.get("name"),
             "labels": {k: v for k, v in labels.items() if k not in _RESTLESS_LABELS},
@@ -48,7 +49,6 @@ def slim_node(node: Mapping[str, Any]) -> Object | None:
             ],
         },
     }
-    return None if read_node(slim) is None else slim
 
 
 def slim_pod(pod: Mapping[str, Any]) -> Object | None:
@@ -74,6 +74,12 @@ def slim_pod(pod: Mapping[str, Any]) -> Object | None:
     }
 
 
+def slim_device(value: Mapping[str, Any]) -> Object:
+    """A ResourceSlice or ResourceClaim without its metadata."""
+    spec, status = mapping(value.get("spec")), mapping(value.get("status"))
+    return {"spec": spec, "status": {"allocation": status.get("allocation")}}
+
+
 def _container(container: Mapping[str, Any]) -> Object:
     resources = mapping(container.get("resources"))
     held = {key: _extended(resources.get(key)) for key in ("requests", "limits")}
@@ -95,6 +101,7 @@ class Cluster:
         self._catalog = catalog
         self._nodes: dict[str, Object] = {}
         self._pods: dict[tuple[str, str], Object] = {}
+        self._devices: dict[tuple[str | None, str], Object] = {}
         self._cache: dict[tuple[object, ...], Inventory] = {}
 
     def set_node(self, name: str, node: Mapping[str, Any] | None) -> bool:
@@ -104,6 +111,10 @@ class Cluster:
     def set_pod(self, key: tuple[str, str], pod: Mapping[str, Any] | None) -> bool:
         """Take over the pod (namespace, name), or its absence; True if that can change one."""
         return self._set(self._pods, key, None if pod is None else slim_pod(pod))
+
+    def set_device(self, key: tuple[str | None, str], value: Mapping[str, Any] | None) -> bool:
+        """Take over a ResourceSlice (no namespace) or a ResourceClaim, or its absence."""
+        return self._set(self._devices, key, None if value is None else slim_device(value))
 
     def _set(self, table: dict[Any, Object], key: object, value: Object | None) -> bool:
         if table.get(key) == value:
@@ -134,6 +145,7 @@ class Cluster:
                 self._nodes.values(),
                 self._pods.values(),
                 self._catalog,
+                slices=tuple(self._devices.values()),
                 own=lambda pod: own is not None and _owner(pod) == own,
                 node_selector=selector,
             )

@@ -6,7 +6,7 @@ never blocks a deletion, and plans stay as their users wrote them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import kopf
@@ -14,6 +14,8 @@ import kopf
 from guide.spec import API_VERSION
 from guide_operator.controller import Controller
 from guide_operator.reconcile import Event
+
+Take = Callable[[Mapping[str, Any], Mapping[str, Any] | None], bool]
 
 PREFIX = "guide.dev"
 PLURAL = "inferenceplans"
@@ -47,27 +49,28 @@ def register(controller: Controller) -> kopf.OperatorRegistry:
     def login(**context: Any) -> kopf.ConnectionInfo | None:  # pyright: ignore[reportUnusedFunction]
         return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
 
-    # Indexed, so that kopf holds the plans back until all nodes and pods were seen once.
-    @kopf.index("nodes", registry=registry)
-    async def nodes(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        if cluster.set_node(_name(body), body):
-            controller.cluster_changed()
+    def watch(kind: tuple[str, ...], take: Take) -> None:
+        # Indexed, so that kopf holds the plans back until everything was seen once.
+        @kopf.index(*kind, id=f"seen-{kind[-1]}", registry=registry)
+        async def seen(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+            if take(body, body):
+                controller.cluster_changed()
 
-    @kopf.index("pods", registry=registry)
-    async def pods(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        if cluster.set_pod(_key(body), body):
-            controller.cluster_changed()
+        # Indexing is not told of deletions.
+        @kopf.on.event(*kind, id=f"gone-{kind[-1]}", registry=registry)
+        async def gone(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+            if event["type"] == "DELETED" and take(body, None):
+                controller.cluster_changed()
 
-    # Indexing is not told of deletions.
-    @kopf.on.event("nodes", registry=registry)
-    async def node(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        if event["type"] == "DELETED" and cluster.set_node(_name(body), None):
-            controller.cluster_changed()
-
-    @kopf.on.event("pods", registry=registry)
-    async def pod(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        if event["type"] == "DELETED" and cluster.set_pod(_key(body), None):
-            controller.cluster_changed()
+    watch(("v1", "nodes"), lambda body, value: cluster.set_node(_name(body), value))
+    watch(("v1", "pods"), lambda body, value: cluster.set_pod(_key(body), value))
+    for plural in ("resourceslices", "resourceclaims"):
+        watch(
+            ("resource.k8s.io", "v1", plural),
+            lambda body, value: cluster.set_device(
+                (body["metadata"].get("namespace"), _name(body)), value
+            ),
+        )
 
     @kopf.on.event(group, version, PLURAL, registry=registry)
     async def plan(event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
