@@ -16,7 +16,7 @@ from guide.spec.plan import InferencePlanSpec
 from guide.spec.status import InferencePlanStatus
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = (ROOT / "crds/inferenceplans.yaml", ROOT / "charts/guide/crds/inferenceplans.yaml")
+TARGETS = (ROOT / "crds/inferenceplans.yaml", ROOT / "charts/guide/files/inferenceplans.yaml")
 HEADER = "# Generated from guide/spec by `make generate`; do not edit.\n"
 
 _DROPPED = {"title", "default", "propertyNames", "$defs"}

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -138,3 +139,21 @@ def condition(plan: dict[str, Any], kind: str) -> dict[str, Any]:
     """The condition of that type, or an empty one."""
     found = plan.get("status", {}).get("conditions", [])
     return next((c for c in found if c["type"] == kind), {})
+
+
+def chat(namespace: str, name: str = "chat", **spec: Any) -> dict[str, Any]:
+    """The example plan in a namespace, with other values of its spec."""
+    plan: dict[str, Any] = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
+    plan["metadata"] = {"name": name, "namespace": namespace}
+    plan["spec"] |= spec
+    return plan
+
+
+def eventually(check: Callable[[], object], limit_s: float = 20) -> None:
+    """Wait until `check` is true."""
+
+    @retry(stop=stop_after_delay(limit_s), wait=wait_fixed(0.2), reraise=True)
+    def holds() -> None:
+        assert check()
+
+    holds()

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack import nodes
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.conftest import ROOT, ControlPlane
-from tests.e2e.operator_process import Operator, condition, plan_when, running
+from tests.e2e.operator_process import (
+    Operator,
+    chat,
+    condition,
+    eventually,
+    plan_when,
+    running,
+)
 
 PREDICTED = ("guide_predicted_ttft_seconds", "guide_plan_cost_usd_per_hour", "guide_plan_info")
 
@@ -36,13 +41,6 @@ def operator(
     with running(control_plane.kubeconfig, log) as found:
         yield found
     assert "Traceback" not in log.read_text()
-
-
-def chat(namespace: str, name: str = "chat", **spec: Any) -> dict[str, Any]:
-    plan: dict[str, Any] = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
-    plan["metadata"] = {"name": name, "namespace": namespace}
-    plan["spec"] |= spec
-    return plan
 
 
 def guide(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -68,14 +66,6 @@ def render(kubectl: Kubectl, plan: dict[str, Any], out: Path) -> dict[str, str]:
 
 def config_map(kubectl: Kubectl, namespace: str, name: str = "chat-manifests") -> dict[str, Any]:
     return kubectl.json("-n", namespace, "get", "configmap", name)
-
-
-def eventually(check: Callable[[], object], limit_s: float = 20) -> None:
-    @retry(stop=stop_after_delay(limit_s), wait=wait_fixed(0.2), reraise=True)
-    def holds() -> None:
-        assert check()
-
-    holds()
 
 
 def test_apply_gives_status_manifests_events_and_metrics(

@@ -1,0 +1,156 @@
+"""The Helm chart on a real API server: its rights are enough and no more, and it comes and goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hack import nodes
+from hack.controlplane.kubectl import Kubectl
+from tests.e2e.conftest import ROOT, ControlPlane
+from tests.e2e.operator_process import chat, eventually, plan_when, running
+
+CHART = ROOT / "charts/guide"
+RBAC_KINDS = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+
+
+def helm(programs: Path, *words: str | Path, kubeconfig: Path | None = None) -> str:
+    target = [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
+    result = subprocess.run(
+        [programs / "helm", *map(str, words), *target], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def rendered(programs: Path, namespace: str, **values: str) -> list[dict[str, Any]]:
+    flags = [f"--set={name.replace('__', '.')}={value}" for name, value in values.items()]
+    words = ("template", "guide", CHART, "--namespace", namespace, "--kube-version", "1.37.0")
+    return [d for d in yaml.safe_load_all(helm(programs, *words, *flags)) if d]
+
+
+def test_lint_and_schema(programs: Path):
+    helm(programs, "lint", "--strict", CHART)
+    words = [programs / "helm", "template", CHART, "--kube-version", "1.37.0"]
+    for wrong in ("replicas=-1", "no.such=value", "apply.namespaces={Bad_Name}"):
+        refused = subprocess.run(
+            [*words, f"--set={wrong}"], capture_output=True, text=True, check=False
+        )
+        assert refused.returncode, wrong
+        assert "schema" in refused.stderr
+
+
+def test_the_pod_is_locked_down(programs: Path):
+    (deployment,) = (d for d in rendered(programs, "x") if d["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def as_account(kubectl: Kubectl, control_plane: ControlPlane, namespace: str, out: Path) -> Path:
+    """A kubeconfig with the token of the chart's ServiceAccount and nothing else."""
+    config = yaml.safe_load(control_plane.kubeconfig.read_text())
+    token = kubectl("-n", namespace, "create", "token", "guide").stdout.strip()
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    out.write_text(yaml.safe_dump(config))
+    return out
+
+
+def test_the_operator_needs_no_more_than_the_chart_grants(
+    control_plane: ControlPlane,
+    kubectl: Kubectl,
+    programs: Path,
+    namespace: str,
+    tmp_path: Path,
+):
+    kubectl("apply", "--server-side", "-f", ROOT / "crds")
+    objects = [
+        d
+        for d in rendered(programs, namespace, fullnameOverride="guide")
+        if d["kind"] in RBAC_KINDS
+    ]
+    kubectl.apply(*objects)
+    kubeconfig = as_account(kubectl, control_plane, namespace, tmp_path / "kubeconfig")
+    log = tmp_path / "log"
+    try:
+        with running(kubeconfig, log) as operator:
+            kubectl.apply(chat(namespace))
+            plan_when(kubectl, namespace, "chat", "Recommended", "True")
+            eventually(lambda: operator.of_plan(namespace, "chat"))
+            eventually(lambda: kubectl.json("-n", namespace, "get", "events")["items"])
+        text = log.read_text()
+        assert "says 403" not in text
+        assert "forbidden" not in text.lower()
+        assert "Traceback" not in text
+        account = f"--as=system:serviceaccount:{namespace}:guide"
+        for verb, resource in (
+            ("get", "secrets"),
+            ("list", "secrets"),
+            ("create", "pods"),
+            ("patch", "nodes"),
+            ("patch", "inferenceplans.guide.dev"),
+            ("delete", "inferenceplans.guide.dev"),
+            ("list", "configmaps"),
+            ("delete", "configmaps"),
+            ("patch", "deployments.apps"),
+            ("create", "clusterroles.rbac.authorization.k8s.io"),
+        ):
+            answer = kubectl("auth", "can-i", verb, resource, "-A", account, check=False)
+            assert answer.stdout.strip() == "no", (verb, resource)
+    finally:
+        cluster_wide = [d for d in objects if d["kind"].startswith("ClusterRole")]
+        document = {"apiVersion": "v1", "kind": "List", "items": cluster_wide}
+        kubectl("delete", "-f", "-", stdin=json.dumps(document))
+
+
+def test_apply_rights_are_given_by_namespace(programs: Path):
+    assert not [d for d in rendered(programs, "x") if d["kind"] == "Role"]
+    objects = rendered(programs, "x", apply__namespaces="{one,two}")
+    roles = [d for d in objects if d["kind"] in ("Role", "RoleBinding")]
+    assert [(d["kind"], d["metadata"]["namespace"]) for d in roles] == [
+        *(("Role", ns) for ns in ("one", "two")),
+        *(("RoleBinding", ns) for ns in ("one", "two")),
+    ]
+    (cluster,) = (
+        d for d in objects if d["kind"] == "ClusterRole" and d["metadata"]["name"] == "guide"
+    )
+    assert "deployments" not in {r for rule in cluster["rules"] for r in rule["resources"]}
+
+
+def test_install_upgrade_uninstall(
+    control_plane: ControlPlane,
+    kubectl: Kubectl,
+    programs: Path,
+    namespace: str,
+    tmp_path: Path,
+):
+    values = tmp_path / "values.yaml"
+    # onto a fake node, whose pods are Running without an image
+    values.write_text(yaml.safe_dump({"tolerations": [nodes.TOLERATION]}))
+    where = ("--namespace", namespace, "-f", values, "--wait", "--timeout", "90s")
+
+    def run(*words: str | Path) -> str:
+        return helm(programs, *words, kubeconfig=control_plane.kubeconfig)
+
+    run("install", "guide", CHART, *where, "--take-ownership")
+    deployment = kubectl.json("-n", namespace, "get", "deployment", "guide")
+    assert deployment["status"]["availableReplicas"] == 1
+    kubectl.apply(chat(namespace))
+    run("upgrade", "guide", CHART, *where, "--set", "replicas=2")
+    deployment = kubectl.json("-n", namespace, "get", "deployment", "guide")
+    assert deployment["status"]["availableReplicas"] == 2
+    run("uninstall", "guide", "--namespace", namespace, "--wait")
+    left = kubectl("-n", namespace, "get", "deployment,role,pdb", "--ignore-not-found").stdout
+    assert not left
+    assert not kubectl("get", "clusterrole", "guide", "--ignore-not-found").stdout
+    assert kubectl.json("-n", namespace, "get", "iplan", "chat")["spec"]  # plans outlive the chart
