@@ -87,3 +87,13 @@ def attention_flop_per_pair_layer(arch: ModelArch) -> float:
     if arch.mla is not None:
         return 2 * arch.heads * (arch.mla.nope_dim + arch.mla.rope_dim + arch.mla.v_dim)
     return 4 * arch.heads * arch.head_dim
+
+
+def attention_flop_per_context_token_layer(arch: ModelArch) -> float:
+    """FLOPs that one context token costs one decoding query in one layer over all heads.
+
+    MLA decodes on the latent itself (the up-projections are absorbed into query and output).
+    """
+    if arch.mla is not None:
+        return 2 * arch.heads * (2 * arch.mla.kv_lora + arch.mla.rope_dim)
+    return attention_flop_per_pair_layer(arch)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from guide.domain import Gpu, ModelArch, Precision, Switches
 from guide.models.arch import (
+    attention_flop_per_context_token_layer,
     attention_flop_per_pair_layer,
     kv_elements_per_token_layer,
     weight_counts,
@@ -60,8 +61,8 @@ class Operator:
     """One row of the table, summed over the layers that have it, for one GPU of the replica.
 
     `flop` and `bytes` are per unit: a token (dense, expert, element-wise, all-reduce), a sampled
-    sequence (head), a context token (`bytes` of attention, decode) or a query-key pair (`flop` of
-    attention, prefill).
+    sequence (head), a context token (`bytes` and `context_flop` of attention, decode) or a
+    query-key pair (`flop` of attention, prefill).
     """
 
     name: str
@@ -69,6 +70,7 @@ class Operator:
     weight_bytes: float = 0.0
     flop: float = 0.0
     bytes: float = 0.0
+    context_flop: float = 0.0  # attention, per context token of a decoding sequence
     pair_bytes: float = 0.0  # attention without FlashAttention: score matrix traffic per pair
 
 
@@ -154,6 +156,7 @@ def _attention_rows(
     element = kv_bytes_per_element(kv_cache_dtype)
     per_layer_bytes = kv_elements_per_token_layer(arch, tp) * element * switches.h2o_keep_share
     pair_flop = attention_flop_per_pair_layer(arch) / tp
+    context_flop = attention_flop_per_context_token_layer(arch) / tp * switches.h2o_keep_share
     pair_bytes = (
         0.0 if switches.flash_attention else SCORE_PASSES * ACTIVATION_BYTES * arch.heads / tp
     )
@@ -164,6 +167,7 @@ def _attention_rows(
             role=role,
             flop=layers * pair_flop,
             bytes=layers * per_layer_bytes,
+            context_flop=layers * context_flop,
             pair_bytes=layers * pair_bytes,
         )
         for name, role, layers in (

@@ -50,24 +50,32 @@ def roofs(
 ) -> tuple[Roof, ...]:
     """The roofline of every operator of a step of `shape`: lower bounds, without any fit."""
     table = operator_table(arch, precision, layout, kv_cache_dtype, switches)
-    return tuple(_roof(row, arch, gpu, precision, shape) for row in table)
+    return tuple(_roof(row, arch, gpu, precision, layout, shape) for row in table)
 
 
-def _roof(row: Operator, arch: ModelArch, gpu: Gpu, precision: Precision, shape: StepShape) -> Roof:
+def _roof(
+    row: Operator,
+    arch: ModelArch,
+    gpu: Gpu,
+    precision: Precision,
+    layout: Layout,
+    shape: StepShape,
+) -> Roof:
     tokens = shape.prefill_tokens + shape.decode_sequences
     flop = moved = network = 0.0
     if row.role in (Role.DENSE, Role.ELEMENTWISE):
         flop, moved = row.flop * tokens, row.weight_bytes + row.bytes * tokens
     elif row.role is Role.EXPERT:
-        reached = 1 - (1 - arch.active_experts / arch.experts) ** tokens
-        flop, moved = row.flop * tokens, row.weight_bytes * reached
+        routed = tokens * layout.attention_ranks
+        reached = 1 - (1 - arch.active_experts / arch.experts) ** routed
+        flop, moved = row.flop * routed, row.weight_bytes * reached
     elif row.role is Role.HEAD:
         flop, moved = row.flop * shape.sampled_sequences, row.weight_bytes
     elif row.role in (Role.ATTENTION, Role.WINDOW):
         full = row.role is Role.ATTENTION
         pairs = shape.attended_pairs if full else shape.window_pairs
         context = shape.decode_context_tokens if full else shape.decode_window_tokens
-        flop = row.flop * (pairs + context)
+        flop = row.flop * pairs + row.context_flop * context
         moved = row.bytes * context + row.pair_bytes * pairs
     elif row.role is Role.ALL_REDUCE:
         network = row.bytes * tokens
