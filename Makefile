@@ -39,7 +39,7 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart copy)
 	$(PY) -m hack.crd
 
 calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS
-	$(BIN)/guide calibrate $(MEASUREMENTS) --out guide/catalog/calibration.yaml
+	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out guide/catalog/calibration.yaml
 
 accuracy: $(SETUP) ## prediction errors against measured rows
 	$(PYTEST) tests/accuracy -rP

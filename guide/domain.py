@@ -347,3 +347,4 @@ class FitTable:
     points: Mapping[tuple[str, str], int]  # (level, key) -> measured rows behind it
     residuals: Mapping[tuple[str, str], float]  # (group, metric) -> 90 % half-width in log space
     evidence: str = ""
+    notes: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import numpy.typing as npt
 import yaml
 
 from guide.domain import Catalog
+from guide.errors import SpecError
 from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
 from guide.perf.step import StepParams
 from guide.replay.case import Case, Refused, build
 from guide.replay.evaluate import Batch, batch_of
+from guide.replay.protocols import Protocol
 from guide.replay.record import METRICS, Recording, record
 from guide.replay.rows import Measurement, measurements
 
@@ -42,24 +45,39 @@ def is_open(row: Measurement) -> bool:
 
 def read(paths: list[Path], catalog: Catalog) -> Dataset:
     """Read CSV files of measurements and record every case at the prior."""
+    return compiled([(row, None) for path in paths for row in measurements(path)], catalog)
+
+
+def compiled(runs: Iterable[tuple[Measurement, Protocol | None]], catalog: Catalog) -> Dataset:
+    """Record every run at the prior; a protocol stands beside the runs whose file states it.
+
+    Raises `SpecError` where no run can be replayed.
+    """
     cases: list[Case] = []
     refused: list[tuple[Measurement, Refused]] = []
-    for path in paths:
-        for row in measurements(path):
-            case = build(row, catalog)
-            if isinstance(case, Refused):
-                refused.append((row, case))
-            else:
-                cases.append(case)
+    for row, protocol in runs:
+        case = build(row, catalog, protocol)
+        if isinstance(case, Refused):
+            refused.append((row, case))
+        else:
+            cases.append(case)
+    if not cases:
+        why = (
+            f"; the first, {refused[0][0].id or 'unnamed'}: {refused[0][1].detail}"
+            if refused
+            else ""
+        )
+        raise SpecError(f"no run can be fitted{why}")
     prior, _ = constants({q.name: latent_centre(q) for q in PARAMETERS})
-    return _dataset(cases, refused, lambda _: prior)
+    return of_cases(cases, refused, lambda _: prior)
 
 
-def _dataset(
+def of_cases(
     cases: list[Case],
     refused: list[tuple[Measurement, Refused]],
     params: Callable[[int], StepParams],
 ) -> Dataset:
+    """Record cases at the constants that `params` gives by position."""
     recordings = [record(case, params(i)) for i, case in enumerate(cases)]
     batch = batch_of(cases, recordings)
     return Dataset(cases, refused, recordings, batch, _usable(batch))
@@ -69,15 +87,21 @@ def recorded_at(dataset: Dataset, latent: Floats) -> Dataset:
     """The same cases recorded again at given constants: open loops depend on them."""
     step, _ = constants({name: latent[:, i] for i, name in enumerate(NAMES)})
     table = np.stack([np.broadcast_to(v, len(latent)) for v in step], axis=1)
-    return _dataset(
+    return of_cases(
         dataset.cases, dataset.refused, lambda i: StepParams(*(float(x) for x in table[i]))
     )
 
 
-def _usable(batch: Batch) -> Bools:
+@cache
+def exclusions() -> dict[tuple[str, str], str]:
+    """Why a row (id, "") or one metric of it (id, metric) is kept out of the fit."""
     text = (files("guide.calibrate") / "exclusions.yaml").read_text(encoding="utf-8")
     rows: list[dict[str, str]] = yaml.load(text, Loader=yaml.CSafeLoader)["rows"]
-    wrong = {(row["id"], row.get("metric", "")) for row in rows}
+    return {(row["id"], row.get("metric", "")): row["why"] for row in rows}
+
+
+def _usable(batch: Batch) -> Bools:
+    wrong = exclusions()
 
     def keep(case: int, metric: int) -> bool:
         name = batch.cases[case].row.id

@@ -9,19 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from guide.calibrate.checks import notes_of
+from guide.calibrate.conformal import half_widths
 from guide.calibrate.dataset import Dataset, recorded_at
 from guide.calibrate.pooling import Design, design_of, fit
 from guide.domain import FitTable
 from guide.perf.fits import Key
 from guide.replay.case import Case
 from guide.replay.evaluate import log_errors
-from guide.replay.predict import groups
-from guide.replay.record import METRICS
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.str_]
-COVERAGE = 0.90
-FEWEST = 15  # residuals that make a group of their own
 SMALLEST = 1e-3  # latent deviations below this are not worth a row
 ROUNDS = (20, 8)  # iterations at the schedules of the prior, then at those of the fit
 FIRST_DAMPING, NEAR_DAMPING = 1.0, 0.05
@@ -58,24 +56,27 @@ def fit_all(dataset: Dataset, say: Say) -> Fitted:
         )
         damping = NEAR_DAMPING
     errors = {"fitted": log_errors(dataset.batch, design.latent(deviations))}
-    for name, members in _folds(dataset).items():
-        errors[name] = _left_out(dataset, design, deviations, members, say)
+    for name, members in folds(dataset).items():
+        errors[name] = left_out(dataset, design, deviations, members, say)
     return Fitted(dataset, design, deviations, errors)
 
 
-def _folds(dataset: Dataset) -> dict[str, Texts]:
+def folds(dataset: Dataset) -> dict[str, Texts]:
     """Which fold every observation is left out with: rows at random, models and GPUs whole.
 
     A fold holds several models, dealt out by size, so that a dozen refits leave each model out.
     """
+    models = _dealt([model_of(c) for c in dataset.cases], MODEL_FOLDS)
+    gpus = _dealt([c.gpu.name for c in dataset.cases], GPU_FOLDS)
+    at = dataset.batch.case_of
+    return {"row": row_folds(dataset), "model": models[at], "gpu": gpus[at]}
+
+
+def row_folds(dataset: Dataset) -> Texts:
+    """The fold of every observation when rows are left out at random."""
     rng = np.random.default_rng(0)
-    rows = [str(rng.integers(ROW_FOLDS)) for _ in dataset.cases]
-    by_case = {
-        "row": np.array(rows),
-        "model": _dealt([model_of(c) for c in dataset.cases], MODEL_FOLDS),
-        "gpu": _dealt([c.gpu.name for c in dataset.cases], GPU_FOLDS),
-    }
-    return {name: values[dataset.batch.case_of] for name, values in by_case.items()}
+    rows = np.array([str(rng.integers(ROW_FOLDS)) for _ in dataset.cases])
+    return rows[dataset.batch.case_of]
 
 
 def _dealt(names: list[str], folds: int) -> Texts:
@@ -90,7 +91,8 @@ def _dealt(names: list[str], folds: int) -> Texts:
     return np.array([fold_of[name] for name in names])
 
 
-def _left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, say: Say) -> Floats:
+def left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, say: Say) -> Floats:
+    """Errors of every observation under the fit of all folds (`members`) but its own."""
     errors = np.zeros(len(members))
     for member in np.unique(members):
         outside = members != member
@@ -120,36 +122,7 @@ def table_of(fitted: Fitted, evidence: str) -> FitTable:
     return FitTable(
         rows={key: rows.get(key, {}) for key in sorted(points)},
         points=points,
-        residuals=_half_widths(fitted),
+        notes=notes_of(fitted.dataset, fitted.design.latent(fitted.deviations), points),
+        residuals=half_widths(fitted.dataset, fitted.errors),
         evidence=evidence,
     )
-
-
-def _half_widths(fitted: Fitted) -> dict[tuple[str, str], float]:
-    """Split-conformal half-widths of the 90 % intervals by group and metric."""
-    batch = fitted.dataset.batch
-    pools: dict[tuple[str, str], list[float]] = {}
-    for novelty in ("row", "model", "gpu"):
-        for i, error in enumerate(np.abs(fitted.errors[novelty]).tolist()):
-            if not fitted.dataset.usable[i]:
-                continue
-            at, metric = int(batch.case_of[i]), METRICS[int(batch.metric_of[i])]
-            case, starved = batch.cases[at], fitted.dataset.recordings[at].starved
-            names = groups(case, starved, novelty)
-            if case.row.kind in ("rate", "concurrency") and not names[0].endswith("/starved"):
-                names.append(f"serving/{'Extrapolated' if novelty == 'gpu' else 'Calibrated'}")
-            for name in dict.fromkeys(names):
-                pools.setdefault((name, metric), []).append(error)
-    widths = {key: _conformal(pool) for key, pool in sorted(pools.items()) if len(pool) >= FEWEST}
-    for trust in ("Calibrated", "Extrapolated"):
-        tpot = widths.get((f"serving/{trust}", "tpot"))
-        if tpot is not None:  # requests stay mostly in decode: e2e and throughput err as TPOT does
-            widths[f"serving/{trust}", "e2e"] = widths[f"serving/{trust}", "throughput"] = tpot
-    return widths
-
-
-def _conformal(errors: list[float]) -> float:
-    """The (n + 1) x 90 % smallest error: covers a new draw of the group with 90 % probability."""
-    n = len(errors)
-    level = min(1.0, COVERAGE * (n + 1) / n)
-    return round(float(np.quantile(errors, level, method="higher")), 4)

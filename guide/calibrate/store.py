@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from guide.domain import FitTable
+from guide.errors import SpecError
 
 HEADER = """\
 # Fits only, written by `guide calibrate`; never edited by hand. A row: deviations of the constants
@@ -21,7 +22,13 @@ def dump(table: FitTable) -> str:
     document: dict[str, Any] = {
         "evidence": table.evidence,
         "rows": [
-            {"level": level, "key": key, "points": table.points[level, key], "values": dict(values)}
+            {
+                "level": level,
+                "key": key,
+                "points": table.points[level, key],
+                "values": dict(values),
+                **_noted(table.notes.get((level, key))),
+            }
             for (level, key), values in sorted(table.rows.items())
         ],
         "residuals": [
@@ -32,6 +39,13 @@ def dump(table: FitTable) -> str:
     return HEADER + yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, width=1000)
 
 
+def _noted(note: str | None) -> dict[str, str]:
+    return {"note": note} if note else {}
+
+
 def write(table: FitTable, path: Path) -> None:
-    """Write a calibration file."""
-    path.write_text(dump(table), encoding="utf-8")
+    """Write a calibration file; `SpecError` if that fails."""
+    try:
+        path.write_text(dump(table), encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {path}: {error.strerror}") from None

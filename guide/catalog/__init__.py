@@ -40,19 +40,23 @@ _Document = Mapping[str, object]
 _R = TypeVar("_R", bound=Row)
 
 
-def load(extra_gpus: Path | None = None, prices: Path | None = None) -> Catalog:
+def load(
+    extra_gpus: Path | None = None, prices: Path | None = None, calibration: Path | None = None
+) -> Catalog:
     """Read and check the shipped catalogue.
 
     `extra_gpus` adds rows in the format of ``gpus.yaml``; `prices` puts rows in the format of
-    ``prices.yaml`` before the shipped ones. Raises `CatalogError` with one sentence for a file or
+    ``prices.yaml`` before the shipped ones; `calibration`, a file that ``guide calibrate`` wrote,
+    takes the place of the shipped fits. Raises `CatalogError` with one sentence for a file or
     row that fails its checks.
     """
     documents = {
         file: _read(_HERE / file)
         for file in ("gpus.yaml", "models.yaml", "frameworks.yaml", "prices.yaml")
     }
-    if (_HERE / "calibration.yaml").exists():
-        documents["calibration.yaml"] = _read(_HERE / "calibration.yaml")
+    fits = calibration or _HERE / "calibration.yaml"
+    if calibration is not None or fits.exists():
+        documents["calibration.yaml"] = _read(fits)
     gpu_rows = _rows(GpuRow, "gpus.yaml", documents["gpus.yaml"])
     price_rows = _rows(PriceRow, "prices.yaml", documents["prices.yaml"])
     if extra_gpus is not None:
@@ -67,7 +71,7 @@ def load(extra_gpus: Path | None = None, prices: Path | None = None) -> Catalog:
         models=_models(_rows(ModelRow, "models.yaml", documents["models.yaml"])),
         releases=_releases(_rows(ReleaseRow, "frameworks.yaml", documents["frameworks.yaml"])),
         prices=_prices(price_rows, gpus),
-        fits=_fits(documents.get("calibration.yaml")),
+        fits=_fits(documents.get("calibration.yaml"), str(calibration or "calibration.yaml")),
         digest=_digest(documents),
     )
 
@@ -234,19 +238,20 @@ def _releases(rows: Iterable[ReleaseRow]) -> tuple[Release, ...]:
     return tuple(releases)
 
 
-def _fits(document: _Document | None) -> FitTable:
+def _fits(document: _Document | None, file: str) -> FitTable:
     if document is None:
         return FitTable(rows={}, points={}, residuals={})
-    rows = _rows(CalibrationRow, "calibration.yaml", document)
-    residuals = _rows(ResidualRow, "calibration.yaml", document, "residuals")
+    rows = _rows(CalibrationRow, file, document)
+    residuals = _rows(ResidualRow, file, document, "residuals")
     keys = [(row.level, row.key) for row in rows]
     if len(set(keys)) < len(keys):
-        raise CatalogError("calibration.yaml: a level and key occur twice.")
+        raise CatalogError(f"{file}: a level and key occur twice.")
     return FitTable(
         rows={key: row.values for key, row in zip(keys, rows, strict=True)},
         points={key: row.points for key, row in zip(keys, rows, strict=True)},
         residuals={(row.group, row.metric): row.half_width for row in residuals},
         evidence=str(document.get("evidence") or ""),
+        notes={key: row.note for key, row in zip(keys, rows, strict=True) if row.note},
     )
 
 

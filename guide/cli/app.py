@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from guide.cli import gpus, models, plan, predict, render
+from guide.cli import calibrate, gpus, models, plan, predict, render
 
 COMMANDS = {
     "plan": plan.plan,
@@ -12,6 +12,7 @@ COMMANDS = {
     "gpus": gpus.gpus,
     "models": models.models,
     "predict": predict.predict,
+    "calibrate": calibrate.calibrate,
 }
 
 app = typer.Typer(

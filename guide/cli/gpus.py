@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from guide.cli.options import Output, OutputFormat
+from guide.cli.options import CalibrationFile, Output, OutputFormat
 
 
-def gpus(output: OutputFormat = Output.TABLE) -> None:
+def gpus(output: OutputFormat = Output.TABLE, calibration: CalibrationFile = None) -> None:
     """List the GPUs that are known, with peaks, price, source, and whether measurements stand
     behind them.
     """
@@ -17,7 +17,7 @@ def gpus(output: OutputFormat = Output.TABLE) -> None:
     from guide.report.rows import Table
     from guide.units import GB, GIB, TFLOP
 
-    catalog: Catalog = load()
+    catalog: Catalog = load(calibration=calibration)
 
     def item(gpu: Gpu) -> dict[str, Any]:
         price = catalog.prices.get(gpu.name)

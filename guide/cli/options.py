@@ -34,4 +34,15 @@ PodsFile = Annotated[
 ModelConfig = Annotated[
     Path | None, typer.Option("--model-config", help="The model's published config.json.")
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        envvar="GUIDE_CALIBRATION",
+        help="Fits written by `guide calibrate`, instead of the shipped ones.",
+    ),
+]
+CandidateNumber = Annotated[
+    int, typer.Option("--candidate", min=1, help="Which of the top three: 1 is the best.")
+]
 OutputFormat = Annotated[Output, typer.Option("-o", "--output", help="Form of the output.")]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from guide.cli.options import ModelConfig, NodesFile, Output, OutputFormat, PlanFile, PodsFile
+from guide.cli.options import (
+    CalibrationFile,
+    ModelConfig,
+    NodesFile,
+    Output,
+    OutputFormat,
+    PlanFile,
+    PodsFile,
+)
 
 
 def plan(
@@ -12,6 +20,7 @@ def plan(
     nodes: NodesFile = None,
     pods: PodsFile = None,
     model_config: ModelConfig = None,
+    calibration: CalibrationFile = None,
     output: OutputFormat = Output.TABLE,
 ) -> None:
     """Recommend GPU type, count, parallelism, framework and settings for an InferencePlan.
@@ -21,6 +30,6 @@ def plan(
     from guide.cli import INFEASIBLE, OK, show
     from guide.cli.question import answer, ask
 
-    found = answer(ask(filename, nodes, pods, model_config))
+    found = answer(ask(filename, nodes, pods, model_config, calibration))
     show.recommendation(found, output)
     raise typer.Exit(OK if found.feasible else INFEASIBLE)

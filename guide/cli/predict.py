@@ -6,10 +6,13 @@ from pathlib import Path
 
 import typer
 
+from guide.cli.options import CalibrationFile
+
 
 def predict(
     csv: Path = typer.Option(..., "--csv", help="Measurements: one run a row."),
     out: Path = typer.Option(..., "--out", help="Where to write the predictions."),
+    calibration: CalibrationFile = None,
 ) -> None:
     """Predict every row of a CSV file: TTFT, TPOT, end-to-end time and throughput, with 90 %
     intervals.
@@ -25,6 +28,9 @@ def predict(
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("predicting", total=None)
         answered, refused = predict_csv(
-            csv, out, load(), lambda done, total: bar.update(task, completed=done, total=total)
+            csv,
+            out,
+            load(calibration=calibration),
+            lambda done, total: bar.update(task, completed=done, total=total),
         )
     typer.echo(f"{answered} rows predicted, {refused} refused: {out}")

@@ -29,7 +29,11 @@ class Question:
 
 
 def ask(
-    plan_file: Path, nodes_file: Path | None, pods_file: Path | None, model_config: Path | None
+    plan_file: Path,
+    nodes_file: Path | None,
+    pods_file: Path | None,
+    model_config: Path | None,
+    calibration: Path | None = None,
 ) -> Question:
     """Read everything that the flags name; `SpecError` or `ClusterError` with one sentence if that
     fails.
@@ -38,7 +42,7 @@ def ask(
     from guide.kube.inventory import read_inventory
     from guide.spec import load_plan, resolve_plan
 
-    catalog = load()
+    catalog = load(calibration=calibration)
     written = load_plan(read_text(plan_file))
     config = None if model_config is None else read_text(model_config)
     plan = resolve_plan(written, catalog, config)

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from guide.cli.options import ModelConfig, NodesFile, Output, PlanFile, PodsFile
+from guide.cli.options import (
+    CalibrationFile,
+    ModelConfig,
+    NodesFile,
+    Output,
+    PlanFile,
+    PodsFile,
+)
 
 
 def render(
@@ -16,6 +23,7 @@ def render(
     nodes: NodesFile = None,
     pods: PodsFile = None,
     model_config: ModelConfig = None,
+    calibration: CalibrationFile = None,
 ) -> None:
     """Write the recommended deployment as a kustomize base with REVIEW.md, byte-identical for the
     same input.
@@ -28,7 +36,7 @@ def render(
     from guide.kube.manifests import render_files
     from guide.report.sentences import outcome
 
-    question = ask(filename, nodes, pods, model_config)
+    question = ask(filename, nodes, pods, model_config, calibration)
     found = answer(question)
     if not found.feasible:
         show.recommendation(found, Output.TABLE)

@@ -47,8 +47,11 @@ class Case:
     load: Load
 
 
-def build(row: Measurement, catalog: Catalog) -> Case | Refused:
-    """Prepare the replay of a measurement, or say why it cannot be answered."""
+def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Refused:
+    """Prepare the replay of a measurement, or say why it cannot be answered.
+
+    `known` is the protocol of a run whose file states it; else protocols.yaml tells.
+    """
     gpu = find_gpu(catalog, row.gpu)
     if gpu is None:
         return Refused(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
@@ -63,7 +66,7 @@ def build(row: Measurement, catalog: Catalog) -> Case | Refused:
         return Refused(
             reason=Reason.UNSUPPORTED_PRECISION, detail=f"precision '{row.precision}' is unknown"
         )
-    protocol = protocol_of(row)
+    protocol = known or protocol_of(row)
     version = version_of(row, protocol)
     behaviour = release(catalog, row.framework, ".".join(map(str, version)) or None)
     layout = _layout(row, model, protocol)

@@ -1,0 +1,167 @@
+"""Observations of a fit, cut into the slices that errors are stated for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from guide.calibrate.conformal import pools_of
+from guide.calibrate.dataset import Dataset, exclusions
+from guide.calibrate.fitting import Fitted, model_of
+from guide.replay.case import Case
+from guide.replay.record import METRICS
+
+LEFT_OUT = ("row", "model", "gpu")  # besides "fitted"
+METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "batch or end-to-end time"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One measured metric of one row; `errors` are log(predicted / measured) by what was left
+    out.
+    """
+
+    case: Case
+    metric: str
+    measured: float  # seconds
+    errors: dict[str, float]
+    pools: dict[str, list[tuple[str, str]]]  # by what was left out: its residual pools
+    exclusion: str = ""  # why it is kept out of the fit
+
+    @property
+    def vendor(self) -> str:
+        """The vendor of the GPU."""
+        return self.case.gpu.vendor
+
+    @property
+    def model(self) -> str:
+        """The 16-bit original of the model."""
+        return model_of(self.case)
+
+    def member(self, left_out: str) -> str:
+        """What is left out together with this observation."""
+        return {"row": self.case.row.id, "model": self.model, "gpu": self.case.gpu.name}[left_out]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Rows of one kind and one metric, and the errors asked of them: (mean, median) in %."""
+
+    name: str
+    metric: str
+    framework: str
+    kind: str
+    vendors: tuple[str, ...] = ("nvidia", "amd", "intel")
+    rows: tuple[float, float]  # single rows left out
+    groups: tuple[float, float]  # whole models or GPUs left out
+
+    @property
+    def slug(self) -> str:
+        """The name as a file name."""
+        return "-".join(self.name.lower().replace(",", "").split())
+
+    def holds(self, item: Observation) -> bool:
+        """Whether an observation belongs to the slice."""
+        row = item.case.row
+        return (
+            item.metric == self.metric
+            and row.framework == self.framework
+            and row.kind == self.kind
+            and item.vendor in self.vendors
+        )
+
+    def asked(self, left_out: str) -> tuple[float, float]:
+        """Mean and median error allowed, in %."""
+        return self.groups if left_out in ("model", "gpu") else self.rows
+
+
+def _slice(
+    name: str,
+    metric: str,
+    kind: str,
+    groups: tuple[float, float],
+    rows: tuple[float, float] | None = None,
+    framework: str = "vLLM",
+    vendors: tuple[str, ...] = ("nvidia", "amd", "intel"),
+) -> Slice:
+    return Slice(
+        name=name,
+        metric=metric,
+        framework=framework,
+        kind=kind,
+        vendors=vendors,
+        rows=rows or groups,
+        groups=groups,
+    )
+
+
+SLICES = (
+    _slice("vLLM static batch latency, NVIDIA", "e2e", "static_batch", (6, 4.5),
+           vendors=("nvidia",)),
+    _slice("vLLM static batch latency, AMD and Intel", "e2e", "static_batch", (9, 6),
+           vendors=("amd", "intel")),
+    _slice("FastGen batch latency", "e2e", "static_batch", (12, 8), framework="FastGen"),
+    _slice("vLLM static TTFT", "ttft", "static_batch", (15, 8)),
+    _slice("vLLM closed loop TPOT", "tpot", "concurrency", (12, 8), (8, 4)),
+    _slice("vLLM closed loop TTFT", "ttft", "concurrency", (20, 12), (15, 8)),
+    _slice("vLLM open loop TPOT", "tpot", "rate", (18, 12)),
+    _slice("vLLM open loop TTFT", "ttft", "rate", (30, 18)),
+    _slice("vLLM burst e2e", "e2e", "burst", (20, 12)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Relative errors in %."""
+
+    count: int
+    mean: float
+    median: float
+    p90: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} / {self.median:.1f} / {self.p90:.1f}" if self.count else "–"
+
+
+def percent(log_error: float) -> float:
+    """A log error as a relative error in %."""
+    return 100 * abs(float(np.expm1(log_error)))
+
+
+def errors_of(logs: Iterable[float]) -> Errors:
+    """Mean, median and 90th percentile of |predicted / measured - 1|."""
+    values = np.array([percent(x) for x in logs])
+    if not len(values):
+        return Errors(0, np.nan, np.nan, np.nan)
+    median, p90 = np.percentile(values, (50, 90))
+    return Errors(len(values), float(values.mean()), float(median), float(p90))
+
+
+def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[Observation]:
+    """Every observation of a dataset with its errors."""
+    batch, why = dataset.batch, exclusions()
+    found: list[Observation] = []
+    for i in range(len(batch.measured)):
+        case, metric = batch.cases[int(batch.case_of[i])], METRICS[int(batch.metric_of[i])]
+        name = case.row.id
+        found.append(
+            Observation(
+                case=case,
+                metric=metric,
+                measured=float(batch.measured[i]),
+                errors={left_out: values[i] for left_out, values in errors.items()},
+                pools={left_out: pools_of(dataset, i, left_out) for left_out in LEFT_OUT},
+                exclusion=why.get((name, "")) or why.get((name, metric), ""),
+            )
+        )
+    return found
+
+
+def observed(fitted: Fitted) -> list[Observation]:
+    """Every observation of a fit with its errors: fitted, and left out by row, model and GPU."""
+    errors: dict[str, Sequence[float]] = {
+        name: values.tolist() for name, values in fitted.errors.items()
+    }
+    return observations(fitted.dataset, errors)
