@@ -36,6 +36,11 @@ def half_widths(dataset: Dataset, errors: Mapping[str, Floats]) -> dict[tuple[st
                 for pool in pools_of(dataset, i, novelty):
                     pools.setdefault(pool, []).append(error)
     widths = {key: conformal(pool) for key, pool in sorted(pools.items()) if len(pool) >= FEWEST}
+    for metric in METRICS:  # what nobody measured is never the surer number
+        known = widths.get(("serving/Calibrated", metric))
+        if known is not None:
+            unknown = widths.get(("serving/Extrapolated", metric), 0.0)
+            widths["serving/Extrapolated", metric] = max(known, unknown)
     for trust in ("Calibrated", "Extrapolated"):
         tpot = widths.get((f"serving/{trust}", "tpot"))
         if tpot is not None:  # requests stay mostly in decode: e2e and throughput err as TPOT does

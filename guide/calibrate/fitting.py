@@ -24,7 +24,7 @@ SMALLEST = 1e-3  # latent deviations below this are not worth a row
 ROUNDS = (20, 8)  # iterations at the schedules of the prior, then at those of the fit
 FIRST_DAMPING, NEAR_DAMPING = 1.0, 0.05
 ROW_FOLDS, MODEL_FOLDS, GPU_FOLDS = 5, 12, 10
-FOLD_ITERATIONS = 5
+FOLD_ITERATIONS = 4
 Say = Callable[[str], None]
 
 

@@ -43,48 +43,55 @@ class Parameter:
 
 SPREADS: dict[str, dict[str, float]] = {
     "compute": {
-        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "precision": 0.3, "precision-gpu": 0.3, "model": 0.15, "model-gpu": 0.1,
+        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
+        "gpu-engine": 0.15, "precision": 0.3, "precision-gpu": 0.15, "model": 0.12,
     },
     "memory": {
-        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "precision": 0.3, "precision-gpu": 0.3, "model": 0.15, "model-gpu": 0.1,
+        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
+        "gpu-engine": 0.15, "precision": 0.3, "precision-gpu": 0.15, "model": 0.12,
     },
     "kv": {
-        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "kv-kernel": 1.5, "model": 0.15, "model-gpu": 0.1,
+        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
+        "gpu-engine": 0.15, "kv-kernel": 1.5, "model": 0.12,
     },
     "host": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu": 0.2, "gpu-engine": 0.3,
-        "version": 0.15, "architecture": 0.2, "model": 0.2, "model-gpu": 0.1, "source": 0.3,
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.25, "gpu": 0.12,
+        "gpu-engine": 0.2, "version": 0.15, "architecture": 0.15, "model": 0.15, "source": 0.3,
     },
     "host detail": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.3,
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
         "version": 0.15, "source": 0.3,
     },
+    "prompt host": {
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
+        "precision": 0.3, "precision-gpu": 0.2, "version": 0.2, "architecture": 0.2,
+        "model": 0.3, "source": 0.3,
+    },
     "expert host": {
-        "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.2, "precision": 0.5,
-        "precision-gpu": 0.3, "version": 0.15, "model": 0.3, "model-gpu": 0.1,
+        "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.15, "precision": 0.5,
+        "precision-gpu": 0.2, "version": 0.15, "model": 0.25,
     },
     "link": {
         "all": 0.5, "link": 0.6, "engine": 0.3, "gpu": 0.3, "gpu-engine": 0.2, "version": 0.1,
     },
     "serving": {"all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
     "shape": {"all": 0.4, "vendor": 0.4, "engine": 0.3, "gpu-engine": 0.2},
+    "kernel": {"all": 0.3, "vendor": 0.6, "gpu-engine": 0.6},
 }  # fmt: skip
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("share_c", 0.65, "share", "compute"),
     Parameter("ramp", 60.0, "positive", "shape"),
-    Parameter("decode_c", 1.0, "positive", "shape"),
+    Parameter("decode_c", 1.0, "positive", "kernel"),
+    Parameter("decode_h", 0.0, "real", "kernel"),
     Parameter("share_w", 0.85, "share", "memory"),
     Parameter("share_ec", 0.45, "share", "compute"),
     Parameter("ramp_e", 30.0, "positive", "shape"),
     Parameter("share_ew", 0.7, "share", "memory"),
     Parameter("share_kv", 0.75, "share", "kv"),
-    Parameter("gqa", 0.5, "share", "shape"),
-    Parameter("v1", 2.0, "positive", "shape"),
-    Parameter("v1_len", 0.7, "real", "shape"),
+    Parameter("gqa", 0.5, "share", "kernel"),
+    Parameter("v1", 2.0, "positive", "kernel"),
+    Parameter("v1_len", 0.7, "real", "kernel"),
     Parameter("share_a", 0.4, "share", "compute"),
     Parameter("c0", 2e-3, "positive", "host"),
     Parameter("cl", 12e-6, "positive", "host"),
@@ -92,7 +99,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("cs", 30e-6, "positive", "host detail"),
     Parameter("cb", 5e-9, "positive", "host detail"),
     Parameter("cp", 1e-3, "positive", "host detail"),
-    Parameter("clp", 20e-6, "positive", "host detail"),
+    Parameter("clp", 20e-6, "positive", "prompt host"),
     Parameter("ca", 9e-6, "positive", "link"),
     Parameter("share_l", 0.3, "share", "link"),
     Parameter("p", 2.0, "positive", "shape"),  # the exponent is 1 + this

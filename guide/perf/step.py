@@ -40,6 +40,7 @@ class StepParams(NamedTuple):
     share_c: Number  # of the peak, dense GEMMs with many tokens
     ramp: Number  # tokens at which a dense GEMM reaches half its share
     decode_c: Number  # factor on share_c for decode tokens (ROCm and XPU kernels differ there)
+    decode_h: Number  # exponent of that factor on hidden size / 4,096
     share_w: Number  # of the bandwidth, weights of dense GEMMs
     share_ec: Number  # of the peak, expert GEMMs
     ramp_e: Number  # tokens per expert at which an expert GEMM reaches half its share
@@ -66,6 +67,7 @@ class StepFacts(NamedTuple):
 
     layers: Number
     expert_layers: Number
+    width: Number  # hidden size / 4,096
     dense_s: Number  # weight bytes / bandwidth
     dense_token_s: Number  # FLOPs of a token / peak
     expert_s: Number
@@ -75,7 +77,7 @@ class StepFacts(NamedTuple):
     expert_tokens: Number  # tokens reach the experts from that many attention ranks
     head_s: Number
     head_sequence_s: Number
-    kv_token_s: Number
+    kv_token_s: Number  # at the roof of a context token: its bytes, or its FLOPs (MLA at tp 1)
     window_token_s: Number
     query_groups: Number  # heads / kv heads on one GPU, for paged kernels (1 for FlashAttention)
     paged_heads: Number  # heads on one GPU where kernels are paged, else 0
@@ -124,6 +126,10 @@ def fold(
     def traffic(role: Role) -> float:
         return sum(row.bytes for row in rows(role)) / bandwidth
 
+    def context(role: Role) -> float:
+        peak = gemm_peak_flop_per_s(gpu, precision, Role.ATTENTION)
+        return max(traffic(role), sum(row.context_flop for row in rows(role)) / peak)
+
     def pair_traffic(role: Role) -> float:
         return sum(row.pair_bytes for row in rows(role)) / bandwidth
 
@@ -132,6 +138,7 @@ def fold(
     return StepFacts(
         layers=float(arch.layers),
         expert_layers=float(arch.layers - arch.dense_layers if arch.experts else 0),
+        width=arch.hidden / 4096,
         dense_s=weights(Role.DENSE),
         dense_token_s=flop(Role.DENSE),
         expert_s=weights(Role.EXPERT),
@@ -141,8 +148,8 @@ def fold(
         expert_tokens=float(layout.attention_ranks),
         head_s=weights(Role.HEAD),
         head_sequence_s=flop(Role.HEAD),
-        kv_token_s=traffic(Role.ATTENTION),
-        window_token_s=traffic(Role.WINDOW),
+        kv_token_s=context(Role.ATTENTION),
+        window_token_s=context(Role.WINDOW),
         query_groups=heads_per_kv if traits.paged_attention else 1.0,
         paged_heads=arch.heads / layout.tp if traits.paged_attention else 0.0,
         captured_length=min(arch.max_context_tokens, CAPTURED_TOKENS) / 4096,
@@ -184,7 +191,7 @@ def fixed_seconds(
         + v.cs * (prefill_sequences + decode_sequences)
         + prompt * (v.cp + v.clp * f.layers)
     )
-    weighted = prefill_tokens + decode_sequences / v.decode_c
+    weighted = prefill_tokens + decode_sequences / (v.decode_c * f.width**v.decode_h)
     dense = pnorm(f.dense_s / v.share_w, f.dense_token_s * (weighted + v.ramp) / v.share_c, v.p)
     routed = tokens * f.expert_tokens
     reached = 1.0 - (1.0 - f.active_share) ** (routed**f.distinct)
