@@ -20,6 +20,8 @@ from guide.domain import (
     Switches,
 )
 
+SHARE_TOLERANCE = 1e-6  # shares that differ by less are equal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -75,6 +77,12 @@ class Candidate:
     def gpus(self) -> int:
         """GPUs over all groups."""
         return sum(group.gpus for group in self.groups)
+
+    @property
+    def equal_shares(self) -> bool:
+        """Whether every replica gets the same share, so that one Service splits the load."""
+        shares = [group.load_share / group.replicas for group in self.groups]
+        return max(shares) - min(shares) <= SHARE_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import math
 
 from guide.answer import Evaluation, GroupEvaluation, Recommendation
 from guide.domain import Provenance, Slo, Workload
+from guide.search.rank import capacity_per_s
 from guide.units import format_seconds, format_usd
 
 
@@ -73,7 +74,7 @@ def _load_headroom(workload: Workload, best: Evaluation) -> list[str]:
     offered = workload.requests_per_s
     if offered is None:
         return []
-    sustained = sum(item.max_requests_per_s * item.group.replicas for item in best.groups)
+    sustained = capacity_per_s(best)
     return [
         f"Load: {offered:.3g} requests/s are asked for; the deployment saturates at about "
         f"{sustained:.3g}."

@@ -16,7 +16,7 @@ from guide.answer import Candidate, Evaluation, Rejection
 from guide.domain import Inventory, Plan, Preference
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
-from guide.search.replica import default_limits, operate, promised_context_tokens
+from guide.search.replica import Replica, default_limits, operate, promised_context_tokens
 from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 from guide.search.study import Study
@@ -40,26 +40,45 @@ class Ledger:
     )
 
     def add(self, trial: Trial) -> None:
-        """Enter what came of a prospect."""
-        self.kept.update((identity(e), e) for e in trial.kept)
+        """Enter what came of a prospect, or of mixes, which may be split in two ways: what keeps
+        every limit under one split is kept.
+        """
+        for one in trial.kept:
+            self.kept.setdefault(identity(one), one)
         self.broken.update((identity(e), (e, broken)) for e, broken in trial.broken)
+        for key in self.kept.keys() & self.broken.keys():
+            del self.broken[key]
 
 
-def survey(
-    study: Study, inventory: Inventory, among: Iterable[Shape] | None = None
-) -> tuple[list[Prospect], list[Rejection]]:
-    """Apply every bound to every shape (or to those given): what is left, and what is refused."""
-    prospects: list[Prospect] = []
+@dataclass(slots=True)
+class Survey:
+    """What the bounds leave: `prospects` may serve the load from one pool; `replicas` serve at
+    their operating point, whatever the count that the whole load would take.
+    """
+
+    prospects: list[Prospect] = field(default_factory=list[Prospect])
+    replicas: list[Replica] = field(default_factory=list[Replica])
+    refused: list[Rejection] = field(default_factory=list[Rejection])
+
+
+def survey(study: Study, inventory: Inventory, among: Iterable[Shape] | None = None) -> Survey:
+    """Apply every bound to every shape (or to those given)."""
     plan = study.plan
-    refused = list(_unknown_pools(plan, inventory))
+    found = Survey(refused=list(_unknown_pools(plan, inventory)))
     long = tails(plan.workload, study.seed, promised_context_tokens(plan))
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
-        found = _bounded(shape, study, long)
-        if isinstance(found, Prospect):
-            prospects.append(found)
+        replica = _operated(shape, study, long)
+        if isinstance(replica, Rejection):
+            found.refused.append(replica)
+            continue
+        found.replicas.append(replica)
+        one = prospect(replica, plan)
+        if isinstance(one, Prospect):
+            found.prospects.append(one)
         else:
-            refused.append(found)
-    return prospects, refused
+            replicas, broken = one
+            found.refused.append(rejection(Candidate(groups=(replica.group(replicas),)), broken))
+    return found
 
 
 def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
@@ -75,7 +94,7 @@ def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
             )
 
 
-def _bounded(shape: Shape, study: Study, long: Tails) -> Prospect | Rejection:
+def _operated(shape: Shape, study: Study, long: Tails) -> Replica | Rejection:
     for rule in LAYOUT_RULES:
         broken = rule(shape)
         if broken is not None:
@@ -83,11 +102,7 @@ def _bounded(shape: Shape, study: Study, long: Tails) -> Prospect | Rejection:
     replica = operate(shape, study.plan, study.catalog, long)
     if isinstance(replica, Broken):
         return _refused(shape, 1, replica, study)
-    found = prospect(replica, study.plan)
-    if isinstance(found, Prospect):
-        return found
-    replicas, broken = found
-    return rejection(Candidate(groups=(replica.group(replicas),)), broken)
+    return replica
 
 
 def _refused(shape: Shape, replicas: int, broken: Broken, study: Study) -> Rejection:
@@ -126,23 +141,24 @@ def hunt(
         task = partial(attempt, study=study, preference=preference, bar=bar and bar[1])
         for trial in map(task, wave):
             ledger.add(trial)
-    return _leaders(ledger, preference, places)
+    return leaders(ledger, preference, places)
 
 
 def _bar(
     ledger: Ledger, preference: Preference, places: int
 ) -> tuple[tuple[Any, ...], Evaluation] | None:
     """Key and deployment of the last place, once all places are taken."""
-    leaders = _leaders(ledger, preference, places)
-    if len(leaders) < places:
+    first = leaders(ledger, preference, places)
+    if len(first) < places:
         return None
-    return rank_key(leaders[-1], preference), leaders[-1]
+    return rank_key(first[-1], preference), first[-1]
 
 
-def _leaders(ledger: Ledger, preference: Preference, places: int) -> list[Evaluation]:
-    leaders: dict[tuple[Any, ...], Evaluation] = {}
+def leaders(ledger: Ledger, preference: Preference, places: int) -> list[Evaluation]:
+    """The best `places` of what was simulated, each of another shape."""
+    found: dict[tuple[Any, ...], Evaluation] = {}
     for evaluation in sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference)):
-        leaders.setdefault(shape_identity(evaluation), evaluation)
-        if len(leaders) == places:
+        found.setdefault(shape_identity(evaluation), evaluation)
+        if len(found) == places:
             break
-    return list(leaders.values())
+    return list(found.values())

@@ -64,7 +64,7 @@ def _single_cause(rejections: Sequence[Rejection]) -> list[str]:
 
 
 def _caveats(best: Evaluation) -> list[str]:
-    found: list[str] = []
+    found = _traffic(best)
     for item in best.groups:
         group = item.group
         if group.framework == "FastGen":
@@ -79,3 +79,18 @@ def _caveats(best: Evaluation) -> list[str]:
             found.append(f"the nodes of pool {group.pool.name} do not exist yet (autoscaling)")
         found.extend(f"pool {group.pool.name}: {note}" for note in group.pool.notes)
     return found
+
+
+def _traffic(best: Evaluation) -> list[str]:
+    """How a mixed fleet shares its load, and what its percentiles mean."""
+    groups = best.candidate.groups
+    if len(groups) == 1:
+        return []
+    shares = ", ".join(f"{g.load_share:.1%} to {g.pool.name}" for g in groups)
+    return [
+        "every group of this mixed fleet keeps every limit by itself; its percentiles are those of "
+        "the slowest group, an upper bound for all requests",
+        f"every replica gets the same share of the requests ({shares}), so one Service is enough"
+        if best.candidate.equal_shares
+        else f"requests are split unevenly ({shares}): the HTTPRoute needs a Gateway",
+    ]

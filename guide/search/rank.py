@@ -110,8 +110,11 @@ def worst_loss(evaluation: Evaluation) -> int:
 
 
 def capacity_per_s(evaluation: Evaluation) -> float:
-    """Requests/s that all replicas sustain."""
-    return sum(item.max_requests_per_s * item.group.replicas for item in evaluation.groups)
+    """Requests/s at which the first group is saturated: shares are fixed, so it limits all."""
+    return min(
+        item.max_requests_per_s * item.group.replicas / item.group.load_share
+        for item in evaluation.groups
+    )
 
 
 def preferred(evaluation: Evaluation, preference: Preference) -> float:

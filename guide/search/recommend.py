@@ -1,6 +1,6 @@
 """The question answered, on one screen: the paper's inference engine (4.1).
 
-    shapes -> bounds -> prospects -> best-first simulation -> rank -> Recommendation
+    shapes -> bounds -> prospects -> best-first simulation -> mixed fleets -> rank -> Recommendation
 
 CLI, web page and operator all call `recommend`. It is pure: the same plan, inventory, catalogue and
 seed give the same answer, whatever the order of nodes, and whichever `map` runs the simulations.
@@ -13,7 +13,8 @@ import builtins
 from guide.answer import Candidate, Evaluation, Recommendation, Rejection
 from guide.domain import Catalog, Inventory, Plan, Preference, Reason
 from guide.search.bounds import Broken, excess
-from guide.search.explore import Ledger, Map, hunt, rejection, survey
+from guide.search.explore import Ledger, Map, Survey, hunt, rejection, survey
+from guide.search.fleet import search
 from guide.search.notes import notes
 from guide.search.rank import identity, pareto_front, preferred, rank_key
 from guide.search.relax import relaxations
@@ -42,12 +43,12 @@ def recommend(
     """
     inventory = priced(inventory, catalog)
     study = Study(plan=plan, catalog=catalog, seed=seed)
-    prospects, refused = survey(study, inventory)
+    found = survey(study, inventory)
     ledger = Ledger()
-    top = hunt(prospects, study, plan.preference, PLACES, ledger, map)
-    fastest = hunt(prospects, study, Preference.LATENCY, 1, ledger, map) if top else []
-    widest = hunt(prospects, study, Preference.THROUGHPUT, 1, ledger, map) if top else []
-    rejections = _rejections(refused, prospects, ledger, top, plan.preference)
+    top = search(study, found, plan.preference, PLACES, ledger, map)
+    fastest = hunt(found.prospects, study, Preference.LATENCY, 1, ledger, map) if top else []
+    widest = hunt(found.prospects, study, Preference.THROUGHPUT, 1, ledger, map) if top else []
+    rejections = _rejections(found, ledger, top, plan.preference)
     return Recommendation(
         best=top[0] if top else None,
         alternatives=tuple(top[1:]),
@@ -68,8 +69,7 @@ def recommend(
 
 
 def _rejections(
-    refused: list[Rejection],
-    prospects: list[Prospect],
+    found: Survey,
     ledger: Ledger,
     top: list[Evaluation],
     preference: Preference,
@@ -79,14 +79,14 @@ def _rejections(
     tried = {key[:-1] for table in (ledger.kept, ledger.broken) for key in table}
     ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference))
     return (
-        *refused,
+        *found.refused,
         *(rejection(e.candidate, broken) for e, broken in ledger.broken.values()),
         *(
             _dominated(evaluation, place, top[0], preference)
             for place, evaluation in enumerate(ranked, 1)
             if identity(evaluation) not in winners
         ),
-        *(_not_tried(p, top) for p in prospects if p.replica.shape.identity not in tried),
+        *(_not_tried(p, top) for p in found.prospects if p.replica.shape.identity not in tried),
     )
 
 

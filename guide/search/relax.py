@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from guide.answer import Evaluation, Relaxation
 from guide.domain import Inventory, Plan, Preference, Workload
-from guide.search.explore import Ledger, hunt, survey
+from guide.search.explore import Ledger, survey
+from guide.search.fleet import search
 from guide.search.replica import promised_context_tokens
 from guide.search.space import Shape
 from guide.search.study import Study
@@ -55,9 +56,9 @@ def _feasible(
     """The same search, content with one deployment. What is feasible does not depend on the
     preference.
     """
-    prospects, _ = survey(study, inventory, among)
-    top = hunt(prospects, study, Preference.COST, 1, Ledger(), builtins.map)
-    return top[0] if top else None, [found.replica.shape for found in prospects]
+    found = survey(study, inventory, among)
+    top = search(study, found, Preference.COST, 1, Ledger(), builtins.map)
+    return top[0] if top else None, [replica.shape for replica in found.replicas]
 
 
 def _smallest(dial: Dial, current: float, study: Study, inventory: Inventory) -> float | None:

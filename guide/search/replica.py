@@ -49,9 +49,9 @@ class Replica:
     zero_load_e2e_s: float
     max_concurrent_requests: int
 
-    def group(self, replicas: int) -> ReplicaGroup:
-        """This replica `replicas` times."""
-        return self.shape.group(self.limits, replicas)
+    def group(self, replicas: int, load_share: float = 1.0) -> ReplicaGroup:
+        """This replica `replicas` times, with their share of the plan's load."""
+        return replace(self.shape.group(self.limits, replicas), load_share=load_share)
 
     @property
     def capacity_per_s(self) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from guide.answer import Evaluation
@@ -24,9 +24,8 @@ from guide.search.bounds import (
 )
 from guide.search.replica import Replica
 from guide.search.spending import usd_per_h
-from guide.search.study import Study, evaluate
+from guide.search.study import ROUNDING, Member, Study, evaluate, sustained_per_s
 
-ROUNDING = 1e-9  # so that 8.000000001 replicas are 8
 AMPLE = 16  # times the replicas that the load needs
 TIE = math.log(1.02)
 
@@ -104,29 +103,34 @@ def affordable(replica: Replica, limit_usd_per_h: float, most: int) -> int:
     )
 
 
-def verdict(evaluation: Evaluation, replica: Replica, replicas: int, plan: Plan) -> Broken | None:
+def verdict(evaluation: Evaluation, members: Sequence[Member], plan: Plan) -> Broken | None:
     """The first limit that a simulated deployment breaks; latencies at the upper end of their
     intervals.
     """
     predicted, workload = evaluation.predicted, plan.workload
-    if not evaluation.groups[0].report.stable:
+    count = counted(sum(one.replicas for one in members), "replica")
+    if not all(item.report.stable for item in evaluation.groups):
         offered = workload.requests_per_s or predicted.requests_per_s
         return Broken(
             Reason.UNSTABLE,
-            f"with {counted(replicas, 'replica')} the queue keeps growing: {offered:.3g} "
-            "requests/s arrive",
+            f"with {count} the queue keeps growing: {offered:.3g} requests/s arrive",
             max(0.0, excess(offered, predicted.requests_per_s)),
         )
-    how = f"with {counted(replicas, 'replica')}, p95"
+    how = f"with {count}, p95"
     if workload.concurrency is None:
-        sustained = replica.capacity_per_s * replicas * workload.output.mean_tokens
+        sustained = sustained_per_s(members) * workload.output.mean_tokens
     else:
         sustained = predicted.output_tokens_interval.lower
+    return misses_latency(evaluation, plan, how) or misses_throughput(sustained, plan)
+
+
+def misses_latency(evaluation: Evaluation, plan: Plan, how: str) -> Broken | None:
+    """The first latency limit that the upper end of an interval breaks."""
+    predicted = evaluation.predicted
     return (
         misses_ttft(predicted.ttft_interval.upper, plan, how)
         or misses_tpot(predicted.tpot_interval.upper, plan, how)
         or misses_e2e(predicted.e2e_interval.upper, plan, how)
-        or misses_throughput(sustained, plan)
     )
 
 
@@ -143,8 +147,9 @@ class Attempt:
         """The deployment of so many replicas, or None when it breaks a limit."""
         if replicas in self.tried:
             return self.tried[replicas]
-        evaluation = evaluate(self.found.replica, replicas, self.study)
-        broken = verdict(evaluation, self.found.replica, replicas, self.study.plan)
+        members = (Member(replica=self.found.replica, replicas=replicas),)
+        evaluation = evaluate(members, self.study)
+        broken = verdict(evaluation, members, self.study.plan)
         if broken is None:
             self.trial.kept.append(evaluation)
         else:

@@ -5,6 +5,7 @@ far.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from guide.answer import (
@@ -13,9 +14,10 @@ from guide.answer import (
     Interval,
     Percentiles,
     Predicted,
+    ReplicaGroup,
     ServingReport,
 )
-from guide.domain import Catalog, Plan, Workload
+from guide.domain import Catalog, Plan, Provenance, Workload
 from guide.perf.roofline import typical_bound
 from guide.search.replica import Replica, half_width
 from guide.search.spending import group_usd_per_h
@@ -23,6 +25,7 @@ from guide.simulate.serve import serve
 
 SECONDS_PER_HOUR = 3600
 MILLION = 1e6
+ROUNDING = 1e-9  # so that 8.000000001 replicas or users are 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,48 +71,67 @@ def _service_of(replica: Replica) -> tuple[object, ...]:
     )
 
 
-def load_share(workload: Workload, replicas: int) -> Workload:
-    """The load of the busiest of `replicas` behind a Service, which splits at random and evenly.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One group of a deployment while it is weighed: `replicas` share `load_share` of the load."""
 
-    Open loop: a renewal stream thinned with probability 1/n has cv^2 = cv^2/n + 1 - 1/n. Closed
-    loop: users are dealt out one by one.
+    replica: Replica
+    replicas: int
+    load_share: float = 1.0
+
+    @property
+    def group(self) -> ReplicaGroup:
+        """The group that the manifest will hold."""
+        return self.replica.group(self.replicas, self.load_share)
+
+
+def load_share(workload: Workload, replicas: int, share: float = 1.0) -> Workload:
+    """The load of the busiest of `replicas` that get `share` of all requests, split at random.
+
+    Open loop: a renewal stream thinned with probability p has cv^2 = cv^2 p + 1 - p. Closed loop:
+    users are dealt out one by one.
     """
+    part = share / replicas
     if workload.concurrency is not None:
-        return replace(workload, concurrency=math.ceil(workload.concurrency / replicas))
+        users = math.ceil(workload.concurrency * part - ROUNDING)
+        return replace(workload, concurrency=max(1, users))
     assert workload.requests_per_s is not None  # exactly one of the two, by guide.spec
-    share = 1 / replicas
     return replace(
         workload,
-        requests_per_s=workload.requests_per_s * share,
-        arrival_cv=math.sqrt(workload.arrival_cv**2 * share + 1 - share),
+        requests_per_s=workload.requests_per_s * part,
+        arrival_cv=math.sqrt(workload.arrival_cv**2 * part + 1 - part),
     )
 
 
-def evaluate(replica: Replica, replicas: int, study: Study) -> Evaluation:
-    """Simulate `replica` as one of `replicas` and sum up the deployment."""
+def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
+    """Simulate one replica of each member under its share and sum up the deployment."""
     workload = study.plan.workload
-    report = study.report(replica, load_share(workload, replicas))
-    group = replica.group(replicas)
-    predicted = _predicted(replica, replicas, report, workload)
-    usd = group_usd_per_h((group,))
-    provenance = replica.fit.provenance
+    reports = [
+        study.report(one.replica, load_share(workload, one.replicas, one.load_share))
+        for one in members
+    ]
+    predicted = _predicted(members, reports, workload)
+    groups = tuple(
+        GroupEvaluation(
+            group=one.group,
+            memory=one.replica.memory,
+            report=report,
+            max_concurrent_requests=one.replica.max_concurrent_requests,
+            max_requests_per_s=one.replica.saturation_per_s,
+            bound=typical_bound(one.group, report, workload, study.catalog),
+            provenance=one.replica.fit.provenance,
+        )
+        for one, report in zip(members, reports, strict=True)
+    )
+    usd = group_usd_per_h(item.group for item in groups)
+    unmeasured = any(item.provenance is Provenance.EXTRAPOLATED for item in groups)
     return Evaluation(
-        groups=(
-            GroupEvaluation(
-                group=group,
-                memory=replica.memory,
-                report=report,
-                max_concurrent_requests=replica.max_concurrent_requests,
-                max_requests_per_s=replica.saturation_per_s,
-                bound=typical_bound(group, report, workload, study.catalog),
-                provenance=provenance,
-            ),
-        ),
+        groups=groups,
         predicted=predicted,
-        gpus=group.gpus,
+        gpus=sum(item.group.gpus for item in groups),
         usd_per_h=usd,
         usd_per_million_output_tokens=per_million(usd, predicted.output_tokens_per_s),
-        provenance=provenance,
+        provenance=Provenance.EXTRAPOLATED if unmeasured else Provenance.CALIBRATED,
     )
 
 
@@ -120,23 +142,26 @@ def per_million(usd_per_h: float | None, output_tokens_per_s: float) -> float | 
     return usd_per_h / (output_tokens_per_s * SECONDS_PER_HOUR) * MILLION
 
 
-def capacity_interval(replica: Replica, replicas: int) -> Interval:
-    """Requests/s that the deployment sustains: the 90 % interval of its saturation."""
-    return _around(replica.saturation_per_s * replicas, half_width(replica.fit, "throughput"))
+def sustained_per_s(members: Sequence[Member]) -> float:
+    """Requests/s that the deployment sustains at the lower end of the 90 % interval.
+
+    Shares are fixed by the traffic rules, so the group that fills up first limits all.
+    """
+    return min(one.replica.capacity_per_s * one.replicas / one.load_share for one in members)
 
 
 def _predicted(
-    replica: Replica, replicas: int, report: ServingReport, workload: Workload
+    members: Sequence[Member], reports: Sequence[ServingReport], workload: Workload
 ) -> Predicted:
-    rate, rates = _served(replica, replicas, report, workload)
+    rate, rates = _served(members, reports, workload)
     tokens = workload.output.mean_tokens
     return Predicted(
-        ttft=report.ttft,
-        tpot=report.tpot,
-        e2e=report.e2e,
-        ttft_interval=_latency(report.ttft, replica, "ttft"),
-        tpot_interval=_latency(report.tpot, replica, "tpot"),
-        e2e_interval=_latency(report.e2e, replica, "e2e"),
+        ttft=_mixed(members, [r.ttft for r in reports]),
+        tpot=_mixed(members, [r.tpot for r in reports]),
+        e2e=_mixed(members, [r.e2e for r in reports]),
+        ttft_interval=_latency(members, [r.ttft for r in reports], "ttft"),
+        tpot_interval=_latency(members, [r.tpot for r in reports], "tpot"),
+        e2e_interval=_latency(members, [r.e2e for r in reports], "e2e"),
         output_tokens_per_s=rate * tokens,
         output_tokens_interval=Interval(lower=rates.lower * tokens, upper=rates.upper * tokens),
         requests_per_s=rate,
@@ -145,24 +170,56 @@ def _predicted(
 
 
 def _served(
-    replica: Replica, replicas: int, report: ServingReport, workload: Workload
+    members: Sequence[Member], reports: Sequence[ServingReport], workload: Workload
 ) -> tuple[float, Interval]:
     """Requests/s served by all replicas. A stable open loop serves what arrives, neither more nor
     less.
     """
-    rate = report.requests_per_s * replicas
-    if workload.concurrency is not None:
-        busiest = math.ceil(workload.concurrency / replicas)
-        rate *= workload.concurrency / (busiest * replicas)
-        return rate, _around(rate, half_width(replica.fit, "throughput"))
-    assert workload.requests_per_s is not None
-    capacity = capacity_interval(replica, replicas)
-    rate = workload.requests_per_s if report.stable else min(rate, workload.requests_per_s)
-    return rate, Interval(lower=min(rate, capacity.lower), upper=rate)
+    pairs = list(zip(members, reports, strict=True))
+    users, offered = workload.concurrency, workload.requests_per_s
+    if users is not None:
+        rates: list[tuple[float, Interval]] = []
+        for one, report in pairs:
+            busiest = load_share(workload, one.replicas, one.load_share).concurrency or 1
+            filled = users * one.load_share / (busiest * one.replicas)
+            rate = report.requests_per_s * one.replicas * filled
+            rates.append((rate, _around(rate, half_width(one.replica.fit, "throughput"))))
+        return sum(rate for rate, _ in rates), Interval(
+            lower=sum(i.lower for _, i in rates), upper=sum(i.upper for _, i in rates)
+        )
+    assert offered is not None
+    rate = sum(
+        offered * one.load_share
+        if report.stable
+        else min(report.requests_per_s * one.replicas, offered * one.load_share)
+        for one, report in pairs
+    )
+    return rate, Interval(lower=min(rate, sustained_per_s(members)), upper=rate)
 
 
-def _latency(percentiles: Percentiles, replica: Replica, metric: str) -> Interval:
-    return _around(percentiles.p95_s, half_width(replica.fit, metric))
+def _mixed(members: Sequence[Member], parts: Sequence[Percentiles]) -> Percentiles:
+    """Latency over all requests: the mean of the groups' means, and for percentiles the worst
+    group.
+
+    No percentile of a mixture lies above the greatest of its parts, so these are upper bounds; with
+    one group they are exact.
+    """
+    shares = [one.load_share for one in members]
+    return Percentiles(
+        mean_s=sum(w * p.mean_s for w, p in zip(shares, parts, strict=True)) / sum(shares),
+        p50_s=max(p.p50_s for p in parts),
+        p95_s=max(p.p95_s for p in parts),
+        p99_s=max(p.p99_s for p in parts),
+    )
+
+
+def _latency(members: Sequence[Member], parts: Sequence[Percentiles], metric: str) -> Interval:
+    """The 90 % interval of a p95: it lies between that of the best and that of the worst group."""
+    each = [
+        _around(p.p95_s, half_width(one.replica.fit, metric))
+        for one, p in zip(members, parts, strict=True)
+    ]
+    return Interval(lower=min(i.lower for i in each), upper=max(i.upper for i in each))
 
 
 def _around(value: float, width: float) -> Interval:

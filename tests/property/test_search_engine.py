@@ -14,7 +14,7 @@ from guide.search.explore import survey
 from guide.search.recommend import recommend
 from guide.search.sizing import AMPLE
 from guide.search.spending import priced
-from guide.search.study import Study, evaluate
+from guide.search.study import Member, Study, evaluate
 from tests import toy
 
 MODELS = (
@@ -69,13 +69,13 @@ def clusters(draw: st.DrawFn) -> Inventory:
 @given(plans(), clusters(), st.data())
 def test_no_simulation_beats_the_bounds(plan: Plan, cluster: Inventory, data: st.DataObject):
     study = Study(plan=plan, catalog=catalog())
-    prospects, _ = survey(study, priced(cluster, catalog()))
+    prospects = survey(study, priced(cluster, catalog())).prospects
     if not prospects:
         return
     for found in data.draw(st.lists(st.sampled_from(prospects), min_size=1, max_size=4)):
         replica = found.replica
         count = min(found.most, AMPLE * found.fewest)
-        predicted = evaluate(replica, count, study).predicted
+        predicted = evaluate((Member(replica=replica, replicas=count),), study).predicted
         assert predicted.ttft.p95_s >= replica.zero_load_ttft_s
         assert predicted.tpot.p95_s >= replica.zero_load_tpot_s * 0.98
         assert predicted.e2e.p95_s >= replica.zero_load_e2e_s
