@@ -41,8 +41,8 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart copy)
 calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS
 	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out guide/catalog/calibration.yaml
 
-accuracy: $(SETUP) ## prediction errors against measured rows
-	$(PYTEST) tests/accuracy -rP
+accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
+	$(PY) -m guide.calibrate.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
 
 bench: $(SETUP) ## wall time and memory of `guide plan`
 	$(PY) -m hack.bench

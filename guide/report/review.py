@@ -80,11 +80,12 @@ def _made_with(r: Recommendation) -> str:
 
 
 def _section(table: rows.Table, otherwise: str = "") -> str:
-    body = _markdown(table) if table.rows else otherwise
+    body = markdown_table(table) if table.rows else otherwise
     return f"## {table.title}\n\n{body}" if body else ""
 
 
-def _markdown(table: rows.Table) -> str:
+def markdown_table(table: rows.Table) -> str:
+    """The heads and cells of a table in Markdown, without its title."""
     rules = ["---:" if n in table.numeric else "---" for n in range(len(table.heads))]
     lines = [table.heads, tuple(rules), *table.rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,156 @@
+"""The error report: slices, intervals, rank agreement, ratchet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from guide.calibrate import accuracy_tables, ratchet
+from guide.calibrate.coverage import coverage, fresh_half_widths
+from guide.calibrate.plots import scatter
+from guide.calibrate.ranking import agreement
+from guide.calibrate.slices import SLICES, Observation, errors_of
+from guide.catalog import load
+from guide.replay.case import Refused, build
+from guide.replay.rows import measurements
+
+DATA = Path(__file__).parents[1] / "accuracy" / "data" / "measurements.csv"
+CATALOG = load()
+ROWS = [row for row in measurements(DATA) if row.kind == "static_batch"][:60]
+POOLS = {left_out: [("group", "e2e")] for left_out in ("row", "model", "gpu")}
+
+
+def observation(number: int, error: float, measured: float = 1.0) -> Observation:
+    case = build(ROWS[number], CATALOG)
+    assert not isinstance(case, Refused)
+    errors = dict.fromkeys(("fitted", "row", "model", "gpu"), error)
+    return Observation(case=case, metric="e2e", measured=measured, errors=errors, pools=POOLS)
+
+
+def test_errors_are_relative_to_the_measurement():
+    errors = errors_of([math.log(1.1), math.log(0.8), 0.0])
+    assert (errors.count, round(errors.mean, 6), round(errors.median, 6)) == (3, 10, 10)
+    assert str(errors_of([])) == "–"
+
+
+def test_slices_do_not_overlap_and_hold_their_rows():
+    items = [observation(n, 0.1) for n in range(60)]
+    for item in items:
+        assert sum(part.holds(item) for part in SLICES) == 1
+        assert not any(part.holds(replace(item, metric="tpot")) for part in SLICES)
+
+
+def test_an_interval_never_comes_from_the_row_itself_or_its_companions():
+    items = [observation(n, 0.1) for n in range(40)]
+    wild = [_of_another_model(observation(n, 5.0)) for n in range(40, 50)]
+    widths = fresh_half_widths([*items, *wild], "model")
+    assert {widths[id(item)] for item in wild} == {0.1}
+    assert coverage(wild, "model", widths).inside == 0
+    widths = fresh_half_widths([*items, *wild], "row")  # each with the nine others of its kind
+    assert coverage(wild, "row", widths).inside == 100
+
+
+def _of_another_model(item: Observation) -> Observation:
+    model = replace(item.case.model, name="other/model", base=None)
+    return replace(item, case=replace(item.case, model=model))
+
+
+def test_the_width_is_that_between_both_ends():
+    item = observation(0, 0.1)
+    found = coverage([item], "row", {id(item): math.log(2)})
+    assert found.width == pytest.approx(150)  # half to twice the prediction
+
+
+def tau(errors: list[float]) -> float:
+    """Three configurations of one load, measured at 1, 2 and 4 s."""
+    one = observation(0, 0)
+    items = [
+        replace(
+            one,
+            case=replace(one.case, row=replace(one.case.row, tp=2**n)),
+            measured=2.0**n,
+            errors={"fitted": error},
+        )
+        for n, error in enumerate(errors)
+    ]
+    found = agreement(items, "fitted")
+    assert (found.groups, found.pairs) == (1, 3)
+    return found.tau
+
+
+def test_rank_agreement_is_kendalls_tau():
+    assert tau([0, 0, 0]) == 1
+    assert tau([2, 0, -2]) == -1
+    assert tau([1, 0, 0]) == pytest.approx(1 / 3)
+
+
+def test_runs_of_different_loads_are_not_compared():
+    found = agreement([observation(n, 0, 1.0 + n) for n in range(3)], "fitted")
+    loads = {(ROWS[n].load, ROWS[n].prompt_tokens) for n in range(3)}
+    assert len(loads) == 3
+    assert found.groups == 0
+
+
+COMMITTED = {"slice": {"rows": 10, "mean": 10.0, "median": 5.0}}
+
+
+def turned(mean: float, median: float) -> list[str]:
+    return ratchet.grown(COMMITTED, {"slice": {"rows": 10, "mean": mean, "median": median}})
+
+
+def test_the_ratchet_holds_each_error_within_two_percent():
+    assert turned(10.19, 5.09) == []
+    assert turned(9.0, 4.0) == []
+    assert turned(10.21, 5.0) == ["slice: mean error grew from 10.0 % to 10.21 %"]
+    assert turned(9.0, 5.11) == ["slice: median error grew from 5.0 % to 5.11 %"]
+    assert ratchet.grown(COMMITTED, {}) == ["slice: has no rows any more"]
+
+
+def test_the_ratchet_keeps_the_smaller_of_each_error(tmp_path: Path):
+    now = {"slice": {"rows": 12, "mean": 8.0, "median": 5.05}}
+    tightened = ratchet.tightened(COMMITTED, now)
+    assert tightened == {"slice": {"rows": 12, "mean": 8.0, "median": 5.0}}
+    assert ratchet.tightened({}, now) == now
+    ratchet.write(tmp_path / "r.yaml", tightened)
+    assert ratchet.read(tmp_path / "r.yaml") == tightened
+    assert ratchet.read(tmp_path / "none.yaml") == {}
+
+
+def test_shipped_errors_are_those_of_predict():
+    items = ratchet.shipped(ROWS[:5], CATALOG)
+    assert {item.case.row.id for item in items} == {row.id for row in ROWS[:5]}
+    assert all(abs(item.errors["shipped"]) < 2 for item in items)
+    found = ratchet.by_slice(items, "shipped")
+    assert sum(errors.count for errors in found.values()) == len(items)
+
+
+def test_every_table_has_a_cell_for_every_head():
+    items = [observation(n, 0.01 * n) for n in range(60)]
+    items[7] = replace(items[7], exclusion="a cold start")
+    tables = [
+        accuracy_tables.targets(items, {}),
+        accuracy_tables.intervals(items),
+        accuracy_tables.by_kind(items),
+        accuracy_tables.by_gpu(items),
+        accuracy_tables.ranks(items),
+        accuracy_tables.worst(items),
+        accuracy_tables.excluded(items),
+        accuracy_tables.doubts(CATALOG.fits),
+        accuracy_tables.versions(items),
+    ]
+    for table in tables:
+        assert all(len(row) == len(table.heads) for row in table.rows), table.title
+    assert tables[6].rows[0][3] == "a cold start"
+    assert tables[5].rows[0][0] == items[59].case.row.id
+
+
+def test_a_plot_is_small_and_the_same_each_time(tmp_path: Path):
+    items = [observation(n, 0.01 * n, measured=1.0 + n) for n in range(60)]
+    part = next(part for part in SLICES if part.holds(items[0]))
+    first = scatter(part, items, tmp_path).read_bytes()
+    assert scatter(part, items, tmp_path).read_bytes() == first
+    assert first.startswith(b"\x89PNG")
+    assert len(first) < 100_000
