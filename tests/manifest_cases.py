@@ -75,6 +75,9 @@ CASES: dict[str, Case] = {
             "output": {"monitoring": "PodMonitor"},
         }
     ),
+    "latency-limits": Case(
+        spec={"slo": {"ttftP95Milliseconds": 500, "tpotP95Milliseconds": 7}},
+    ),
     "no-monitoring": Case(spec={"output": {"monitoring": "None"}}),
     "long-name": Case(
         name="a-plan.with-a-name-that-is-much-longer-than-any-label-or-service-may-ever-be",

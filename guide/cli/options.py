@@ -42,6 +42,9 @@ CalibrationFile = Annotated[
         help="Fits written by `guide calibrate`, instead of the shipped ones.",
     ),
 ]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder that `guide render --out` wrote.")
+]
 CandidateNumber = Annotated[
     int, typer.Option("--candidate", min=1, help="Which of the top three: 1 is the best.")
 ]

@@ -5,14 +5,18 @@ context.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from guide.answer import Recommendation
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import SpecError
 from guide.units import MIB
+
+if TYPE_CHECKING:
+    from guide.spec import InferencePlan
 
 KubeObject = dict[str, Any]  # as the API server writes it
 LIST_LIMIT_BYTES = 1024 * MIB  # pods of ten thousand nodes
@@ -22,8 +26,9 @@ LIST_LIMIT_BYTES = 1024 * MIB  # pods of ten thousand nodes
 class Question:
     """All that `recommend` needs, and the plan as its user wrote it."""
 
-    written: Any  # guide.spec.InferencePlan; imported late
+    written: InferencePlan
     plan: Plan
+    config: str | None  # the model's config.json, if one was given
     inventory: Inventory
     catalog: Catalog
 
@@ -39,18 +44,43 @@ def ask(
     fails.
     """
     from guide.catalog import load
-    from guide.kube.inventory import read_inventory
-    from guide.spec import load_plan, resolve_plan
+    from guide.spec import load_plan
 
     catalog = load(calibration=calibration)
     written = load_plan(read_text(plan_file))
     config = None if model_config is None else read_text(model_config)
+    return about(written, config, nodes_file, pods_file, catalog)
+
+
+def about(
+    written: InferencePlan,
+    config: str | None,
+    nodes_file: Path | None,
+    pods_file: Path | None,
+    catalog: Catalog,
+) -> Question:
+    """The question of a plan that was read already; `config` is the model's config.json, if given.
+
+    GPUs that the plan's own pods hold count as free: a plan does not compete with itself.
+    """
+    from guide.kube.inventory import read_inventory
+    from guide.kube.names import instance_labels
+    from guide.spec import resolve_plan
+
     plan = resolve_plan(written, catalog, config)
     nodes, pods = _objects(nodes_file, pods_file)
+    mine = instance_labels(written.metadata.name).items()
+
+    def own(pod: Mapping[str, Any]) -> bool:
+        metadata = _mapping(pod.get("metadata"))
+        here = metadata.get("namespace") == written.metadata.namespace
+        return here and mine <= _mapping(metadata.get("labels")).items()
+
     return Question(
         written=written,
         plan=plan,
-        inventory=read_inventory(_selected(nodes, plan), pods, catalog),
+        config=config,
+        inventory=read_inventory(_selected(nodes, plan), pods, catalog, own=own),
         catalog=catalog,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,26 @@ from guide.cli.options import (
 )
 
 
+class Format(StrEnum):
+    """What is written, for whom."""
+
+    KUSTOMIZE = "kustomize"
+    HELM_VALUES = "helm-values"
+    LLM_INFERENCE_SERVICE = "llminferenceservice"
+    LEADER_WORKER_SET = "leaderworkerset"
+
+
+RenderFormat = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="kustomize: Deployments and a Service. helm-values: for the chart of the vLLM"
+        " production stack. llminferenceservice: for KServe. leaderworkerset: replicas may span"
+        " nodes.",
+    ),
+]
+
+
 def render(
     filename: PlanFile,
     out: Annotated[Path, typer.Option("--out", help="Folder for the manifests; made if absent.")],
@@ -24,16 +45,19 @@ def render(
     pods: PodsFile = None,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
+    form: RenderFormat = Format.KUSTOMIZE,
 ) -> None:
     """Write the recommended deployment as a kustomize base with REVIEW.md, byte-identical for the
     same input.
 
-    Exit code 0: written. 3: infeasible, nothing is written and every reason is printed. 2: bad
-    input.
+    Beside the manifests lie plan.yaml and guide.lock.yaml, from which `guide check` tells whether
+    the folder still holds. Exit code 0: written. 3: infeasible, nothing is written and every reason
+    is printed. 2: bad input.
     """
     from guide.cli import INFEASIBLE, show
+    from guide.cli.folder import write_folder
     from guide.cli.question import answer, ask
-    from guide.kube.manifests import render_files
+    from guide.kube.folder import folder_files
     from guide.report.sentences import outcome
 
     question = ask(filename, nodes, pods, model_config, calibration)
@@ -41,23 +65,16 @@ def render(
     if not found.feasible:
         show.recommendation(found, Output.TABLE)
         raise typer.Exit(INFEASIBLE)
-    files = render_files(question.written, found, question.catalog)
-    write_folder(out, files)
+    files = folder_files(
+        question.written,
+        found,
+        question.catalog,
+        question.inventory,
+        form=form.value,
+        model_config=question.config,
+    )
+    gone = write_folder(out, files)
     typer.echo(outcome(found))
     typer.echo(f"Wrote {len(files)} files to {out}; begin with {out / 'REVIEW.md'}.")
-
-
-def write_folder(folder: Path, files: dict[str, str]) -> None:
-    """Write `files` into `folder`, leaving what already holds the same bytes; `SpecError` if it
-    cannot.
-    """
-    from guide.errors import SpecError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in sorted(files.items()):
-            path = folder / name
-            if not path.is_file() or path.read_bytes() != text.encode():
-                path.write_bytes(text.encode())
-    except OSError as error:
-        raise SpecError(f"cannot write {error.filename or folder}: {error.strerror}") from None
+    if gone:
+        typer.echo(f"Removed {', '.join(gone)}, left over from the rendering before.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from guide.answer import Limits, ReplicaGroup
-from guide.domain import Gpu, ModelArch, Precision, Reason, Release
+from guide.domain import Gpu, ModelArch, Precision, Reason, Release, Slo
 from guide.units import GIB
 
 HUGGING_FACE_HOME = "/root/.cache/huggingface"
@@ -23,6 +23,7 @@ class DeploymentOptions:
     model_cache_claim: str | None = None
     token_secret: tuple[str, str] | None = None  # name, key
     extra_args: tuple[str, ...] = ()
+    slo: Slo = field(default_factory=Slo)  # histogram buckets have a boundary at each limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

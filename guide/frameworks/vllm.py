@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from guide.answer import Limits, ReplicaGroup
-from guide.domain import Gpu, ModelArch, Precision, Reason, Release
+from guide.domain import Gpu, ModelArch, Precision, Reason, Release, Slo
 from guide.errors import SpecError
 from guide.frameworks.base import (
     PORT,
@@ -15,6 +17,7 @@ from guide.frameworks.base import (
     shared_memory_bytes,
     tier_limits,
 )
+from guide.frameworks.vllm_flags import BUCKETS, FLAGS, image_version, missing
 
 # Flags that a plan may add: none of them moves the predicted operating point.
 EXTRA_ARG_FLAGS = frozenset(
@@ -90,12 +93,18 @@ class Vllm:
         return tier_limits(release, gpu, max_model_len)
 
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
-        """``vllm serve`` with the whole operating point in its arguments."""
+        """``vllm serve`` with the whole operating point in its arguments.
+
+        Raises `SpecError` for an image whose version lacks one of the flags: its server would
+        exit.
+        """
         image = options.image or default_image(group)
+        args = (*_operating_point(group, options.served_name), *options.extra_args)
+        _check_flags(image, args)
         return Launch(
             image=image,
             command=("vllm", "serve"),
-            args=(*_operating_point(group, options.served_name), *options.extra_args),
+            args=(*args, *_buckets(image, options.slo)),
             env=hugging_face_env(options),
             port=PORT,
             health_path="/health",
@@ -138,3 +147,38 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
     if group.precision.name == "fp8" and group.model.precision in {"bf16", "fp16"}:
         args.append("--quantization=fp8")  # quantised online, while the weights are loaded
     return tuple(args)
+
+
+def _check_flags(image: str, args: tuple[str, ...]) -> None:
+    version = image_version(image)
+    lacks = missing(args, version) if version else []
+    if lacks:
+        since = ".".join(map(str, FLAGS[lacks[0]]))
+        raise SpecError(
+            f"spec.deployment.image: {image} has no flag {lacks[0]}, known since vLLM {since}, and "
+            "its server would exit: name a newer image, or drop the flag from "
+            "spec.deployment.extraArgs",
+            field="spec.deployment.image",
+        )
+
+
+# Fine around the limit, so that the share of requests within it can be read off, coarse elsewhere.
+_LIMIT_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0)
+
+
+def _buckets(image: str, slo: Slo) -> tuple[str, ...]:
+    """Histograms with a boundary at each limit; the defaults begin at 10 ms and 0.3 s."""
+    version = image_version(image)
+    if version is None or version < FLAGS[BUCKETS]:
+        return ()
+    limits = {
+        "inter_token_latency": slo.tpot_p95_s,
+        "request_latency": slo.e2e_p95_s,
+        "time_to_first_token": slo.ttft_p95_s,
+    }
+    bounds = {
+        family: [float(f"{limit * share:.6g}") for share in _LIMIT_SHARES]
+        for family, limit in limits.items()
+        if limit is not None
+    }
+    return (f"{BUCKETS}={json.dumps(bounds, separators=(',', ':'))}",) if bounds else ()

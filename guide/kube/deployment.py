@@ -29,30 +29,44 @@ Object = dict[str, Any]
 
 def deployment(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
     """The Deployment of one replica group."""
-    name = object_name(plan.metadata.name, str(index))
-    start_s = _start_s(group)
-    pod_labels = {**labels(plan.metadata.name, group.group.framework), GROUP_LABEL: str(index)}
+    template = pod_template(plan, index, group, launch)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": plan.metadata.namespace, "labels": pod_labels},
+        "metadata": workload_meta(plan, index, group),
         "spec": {
-            "progressDeadlineSeconds": start_s + _IMAGE_PULL_S,
+            "progressDeadlineSeconds": start_seconds(group) + _IMAGE_PULL_S,
             "replicas": group.group.replicas,
             "revisionHistoryLimit": 10,
             # Immutable, so nothing here that another recommendation could change.
             "selector": {"matchLabels": selector(plan.metadata.name, index)},
             # A rolling update could wait for ever for GPUs that the old pods hold.
             "strategy": {"type": "Recreate"},
-            "template": {
-                "metadata": {
-                    "labels": pod_labels,
-                    **_annotations(plan, launch),
-                },
-                "spec": _pod(plan, index, group.group, launch, start_s),
-            },
+            "template": template,
         },
     }
+
+
+def workload_meta(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
+    """Name, namespace and labels of the workload of one replica group."""
+    return {
+        "name": object_name(plan.metadata.name, str(index)),
+        "namespace": plan.metadata.namespace,
+        "labels": _pod_labels(plan, index, group),
+    }
+
+
+def pod_template(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
+    """Metadata and specification of the pods of one replica group."""
+    pod_labels = _pod_labels(plan, index, group)
+    return {
+        "metadata": {"labels": pod_labels, **_annotations(plan, launch)},
+        "spec": _pod(plan, index, group.group, launch, start_seconds(group)),
+    }
+
+
+def _pod_labels(plan: InferencePlan, index: int, group: GroupEvaluation) -> dict[str, str]:
+    return {**labels(plan.metadata.name, group.group.framework), GROUP_LABEL: str(index)}
 
 
 def selector(plan: str, index: int) -> dict[str, str]:
@@ -70,7 +84,8 @@ def claim_name(plan: str, index: int) -> str:
     return object_name(plan, f"{index}-gpus")
 
 
-def _start_s(group: GroupEvaluation) -> int:
+def start_seconds(group: GroupEvaluation) -> int:
+    """How long a replica may take to start: its weights over a slow disk, and the engine."""
     weight_bytes = group.memory.weight_bytes * group.group.tp * group.group.pp
     return 60 * math.ceil((_ENGINE_START_S + weight_bytes / _READ_BYTES_PER_S) / 60)
 

@@ -1,0 +1,54 @@
+"""Which flags of ``vllm serve`` exist in which version: a server that meets an unknown flag exits.
+
+Read from the argument parsers in the wheels of `READ` (by hack/vllm_flags.py). A flag counts from
+the first of these versions that has it, so the list errs on the side of a refusal. Only flags that
+GUIDE writes, or lets a plan add, are listed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+Version = tuple[int, ...]
+
+READ = ("0.7.3", "0.8.5", "0.13.0", "0.20.0", "0.30.0", "0.31.0", "0.32.0", "0.33.0")
+
+BUCKETS = "--custom-histogram-buckets"
+_OLDEST = (0, 7, 3)
+_ALWAYS = (
+    "--chat-template", "--distributed-executor-backend", "--dtype", "--enable-auto-tool-choice",
+    "--generation-config", "--gpu-memory-utilization", "--hf-overrides", "--host",
+    "--kv-cache-dtype", "--limit-mm-per-prompt", "--load-format", "--max-model-len",
+    "--max-num-batched-tokens", "--max-num-seqs", "--override-generation-config",
+    "--pipeline-parallel-size", "--port", "--quantization", "--reasoning-parser", "--revision",
+    "--root-path", "--seed", "--served-model-name", "--tensor-parallel-size", "--tokenizer",
+    "--tokenizer-mode", "--tool-call-parser", "--trust-remote-code", "--uvicorn-log-level",
+)  # fmt: skip
+_MULTI_NODE = ("--headless", "--master-addr", "--master-port", "--nnodes", "--node-rank")
+
+# flag -> the first version known to have it
+FLAGS: dict[str, Version] = {
+    **dict.fromkeys(_ALWAYS, _OLDEST),
+    "--disable-uvicorn-access-log": (0, 8, 5),
+    **dict.fromkeys(_MULTI_NODE, (0, 13, 0)),
+    "--enable-log-requests": (0, 13, 0),
+    BUCKETS: (0, 32, 0),
+}
+
+_TAG = re.compile(r":v?([0-9]+(?:\.[0-9]+)+)(?![0-9.])[^@/]*(?:@.*)?$")
+
+
+def image_version(image: str) -> Version | None:
+    """The vLLM version in the tag of `image`, three numbers; None where the tag does not say it."""
+    found = _TAG.search(image)
+    if found is None:
+        return None
+    return tuple(int(part) for part in (found.group(1) + ".0.0").split(".")[:3])
+
+
+def missing(args: Iterable[str], version: Version) -> list[str]:
+    """The flags among `args` that vLLM `version` is not known to have, sorted."""
+    names = {arg.split("=", 1)[0] for arg in args if arg.startswith("--")}
+    never = (max(version) + 1,)
+    return sorted(name for name in names if FLAGS.get(name, never) > version)

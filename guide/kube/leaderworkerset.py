@@ -1,0 +1,129 @@
+"""Replicas over several nodes: one LeaderWorkerSet a replica group (leaderworkerset.x-k8s.io/v1).
+
+The leader serves HTTP; every pod runs the pipeline stages of its node. Only vLLM can do this: its
+processes find each other by rank and the address of the leader, both of which the controller sets
+in the environment. https://lws.sigs.k8s.io/docs/overview/
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from guide.answer import Evaluation, GroupEvaluation, ReplicaGroup
+from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS, Launch
+from guide.frameworks.vllm_flags import FLAGS, image_version
+from guide.kube.deployment import Object, pod_template, workload_meta
+from guide.kube.manifests import Named, launch_options
+from guide.kube.names import instance_labels
+from guide.kube.objects import claim, pod_monitor, traffic
+from guide.spec import InferencePlan
+
+ROLE_LABEL = "guide.dev/role"
+LEADER, WORKER = "leader", "worker"
+_MASTER_PORT = 29501
+
+
+def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
+    """File name and object for everything to be applied, sorted by file name."""
+    options = launch_options(plan)
+    objects: dict[str, Object] = {}
+    launches: list[Launch] = []
+    for index, group in enumerate(evaluation.groups):
+        launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
+        launches.append(launch)
+        objects[f"leaderworkerset-{index}.yaml"] = _set(plan, index, group, launch)
+        if group.group.pool.device_class:
+            per_node = replace(group.group, pp=group.group.pp // nodes_per_replica(group.group))
+            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(
+                plan, index, replace(group, group=per_node)
+            )
+    for name, value in traffic(plan, evaluation.groups).items():
+        if value["kind"] == "Service":  # workers have no HTTP server
+            value["spec"]["selector"] |= {ROLE_LABEL: LEADER}
+        objects[name] = value
+    if plan.spec.output.monitoring == "PodMonitor" and any(x.metrics_path for x in launches):
+        monitor = pod_monitor(plan, launches)
+        chosen = {**instance_labels(plan.metadata.name), ROLE_LABEL: LEADER}
+        monitor["spec"]["selector"] = {"matchLabels": chosen}
+        objects["podmonitor.yaml"] = monitor
+    return sorted(objects.items())
+
+
+def nodes_per_replica(group: ReplicaGroup) -> int:
+    """Over how many nodes a replica goes: whole pipeline stages on each, equally many."""
+    stages = max(1, group.pool.gpus_per_node // group.tp)
+    fits = [n for n in range(1, stages + 1) if group.pp % n == 0]
+    return group.pp // fits[-1]
+
+
+def _set(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
+    nodes = nodes_per_replica(group.group)
+    if launch.files or group.group.framework != "vLLM":
+        raise SpecError(
+            f"--format leaderworkerset serves vLLM only, and {group.group.framework} was chosen: "
+            "leave it out of spec.frameworks, or take another format"
+        )
+    version = image_version(launch.image)
+    if nodes > 1 and version is not None and version < FLAGS["--nnodes"]:
+        since = ".".join(map(str, FLAGS["--nnodes"]))
+        raise SpecError(
+            f"spec.deployment.image: {launch.image} cannot span nodes without Ray; --nnodes is "
+            f"known since vLLM {since}: name a newer image",
+            field="spec.deployment.image",
+        )
+    return {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": workload_meta(plan, index, group),
+        "spec": {
+            "leaderWorkerTemplate": {
+                "leaderTemplate": _template(plan, index, group, launch, nodes, LEADER),
+                # A stage alone is of no use: the whole replica starts again.
+                "restartPolicy": "RecreateGroupOnPodRestart",
+                "size": nodes,
+                "workerTemplate": _template(plan, index, group, launch, nodes, WORKER),
+            },
+            "networkConfig": {"subdomainPolicy": "Shared"},
+            "replicas": group.group.replicas,
+            "rolloutStrategy": {
+                # No surge: the GPUs may all be taken.
+                "rollingUpdateConfiguration": {
+                    "maxSurge": 0,
+                    "maxUnavailable": max(1, math.ceil(group.group.replicas / 4)),
+                    "partition": 0,
+                },
+                "type": "RollingUpdate",
+            },
+            "startupPolicy": "LeaderCreated",
+        },
+    }
+
+
+def _template(
+    plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch, nodes: int, role: str
+) -> Object:
+    if nodes > 1:
+        rank = "0" if role == LEADER else "$(LWS_WORKER_INDEX)"
+        spread = [
+            "--distributed-executor-backend=mp",
+            f"--nnodes={nodes}",
+            f"--node-rank={rank}",
+            "--master-addr=$(LWS_LEADER_ADDRESS)",
+            f"--master-port={_MASTER_PORT}",
+            *(["--headless"] if role == WORKER else []),
+        ]
+        launch = replace(launch, args=(*launch.args, *spread))
+    on_node = replace(group.group, pp=group.group.pp // nodes)
+    # The memory of one GPU stays that of the whole replica, and so does the time to start.
+    whole = pod_template(plan, index, group, launch)
+    template = pod_template(plan, index, replace(group, group=on_node), launch)
+    template["metadata"]["labels"] = {**template["metadata"]["labels"], ROLE_LABEL: role}
+    (container,) = template["spec"]["containers"]
+    container["startupProbe"] = whole["spec"]["containers"][0]["startupProbe"]
+    if role == WORKER:
+        for key in ("livenessProbe", "ports", "readinessProbe", "startupProbe"):
+            del container[key]
+        template["metadata"].pop("annotations", None)
+    return template

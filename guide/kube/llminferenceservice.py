@@ -1,0 +1,68 @@
+"""KServe's LLMInferenceService (serving.kserve.io/v1alpha1) from the same data.
+
+KServe routes; GUIDE says how many replicas, on what, and with which arguments. One service a
+replica group, since the type holds one pod template.
+https://kserve.github.io/website/docs/reference/crd-api
+"""
+
+from __future__ import annotations
+
+from guide.answer import Evaluation, GroupEvaluation
+from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS, Launch
+from guide.kube.deployment import Object, pod_template, workload_meta
+from guide.kube.manifests import Named, launch_options
+from guide.kube.names import object_name
+from guide.kube.objects import claim
+from guide.spec import InferencePlan
+
+CONTAINER = "main"  # the container that KServe's own template merges with
+
+
+def llm_inference_service(plan: InferencePlan, evaluation: Evaluation) -> Named:
+    """File name and object for everything to be applied, sorted by file name."""
+    options = launch_options(plan)
+    objects: dict[str, Object] = {}
+    for index, group in enumerate(evaluation.groups):
+        launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
+        if launch.files:
+            raise SpecError(
+                f"--format llminferenceservice serves vLLM only, and {group.group.framework} was "
+                "chosen: leave it out of spec.frameworks, or take another format"
+            )
+        objects[f"llminferenceservice-{index}.yaml"] = _service(plan, index, group, launch)
+        if group.group.pool.device_class:
+            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group)
+    return sorted(objects.items())
+
+
+def _service(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
+    template = pod_template(plan, index, group, launch)
+    (container,) = template["spec"]["containers"]
+    container["name"] = CONTAINER
+    metadata = template["metadata"]
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": workload_meta(plan, index, group),
+        "spec": {
+            **({"annotations": metadata["annotations"]} if "annotations" in metadata else {}),
+            "labels": metadata["labels"],
+            "model": {"name": plan.spec.model.name, "uri": f"hf://{group.group.model.name}"},
+            "parallelism": {"pipeline": group.group.pp, "tensor": group.group.tp},
+            "replicas": group.group.replicas,
+            "rolloutStrategy": {"maxSurge": 0, "maxUnavailable": 1},
+            "router": {"gateway": {}, "route": _route(plan, group)},
+            # vLLM downloads into its own cache, as in the other formats.
+            "storageInitializer": {"enabled": False},
+            "template": template["spec"],
+        },
+    }
+
+
+def _route(plan: InferencePlan, group: GroupEvaluation) -> Object:
+    """The share of the load, where several groups take a part of it."""
+    if group.group.load_share >= 1:
+        return {}
+    weight = round(group.group.load_share * 1000)
+    return {"group": object_name(plan.metadata.name), "weight": weight}

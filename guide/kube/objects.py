@@ -1,0 +1,139 @@
+"""What stands beside the workloads: Services, routes, files, device claims, monitors (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guide.answer import GroupEvaluation
+from guide.errors import SpecError
+from guide.frameworks import Launch
+from guide.kube.deployment import Object, claim_name, files_name, selector
+from guide.kube.names import instance_labels, labels, object_name
+from guide.spec import InferencePlan
+
+PORT = 80
+_SHARE_TOLERANCE = 1e-6
+
+
+def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[str, Object]:
+    """One Service when replicas share the load evenly, else one a group, with weights."""
+    name = plan.metadata.name
+    per_replica = [g.group.load_share / g.group.replicas for g in groups]
+    if max(per_replica) - min(per_replica) <= _SHARE_TOLERANCE:
+        return {"service.yaml": service(plan, object_name(name), instance_labels(name))}
+    services = {
+        f"service-{i}.yaml": service(plan, object_name(name, f"group-{i}"), selector(name, i))
+        for i in range(len(groups))
+    }
+    return {**services, "httproute.yaml": route(plan, groups)}
+
+
+def meta(plan: InferencePlan, name: str, component: str = "inference") -> Object:
+    """Name, namespace and labels of a generated object."""
+    return {
+        "labels": labels(plan.metadata.name, component),
+        "name": name,
+        "namespace": plan.metadata.namespace,
+    }
+
+
+def service(plan: InferencePlan, name: str, pods: dict[str, str]) -> Object:
+    """A Service in front of the pods with the labels `pods`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta(plan, name),
+        "spec": {
+            "internalTrafficPolicy": "Cluster",
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "http", "port": PORT, "protocol": "TCP", "targetPort": "http"}],
+            "selector": pods,
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+        },
+    }
+
+
+def route(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> Object:
+    """Weights in thousandths; only users know the Gateway that ``parentRefs`` should name."""
+    name = plan.metadata.name
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {
+            **meta(plan, object_name(name)),
+            "annotations": {"guide.dev/to-do": "patch in spec.parentRefs"},
+        },
+        "spec": {
+            "rules": [
+                {
+                    "backendRefs": [
+                        {
+                            "group": "",
+                            "kind": "Service",
+                            "name": object_name(name, f"group-{i}"),
+                            "port": PORT,
+                            "weight": round(g.group.load_share * 1000),
+                        }
+                        for i, g in enumerate(groups)
+                    ],
+                    "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                }
+            ]
+        },
+    }
+
+
+def files_map(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
+    """The ConfigMap with the files of one replica group."""
+    return {
+        "apiVersion": "v1",
+        "data": {path.rsplit("/", 1)[-1]: text for path, text in launch.files},
+        "kind": "ConfigMap",
+        "metadata": meta(plan, files_name(plan.metadata.name, index), group.group.framework),
+    }
+
+
+def claim(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
+    """The ResourceClaimTemplate of one replica group (DRA)."""
+    pool = group.group.pool
+    if pool.device_class is None or '"' in pool.product or "\\" in pool.product:
+        raise SpecError(f"pool {pool.name}: no selector can hold the product {pool.product}")
+    product = f'device.attributes["{pool.resource}"].productName == "{pool.product}"'
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaimTemplate",
+        "metadata": meta(plan, claim_name(plan.metadata.name, index), group.group.framework),
+        "spec": {
+            "metadata": {},
+            "spec": {
+                "devices": {
+                    "requests": [
+                        {
+                            "exactly": {
+                                "allocationMode": "ExactCount",
+                                "count": group.group.tp * group.group.pp,
+                                "deviceClassName": pool.device_class,
+                                "selectors": [{"cel": {"expression": product}}],
+                            },
+                            "name": "gpus",
+                        }
+                    ]
+                }
+            },
+        },
+    }
+
+
+def pod_monitor(plan: InferencePlan, launches: Sequence[Launch]) -> Object:
+    """How the Prometheus operator finds the pods."""
+    path = next(x.metrics_path for x in launches if x.metrics_path)
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": meta(plan, object_name(plan.metadata.name)),
+        "spec": {
+            "podMetricsEndpoints": [{"path": path, "port": "http"}],
+            "selector": {"matchLabels": instance_labels(plan.metadata.name)},
+        },
+    }

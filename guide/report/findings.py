@@ -1,0 +1,166 @@
+"""What a check found, in the forms that people and continuous integration read.
+
+Plain text, workflow commands of GitHub, SARIF 2.1.0 (code scanning), JUnit XML (GitLab and others).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from xml.etree import ElementTree
+
+import guide
+
+_SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+class Level(StrEnum):
+    """How bad a finding is: only an error means that the folder no longer holds."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a check found: where, what, and what to do about it."""
+
+    level: Level
+    rule: str  # CamelCase, stable: people suppress by it
+    message: str
+    remedy: str
+    file: str = ""  # inside the folder
+    line: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What and what to do."""
+        return f"{self.message}. To do: {self.remedy}."
+
+
+RULES: dict[str, str] = {
+    "BetterPlan": "Another deployment now serves the plan better",
+    "CatalogChanged": "The review was made with other facts, fits, prices or another GUIDE",
+    "FileEdited": "A rendered file was changed by hand",
+    "FileMissing": "A rendered file is gone",
+    "InventoryChanged": "The cluster differs from the one of the review",
+    "LimitBroken": "The deployment no longer keeps a limit of its plan",
+    "NotReproducible": "Rendering again gives other manifests",
+    "PlanMoved": "The plan is not the one that was rendered",
+}
+
+
+def failed(findings: Sequence[Finding], *, strict: bool = False) -> bool:
+    """Whether a folder no longer meets its plan; `strict` counts warnings too."""
+    bad = {Level.ERROR, Level.WARNING} if strict else {Level.ERROR}
+    return any(finding.level in bad for finding in findings)
+
+
+def as_text(findings: Sequence[Finding], folder: str) -> str:
+    """One line a finding."""
+    lines = [
+        f"{f.level.value}: {_place(f, folder)}: {f.sentence} [{f.rule}]" for f in findings
+    ] or [f"{folder} meets its plan."]
+    return "\n".join(lines) + "\n"
+
+
+def as_github(findings: Sequence[Finding], folder: str) -> str:
+    """Workflow commands: annotations on the files of a pull request."""
+    words = {Level.NOTE: "notice"}
+    lines: list[str] = []
+    for f in findings:
+        fields = {"file": _path(f, folder), "title": f.rule}
+        if f.line is not None:
+            fields["line"] = str(f.line)
+        shown = ",".join(f"{k}={_property(v)}" for k, v in sorted(fields.items()))
+        lines.append(f"::{words.get(f.level, f.level.value)} {shown}::{_data(f.sentence)}")
+    return "".join(line + "\n" for line in lines)
+
+
+def as_sarif(findings: Sequence[Finding], folder: str) -> str:
+    """A SARIF log with one run."""
+    rules = sorted(RULES)
+    log: dict[str, Any] = {
+        "$schema": _SARIF,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "guide",
+                        "version": guide.__version__,
+                        "semanticVersion": guide.__version__,
+                        "rules": [
+                            {"id": name, "shortDescription": {"text": RULES[name]}}
+                            for name in rules
+                        ],
+                    }
+                },
+                "columnKind": "utf16CodeUnits",
+                "results": [_result(f, folder, rules.index(f.rule)) for f in findings],
+            }
+        ],
+    }
+    return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_junit(findings: Sequence[Finding], folder: str) -> str:
+    """A test suite with a case for each rule: failed by errors, the rest told as output."""
+    by_rule = {rule: [f for f in findings if f.rule == rule] for rule in sorted(RULES)}
+    broken = sum(failed(found) for found in by_rule.values())
+    counts = {"errors": "0", "failures": str(broken), "tests": str(len(by_rule)), "time": "0"}
+    suites = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(
+        suites, "testsuite", {**counts, "name": f"guide check {folder}", "skipped": "0"}
+    )
+    for rule, found in by_rule.items():
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            {"classname": f"guide.check.{rule}", "name": RULES[rule], "time": "0"},
+        )
+        text = "\n".join(f"{_place(f, folder)}: {f.sentence}" for f in found)
+        if failed(found):
+            worst = next(f for f in found if f.level is Level.ERROR)
+            told = {"message": worst.message, "type": rule}
+            ElementTree.SubElement(case, "failure", told).text = text
+        elif found:
+            ElementTree.SubElement(case, "system-out").text = text
+    ElementTree.indent(suites)
+    body = ElementTree.tostring(suites, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _result(f: Finding, folder: str, index: int) -> dict[str, Any]:
+    region = {} if f.line is None else {"region": {"startLine": f.line}}
+    return {
+        "ruleId": f.rule,
+        "ruleIndex": index,
+        "level": f.level.value,
+        "message": {"text": f.sentence},
+        "locations": [
+            {"physicalLocation": {"artifactLocation": {"uri": _path(f, folder)}, **region}}
+        ],
+    }
+
+
+def _path(f: Finding, folder: str) -> str:
+    return f"{folder.rstrip('/')}/{f.file or 'REVIEW.md'}"
+
+
+def _place(f: Finding, folder: str) -> str:
+    if not f.file:
+        return folder
+    return _path(f, folder) + (f":{f.line}" if f.line is not None else "")
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

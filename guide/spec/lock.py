@@ -1,0 +1,239 @@
+"""``guide.lock.yaml``: all that a rendered folder was made from, so that it can be made again.
+
+It lies beside the manifests and is never applied. The inventory in it is complete: `guide check`
+needs no cluster.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from guide.answer import Evaluation, ReplicaGroup
+from guide.domain import Catalog, GpuPool, Inventory, Price, SkippedNode
+from guide.errors import SpecError
+from guide.spec.edge import Edge
+from guide.spec.messages import field_path
+
+LOCK_KIND = "Lock"
+LIVE = "live"  # as_of of a price that the cluster states itself
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Locked(Edge):
+    """Base of the parts of a lock."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+
+class LockedPrice(Locked):
+    """What a GPU of the pool cost, and who said so."""
+
+    usd_per_gpu_hour: float = Field(alias="usdPerGPUHour")
+    billed_gpus: int = Field(alias="billedGPUs", ge=1)
+    source: str
+    as_of: str
+
+
+class LockedPool(Locked):
+    """One GPU pool as it was found."""
+
+    name: str
+    gpu: str | None  # catalogue name
+    product: str
+    source: str
+    resource: str
+    gpus_per_node: Count = Field(alias="gpusPerNode")
+    free_gpus: dict[int, int] = Field(alias="freeGPUs")  # free GPUs of a node -> nodes like it
+    used_gpus: Count = Field(default=0, alias="usedGPUs")
+    unusable_gpus: Count = Field(default=0, alias="unusableGPUs")
+    price: LockedPrice | None = None
+    node_selector: dict[str, str] = Field(default={})
+    tolerations: tuple[dict[str, str], ...] = ()
+    shared: bool = False
+    potential: bool = False
+    device_class: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pool: GpuPool) -> LockedPool:
+        """The pool in the form of the file."""
+        price = pool.price
+        return cls.model_validate(
+            {
+                "name": pool.name,
+                "gpu": pool.gpu.name if pool.gpu else None,
+                "product": pool.product,
+                "source": pool.source,
+                "resource": pool.resource,
+                "gpusPerNode": pool.gpus_per_node,
+                "freeGPUs": dict(sorted(Counter(pool.free_gpus_by_node).items())),
+                "usedGPUs": pool.used_gpus,
+                "unusableGPUs": pool.unusable_gpus,
+                "price": price
+                and {
+                    "usdPerGPUHour": price.usd_per_gpu_h,
+                    "billedGPUs": price.billed_gpus,
+                    "source": price.source,
+                    "asOf": price.as_of,
+                },
+                "nodeSelector": dict(pool.node_selector),
+                "tolerations": [dict(each) for each in pool.tolerations],
+                "shared": pool.shared,
+                "potential": pool.potential,
+                "deviceClass": pool.device_class,
+                "notes": list(pool.notes),
+            }
+        )
+
+    def to_domain(self, catalog: Catalog) -> GpuPool:
+        """The pool again; a GPU that the catalogue lost is unknown."""
+        free = sorted(self.free_gpus.items(), reverse=True)
+        return GpuPool(
+            name=self.name,
+            gpu=catalog.gpus.get(self.gpu) if self.gpu else None,
+            product=self.product,
+            source=self.source,
+            resource=self.resource,
+            gpus_per_node=self.gpus_per_node,
+            free_gpus_by_node=tuple(gpus for gpus, nodes in free for _ in range(nodes)),
+            used_gpus=self.used_gpus,
+            unusable_gpus=self.unusable_gpus,
+            price=self.price
+            and Price(
+                usd_per_gpu_h=self.price.usd_per_gpu_hour,
+                billed_gpus=self.price.billed_gpus,
+                source=self.price.source,
+                as_of=self.price.as_of,
+            ),
+            node_selector=tuple(self.node_selector.items()),
+            tolerations=tuple(tuple(sorted(each.items())) for each in self.tolerations),
+            shared=self.shared,
+            potential=self.potential,
+            device_class=self.device_class,
+            notes=self.notes,
+        )
+
+
+class LockedNode(Locked):
+    """A node that was left out, and why."""
+
+    node: str
+    reason: str
+
+
+class LockedInventory(Locked):
+    """The cluster as it was found."""
+
+    pools: tuple[LockedPool, ...]
+    skipped: tuple[LockedNode, ...] = ()
+
+    @classmethod
+    def of(cls, found: Inventory) -> LockedInventory:
+        """The inventory in the form of the file, by name."""
+        return cls(
+            pools=tuple(LockedPool.of(p) for p in sorted(found.pools, key=lambda p: p.name)),
+            skipped=tuple(
+                LockedNode(node=n.node, reason=n.reason)
+                for n in sorted(found.skipped, key=lambda n: n.node)
+            ),
+        )
+
+    def to_domain(self, catalog: Catalog) -> Inventory:
+        """The inventory again."""
+        return Inventory(
+            pools=tuple(pool.to_domain(catalog) for pool in self.pools),
+            skipped=tuple(SkippedNode(node=n.node, reason=n.reason) for n in self.skipped),
+        )
+
+
+class LockedGroup(Locked):
+    """One replica group of the deployment that was chosen."""
+
+    pool: str
+    framework: str
+    checkpoint: str
+    precision: str
+    kv_cache_dtype: str
+    tp: int
+    pp: int
+    replicas: int
+    load_share: float
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, str, int, int]:
+        """What tells its shape from all others, see `guide.search.space.Shape`."""
+        return (
+            self.pool,
+            self.framework,
+            self.checkpoint,
+            self.precision,
+            self.kv_cache_dtype,
+            self.tp,
+            self.pp,
+        )
+
+
+def locked_groups(best: Evaluation) -> tuple[LockedGroup, ...]:
+    """The groups of a deployment in the form of the file."""
+    return tuple(locked_group(item.group) for item in best.groups)
+
+
+def locked_group(group: ReplicaGroup) -> LockedGroup:
+    """One group in the form of the file."""
+    return LockedGroup(
+        pool=group.pool.name,
+        framework=group.framework,
+        checkpoint=group.model.name,
+        precision=group.precision.name,
+        kv_cache_dtype=group.limits.kv_cache_dtype,
+        tp=group.tp,
+        pp=group.pp,
+        replicas=group.replicas,
+        load_share=group.load_share,
+    )
+
+
+class LockedEngine(Locked):
+    """Which engine and which data gave the answer."""
+
+    version: str
+    catalog_digest: str
+    framework_versions: dict[str, str]
+    seed: int = 0
+
+
+class Lock(Locked):
+    """The whole file."""
+
+    api_version: Literal["guide.dev/v1alpha1"]
+    kind: Literal["Lock"]
+    format: str
+    engine: LockedEngine
+    plan_digest: str
+    files: dict[str, str]  # name -> sha256
+    deployment: tuple[LockedGroup, ...]
+    inventory: LockedInventory
+    model: str | None = None  # the config.json that was given, for a model in no catalogue
+
+    def document(self) -> dict[str, Any]:
+        """The file as a mapping; what was not found is left out."""
+        return self.model_dump(by_alias=True, mode="json", exclude_none=True, exclude_defaults=True)
+
+
+def read_lock(value: Mapping[str, Any]) -> Lock:
+    """A lock from its parsed file; `SpecError` with one sentence when it is none."""
+    if value.get("kind") != LOCK_KIND:
+        raise SpecError(f"kind is {value.get('kind')!r}, but guide.lock.yaml has kind: {LOCK_KIND}")
+    try:
+        return Lock.model_validate(value)
+    except ValidationError as error:
+        where = field_path(error.errors(include_url=False)[0]["loc"])
+        raise SpecError(
+            f"guide.lock.yaml is not as this version of GUIDE writes it (at {where}): "
+            "make the folder again by `guide render`"
+        ) from None
