@@ -30,6 +30,7 @@ _CORE = {"ConfigMap": "config_map", "Service": "service"}
 _PLURALS = {
     "Deployment": "deployments",
     "HTTPRoute": "httproutes",
+    "HorizontalPodAutoscaler": "horizontalpodautoscalers",
     "InferencePlan": "inferenceplans",
     "PodMonitor": "podmonitors",
     "ResourceClaimTemplate": "resourceclaimtemplates",
@@ -39,6 +40,14 @@ _GROUP, _VERSION = "guide.dev", "v1alpha1"
 
 class NotFound(ClusterError):
     """The object, its namespace or its kind does not exist."""
+
+
+class Refused(ClusterError):
+    """The request is forbidden or invalid as it stands: trying again will not help."""
+
+
+class Stale(ClusterError):
+    """The object has changed or was replaced since it was read: read it again."""
 
 
 class FieldConflict(ClusterError):
@@ -109,6 +118,49 @@ class ClusterClient:
         except NotFound:
             return None
 
+    def labelled(self, api_version: str, kind: str, namespace: str, labels: str) -> list[Object]:
+        """Objects of a kind by label selector; none where the cluster has no such kind."""
+        from kubernetes.client import CoreV1Api, CustomObjectsApi
+
+        what = f"list {kind} objects in {namespace}"
+        try:
+            if kind in _CORE:
+                call = getattr(CoreV1Api(self.api), f"list_namespaced_{_CORE[kind]}")
+                return _pages(what, call, namespace=namespace, label_selector=labels)
+            group, version = api_version.split("/")
+            return _pages(
+                what,
+                CustomObjectsApi(self.api).list_namespaced_custom_object,
+                group=group,
+                version=version,
+                namespace=namespace,
+                plural=_PLURALS[kind],
+                label_selector=labels,
+            )
+        except NotFound:
+            return []
+
+    def delete(self, api_version: str, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Delete this very object; one that is gone or was made again is left alone."""
+        from kubernetes.client import CoreV1Api, CustomObjectsApi
+
+        what = f"delete {kind} {namespace}/{name}"
+        arguments: dict[str, Any] = {
+            "name": name,
+            "namespace": namespace,
+            "body": {"preconditions": {"uid": uid}, "propagationPolicy": "Background"},
+        }
+        try:
+            if kind in _CORE:
+                call = getattr(CoreV1Api(self.api), f"delete_namespaced_{_CORE[kind]}")
+            else:
+                call = CustomObjectsApi(self.api).delete_namespaced_custom_object
+                group, version = api_version.split("/")
+                arguments |= {"group": group, "version": version, "plural": _PLURALS[kind]}
+            _call(what, call, **arguments)
+        except NotFound:
+            return
+
     def apply(self, value: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Server-side apply without force; returns the object as the server holds it.
 
@@ -134,19 +186,26 @@ class ClusterClient:
         return _call(what, CustomObjectsApi(self.api).patch_namespaced_custom_object, **arguments)
 
     def write_status(
-        self, namespace: str, name: str, status: Mapping[str, Any], uid: str | None = None
+        self,
+        namespace: str,
+        name: str,
+        status: Mapping[str, Any],
+        uid: str | None = None,
+        resource_version: str | None = None,
     ) -> Object:
         """Make `status` the status of an InferencePlan; fields that it lacks vanish.
 
-        Forced: the status belongs to the operator alone. With `uid`, a plan that was deleted and
-        made again meanwhile is left alone (`ClusterError`).
+        Forced: the status belongs to the operator alone. With `uid` and `resource_version`, a plan
+        that was made again or changed meanwhile is left alone (`Stale`).
         """
         from kubernetes.client import CustomObjectsApi
 
+        known = {"uid": uid, "resourceVersion": resource_version}
+        seen = {key: value for key, value in known.items() if value}
         body = {
             "apiVersion": f"{_GROUP}/{_VERSION}",
             "kind": "InferencePlan",
-            "metadata": {"name": name, "namespace": namespace, **({"uid": uid} if uid else {})},
+            "metadata": {"name": name, "namespace": namespace, **seen},
             "status": dict(status),
         }
         return _call(
@@ -258,7 +317,7 @@ def translate(what: str, error: ApiException) -> ClusterError:
         if owners:
             held = ", ".join(f"{field} belongs to {manager}" for manager, field in owners[:5])
             return FieldConflict(f"cannot {what}: {held}", owners)
-    kind = NotFound if status == 404 else ClusterError
+    kind = {403: Refused, 404: NotFound, 409: Stale, 422: Refused}.get(status, ClusterError)
     return kind(f"cannot {what}: the API server says {status}, {reason[:500]}")
 
 

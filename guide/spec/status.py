@@ -226,6 +226,21 @@ class EngineStatus(Edge):
     )
 
 
+class AppliedGroup(Layout):
+    """A replica group that was applied."""
+
+    load_share: str = Field(description="Share of the requests, over all replicas of the group.")
+
+
+class AppliedStatus(Edge):
+    """The deployment that mode Apply has put into the cluster."""
+
+    groups: tuple[AppliedGroup, ...] = Field(description="Replica groups, one Deployment each.")
+    better_since: Time | None = Field(
+        default=None, description="Since when a deployment is known that costs much less."
+    )
+
+
 class InferencePlanStatus(Edge):
     """The recommendation for this plan, and how far it has come."""
 
@@ -248,4 +263,5 @@ class InferencePlanStatus(Edge):
     inventory: InventoryStatus | None = Field(default=None, description="What the cluster has.")
     engine: EngineStatus | None = Field(default=None, description="What gave the answer.")
     notes: tuple[str, ...] = Field(default=(), description="Remarks on the answer.")
+    applied: AppliedStatus | None = Field(default=None, description="What mode Apply put there.")
     observed: Open | None = Field(default=None, description="Measurements of the running pods.")

@@ -10,26 +10,27 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from guide.answer import Recommendation
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, Plan
 from guide.errors import ClusterError, SpecError
-from guide.kube.client import ClusterClient, FieldConflict
+from guide.kube.client import ClusterClient, FieldConflict, Stale
 from guide.kube.names import manifests_name
 from guide.spec import InferencePlan, parse_plan, resolve_plan
-from guide_operator import reconcile
+from guide_operator import apply, reconcile
 from guide_operator import status as statuses
+from guide_operator.applier import apply_layout, progress
 from guide_operator.cluster import Cluster
-from guide_operator.engine import Engine
+from guide_operator.engine import Answer, Engine
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Event, Observed
 from guide_operator.settings import Settings
+from guide_operator.status import Condition, Stamp
+from guide_operator.work import TryAgain, Work, either, pause
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name
@@ -37,23 +38,8 @@ Tell = Callable[[Object, Event], None]
 
 log = logging.getLogger("guide")
 
+_POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
 _LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
-
-
-class TryAgain(Exception):
-    """The plan is not done; trying again later may help."""
-
-
-@dataclass(eq=False)
-class Work:
-    """A plan and what has happened to it since its task last looked."""
-
-    plan: Object
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: bool = True  # by its user or by time, and not merely by a change in the cluster
-    written: str | None = None  # resourceVersion after our own last write
-    look_again_s: float | None = None
-    task: asyncio.Task[None] | None = None
 
 
 class Controller:
@@ -128,12 +114,13 @@ class Controller:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TryAgain),
             wait=wait_random_exponential(min=1, max=self._settings.max_backoff_s),
-            sleep=lambda seconds: _pause(work.changed, seconds),
+            sleep=lambda seconds: pause(work.changed, seconds),
             before_sleep=self._report,
         )
         while True:
             await retrying.copy()(self._attempt, work, tell)
-            if not await _either(work.changed, work.look_again_s or self._pause_s()):
+            wait_s = work.poll_s or work.look_again_s or self._pause_s()
+            if not await either(work.changed, wait_s) and work.poll_s is None:
                 work.asked = True
 
     def _pause_s(self) -> float:
@@ -146,7 +133,7 @@ class Controller:
 
     async def _attempt(self, work: Work, tell: Tell) -> None:
         work.changed.clear()
-        work.look_again_s = None
+        work.look_again_s = work.poll_s = None
         asked, plan = work.asked, work.plan
         work.asked = False
         try:
@@ -156,6 +143,9 @@ class Controller:
             self._failed(statuses.CONFLICT, error)
             await self._write_refusal(work, plan, statuses.CONFLICT, str(error), tell)
             work.look_again_s = self._settings.max_backoff_s
+        except Stale as error:  # no failure: the event that tells of it is on its way
+            work.asked = True
+            raise TryAgain(str(error)) from error
         except ClusterError as error:
             work.asked = True
             raise self._failed("Cluster", error) from error
@@ -185,15 +175,23 @@ class Controller:
         inventory = self.cluster.inventory(question, *_key(plan))
         inputs = reconcile.inputs_digest(written, question, inventory, self._catalog)
         settled = reconcile.settled(_observed(plan, None), inputs)
+        applies = written.spec.output.mode == "Apply"
         if settled and not asked:
-            return Decision()
+            progress = await self._progress(work, written, plan, now) if applies else Decision()
+            if progress is not None:
+                return progress
         observed = await self._observe(plan)
-        if settled and reconcile.intact(written, observed):
+        if settled and not applies and reconcile.intact(written, observed):
             return Decision()
         if reconcile.left_behind(observed):
             raise ClusterError("the ConfigMap of a deleted plan of the same name is still there")
-        answer = await self._answer(question, inventory, routine=not asked)
-        return reconcile.decide(written, answer, self._catalog, observed, inputs, now)
+        running = apply.running(observed.status) if applies else ()
+        answer = await self._engine.answer(question, inventory, running, routine=not asked)
+        if applies:
+            return await self._apply(work, written, answer, observed, inputs, now)
+        return reconcile.decide(
+            written, answer.recommendation, self._catalog, observed, inputs, now
+        )
 
     async def _question(self, work: Work, written: InferencePlan) -> Plan:
         source = written.spec.model.config_from
@@ -212,13 +210,66 @@ class Controller:
             )
         return resolve_plan(written, self._catalog, config)
 
-    async def _answer(self, plan: Plan, inventory: Inventory, *, routine: bool) -> Recommendation:
-        return await self._engine.recommend(plan, inventory, routine=routine)
-
     async def _observe(self, plan: Object) -> Observed:
         namespace, name = _key(plan)
         found = await asyncio.to_thread(self._client.config_map, namespace, manifests_name(name))
         return _observed(plan, found)
+
+    # --- mode Apply ------------------------------------------------------------------------------
+
+    async def _apply(
+        self,
+        work: Work,
+        written: InferencePlan,
+        answer: Answer,
+        observed: Observed,
+        inputs: str,
+        now: str,
+    ) -> Decision:
+        """Apply what is to run, and say how far that has come."""
+        since = observed.status.get("applied", {}).get("betterSince")
+        chosen = apply.choose(
+            answer.recommendation, answer.running, since, _seconds_since(since, now), now
+        )
+        best = chosen.recommendation.best
+        arguments = (written, chosen.recommendation, self._catalog, observed, inputs, now)
+        if best is None:  # what runs, if anything, is left alone
+            return reconcile.decide(*arguments, apply.idle(chosen.recommendation))
+        if reconcile.decide(*arguments).refused:
+            return reconcile.decide(*arguments)
+        more = await asyncio.to_thread(apply_layout, self._client, written, best, observed.uid)
+        self._poll(work, more)
+        return reconcile.decide(
+            *arguments, [*more, chosen.better], apply.record(best, chosen.better_since)
+        )
+
+    async def _progress(
+        self, work: Work, written: InferencePlan, plan: Object, now: str
+    ) -> Decision | None:
+        """How far the applied Deployments have come; None when they must be applied again."""
+        observed = _observed(plan, None)
+        groups = len(apply.running(observed.status))
+        if statuses.find(observed.status, "Applied").get("status") != "True" or not groups:
+            return Decision()
+        waiting = await asyncio.to_thread(progress, self._client, written, groups)
+        if waiting is None:
+            return None
+        ready = statuses.find(observed.status, "Feasible")["message"]
+        more = waiting or statuses.available(ready)
+        if not waiting and statuses.find(observed.status, "Ready").get("status") != "True":
+            return None  # just became available: apply once more, which removes what was replaced
+        self._poll(work, more)
+        stamp = Stamp(generation=observed.generation, now=now, previous=observed.status)
+        status = statuses.progressed(more, stamp)
+        return Decision(status=None if statuses.same(status, observed.status) else status)
+
+    def _poll(self, work: Work, conditions: Iterable[Condition]) -> None:
+        """Look again soon while a rollout goes on, later where something is in the way."""
+        for condition in conditions:
+            if condition.type == "Reconciling" and condition.status:
+                work.poll_s = _POLL_S
+            elif condition.type == "Stalled" and condition.status:
+                work.look_again_s = self._settings.max_backoff_s
 
     # --- write -----------------------------------------------------------------------------------
 
@@ -234,6 +285,7 @@ class Controller:
                 metadata["name"],
                 decision.status,
                 uid=metadata["uid"],
+                resource_version=metadata["resourceVersion"],
             )
             work.written = new["metadata"]["resourceVersion"]
             if work.plan is plan:
@@ -271,15 +323,7 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def _either(changed: asyncio.Event, seconds: float) -> bool:
-    """Wait for a change, but not longer than that; True if there was one."""
-    try:
-        async with asyncio.timeout(seconds):
-            await changed.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-async def _pause(changed: asyncio.Event, seconds: float) -> None:
-    await _either(changed, seconds)
+def _seconds_since(then: str | None, now: str) -> float:
+    if then is None:
+        return 0.0
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()

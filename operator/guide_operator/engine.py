@@ -20,9 +20,19 @@ from guide.answer import Recommendation
 from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError
+from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
 
 _catalog: Catalog | None = None  # of a worker process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A recommendation, and what the deployment that runs is worth beside it."""
+
+    recommendation: Recommendation
+    running: Assessment | None
+    took_s: float
 
 
 @dataclass(order=True)
@@ -31,7 +41,8 @@ class _Job:
     number: int
     plan: Plan = field(compare=False)
     inventory: Inventory = field(compare=False)
-    done: asyncio.Future[Recommendation] = field(compare=False)
+    running: tuple[Running, ...] = field(compare=False)
+    done: asyncio.Future[Answer] = field(compare=False)
 
 
 class Engine:
@@ -59,14 +70,17 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def recommend(self, plan: Plan, inventory: Inventory, *, routine: bool) -> Recommendation:
-        """The answer; `routine` work waits for what a user has just asked.
+    async def answer(
+        self, plan: Plan, inventory: Inventory, running: tuple[Running, ...], *, routine: bool
+    ) -> Answer:
+        """The recommendation, and the worth of the `running` layout if there is one.
 
+        Routine work waits for what a user has just asked.
         Raises `ClusterError` when a process died, for example for want of memory: try again.
         """
-        done: asyncio.Future[Recommendation] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
-        self._waiting.put_nowait(_Job(routine, number, plan, inventory, done))
+        self._waiting.put_nowait(_Job(routine, number, plan, inventory, running, done))
         return await done
 
     async def _work(self) -> None:
@@ -75,8 +89,8 @@ class Engine:
             if job.done.cancelled():  # the plan was deleted meanwhile
                 continue
             try:
-                answer, seconds = await asyncio.wrap_future(
-                    self._pool.submit(_answer, job.plan, job.inventory)
+                answer = await asyncio.wrap_future(
+                    self._pool.submit(_answer, job.plan, job.inventory, job.running)
                 )
             except BrokenProcessPool:
                 self._pool = self._new_pool()
@@ -84,7 +98,7 @@ class Engine:
             except Exception as error:
                 self._fail(job, error)
             else:
-                self._observe(seconds)
+                self._observe(answer.took_s)
                 if not job.done.done():
                     job.done.set_result(answer)
 
@@ -119,8 +133,11 @@ def _nothing() -> None:
     """Makes the pool start a process."""
 
 
-def _answer(plan: Plan, inventory: Inventory) -> tuple[Recommendation, float]:
+def _answer(plan: Plan, inventory: Inventory, running: tuple[Running, ...]) -> Answer:
     if _catalog is None:
         raise RuntimeError("the worker process has no catalogue")
     began = time.perf_counter()
-    return recommend(plan, inventory, _catalog), time.perf_counter() - began
+    recommendation = recommend(plan, inventory, _catalog)
+    assessment = assess(plan, inventory, _catalog, running) if running else None
+    took_s = time.perf_counter() - began
+    return Answer(recommendation=recommendation, running=assessment, took_s=took_s)

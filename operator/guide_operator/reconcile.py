@@ -7,7 +7,7 @@ that an operator that was killed at any point continues where the cluster stands
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from guide.report.sentences import outcome
 from guide.search.space import considered_pools
 from guide.spec import API_VERSION, KIND, InferencePlan
 from guide_operator import status as statuses
-from guide_operator.status import Stamp, Status
+from guide_operator.status import Condition, Stamp, Status
 
 Object = dict[str, Any]
 
@@ -54,6 +54,7 @@ class Decision:
     objects: tuple[Object, ...] = ()
     status: Status | None = None
     events: tuple[Event, ...] = ()
+    refused: bool = False  # there is no answer to apply
 
 
 def inputs_digest(
@@ -107,8 +108,13 @@ def decide(
     observed: Observed,
     inputs: str,
     now: str,
+    more: Sequence[Condition] = (),
+    applied: Mapping[str, Any] | None = None,
 ) -> Decision:
-    """What to write for an answer: the ConfigMap of manifests, then the status."""
+    """What to write for an answer: the ConfigMap of manifests, then the status.
+
+    `more` and `applied` are what mode Apply adds to the status.
+    """
     stamp = Stamp(generation=observed.generation, now=now, previous=observed.status)
     if _foreign(observed.config_map):
         return refuse(statuses.NAME_TAKEN, _taken(plan), observed, now)
@@ -118,7 +124,7 @@ def decide(
         return refuse(statuses.INVALID_SPEC, str(error), observed, now)
     wanted = config_map(plan, observed.uid, files)
     unchanged = intact(plan, observed) and (observed.config_map or {}).get("data") == files
-    status = statuses.answered(recommendation, inputs, stamp)
+    status = statuses.answered(recommendation, inputs, stamp, more, applied)
     return Decision(
         objects=() if unchanged else (wanted,),
         status=None if statuses.same(status, observed.status) else status,
@@ -133,11 +139,11 @@ def refuse(
     stamp = Stamp(generation=observed.generation, now=now, previous=observed.status)
     status = statuses.refused(reason, message, stamp, stalled=stalled)
     if statuses.same(status, observed.status):
-        return Decision()
+        return Decision(refused=True)
     before = statuses.find(observed.status, "Ready")
     told = before.get("reason") == reason and before.get("message") == message
     event = Event(type="Warning", reason=reason, message=message)
-    return Decision(status=status, events=() if told else (event,))
+    return Decision(status=status, events=() if told else (event,), refused=True)
 
 
 def config_map(plan: InferencePlan, uid: str, files: Mapping[str, str]) -> Object:
@@ -208,15 +214,26 @@ def _events(
     recommendation: Recommendation, status: Status, before: Mapping[str, Any]
 ) -> tuple[Event, ...]:
     """An event when the decision itself changed, not when a predicted number moved."""
-    reason = statuses.find(status, "Ready")["reason"]
-    if recommendation.feasible:
+    told: list[Event] = []
+    reason = statuses.find(status, "Feasible")["reason"]
+    changed = statuses.find(before, "Feasible").get("reason") != reason
+    if not recommendation.feasible:
+        if changed:
+            message = statuses.infeasible(recommendation)
+            told.append(Event(type="Warning", reason=reason, message=message))
+    else:
         new: Object = status["summary"]
         old: Object = before.get("summary", {})
-        if statuses.find(before, "Ready").get("reason") == reason and all(
-            new[key] == old.get(key) for key in _TOLD
-        ):
-            return ()
-        return (Event(type="Normal", reason=reason, message=outcome(recommendation)),)
-    if statuses.find(before, "Ready").get("reason") == reason:
+        if changed or any(new[key] != old.get(key) for key in _TOLD):
+            told.append(Event(type="Normal", reason=reason, message=outcome(recommendation)))
+    return (*told, *_applied_events(status, before))
+
+
+def _applied_events(status: Status, before: Mapping[str, Any]) -> tuple[Event, ...]:
+    """Mode Apply: a layout was put there, or cannot be."""
+    new, old = statuses.find(status, "Applied"), statuses.find(before, "Applied")
+    layout = status.get("applied", {}).get("groups") != before.get("applied", {}).get("groups")
+    if not new or (new["reason"] == old.get("reason") and not layout):
         return ()
-    return (Event(type="Warning", reason=reason, message=statuses.infeasible(recommendation)),)
+    kind = "Normal" if new["status"] == "True" else "Warning"
+    return (Event(type=kind, reason=new["reason"], message=new["message"]),)

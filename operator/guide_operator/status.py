@@ -25,6 +25,8 @@ CONFLICT = "Conflict"
 INTERNAL_ERROR = "InternalError"
 
 _SHOWN_RELAXATIONS = 3
+_IDLE = "The answer to this generation is written."
+_CLEAR = "Nothing is in the way."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +49,23 @@ class Stamp:
 
 
 def answered(
-    recommendation: Recommendation, inputs: str, stamp: Stamp, more: Iterable[Condition] = ()
+    recommendation: Recommendation,
+    inputs: str,
+    stamp: Stamp,
+    more: Iterable[Condition] = (),
+    applied: Mapping[str, Any] | None = None,
 ) -> Status:
     """The status that follows from an answer; `inputs` is the digest of the question.
 
-    `more` adds conditions, or replaces those of the same type.
+    `more` adds conditions, or replaces those of the same type. `applied` is the layout that mode
+    Apply has put there; by default what the status says already.
     """
     status = to_status(recommendation)
     status["engine"]["inputsDigest"] = inputs
-    return _with_conditions(status, [*_verdict(recommendation), *more], stamp)
+    layout = applied or stamp.previous.get("applied")
+    if layout is not None:
+        status["applied"] = layout
+    return _with_conditions(status, [*verdict(recommendation), *more], stamp)
 
 
 def refused(reason: str, message: str, stamp: Stamp, *, stalled: bool = True) -> Status:
@@ -77,6 +87,22 @@ def refused(reason: str, message: str, stamp: Stamp, *, stalled: bool = True) ->
     return _with_conditions(kept, conditions, stamp)
 
 
+def available(message: str) -> list[Condition]:
+    """The conditions of a plan whose Deployments are available."""
+    return [
+        Condition(type="Ready", status=True, reason=RECOMMENDED, message=message),
+        Condition(type="Reconciling", status=False, reason=RECOMMENDED, message=_IDLE),
+        Condition(type="Stalled", status=False, reason=RECOMMENDED, message=_CLEAR),
+    ]
+
+
+def progressed(more: Iterable[Condition], stamp: Stamp) -> Status:
+    """The previous status with some conditions replaced."""
+    conditions = {c["type"]: c for c in stamp.previous["conditions"]}
+    conditions |= {condition.type: _condition(condition, stamp) for condition in more}
+    return {**stamp.previous, "conditions": [conditions[kind] for kind in sorted(conditions)]}
+
+
 def find(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """The condition of type `kind`, or an empty mapping."""
     conditions = cast("list[Mapping[str, Any]]", status.get("conditions", []))
@@ -89,20 +115,18 @@ def same(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     return dict(new) == dict(old)
 
 
-def _verdict(r: Recommendation) -> list[Condition]:
+def verdict(r: Recommendation) -> list[Condition]:
+    """The conditions that say whether there is an answer."""
     reason = RECOMMENDED if r.feasible else INFEASIBLE
     message = outcome(r) if r.feasible else infeasible(r)
-    idle = "The answer to this generation is written."
+    feasible = Condition(type="Feasible", status=r.feasible, reason=reason, message=message)
+    if r.feasible:
+        return [*available(message), feasible]
     return [
-        Condition(type="Ready", status=r.feasible, reason=reason, message=message),
-        Condition(type="Reconciling", status=False, reason=reason, message=idle),
-        Condition(
-            type="Stalled",
-            status=not r.feasible,
-            reason=reason,
-            message="Nothing is in the way." if r.feasible else message,
-        ),
-        Condition(type="Feasible", status=r.feasible, reason=reason, message=message),
+        Condition(type="Ready", status=False, reason=reason, message=message),
+        Condition(type="Reconciling", status=False, reason=reason, message=_IDLE),
+        Condition(type="Stalled", status=True, reason=reason, message=message),
+        feasible,
     ]
 
 

@@ -52,6 +52,11 @@ class Operator:
         }
         return {name: count for name, count in counts.items() if count}
 
+    def plans(self, namespace: str) -> set[str]:
+        """Names of the answered plans of a namespace."""
+        rows = self.metrics().get("guide_plan_feasible", {})
+        return {dict(labels)["plan"] for labels in rows if ("namespace", namespace) in labels}
+
     def healthy(self) -> bool:
         """Whether /healthz answers."""
         try:

@@ -9,7 +9,7 @@ import pytest
 from kubernetes.client import ApiException
 
 from guide.errors import ClusterError
-from guide.kube.client import FieldConflict, NotFound, connect, translate
+from guide.kube.client import FieldConflict, NotFound, Stale, connect, translate
 
 LOCATION = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
 
@@ -34,9 +34,9 @@ def test_a_conflict_names_managers_and_fields():
     assert str(found) == "cannot apply x: .spec.replicas belongs to argocd"
 
 
-def test_another_conflict_is_one_to_try_again():
+def test_another_conflict_says_that_the_object_has_changed():
     found = translate("apply x", failure(409, {"message": "the object has been modified"}))
-    assert type(found) is ClusterError
+    assert type(found) is Stale
 
 
 @pytest.mark.parametrize("body", ["", "no json", "[]", {"message": None}])

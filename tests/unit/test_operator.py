@@ -169,7 +169,7 @@ def test_a_bad_spec_keeps_the_last_good_result_and_is_told_once(found: Recommend
     assert by_type(refusal.status)["Feasible"] == ("Unknown", "InvalidSpec")
     assert len(refusal.events) == 1
     again = reconcile.refuse("InvalidSpec", "Mend it.", observed(refusal.status), LATER)
-    assert again == Decision()
+    assert again == Decision(refused=True)
     assert not reconcile.settled(observed(refusal.status), "sha256:in")
 
 

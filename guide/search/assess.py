@@ -1,0 +1,62 @@
+"""A deployment that runs already, judged by the same bounds and simulation as every candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guide.answer import Evaluation
+from guide.domain import Catalog, Inventory, Plan
+from guide.search.bounds import Broken, not_enough_gpus, over_budget
+from guide.search.explore import survey
+from guide.search.sizing import verdict
+from guide.search.space import shapes
+from guide.search.spending import priced
+from guide.search.study import Member, Study, evaluate
+
+Identity = tuple[str, str, str, str, str, int, int]  # as `guide.search.space.Shape.identity`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """One group of a deployment: which shape, how often, with which share of the load."""
+
+    shape: Identity
+    replicas: int
+    load_share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What `plan` may expect of a deployment, and the first limit that it breaks."""
+
+    evaluation: Evaluation
+    broken: Broken | None
+
+
+def assess(
+    plan: Plan, inventory: Inventory, catalog: Catalog, layout: Sequence[Running], *, seed: int = 0
+) -> Assessment | None:
+    """Judge `layout` as `recommend` would; None when it is no longer a candidate at all.
+
+    That is so when its pool or checkpoint is gone, or a bound refuses its shape.
+    """
+    inventory = priced(inventory, catalog)
+    study = Study(plan=plan, catalog=catalog, seed=seed)
+    wanted = {one.shape for one in layout}
+    among = [s for s in shapes(plan, inventory, catalog) if s.identity in wanted]
+    replicas = {r.shape.identity: r for r in survey(study, inventory, among).replicas}
+    if not layout or wanted - replicas.keys():
+        return None
+    members = [
+        Member(replica=replicas[one.shape], replicas=one.replicas, load_share=one.load_share)
+        for one in layout
+    ]
+    evaluation = evaluate(members, study)
+    shortage = (not_enough_gpus(one.replica.shape, one.replicas) for one in members)
+    broken = (
+        next((one for one in shortage if one), None)
+        or over_budget(plan, evaluation.gpus, evaluation.usd_per_h)
+        or verdict(evaluation, members, plan)
+    )
+    return Assessment(evaluation=evaluation, broken=broken)

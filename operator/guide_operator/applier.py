@@ -1,0 +1,83 @@
+"""The API calls of mode Apply, one plan at a time and in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from guide.answer import Evaluation
+from guide.kube.client import ClusterClient, FieldConflict, NotFound, Refused
+from guide.kube.names import PLAN_LABEL, manifests_name, object_name
+from guide.spec import InferencePlan
+from guide_operator import apply
+from guide_operator.status import CONFLICT, Condition
+
+Object = Mapping[str, Any]
+
+FORBIDDEN, MISSING = "Refused", "KindMissing"
+
+# All that a layout may consist of, so that nothing of a former one is left.
+_KINDS = (
+    ("apps/v1", "Deployment"),
+    ("v1", "Service"),
+    ("v1", "ConfigMap"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+    ("monitoring.coreos.com/v1", "PodMonitor"),
+    ("resource.k8s.io/v1", "ResourceClaimTemplate"),
+)
+
+
+def apply_layout(
+    client: ClusterClient, plan: InferencePlan, best: Evaluation, uid: str
+) -> list[Condition]:
+    """Apply a layout without force; once its Deployments are available, delete what it replaces.
+
+    Returns the conditions to be set. Raises `ClusterError` when trying again may help.
+    """
+    namespace = plan.metadata.namespace
+    try:
+        autoscalers = client.labelled(
+            "autoscaling/v2", "HorizontalPodAutoscaler", namespace, labels=""
+        )
+        live = {value["metadata"]["name"]: value for value in _own(client, plan, *_KINDS[0])}
+        scaled = apply.scaled_deployments(autoscalers)
+        objects = apply.wanted(plan, best, uid, live, scaled)
+        held = [client.apply(value) for value in objects]
+        waiting = apply.rollout([value for value in held if value["kind"] == "Deployment"])
+        if not waiting:
+            _prune(client, plan, objects, uid)
+    except FieldConflict as error:
+        return apply.refusal(CONFLICT, f"{error}: give the field up there, or leave it to GUIDE.")
+    except Refused as error:
+        message = f"{error}: is namespace {namespace} in apply.namespaces of the chart?"
+        return apply.refusal(FORBIDDEN, message)
+    except NotFound as error:
+        return apply.refusal(MISSING, f"{error}: is its CustomResourceDefinition installed?")
+    return [apply.applied(), *waiting]
+
+
+def progress(client: ClusterClient, plan: InferencePlan, count: int) -> list[Condition] | None:
+    """How far `count` applied Deployments have come; None when one of them is gone."""
+    namespace, name = plan.metadata.namespace, plan.metadata.name
+    names = [object_name(name, str(index)) for index in range(count)]
+    found = [client.deployment(namespace, each) for each in names]
+    present = [value for value in found if value is not None]
+    return apply.rollout(present) if len(present) == count else None
+
+
+def _prune(
+    client: ClusterClient, plan: InferencePlan, objects: Sequence[dict[str, Any]], uid: str
+) -> None:
+    manifests = {"kind": "ConfigMap", "metadata": {"name": manifests_name(plan.metadata.name)}}
+    for api_version, kind in _KINDS:
+        found = _own(client, plan, api_version, kind)
+        for item in apply.leftovers(found, [*objects, manifests], uid):
+            meta = item["metadata"]
+            client.delete(api_version, kind, meta["namespace"], meta["name"], meta["uid"])
+
+
+def _own(client: ClusterClient, plan: InferencePlan, api_version: str, kind: str) -> list[Object]:
+    """Objects of a kind that carry the plan's label; lists of the API leave the kind out."""
+    selector = f"{PLAN_LABEL}={object_name(plan.metadata.name)}"
+    found = client.labelled(api_version, kind, plan.metadata.namespace, selector)
+    return [{**item, "kind": kind} for item in found]

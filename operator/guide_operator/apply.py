@@ -1,0 +1,253 @@
+"""Mode Apply: which layout runs, what to apply for it, and how far it has come (pure).
+
+A running layout stays unless it breaks a limit of its plan, or another is cheaper by MARGIN for as
+long as PATIENCE_S: models take minutes to load, and a cluster that churns serves nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from guide.answer import Evaluation, Recommendation
+from guide.kube.manifests import build_objects
+from guide.report.document import layout
+from guide.report.sentences import choice
+from guide.search.assess import Assessment, Running
+from guide.search.rank import identity
+from guide.spec import InferencePlan
+from guide.units import format_usd
+from guide_operator.reconcile import owner
+from guide_operator.status import Condition
+
+Object = dict[str, Any]
+
+MARGIN_SHARE = 0.1
+PATIENCE_S = 1800.0
+
+ROLLOUT, ROLLOUT_STALLED = "RolloutInProgress", "RolloutStalled"
+APPLIED, NOT_APPLIED = "Applied", "NotApplied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What is to run: `recommendation` with that deployment as its best one."""
+
+    recommendation: Recommendation
+    better: Condition
+    better_since: str | None
+
+
+def running(status: Mapping[str, Any]) -> tuple[Running, ...]:
+    """The layout that the status says was applied."""
+    groups = cast("list[Object]", status.get("applied", {}).get("groups", []))
+    return tuple(
+        Running(
+            shape=(
+                group["pool"],
+                group["framework"],
+                group["checkpoint"],
+                group["precision"],
+                group["kvCacheDtype"],
+                group["tp"],
+                group["pp"],
+            ),
+            replicas=group["replicas"],
+            load_share=float(group["loadShare"]),
+        )
+        for group in groups
+    )
+
+
+def record(best: Evaluation, better_since: str | None) -> Object:
+    """The other way round: what the status says of an applied layout."""
+    groups = [{**layout(g.group), "loadShare": f"{g.group.load_share:.6g}"} for g in best.groups]
+    return {"groups": groups, **({"betterSince": better_since} if better_since else {})}
+
+
+def choose(
+    recommendation: Recommendation,
+    assessment: Assessment | None,
+    better_since: str | None,
+    waited_s: float,
+    now: str,
+) -> Choice:
+    """Keep what runs, or take the recommendation.
+
+    `assessment` is that of the running layout, None when nothing (usable) runs. `waited_s` are the
+    seconds since `better_since`, when the saving was first seen.
+    """
+    best = recommendation.best
+    kept = assessment.evaluation if assessment and assessment.broken is None else None
+    if kept is None or (best is not None and identity(best) == identity(kept)):
+        return Choice(recommendation=recommendation, better=_no_better(), better_since=None)
+    keeping = replace(
+        recommendation,
+        best=kept,
+        alternatives=(*((best,) if best else ()), *recommendation.alternatives)[:2],
+    )
+    saving = _saving(kept, best)
+    if best is None or saving < MARGIN_SHARE:
+        better = _better(best, kept, saving) if saving > 0 and best else _no_better()
+        return Choice(recommendation=keeping, better=better, better_since=None)
+    if better_since is not None and waited_s >= PATIENCE_S:
+        return Choice(recommendation=recommendation, better=_no_better(), better_since=None)
+    return Choice(
+        recommendation=keeping,
+        better=_better(best, kept, saving),
+        better_since=better_since or now,
+    )
+
+
+def _saving(kept: Evaluation, best: Evaluation | None) -> float:
+    """The share of the cost that `best` would save; 0 where a price is unknown."""
+    if best is None or not kept.usd_per_h or best.usd_per_h is None:
+        return 0.0
+    return 1 - best.usd_per_h / kept.usd_per_h
+
+
+def _better(best: Evaluation | None, kept: Evaluation, saving: float) -> Condition:
+    assert best is not None
+    assert kept.usd_per_h is not None
+    assert best.usd_per_h is not None
+    when = (
+        f"it replaces the running one after {PATIENCE_S / 60:.0f} minutes"
+        if saving >= MARGIN_SHARE
+        else f"less than {MARGIN_SHARE:.0%}, so the running one stays"
+    )
+    usd = format_usd(kept.usd_per_h - best.usd_per_h)
+    return Condition(
+        type="BetterPlanAvailable",
+        status=True,
+        reason="Cheaper",
+        message=f"{choice(best)} It saves {usd} per hour ({saving:.0%}); {when}.",
+    )
+
+
+def _no_better() -> Condition:
+    return Condition(
+        type="BetterPlanAvailable",
+        status=False,
+        reason="BestRuns",
+        message="No cheaper deployment that keeps every limit is known.",
+    )
+
+
+def wanted(
+    plan: InferencePlan,
+    best: Evaluation,
+    uid: str,
+    live: Mapping[str, Mapping[str, Any]],
+    scaled: frozenset[str],
+) -> list[Object]:
+    """The objects to apply: those of the manifests, owned by the plan; Services first.
+
+    `live` are the Deployments that exist, by name; those in `scaled` belong to an autoscaler, which
+    keeps their `replicas`.
+    """
+    objects: list[Object] = []
+    for _, value in build_objects(plan, best):
+        metadata = {**value["metadata"], "ownerReferences": [owner(plan.metadata.name, uid)]}
+        mine = {**value, "metadata": metadata}
+        name = metadata["name"]
+        if value["kind"] == "Deployment" and name in scaled and name in live:
+            mine["spec"] = _scaled(value["spec"], live[name])
+        objects.append(mine)
+    return sorted(objects, key=lambda value: value["kind"] == "Deployment")
+
+
+def _scaled(spec: Object, live: Mapping[str, Any]) -> Object:
+    """`spec` without replicas once another manager owns them; until then as many as run now.
+
+    A field that its only manager drops would fall back to one replica.
+    """
+    rest = {key: value for key, value in spec.items() if key != "replicas"}
+    others = (
+        entry
+        for entry in live.get("metadata", {}).get("managedFields", [])
+        if entry.get("manager") != "guide-operator"
+    )
+    if any("f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}) for entry in others):
+        return rest
+    return {**rest, "replicas": live["spec"]["replicas"]}
+
+
+def scaled_deployments(autoscalers: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Names of the Deployments that HorizontalPodAutoscalers target."""
+    targets = (item.get("spec", {}).get("scaleTargetRef", {}) for item in autoscalers)
+    return frozenset(t["name"] for t in targets if t.get("kind") == "Deployment")
+
+
+def leftovers(
+    found: Iterable[Mapping[str, Any]], objects: Sequence[Object], uid: str
+) -> list[Mapping[str, Any]]:
+    """Those of `found` that the plan owns and that are not wanted any more."""
+    names = {(value["kind"], value["metadata"]["name"]) for value in objects}
+    return [
+        item
+        for item in found
+        if (item["kind"], item["metadata"]["name"]) not in names
+        and any(o.get("uid") == uid for o in item["metadata"].get("ownerReferences", []))
+    ]
+
+
+def rollout(deployments: Sequence[Mapping[str, Any]]) -> list[Condition]:
+    """Ready, Reconciling and Stalled by how far the Deployments have come; nothing once all are
+    available.
+    """
+    for value in deployments:
+        name = value["metadata"]["name"]
+        failed = _condition(value, "Progressing", "False")
+        if failed:
+            message = f"Deployment {name}: {failed.get('message', 'it makes no progress')}"
+            return _unready(ROLLOUT_STALLED, message, stalled=True)
+    waiting = [value["metadata"]["name"] for value in deployments if not _available(value)]
+    if waiting:
+        message = f"Waiting for Deployment {', '.join(waiting)} to become available."
+        return _unready(ROLLOUT, message, stalled=False)
+    return []
+
+
+def _available(value: Mapping[str, Any]) -> bool:
+    status, replicas = value.get("status", {}), value.get("spec", {}).get("replicas", 1)
+    return (
+        status.get("observedGeneration", 0) >= value["metadata"].get("generation", 0)
+        and status.get("updatedReplicas", 0) >= replicas
+        and status.get("availableReplicas", 0) >= replicas
+        and status.get("replicas", 0) == status.get("updatedReplicas", 0)
+    )
+
+
+def _condition(value: Mapping[str, Any], kind: str, status: str) -> Mapping[str, Any] | None:
+    conditions = cast("list[Object]", value.get("status", {}).get("conditions", []))
+    return next((c for c in conditions if c["type"] == kind and c["status"] == status), None)
+
+
+def applied() -> Condition:
+    """Everything was applied."""
+    message = "Every object was applied."
+    return Condition(type="Applied", status=True, reason=APPLIED, message=message)
+
+
+def idle(recommendation: Recommendation) -> list[Condition]:
+    """No deployment holds every limit: nothing was applied, and what runs was left alone."""
+    assert not recommendation.feasible
+    message = "No deployment keeps every limit; what runs, if anything, was left alone."
+    return [Condition(type="Applied", status=False, reason=NOT_APPLIED, message=message)]
+
+
+def refusal(reason: str, message: str) -> list[Condition]:
+    """Something could not be applied, and trying again will not help."""
+    return [
+        Condition(type="Applied", status=False, reason=reason, message=message),
+        *_unready(reason, message, stalled=True),
+    ]
+
+
+def _unready(reason: str, message: str, *, stalled: bool) -> list[Condition]:
+    return [
+        Condition(type="Ready", status=False, reason=reason, message=message),
+        Condition(type="Reconciling", status=not stalled, reason=reason, message=message),
+        Condition(type="Stalled", status=stalled, reason=reason, message=message),
+    ]

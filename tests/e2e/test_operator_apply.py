@@ -1,0 +1,165 @@
+"""Mode Apply on a real API server with a real scheduler and fake GPU nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hack.controlplane.kubectl import Kubectl
+from tests.e2e.conftest import ROOT, ControlPlane
+from tests.e2e.operator_process import (
+    Operator,
+    chat,
+    condition,
+    eventually,
+    plan_when,
+    running,
+)
+
+APPLY = {"mode": "Apply", "monitoring": "Annotations"}
+
+
+@pytest.fixture(scope="module")
+def operator(
+    control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    kubectl("apply", "--server-side", "-f", ROOT / "crds")
+    kubectl("wait", "--for=condition=Established", "crd/inferenceplans.guide.dev")
+    log = tmp_path_factory.mktemp("operator") / "log"
+    with running(control_plane.kubeconfig, log, resync_s="2") as found:
+        yield found
+    assert "Traceback" not in log.read_text()
+
+
+def deployment(kubectl: Kubectl, namespace: str, name: str = "chat-0") -> dict[str, Any]:
+    return kubectl.json("-n", namespace, "get", "deployment", name)
+
+
+def applied(kubectl: Kubectl, namespace: str, **spec: Any) -> dict[str, Any]:
+    kubectl.apply(chat(namespace, **{"output": APPLY, **spec}))
+    return plan_when(kubectl, namespace, "chat", "Recommended", "True")
+
+
+def version(kubectl: Kubectl, namespace: str, *what: str) -> str:
+    """resourceVersion and generation of an object."""
+    metadata = kubectl.json("-n", namespace, "get", *what)["metadata"]
+    return f"{metadata['resourceVersion']}/{metadata.get('generation')}"
+
+
+def test_it_applies_waits_is_idempotent_and_cleans_up(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    plan = applied(kubectl, namespace)
+    assert condition(plan, "Applied")["status"] == "True"
+    assert condition(plan, "BetterPlanAvailable")["status"] == "False"
+    found = deployment(kubectl, namespace)
+    assert found["status"]["availableReplicas"] == plan["status"]["summary"]["replicas"]
+    assert found["metadata"]["ownerReferences"][0]["uid"] == plan["metadata"]["uid"]
+
+    objects = (("deployment", "chat-0"), ("service", "chat"), ("iplan", "chat"))
+    before = [version(kubectl, namespace, *what) for what in objects]
+    planned = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
+
+    def looked_again() -> bool:  # resync is 2 s
+        now = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
+        return now >= planned + 2
+
+    eventually(looked_again)
+    assert [version(kubectl, namespace, *what) for what in objects] == before
+
+    kubectl("-n", namespace, "delete", "iplan", "chat")
+    gone = ("-n", namespace, "get", "deployment,service", "--ignore-not-found")
+    eventually(lambda: not kubectl(*gone).stdout, limit_s=60)
+
+
+def test_a_deleted_deployment_comes_back(kubectl: Kubectl, namespace: str, operator: Operator):
+    applied(kubectl, namespace)
+    uid = deployment(kubectl, namespace)["metadata"]["uid"]
+    kubectl("-n", namespace, "delete", "deployment", "chat-0")
+    eventually(
+        lambda: kubectl("-n", namespace, "get", "deployment", "chat-0", "--ignore-not-found").stdout
+    )
+    assert deployment(kubectl, namespace)["metadata"]["uid"] != uid
+
+
+def test_a_conflict_is_named_and_not_forced(kubectl: Kubectl, namespace: str, operator: Operator):
+    applied(kubectl, namespace)
+    taken = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "chat-0", "namespace": namespace},
+        "spec": {"progressDeadlineSeconds": 77},
+    }
+    kubectl(
+        *("apply", "--server-side", "--force-conflicts", "--field-manager=somebody"),
+        *("--validate=false", "-f", "-"),
+        stdin=json.dumps(taken),
+    )
+    plan = plan_when(kubectl, namespace, "chat", "Conflict", "False")
+    message = condition(plan, "Applied")["message"]
+    assert "somebody" in message
+    assert "progressDeadlineSeconds" in message
+    assert condition(plan, "Stalled")["status"] == "True"
+    assert deployment(kubectl, namespace)["spec"]["progressDeadlineSeconds"] == 77
+
+
+def test_what_runs_stays_when_a_cheaper_layout_appears(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    one_pool = {"budget": {"maxGPUs": 64}, "placement": {"gpus": ["H100-SXM"]}}
+    first = applied(kubectl, namespace, workload=load(100), **one_pool)
+    gpus = first["status"]["best"]["gpus"]
+    assert gpus > 1
+    before = deployment(kubectl, namespace)["spec"]
+    kubectl.apply(chat(namespace, output=APPLY, workload=load(4), **one_pool))
+    plan = plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    better = condition(plan, "BetterPlanAvailable")
+    assert better["status"] == "True", better
+    assert plan["status"]["applied"]["betterSince"]
+    assert plan["status"]["best"]["gpus"] == gpus
+    assert plan["status"]["alternatives"][0]["gpus"] < gpus
+    assert deployment(kubectl, namespace)["spec"]["replicas"] == before["replicas"]
+
+
+def test_more_load_replaces_what_no_longer_holds_on_its_own_gpus(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    # a mix of pools with unequal shares would need the CRD of HTTPRoutes
+    one_pool = {"budget": {"maxGPUs": 64}, "placement": {"gpus": ["H100-SXM"]}}
+    first = applied(kubectl, namespace, workload=load(4), **one_pool)
+    kubectl.apply(chat(namespace, output=APPLY, workload=load(100), **one_pool))
+    plan = plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    assert plan["status"]["best"]["gpus"] > first["status"]["best"]["gpus"]
+    assert "betterSince" not in plan["status"]["applied"]
+
+
+def test_back_to_recommend_leaves_what_runs_alone(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    applied(kubectl, namespace)
+    before = version(kubectl, namespace, "deployment", "chat-0")
+    kubectl.apply(chat(namespace, output={"mode": "Recommend"}))
+    plan = plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    assert not condition(plan, "Applied")
+    assert version(kubectl, namespace, "deployment", "chat-0") == before
+
+
+def test_a_missing_kind_is_said(kubectl: Kubectl, namespace: str, operator: Operator):
+    output = {"mode": "Apply", "monitoring": "PodMonitor"}
+    if "podmonitors" in kubectl("api-resources", "-o", "name").stdout:
+        pytest.skip("this cluster has PodMonitors")
+    kubectl.apply(chat(namespace, output=output))
+    plan = plan_when(kubectl, namespace, "chat", "KindMissing", "False")
+    assert "PodMonitor" in condition(plan, "Applied")["message"]
+
+
+def load(requests_per_s: int) -> dict[str, Any]:
+    return {
+        "inputTokens": {"mean": 1024, "p95": 3000},
+        "outputTokens": {"mean": 256, "p95": 700},
+        "maxContextTokens": 8192,
+        "requestsPerSecond": requests_per_s,
+    }
