@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from guide.answer import Limits, MemoryFit, ReplicaGroup
 from guide.domain import Catalog, Fit, Lengths, Plan, Workload
 from guide.frameworks import FRAMEWORKS
+from guide.perf.adjust import adjust_batch_size, longest_sequence, max_parallelism
 from guide.perf.fits import resolve
 from guide.perf.memory import memory_fit
 from guide.search.bounds import (
@@ -27,7 +28,6 @@ from guide.search.space import Shape
 from guide.search.tails import Tails
 from guide.simulate.serve import saturation, zero_load
 
-CONTEXT_STEP_TOKENS = 1024
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
@@ -103,7 +103,9 @@ def operate(shape: Shape, plan: Plan, catalog: Catalog, long: Tails) -> Replica 
     if broken is not None:
         return broken
     if plan.workload.max_context_tokens is None:
-        limits = replace(limits, max_model_len=_longest_context(shape, memory, needed))
+        model_limit = shape.variant.model.max_context_tokens
+        longest = longest_sequence(memory, model_limit, needed)
+        limits = replace(limits, max_model_len=longest)
     release, variant = shape.release, shape.variant
     fit = resolve(
         catalog, shape.gpu, release.framework, release.version, variant.precision, variant.model
@@ -121,18 +123,9 @@ def default_limits(shape: Shape, max_model_len: int) -> Limits:
     return replace(limits, kv_cache_dtype=shape.variant.kv_cache_dtype)
 
 
-def _longest_context(shape: Shape, memory: MemoryFit, needed: int) -> int:
-    """The smaller of the model's limit and the KV cache, in whole 1,024 tokens, at least what is
-    needed.
-    """
-    model_limit = shape.variant.model.max_context_tokens
-    most = min(model_limit, memory.kv_capacity_tokens)
-    return max(needed, most // CONTEXT_STEP_TOKENS * CONTEXT_STEP_TOKENS)
-
-
 def _concurrent(memory: MemoryFit, workload: Workload) -> int:
-    """Requests whose KV cache fits at once (paper P5: available memory / KV of a request)."""
-    return max(1, int(memory.kv_capacity_tokens // mean_request_tokens(workload)))
+    """Requests whose KV cache fits at once, at least one."""
+    return max(1, max_parallelism(memory, mean_request_tokens(workload)))
 
 
 def _at_the_knee(
@@ -144,7 +137,7 @@ def _at_the_knee(
     At saturation a request stays batch / rate seconds (Little's law), most of it decoding; what is
     left of the SLO at the upper end of the interval decides.
     """
-    most = min(limits.max_num_seqs, _concurrent(memory, plan.workload))
+    most = adjust_batch_size(limits.max_num_seqs, _concurrent(memory, plan.workload)).size
     ladder = [size for size in BATCH_LADDER if size <= most] or [1]
     if limits.max_num_seqs <= most:
         ladder = [*ladder, limits.max_num_seqs]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from guide.answer import Limits, ReplicaGroup
 from guide.domain import (
@@ -28,6 +29,7 @@ from guide.models.precision import PRECISIONS
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4)
+REPLICA_LAYOUTS = tuple((tp, pp) for pp in PIPELINE_PARALLEL for tp in TENSOR_PARALLEL)
 SIXTEEN_BIT = ("bf16", "fp16")
 EIGHT_BIT = ("fp8", "int8")
 
@@ -116,17 +118,44 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
             continue
         for release in releases:
             for variant in variants(plan, catalog, pool.gpu):
-                for pp in PIPELINE_PARALLEL:
-                    for tp in TENSOR_PARALLEL:
-                        yield Shape(
-                            pool=pool,
-                            gpu=pool.gpu,
-                            release=release,
-                            variant=variant,
-                            tp=tp,
-                            pp=pp,
-                            switches=plan.switches,
-                        )
+                for tp, pp in REPLICA_LAYOUTS:
+                    yield Shape(
+                        pool=pool,
+                        gpu=pool.gpu,
+                        release=release,
+                        variant=variant,
+                        tp=tp,
+                        pp=pp,
+                        switches=plan.switches,
+                    )
+
+
+class Configuration(NamedTuple):
+    """A hybrid-parallel layout: `dp` replicas, each of `tp` x `pp` GPUs."""
+
+    dp: int
+    tp: int
+    pp: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all replicas."""
+        return self.dp * self.tp * self.pp
+
+
+def get_configurations(pool: GpuPool, max_gpus: int | None = None) -> Iterator[Configuration]:
+    """Every DP x TP x PP that the free GPUs of `pool` hold, each replica on one node (P12).
+
+    The same layouts as `shapes` tries; DP runs up to what fits.
+    """
+    for tp, pp in REPLICA_LAYOUTS:
+        if pool.shared and tp * pp > 1:
+            continue
+        most = pool.replicas_that_fit(tp * pp)
+        if max_gpus is not None:
+            most = min(most, max_gpus // (tp * pp))
+        for dp in range(1, most + 1):
+            yield Configuration(dp, tp, pp)
 
 
 def considered_pools(plan: Plan, inventory: Inventory) -> list[GpuPool]:

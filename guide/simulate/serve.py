@@ -18,12 +18,14 @@ from guide.answer import (
     ServingReport,
 )
 from guide.domain import Catalog, Scheduling, Workload
+from guide.perf.adjust import mean_context_tokens
 from guide.perf.fits import ServingParams, resolve
 from guide.perf.ops import Layout
 from guide.perf.step import StepFacts, StepParams, fold
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, Replica
+from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
 OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
 WAVES = 4  # closed loop: requests per user, of which the first wave is not counted
@@ -82,33 +84,16 @@ def zero_load(
     cost, serving = layout_cost(group, catalog)
     prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
     ttft_s = _prompt_seconds(cost, group, prompt, 0) + serving.r0 + serving.rt * prompt
-    context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
-    return ttft_s, cost.decode_run(1, 1, context, _inside(group, context)) + serving.u
-
-
-def _inside(group: ReplicaGroup, context: float) -> float:
-    return min(context, group.model.window_tokens or 0) if group.model.window_layers else 0.0
+    context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
+    return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
 
 
 def _prompt_seconds(cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int) -> float:
     """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
     sequences."""
-    chunk = max(1.0, group.limits.max_num_batched_tokens - decodes)
-    steps = math.ceil(prompt / chunk)
-    tokens = prompt / steps
-    window = group.model.window_tokens or 0
-    inside = min(prompt, window) * prompt if group.model.window_layers else 0.0
-    per_step = cost.prompt_step(
-        int(max(1, tokens)),
-        1,
-        prompt * prompt / 2 / steps,
-        inside / steps,
-        decodes,
-        0,
-        0,
-        decodes + 1,
-    )
-    return steps * (per_step - (cost.decode_run(1, decodes, 0, 0) if decodes else 0.0))
+    task = prefill_task(group, prompt, decodes)
+    alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
+    return task_seconds(task, cost) - alone
 
 
 def saturation(
@@ -121,12 +106,12 @@ def saturation(
     """
     cost, _ = layout_cost(group, catalog)
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
-    held = memory.kv_capacity_tokens / group.pp / (prompt + output / 2)
+    context = mean_context_tokens(prompt, output)
+    held = memory.kv_capacity_tokens / group.pp / context
     batch = int(max(1, min(group.limits.max_num_seqs // group.pp, held)))
-    context = prompt + output / 2
-    step_s = cost.decode_run(1, batch, batch * context, batch * _inside(group, context))
+    decode_s = task_seconds(decode_task(group, batch, context, output), cost)
     computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
-    per_request = output * step_s / batch + _prompt_seconds(cost, group, computed, batch)
+    per_request = decode_s / batch + _prompt_seconds(cost, group, computed, batch)
     return group.pp / per_request
 
 

@@ -1,0 +1,124 @@
+"""Prefill and decode as tasks (paper 3.4.1, 3.5.1): what each computes, reads and sends, and how
+long it takes.
+
+Steady-state estimates (`guide.simulate.serve.zero_load`, `saturation`) are sums of tasks, the event
+loop takes the same step cost, so bounds and simulation cannot disagree.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from guide.answer import ReplicaGroup, StepShape
+from guide.perf.adjust import adjust_sequence_length
+from guide.perf.ops import Layout
+from guide.perf.roofline import Roof, roofs
+from guide.simulate.cost import LayoutCost
+
+
+class Task(NamedTuple):
+    """Equal forward steps of one replica; its tensor-parallel GPUs share each of them (P10)."""
+
+    name: str  # prefill | decode
+    steps: float
+    shape: StepShape
+
+
+class TaskLoad(NamedTuple):
+    """What a task is to each GPU of the replica, over all its steps (P10)."""
+
+    compute_flop: float
+    data_bytes: float  # read from and written to GPU memory
+    transfer_bytes: float  # sent to the other GPUs
+
+
+class TaskTime(NamedTuple):
+    """Lower bounds by datasheet (P11): no fit, nothing overlaps."""
+
+    compute_s: float
+    memory_s: float
+    transfer_s: float
+
+
+def prefill_task(group: ReplicaGroup, prompt_tokens: float, decodes: int) -> Task:
+    """One prompt, cut into segments by the token budget that `decodes` running sequences leave."""
+    budget = group.limits.max_num_batched_tokens - decodes
+    cut = adjust_sequence_length(prompt_tokens, max(1.0, budget))
+    window = group.model.window_tokens or 0
+    inside = min(prompt_tokens, window) * prompt_tokens if group.model.window_layers else 0.0
+    shape = StepShape(
+        prefill_tokens=int(max(1, cut.tokens)),
+        prefill_sequences=1,
+        attended_pairs=prompt_tokens * prompt_tokens / 2 / cut.count,
+        window_pairs=inside / cut.count,
+        decode_sequences=decodes,
+        sampled_sequences=decodes + 1,
+    )
+    return Task("prefill", cut.count, shape)
+
+
+def decode_task(group: ReplicaGroup, batch: int, context_tokens: float, steps: float) -> Task:
+    """`steps` decode steps of `batch` sequences with that much context each."""
+    window = group.model.window_tokens or 0
+    inside = min(context_tokens, window) if group.model.window_layers else 0.0
+    shape = StepShape(
+        decode_sequences=batch,
+        decode_context_tokens=batch * context_tokens,
+        decode_window_tokens=batch * inside,
+        sampled_sequences=batch,
+    )
+    return Task("decode", steps, shape)
+
+
+def task_seconds(task: Task, cost: LayoutCost) -> float:
+    """How long a task takes under the fitted step cost: compute and memory overlap, transfers and
+    launches add up (P11)."""
+    s = task.shape
+    if not s.prefill_sequences:
+        decodes = int(s.decode_sequences)
+        return task.steps * cost.decode_run(
+            1, decodes, s.decode_context_tokens, s.decode_window_tokens
+        )
+    return task.steps * cost.prompt_step(
+        int(s.prefill_tokens),
+        int(s.prefill_sequences),
+        s.attended_pairs,
+        s.window_pairs,
+        int(s.decode_sequences),
+        s.decode_context_tokens,
+        s.decode_window_tokens,
+        int(s.sampled_sequences),
+    )
+
+
+def task_load(task: Task, group: ReplicaGroup) -> TaskLoad:
+    """The work of a task for one GPU, from the operator table."""
+    rows = _roofs(task, group)
+    link = group.gpu.link.bytes_per_s
+    return TaskLoad(
+        compute_flop=task.steps * sum(row.flop for row in rows),
+        data_bytes=task.steps * sum(row.bytes for row in rows),
+        transfer_bytes=task.steps * sum(row.network_s for row in rows) * link,
+    )
+
+
+def task_time(task: Task, group: ReplicaGroup) -> TaskTime:
+    """Compute, memory and transfer time of a task on the group's GPU, each at its full rate."""
+    rows = _roofs(task, group)
+    return TaskTime(
+        compute_s=task.steps * sum(row.compute_s for row in rows),
+        memory_s=task.steps * sum(row.memory_s for row in rows),
+        transfer_s=task.steps * sum(row.network_s for row in rows),
+    )
+
+
+def _roofs(task: Task, group: ReplicaGroup) -> tuple[Roof, ...]:
+    return roofs(
+        group.model,
+        group.gpu,
+        group.precision,
+        Layout(tp=group.tp, pp=group.pp),
+        task.shape,
+        group.limits.kv_cache_dtype,
+        group.switches,
+    )
