@@ -22,6 +22,7 @@ class Load:
     arrivals: tuple[float, ...]
     cached: tuple[int, ...]
     closed_users: int | None
+    copies: int  # replicas (or engines, or attention ranks) that each serve such a load
     wave: int  # requests that arrive together at the start
 
 
@@ -65,5 +66,6 @@ def load_of(row: Measurement, protocol: Protocol, attention_ranks: int) -> Load:
         arrivals=tuple(arrivals.tolist()),
         cached=tuple(cached.tolist()),
         closed_users=users,
+        copies=copies * attention_ranks,
         wave=wave,
     )
