@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guide.cli.options import CalibrationFile, Folder, NodesFile, PodsFile
+from guide.cli.options import CalibrationFile, NodesFile, PodsFile
 
 if TYPE_CHECKING:
     from guide.domain import Catalog, Inventory
@@ -27,7 +28,14 @@ class CheckOutput(StrEnum):
 
 
 def check(
-    folder: Folder,
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...",
+            help="Folders that `guide render --out` wrote. A file stands for its folder, and is"
+            " passed over where that is none: so a pre-commit hook may name any file.",
+        ),
+    ],
     filename: Annotated[
         Path | None,
         typer.Option("-f", "--filename", help="The plan as it should be. Absent: DIR/plan.yaml."),
@@ -43,7 +51,7 @@ def check(
         bool, typer.Option("--strict", help="Fail on warnings too: a better plan exists.")
     ] = False,
 ) -> None:
-    """Tell whether the manifests in DIR still meet their plan, and if not, what to do.
+    """Tell whether the manifests in each DIR still meet their plan, and if not, what to do.
 
     Refused are files edited by hand, a plan that moved, a review made with other facts or prices,
     and a deployment that breaks a limit of the plan. Without --nodes the cluster is taken from
@@ -54,21 +62,43 @@ def check(
     from guide.cli import DIFFERS, OK
     from guide.cli.folder import read_folder
     from guide.cli.question import read_text
+    from guide.errors import SpecError
     from guide.report import findings as report
     from guide.spec import load_plan
 
-    lying = read_folder(folder)
-    asked = lying.plan if filename is None else load_plan(read_text(filename))
+    paths = _rendered_folders(folders)
+    if filename is not None and len(paths) > 1:
+        raise SpecError("-f names the plan of one folder: check the folders one by one")
     catalog = load(calibration=calibration)
-    found = findings(lying, asked, catalog, nodes, pods)
+    found: list[Finding] = []
+    for path in paths:
+        lying = read_folder(path)
+        asked = lying.plan if filename is None else load_plan(read_text(filename))
+        found += [
+            replace(one, file=str(path / one.file))
+            for one in findings(lying, asked, catalog, nodes, pods)
+        ]
     write = {
         CheckOutput.TEXT: report.as_text,
         CheckOutput.GITHUB: report.as_github,
         CheckOutput.SARIF: report.as_sarif,
         CheckOutput.JUNIT: report.as_junit,
     }[output]
-    typer.echo(write(found, str(folder)), nl=False)
+    typer.echo(write(found, [str(path) for path in paths]), nl=False)
     raise typer.Exit(DIFFERS if report.failed(found, strict=strict) else OK)
+
+
+def _rendered_folders(paths: list[Path]) -> list[Path]:
+    """Every folder once, in the order given."""
+    from guide.kube.folder import LOCK
+
+    folders = [path.parent if path.is_file() else path for path in paths]
+    kept = [
+        folder
+        for path, folder in zip(paths, folders, strict=True)
+        if path == folder or (folder / LOCK).is_file()
+    ]
+    return list(dict.fromkeys(kept))
 
 
 def findings(
@@ -90,7 +120,7 @@ def findings(
     found = standing.moved_plan(lying, asked)
     wanted = None
     if standing.same_engine(lock, catalog):
-        wanted = _rendered(lying, catalog) if not found else None
+        wanted = _again(lying, catalog) if not found else None
     found += standing.edited_files(lying, wanted)
     found += standing.changed_engine(lying, catalog)
     if nodes is not None or pods is not None:
@@ -110,7 +140,7 @@ def findings(
     return sorted(found, key=lambda f: (order.index(f.level), f.file, f.rule))
 
 
-def _rendered(lying: standing.Folder, catalog: Catalog) -> dict[str, str]:
+def _again(lying: standing.Folder, catalog: Catalog) -> dict[str, str]:
     """The folder rendered again from what it was made from."""
     from guide.kube.folder import folder_files
     from guide.search.recommend import recommend

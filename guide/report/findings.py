@@ -33,7 +33,7 @@ class Finding:
     rule: str  # CamelCase, stable: people suppress by it
     message: str
     remedy: str
-    file: str = ""  # inside the folder
+    file: str = ""
     line: int | None = None
 
     @property
@@ -60,20 +60,21 @@ def failed(findings: Sequence[Finding], *, strict: bool = False) -> bool:
     return any(finding.level in bad for finding in findings)
 
 
-def as_text(findings: Sequence[Finding], folder: str) -> str:
-    """One line a finding."""
-    lines = [
-        f"{f.level.value}: {_place(f, folder)}: {f.sentence} [{f.rule}]" for f in findings
-    ] or [f"{folder} meets its plan."]
-    return "\n".join(lines) + "\n"
+def as_text(findings: Sequence[Finding], folders: Sequence[str]) -> str:
+    """One line a finding, and one for each folder without any."""
+    bad = {f.file.rpartition("/")[0] for f in findings}
+    lines = [f"{f.level.value}: {_place(f)}: {f.sentence} [{f.rule}]" for f in findings]
+    lines += [f"{folder} meets its plan." for folder in folders if folder not in bad]
+    return "".join(line + "\n" for line in lines)
 
 
-def as_github(findings: Sequence[Finding], folder: str) -> str:
+def as_github(findings: Sequence[Finding], folders: Sequence[str]) -> str:
     """Workflow commands: annotations on the files of a pull request."""
+    del folders
     words = {Level.NOTE: "notice"}
     lines: list[str] = []
     for f in findings:
-        fields = {"file": _path(f, folder), "title": f.rule}
+        fields = {"file": f.file, "title": f.rule}
         if f.line is not None:
             fields["line"] = str(f.line)
         shown = ",".join(f"{k}={_property(v)}" for k, v in sorted(fields.items()))
@@ -81,8 +82,9 @@ def as_github(findings: Sequence[Finding], folder: str) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def as_sarif(findings: Sequence[Finding], folder: str) -> str:
+def as_sarif(findings: Sequence[Finding], folders: Sequence[str]) -> str:
     """A SARIF log with one run."""
+    del folders
     rules = sorted(RULES)
     log: dict[str, Any] = {
         "$schema": _SARIF,
@@ -101,21 +103,21 @@ def as_sarif(findings: Sequence[Finding], folder: str) -> str:
                     }
                 },
                 "columnKind": "utf16CodeUnits",
-                "results": [_result(f, folder, rules.index(f.rule)) for f in findings],
+                "results": [_result(f, rules.index(f.rule)) for f in findings],
             }
         ],
     }
     return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_junit(findings: Sequence[Finding], folder: str) -> str:
+def as_junit(findings: Sequence[Finding], folders: Sequence[str]) -> str:
     """A test suite with a case for each rule: failed by errors, the rest told as output."""
     by_rule = {rule: [f for f in findings if f.rule == rule] for rule in sorted(RULES)}
     broken = sum(failed(found) for found in by_rule.values())
     counts = {"errors": "0", "failures": str(broken), "tests": str(len(by_rule)), "time": "0"}
     suites = ElementTree.Element("testsuites", counts)
     suite = ElementTree.SubElement(
-        suites, "testsuite", {**counts, "name": f"guide check {folder}", "skipped": "0"}
+        suites, "testsuite", {**counts, "name": f"guide check {' '.join(folders)}", "skipped": "0"}
     )
     for rule, found in by_rule.items():
         case = ElementTree.SubElement(
@@ -123,7 +125,7 @@ def as_junit(findings: Sequence[Finding], folder: str) -> str:
             "testcase",
             {"classname": f"guide.check.{rule}", "name": RULES[rule], "time": "0"},
         )
-        text = "\n".join(f"{_place(f, folder)}: {f.sentence}" for f in found)
+        text = "\n".join(f"{_place(f)}: {f.sentence}" for f in found)
         if failed(found):
             worst = next(f for f in found if f.level is Level.ERROR)
             told = {"message": worst.message, "type": rule}
@@ -135,27 +137,19 @@ def as_junit(findings: Sequence[Finding], folder: str) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def _result(f: Finding, folder: str, index: int) -> dict[str, Any]:
+def _result(f: Finding, index: int) -> dict[str, Any]:
     region = {} if f.line is None else {"region": {"startLine": f.line}}
     return {
         "ruleId": f.rule,
         "ruleIndex": index,
         "level": f.level.value,
         "message": {"text": f.sentence},
-        "locations": [
-            {"physicalLocation": {"artifactLocation": {"uri": _path(f, folder)}, **region}}
-        ],
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": f.file}, **region}}],
     }
 
 
-def _path(f: Finding, folder: str) -> str:
-    return f"{folder.rstrip('/')}/{f.file or 'REVIEW.md'}"
-
-
-def _place(f: Finding, folder: str) -> str:
-    if not f.file:
-        return folder
-    return _path(f, folder) + (f":{f.line}" if f.line is not None else "")
+def _place(f: Finding) -> str:
+    return f.file if f.line is None else f"{f.file}:{f.line}"
 
 
 def _data(text: str) -> str:

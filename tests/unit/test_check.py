@@ -245,6 +245,16 @@ def test_a_lock_of_another_shape_is_bad_input(here: Path):
     assert "colour" in str(result.exception)
 
 
+def test_several_folders_and_files_in_them_are_checked_once(here: Path):
+    run("render", "-f", "plan.yaml", "--nodes", "nodes.yaml", "--out", "two")
+    edit("two/service.yaml", "port: 80", "port: 81")
+    result = run("check", "out/service.yaml", "out/REVIEW.md", "two", "plan.yaml")
+    assert result.exit_code == 1
+    assert result.output.count("meets its plan") == 1
+    assert rules(result) == ["FileEdited"]
+    assert run("check", "plan.yaml").exit_code == 0  # no rendered folder: nothing to say
+
+
 # --- forms of output ---
 
 

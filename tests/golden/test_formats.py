@@ -1,0 +1,106 @@
+"""The other forms of output from the same data: golden files, and what must hold in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from guide.catalog import load
+from guide.errors import SpecError
+from guide.kube.leaderworkerset import nodes_per_replica
+from guide.kube.manifests import DEFAULT_FORMAT, formats, render_files
+from tests.golden.compare import compare
+from tests.handmade import GROUP, POOL
+from tests.manifest_cases import CASES, Case
+
+HERE = Path(__file__).resolve().parent
+CATALOG = load()
+WIDE = Case(groups=(replace(GROUP, tp=8, pp=2, replicas=1),))
+OTHERS = sorted(set(formats()) - {DEFAULT_FORMAT})
+
+
+def render(case: Case, form: str) -> dict[str, str]:
+    files = render_files(case.plan, case.recommendation, CATALOG, form=form)
+    assert files.pop("REVIEW.md").startswith("# ")
+    return files
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_other_forms_are_the_golden_ones(form: str):
+    case = WIDE if form == "leaderworkerset" else CASES["all-options"]
+    compare(HERE / "formats" / form, render(case, form))
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_the_operating_point_stands_in_every_form(form: str):
+    text = "".join(render(CASES["vllm"], form).values())
+    limits = GROUP.limits
+    for value in (limits.max_num_seqs, limits.max_num_batched_tokens, limits.max_model_len):
+        assert str(value) in text
+    assert GROUP.model.name in text
+    assert POOL.product in text
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_fastgen_is_refused_with_a_sentence(form: str):
+    with pytest.raises(SpecError, match=f"--format {form} serves vLLM only"):
+        render(CASES["fastgen"], form)
+
+
+def test_a_replica_goes_over_the_fewest_nodes_that_hold_whole_stages():
+    def nodes(tp: int, pp: int, per_node: int = 8) -> int:
+        pool = replace(POOL, gpus_per_node=per_node)
+        return nodes_per_replica(replace(GROUP, pool=pool, tp=tp, pp=pp))
+
+    assert [nodes(8, 1), nodes(8, 2), nodes(8, 4), nodes(4, 2), nodes(4, 4)] == [1, 2, 4, 1, 2]
+    assert nodes(2, 2, per_node=2) == 2
+    assert nodes(1, 4, per_node=3) == 2
+
+
+def sets(case: Case) -> dict[str, Any]:
+    return yaml.safe_load(render(case, "leaderworkerset")["leaderworkerset-0.yaml"])["spec"]
+
+
+def test_each_pod_asks_for_the_gpus_of_its_stages_and_the_sum_is_the_replica():
+    for case in (WIDE, CASES["vllm"]):
+        template = sets(case)["leaderWorkerTemplate"]
+        group = case.groups[0]
+        asked = [
+            int(template[role]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
+            for role in ("leaderTemplate", "workerTemplate")
+        ]
+        assert asked[0] + asked[1] * (template["size"] - 1) == group.tp * group.pp
+        assert max(asked) <= group.pool.gpus_per_node
+
+
+def test_only_leaders_serve():
+    files = render(WIDE, "leaderworkerset")
+    selector = yaml.safe_load(files["service.yaml"])["spec"]["selector"]
+    template = sets(WIDE)["leaderWorkerTemplate"]
+    labels = {
+        role: template[role]["metadata"]["labels"] for role in ("leaderTemplate", "workerTemplate")
+    }
+    assert selector.items() <= labels["leaderTemplate"].items()
+    assert not selector.items() <= labels["workerTemplate"].items()
+    worker = template["workerTemplate"]["spec"]["containers"][0]
+    assert "--headless" in worker["args"]
+    assert "readinessProbe" not in worker
+
+
+def test_unequal_shares_have_no_place_in_helm_values():
+    with pytest.raises(SpecError, match="unequal shares"):
+        render(CASES["two-pools-weighted"], "helm-values")
+
+
+def test_a_route_of_kserve_carries_the_shares():
+    files = render(CASES["two-pools-weighted"], "llminferenceservice")
+    routes = [
+        yaml.safe_load(files[f"llminferenceservice-{n}.yaml"])["spec"]["router"]["route"]
+        for n in range(2)
+    ]
+    assert [route["weight"] for route in routes] == [900, 100]
+    assert len({route["group"] for route in routes}) == 1
