@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from guide.cli import calibrate, check, diff, gpus, models, plan, predict, render
+from guide.cli import calibrate, check, diff, explain, fn, gpus, models, plan, predict, render
 
 COMMANDS = {
     "plan": plan.plan,
     "render": render.render,
     "check": check.check,
     "diff": diff.diff,
+    "fn": fn.fn,
+    "explain": explain.explain,
     "gpus": gpus.gpus,
     "models": models.models,
     "predict": predict.predict,

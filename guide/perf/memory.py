@@ -33,6 +33,16 @@ def kv_bytes_per_token(table: tuple[Operator, ...], pp: int) -> float:
     return sum(row.bytes for row in table if row.role in (Role.ATTENTION, Role.WINDOW)) / pp
 
 
+def reserved_bytes(gpu: Gpu, layout: Layout, limits: Limits, release: Release) -> dict[str, float]:
+    """What is never weights, activations or KV cache, by its reason."""
+    return {
+        "left free by the utilisation limit": (1 - limits.gpu_memory_utilization) * gpu.hbm_bytes,
+        "context and libraries": CONTEXT_BYTES,
+        "collectives": COLLECTIVE_BYTES if layout.tp * layout.attention_ranks > 1 else 0.0,
+        "captured graphs": GRAPH_BYTES if release.graphs_inside_budget else 0.0,
+    }
+
+
 def fit_memory(
     arch: ModelArch,
     gpu: Gpu,
@@ -47,10 +57,7 @@ def fit_memory(
     table = operator_table(arch, precision, layout, limits.kv_cache_dtype, switches)
     weights = resident_weight_bytes(table, arch, layout.pp)
     activations = activation_bytes(arch, layout.tp, limits)
-    graphs = GRAPH_BYTES if release.graphs_inside_budget else 0.0
-    collectives = COLLECTIVE_BYTES if layout.tp * layout.attention_ranks > 1 else 0.0
-    unused = (1 - limits.gpu_memory_utilization) * gpu.hbm_bytes
-    reserved = unused + CONTEXT_BYTES + collectives + graphs
+    reserved = sum(reserved_bytes(gpu, layout, limits, release).values())
     per_token = kv_bytes_per_token(table, layout.pp)
     free = gpu.hbm_bytes - weights - activations - reserved
     blocks = int(free // (per_token * release.block_tokens)) if free > 0 else 0

@@ -89,15 +89,24 @@ def _roof(
     )
 
 
+def typical_decode(group: ReplicaGroup, report: ServingReport, workload: Workload) -> StepShape:
+    """The decode step of a replica's mean batch, each sequence half-way through its output."""
+    batch = max(1.0, report.batch_mean)
+    context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
+    window = group.model.window_tokens or 0 if group.model.window_layers else 0
+    return StepShape(
+        decode_sequences=batch,
+        decode_context_tokens=batch * context,
+        decode_window_tokens=batch * min(context, window),
+        sampled_sequences=batch,
+    )
+
+
 def typical_bound(
     group: ReplicaGroup, report: ServingReport, workload: Workload, catalog: Catalog
 ) -> str:
     """What a typical decode step of a replica waits for: compute, memory, network or overhead."""
-    batch = max(1.0, report.batch_mean)
-    context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
-    shape = StepShape(
-        decode_sequences=batch, decode_context_tokens=batch * context, sampled_sequences=batch
-    )
+    shape = typical_decode(group, report, workload)
     rows = roofs(
         group.model,
         group.gpu,
@@ -114,6 +123,6 @@ def typical_bound(
         "compute": sum(r.compute_s for r in rows) / fit["share_c"],
         "memory": sum(r.memory_s for r in rows) / fit["share_w"],
         "network": sum(r.network_s for r in rows) / fit["share_l"],
-        "overhead": fit["c0"] + fit["cl"] * group.model.layers + fit["cs"] * batch,
+        "overhead": fit["c0"] + fit["cl"] * group.model.layers + fit["cs"] * shape.decode_sequences,
     }
     return max(times, key=lambda name: times[name])

@@ -1,0 +1,51 @@
+"""`guide explain`: where every number of a recommendation comes from."""
+
+from __future__ import annotations
+
+import typer
+
+from guide.cli.options import (
+    CalibrationFile,
+    CandidateNumber,
+    ModelConfig,
+    NodesFile,
+    Output,
+    OutputFormat,
+    PlanFile,
+    PodsFile,
+)
+
+
+def explain(
+    filename: PlanFile,
+    nodes: NodesFile = None,
+    pods: PodsFile = None,
+    candidate: CandidateNumber = 1,
+    model_config: ModelConfig = None,
+    calibration: CalibrationFile = None,
+    output: OutputFormat = Output.TABLE,
+) -> None:
+    """Take the prediction of a deployment apart: operators and their roofs, where the time of a
+    step goes and which fitted constant prices it, memory, queueing, intervals.
+
+    Exit code 0: explained. 3: infeasible, every reason is printed. 2: bad input.
+    """
+    from guide.cli import show
+    from guide.cli.candidate import chosen
+    from guide.cli.question import ask
+    from guide.report.explain import sentences, tables
+    from guide.report.explain_document import to_document
+    from guide.report.sentences import choice
+    from guide.search.explanation import explain as taken_apart
+
+    question = ask(filename, nodes, pods, model_config, calibration)
+    evaluation = chosen(question, candidate)
+    found = taken_apart(evaluation, question.plan, question.catalog)
+    if output is not Output.TABLE:
+        show.document(to_document(found), output)
+        return
+    typer.echo(typer.style(choice(evaluation), bold=True))
+    for line in sentences(found):
+        typer.echo(line)
+    for table in tables(found):
+        show.print_table(table)

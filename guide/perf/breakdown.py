@@ -1,0 +1,54 @@
+"""Where the time of a step goes: `guide.perf.step` evaluated with all but one part switched off.
+
+The formula of a step is a sum of parts, each of which vanishes with its facts (or, for the host,
+with its constants); so the parts need no second formula, and add up to the step.
+"""
+
+from __future__ import annotations
+
+from guide.answer import StepShape
+from guide.perf.step import StepFacts, StepParams, step_seconds
+
+HOST = ("c0", "cl", "cm", "cs", "cb", "cp", "clp")
+FACTS = {
+    "dense": ("dense_s", "dense_token_s"),
+    "experts": ("expert_s", "expert_token_s"),
+    "head": ("head_s", "head_sequence_s"),
+    "kv": ("kv_token_s", "window_token_s"),
+    "attention": ("pair_s", "window_pair_s", "pair_memory_s", "window_pair_memory_s"),
+    "network": ("all_reduces", "all_reduce_token_s"),
+    "element-wise": ("elementwise_token_s",),
+}
+CONSTANTS = {  # which fitted constants price each part
+    "host": HOST,
+    "dense": ("share_w", "share_c", "ramp", "decode_c", "decode_h", "p"),
+    "experts": ("share_ew", "share_ec", "ramp_e", "p"),
+    "head": ("share_w", "share_c", "p"),
+    "kv": ("share_kv", "gqa", "v1", "v1_len"),
+    "attention": ("share_a",),
+    "network": ("ca", "share_l"),
+    "element-wise": ("share_w",),
+}
+PARTS = tuple(CONSTANTS)
+NUDGE = 1.01
+
+
+def breakdown(facts: StepFacts, params: StepParams, shape: StepShape) -> dict[str, float]:
+    """Seconds of each part of a step of `shape`; their sum is `step_seconds`."""
+    return {part: step_seconds(*_only(part, facts, params), shape) for part in PARTS}
+
+
+def _only(part: str, facts: StepFacts, params: StepParams) -> tuple[StepFacts, StepParams]:
+    off = [name for other, names in FACTS.items() if other != part for name in names]
+    host = {} if part == "host" else dict.fromkeys(HOST, 0.0)
+    return facts._replace(**dict.fromkeys(off, 0.0)), params._replace(**host)
+
+
+def elasticities(facts: StepFacts, params: StepParams, shape: StepShape) -> dict[str, float]:
+    """By how many percent a step gets longer when a constant grows by one percent."""
+    before = step_seconds(facts, params, shape)
+    found: dict[str, float] = {}
+    for name in StepParams._fields:
+        nudged = params._replace(**{name: getattr(params, name) * NUDGE})
+        found[name] = (step_seconds(facts, nudged, shape) / before - 1) / (NUDGE - 1)
+    return found

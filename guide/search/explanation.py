@@ -1,0 +1,208 @@
+"""What stands behind the numbers of one evaluation: roofs, step parts, constants, queue, interval.
+
+Nothing here is estimated anew: every number is one that the prediction itself used, taken apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from guide.answer import Evaluation, GroupEvaluation, StepShape
+from guide.domain import Catalog, Fit, Plan, Release, Scheduling
+from guide.perf.breakdown import breakdown, elasticities
+from guide.perf.fits import (
+    PARAMETERS,
+    Key,
+    engine_of,
+    known_keys,
+    levels,
+    resolve,
+    version_family,
+)
+from guide.perf.memory import reserved_bytes
+from guide.perf.ops import Layout
+from guide.perf.roofline import Roof, roofs, typical_decode
+from guide.perf.trust import at_a_bound
+from guide.simulate.serve import layout_cost, policy_of
+
+LEAST_DEVIATION = 0.02  # latent; smaller contributions of a level are not worth naming
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """One forward step: its shape, datasheet roofs by operator, predicted seconds by part, and by
+    how many percent one percent more of a constant lengthens it.
+    """
+
+    shape: StepShape
+    roofs: tuple[Roof, ...]
+    parts: dict[str, float]
+    elasticity: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """Predicted time of the step."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """A fitted constant: its value, the prior, and the levels that moved it (latent deviation,
+    measured rows behind it).
+    """
+
+    name: str
+    value: float
+    prior: float
+    moved_by: tuple[tuple[Key, float, int], ...]
+    at_bound: bool
+
+    @property
+    def provenance(self) -> str:
+        """Fitted, or the prior where no measurement has moved it."""
+        if self.at_bound:
+            return "at a bound"
+        return "fitted" if self.moved_by else "prior"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupExplanation:
+    """All of it for one group of replicas."""
+
+    evaluated: GroupEvaluation
+    release: Release
+    fit: Fit
+    arrivals_per_s: float  # requests/s at one replica: offered, or in a closed loop as served
+    assumed_intervals: bool  # no left-out error stands behind them
+    note: str  # what is doubtful about the fits of this GPU under this engine
+    decode: StepView
+    prompt: StepView
+    constants: tuple[Constant, ...]
+    reserved: dict[str, float]  # bytes of one GPU by reason
+
+    @property
+    def utilisation(self) -> float:
+        """Requests/s of a replica over those at saturation."""
+        return self.arrivals_per_s / self.evaluated.max_requests_per_s
+
+    @property
+    def in_system(self) -> float:
+        """Mean requests in a replica by Little's law."""
+        return self.arrivals_per_s * self.evaluated.report.e2e.mean_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A deployment taken apart."""
+
+    evaluation: Evaluation
+    groups: tuple[GroupExplanation, ...]
+
+
+def explain(evaluation: Evaluation, plan: Plan, catalog: Catalog) -> Explanation:
+    """Take the prediction of a deployment apart."""
+    groups = tuple(_group(item, plan, catalog) for item in evaluation.groups)
+    return Explanation(evaluation=evaluation, groups=groups)
+
+
+def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanation:
+    group, offered = item.group, plan.workload.requests_per_s
+    release = next(
+        r for r in catalog.releases if r.framework == group.framework and r.version == group.version
+    )
+    fit = resolve(catalog, group.gpu, group.framework, group.version, group.precision, group.model)
+    keys = _keys(item, release, catalog)
+    decode = _view(item, typical_decode(group, item.report, plan.workload), catalog)
+    prompt = _view(item, _typical_prompt(item, plan, catalog), catalog)
+    own = next(key for key in keys if key[0] == "gpu-engine")
+    return GroupExplanation(
+        evaluated=item,
+        release=release,
+        fit=fit,
+        arrivals_per_s=(
+            item.report.requests_per_s
+            if offered is None
+            else offered * group.load_share / group.replicas
+        ),
+        assumed_intervals=(f"serving/{fit.provenance.value}", "ttft") not in catalog.fits.residuals,
+        note=catalog.fits.notes.get(own, ""),
+        decode=decode,
+        prompt=prompt,
+        constants=tuple(_constants(fit, keys, catalog)),
+        reserved=reserved_bytes(group.gpu, Layout(tp=group.tp, pp=group.pp), group.limits, release),
+    )
+
+
+def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key]:
+    """The levels that `resolve` adds up for this group."""
+    group = item.group
+    version = tuple(int(part) for part in group.version.split("."))
+    keys = levels(
+        group.gpu,
+        engine_of(group.framework, release.scheduling),
+        group.precision,
+        group.model,
+        version_family(group.framework, version),
+    )
+    return known_keys(catalog.fits, keys)
+
+
+def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView:
+    group = item.group
+    cost, _ = layout_cost(group, catalog)
+    return StepView(
+        shape=shape,
+        roofs=roofs(
+            group.model,
+            group.gpu,
+            group.precision,
+            Layout(tp=group.tp, pp=group.pp),
+            shape,
+            group.limits.kv_cache_dtype,
+            group.switches,
+        ),
+        parts=breakdown(cost.facts, cost.params, shape),
+        elasticity=elasticities(cost.facts, cost.params, shape),
+    )
+
+
+def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> StepShape:
+    """The first step of a mean prompt; under a token budget the mean batch decodes beside it."""
+    group, workload = item.group, plan.workload
+    policy = policy_of(group, item.memory, catalog)
+    mixed = policy.scheduling != Scheduling.PREFILL_FIRST
+    beside = typical_decode(group, item.report, workload) if mixed else StepShape()
+    hit = int(workload.prompt.mean_tokens * workload.prefix_hit_share)
+    left = max(1, policy.token_budget - int(beside.decode_sequences))
+    new = max(1, min(round(workload.prompt.mean_tokens) - hit, left))
+    keys = np.arange(hit + 1, hit + new + 1)  # each token sees all before it, and itself
+    windowed = group.model.window_tokens if group.model.window_layers else 0
+    whole = hit + new >= round(workload.prompt.mean_tokens)
+    return beside._replace(
+        prefill_tokens=new,
+        prefill_sequences=1,
+        attended_pairs=float(keys.sum()),
+        window_pairs=float(np.minimum(keys, windowed or 0).sum()),
+        sampled_sequences=beside.decode_sequences + (1 if whole else 0),
+    )
+
+
+def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
+    bound = set(at_a_bound(fit.values))
+    rows, points = catalog.fits.rows, catalog.fits.points
+    return [
+        Constant(
+            name=q.name,
+            value=fit.values[q.name],
+            prior=q.centre + 1.0 if q.name == "p" else q.centre,  # fitted as its excess over 1
+            moved_by=tuple(
+                (key, deviation, points.get(key, 0))
+                for key in keys
+                if abs(deviation := rows.get(key, {}).get(q.name, 0.0)) >= LEAST_DEVIATION
+            ),
+            at_bound=q.name in bound,
+        )
+        for q in PARAMETERS
+    ]
