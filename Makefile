@@ -10,7 +10,7 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix golden generate calibrate accuracy bench e2e scale soak serve clean
+.PHONY: help demo test check fix golden generate calibrate accuracy paper bench e2e scale soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -43,6 +43,9 @@ calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS
 
 accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
 	$(PY) -m guide.calibrate.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
+
+paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
+	$(PY) -m hack.paper
 
 bench: $(SETUP) ## wall time and memory of `guide plan`
 	$(PY) -m hack.bench
