@@ -10,6 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from guide.supply import Gpu as Gpu
+from guide.supply import GpuPool as GpuPool
+from guide.supply import InstancePrice as InstancePrice
+from guide.supply import Inventory as Inventory
+from guide.supply import Link as Link
+from guide.supply import Price as Price
+from guide.supply import PriceList as PriceList
+from guide.supply import SkippedNode as SkippedNode
+from guide.supply import Slicing as Slicing
+
 
 class Reason(StrEnum):
     """Why a candidate lost: a closed list, part of the API."""
@@ -132,37 +142,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """GPU-to-GPU link inside a node; ``bytes_per_s`` is one direction."""
-
-    kind: str  # nvlink | pcie | xgmi | xelink
-    bytes_per_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
-    """One GPU type by its datasheet.
-
-    Peaks are dense, per data type, None where the type is missing.
-    """
-
-    name: str
-    vendor: str  # nvidia | amd | intel
-    generation: str  # volta turing ampere ada hopper blackwell cdna2 cdna3 cdna4 xe-hpc
-    aliases: tuple[str, ...] = ()
-    hbm_bytes: float
-    hbm_bytes_per_s: float
-    fp16_flop_per_s: float
-    bf16_flop_per_s: float | None
-    fp8_flop_per_s: float | None = None
-    fp4_flop_per_s: float | None = None
-    int8_flop_per_s: float | None = None
-    compute_capability: tuple[int, int] | None = None
-    link: Link
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
     """How a served checkpoint stores and multiplies its weights.
 
@@ -265,69 +244,6 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What a GPU costs per hour; ``billed_gpus`` is the instance granularity (1 GPU of 8 may bill
-    8)."""
-
-    usd_per_gpu_h: float
-    billed_gpus: int = 1
-    source: str
-    as_of: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuPool:
-    """Nodes that carry the same GPU in the same way.
-
-    ``gpu`` is None for a product in no catalogue.
-    """
-
-    name: str
-    gpu: Gpu | None
-    product: str  # the raw string of the node label
-    source: str  # gfd | amd | gke | ... : which rule of labels.yaml
-    resource: str  # extended resource to request, e.g. nvidia.com/gpu
-    gpus_per_node: int
-    free_gpus_by_node: tuple[int, ...]
-    used_gpus: int = 0
-    unusable_gpus: int = 0
-    price: Price | None = None
-    node_selector: tuple[tuple[str, str], ...] = ()
-    tolerations: tuple[
-        tuple[tuple[str, str], ...], ...
-    ] = ()  # each a sorted tuple of key-value pairs
-    shared: bool = False  # time-slicing or MPS: one pod may not hold two
-    potential: bool = False  # an autoscaled pool whose nodes do not exist yet
-    device_class: str | None = None  # DRA: request devices of this class instead of `resource`
-    notes: tuple[str, ...] = ()
-
-    @property
-    def free_gpus(self) -> int:
-        """GPUs free over all nodes."""
-        return sum(self.free_gpus_by_node)
-
-    def replicas_that_fit(self, gpus_per_replica: int) -> int:
-        """How many replicas of this many GPUs fit, each inside one node."""
-        return sum(free // gpus_per_replica for free in self.free_gpus_by_node)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedNode:
-    """A node that carries GPUs but cannot be used, and why."""
-
-    node: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
-    """What the cluster has, pool by pool, in a stable order."""
-
-    pools: tuple[GpuPool, ...]
-    skipped: tuple[SkippedNode, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """Facts, fits and prices, loaded and checked; ``digest`` names this very content."""
 
@@ -337,6 +253,7 @@ class Catalog:
     prices: Mapping[str, Price]  # by GPU name: the fallback when the cluster states none
     fits: FitTable
     digest: str
+    price_lists: tuple[PriceList, ...] = ()  # in this order, before `prices`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

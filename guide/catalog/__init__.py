@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from guide.catalog.rows import (
     CalibrationRow,
     GpuRow,
+    InstancePriceRow,
     ModelRow,
     PriceRow,
     ReleaseRow,
@@ -29,7 +30,16 @@ from guide.catalog.rows import (
     Row,
     dotted,
 )
-from guide.domain import Catalog, FitTable, Gpu, ModelArch, Price, Release
+from guide.domain import (
+    Catalog,
+    FitTable,
+    Gpu,
+    InstancePrice,
+    ModelArch,
+    Price,
+    PriceList,
+    Release,
+)
 from guide.errors import CatalogError, SpecError
 
 _HERE = Path(__file__).parent
@@ -45,9 +55,9 @@ def load(
 ) -> Catalog:
     """Read and check the shipped catalogue.
 
-    `extra_gpus` adds rows in the format of ``gpus.yaml``; `prices` puts rows in the format of
-    ``prices.yaml`` before the shipped ones; `calibration`, a file that ``guide calibrate`` wrote,
-    takes the place of the shipped fits. Raises `CatalogError` with one sentence for a file or
+    `extra_gpus` adds rows in the format of ``gpus.yaml``; `prices` puts rows (of GPUs, of whole
+    instances, or both) in the format of ``prices.yaml`` before the shipped ones; `calibration`,
+    a file that ``guide calibrate`` wrote, takes the place of the shipped fits. Raises `CatalogError` with one sentence for a file or
     row that fails its checks.
     """
     documents = {
@@ -58,19 +68,21 @@ def load(
     if calibration is not None or fits.exists():
         documents["calibration.yaml"] = _read(fits)
     gpu_rows = _rows(GpuRow, "gpus.yaml", documents["gpus.yaml"])
-    price_rows = _rows(PriceRow, "prices.yaml", documents["prices.yaml"])
     if extra_gpus is not None:
         documents["extra gpus"] = _read(extra_gpus)
         gpu_rows += _rows(GpuRow, str(extra_gpus), documents["extra gpus"])
+    price_files = {"prices.yaml": documents["prices.yaml"]}
     if prices is not None:
-        documents["extra prices"] = _read(prices)
-        price_rows = _rows(PriceRow, str(prices), documents["extra prices"]) + price_rows
+        documents["extra prices"] = _read(prices, "rows", "instances")
+        price_files = {str(prices): documents["extra prices"], **price_files}
     gpus = _gpus(gpu_rows)
+    price_lists = tuple(_price_list(file, text, gpus) for file, text in price_files.items())
     return Catalog(
         gpus=gpus,
         models=_models(_rows(ModelRow, "models.yaml", documents["models.yaml"])),
         releases=_releases(_rows(ReleaseRow, "frameworks.yaml", documents["frameworks.yaml"])),
-        prices=_prices(price_rows, gpus),
+        prices={name: price for one in reversed(price_lists) for name, price in one.gpus.items()},
+        price_lists=price_lists,
         fits=_fits(documents.get("calibration.yaml"), str(calibration or "calibration.yaml")),
         digest=_digest(documents),
     )
@@ -129,7 +141,7 @@ def product_key(text: str) -> str:
     return _VENDOR_PREFIX.sub("", key)
 
 
-def _read(path: Path) -> _Document:
+def _read(path: Path, *sections: str) -> _Document:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except (OSError, UnicodeDecodeError) as error:
@@ -138,8 +150,9 @@ def _read(path: Path) -> _Document:
         problem = " ".join(str(error).split())
         raise CatalogError(f"{path}: is no valid YAML ({problem}).") from error
     content = cast("_Document", document if isinstance(document, dict) else {})
-    if not isinstance(content.get("rows"), list):
-        raise CatalogError(f"{path}: must be a mapping with a list under rows.")
+    wanted = sections or ("rows",)
+    if not any(isinstance(content.get(section), list) for section in wanted):
+        raise CatalogError(f"{path}: must be a mapping with a list under {' or '.join(wanted)}.")
     return content
 
 
@@ -157,7 +170,7 @@ def _named(raw: object) -> str:
     if not isinstance(raw, dict):
         return ""
     fields = cast("Mapping[str, object]", raw)
-    for key in ("name", "names", "gpu", "framework", "level"):
+    for key in ("name", "names", "gpu", "instance_type", "framework", "level"):
         if key in fields:
             value = fields[key]
             if isinstance(value, list):
@@ -216,15 +229,22 @@ def _models(rows: Iterable[ModelRow]) -> dict[str, ModelArch]:
     return models
 
 
-def _prices(rows: Iterable[PriceRow], gpus: Mapping[str, Gpu]) -> dict[str, Price]:
-    """The first on-demand row of each GPU."""
-    prices: dict[str, Price] = {}
-    for row in rows:
+def _price_list(file: str, document: _Document, gpus: Mapping[str, Gpu]) -> PriceList:
+    """The first row of each GPU and capacity, and all rows of instances."""
+    on_demand: dict[str, Price] = {}
+    spot: dict[str, Price] = {}
+    for row in _rows(PriceRow, file, document):
         if row.gpu not in gpus:
             raise CatalogError(f"Price of {row.key}: no GPU of the catalogue is named {row.gpu}.")
-        if row.capacity == "on-demand":
-            prices.setdefault(row.gpu, row.to_domain())
-    return prices
+        (spot if row.capacity == "spot" else on_demand).setdefault(row.gpu, row.to_domain())
+    instances: dict[str, list[InstancePrice]] = {}
+    for instance in _rows(InstancePriceRow, file, document, "instances"):
+        instances.setdefault(instance.instance_type, []).append(instance.to_domain())
+    return PriceList(
+        instances={name: tuple(rows) for name, rows in instances.items()},
+        gpus=on_demand,
+        spot_gpus=spot,
+    )
 
 
 def _releases(rows: Iterable[ReleaseRow]) -> tuple[Release, ...]:

@@ -10,7 +10,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from guide.domain import Gpu, LimitTier, Link, ModelArch, Price, Release, Scheduling
+from guide.domain import (
+    Gpu,
+    InstancePrice,
+    LimitTier,
+    Link,
+    ModelArch,
+    Price,
+    Release,
+    Scheduling,
+    Slicing,
+)
 from guide.models.arch import weight_counts
 from guide.models.families import read_config
 from guide.units import GB, GIB, TFLOP
@@ -52,6 +62,14 @@ class Tflops(Row):
     int8: Positive | None = None
 
 
+class SlicingRow(Row):
+    """Parts into which the hardware can cut a GPU."""
+
+    compute: Count
+    memory: Count
+    multiprocessors: Count | None = None
+
+
 class GpuRow(Row):
     """One GPU by its datasheet."""
 
@@ -64,6 +82,7 @@ class GpuRow(Row):
     bandwidth_gb_per_s: Positive
     tflops: Tflops
     link: LinkRow
+    slicing: SlicingRow | None = None
     aliases: tuple[Text, ...] = ()
     source: Text
 
@@ -127,6 +146,7 @@ class GpuRow(Row):
             compute_capability=capability,
             link=Link(kind=self.link.kind, bytes_per_s=self.link.gb_per_s * GB),
             source=self.source,
+            slicing=self.slicing and Slicing(**self.slicing.model_dump()),
         )
 
 
@@ -198,6 +218,31 @@ class PriceRow(Row):
             usd_per_gpu_h=self.usd_per_gpu_h,
             billed_gpus=self.billed_gpus,
             source=f"{self.provider} {self.capacity}, {self.source}",
+            as_of=self.as_of,
+        )
+
+
+class InstancePriceRow(Row):
+    """What a provider asks for a whole instance."""
+
+    provider: Text
+    instance_type: Text
+    region: Text | None = None  # None: the same everywhere
+    capacity: Literal["on-demand", "spot"] = "on-demand"
+    usd_per_h: Positive
+    as_of: Annotated[str, Field(pattern=r"^(unknown|\d{4}-\d{2}(-\d{2})?)$")]
+    source: Text
+
+    def to_domain(self) -> InstancePrice:
+        """With the whole row kept in the source."""
+        place = f" in {self.region}" if self.region else ""
+        return InstancePrice(
+            provider=self.provider,
+            instance_type=self.instance_type,
+            region=self.region,
+            spot=self.capacity == "spot",
+            usd_per_h=self.usd_per_h,
+            source=f"{self.provider} {self.instance_type}{place} {self.capacity}, {self.source}",
             as_of=self.as_of,
         )
 

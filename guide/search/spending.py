@@ -1,4 +1,4 @@
-"""What a deployment costs: whole instances, since one GPU of an eight-GPU node may still bill
+"""What a deployment costs: whole instances, since one GPU of an eight-GPU node still bills
 eight.
 """
 
@@ -9,19 +9,71 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from guide.answer import ReplicaGroup
-from guide.domain import Catalog, GpuPool, Inventory
+from guide.domain import Catalog, GpuPool, InstancePrice, Inventory, Price, PriceList
+
+NO_SPOT_PRICE = "spot nodes are priced on demand, since no price list has a spot price for them"
 
 
 def priced(inventory: Inventory, catalog: Catalog) -> Inventory:
-    """Give each pool a price: the cluster's own, else the catalogue's for its GPU, else none."""
+    """Give each pool a price: the cluster's own, else the first price list's that has its instance
+    type or its GPU, else none.
+    """
+    pools = sorted(inventory.pools, key=lambda pool: pool.name)
+    return replace(inventory, pools=tuple(_priced(pool, catalog) for pool in pools))
+
+
+def _priced(pool: GpuPool, catalog: Catalog) -> GpuPool:
+    if pool.price is not None:
+        return pool
+    for spot in (True, False) if pool.spot else (False,):
+        for prices in catalog.price_lists:
+            price = _instance_price(pool, prices, spot) or _gpu_price(pool, prices, spot)
+            if price is not None:
+                notes = (NO_SPOT_PRICE,) if pool.spot and not spot else ()
+                return replace(pool, price=price, notes=(*pool.notes, *notes))
+    name = None if pool.gpu is None else pool.gpu.parent or pool.gpu.name
+    return replace(pool, price=_share(catalog.prices.get(name or ""), pool))
+
+
+def _instance_price(pool: GpuPool, prices: PriceList, spot: bool) -> Price | None:
+    """The whole instance, by its type; the dearest where the pool mixes types."""
+    if not pool.instance_types or not all(t in prices.instances for t in pool.instance_types):
+        return None
+    found = [_row(prices.instances[t], pool.region, spot) for t in pool.instance_types]
+    rows = [row for row in found if row is not None]
+    if len(rows) < len(found):
+        return None
+    dearest = max(rows, key=lambda row: (row.usd_per_h, row.instance_type))
+    return Price(
+        usd_per_gpu_h=dearest.usd_per_h * pool.node_share / pool.gpus_per_node,
+        billed_gpus=pool.gpus_per_node,
+        source=dearest.source,
+        as_of=dearest.as_of,
+    )
+
+
+def _row(rows: Iterable[InstancePrice], region: str | None, spot: bool) -> InstancePrice | None:
+    """The row of this region, else the first of any."""
+    fitting = [row for row in rows if row.spot == spot]
+    here = [row for row in fitting if row.region in (region, None)]
+    return next(iter(here or fitting), None)
+
+
+def _gpu_price(pool: GpuPool, prices: PriceList, spot: bool) -> Price | None:
+    table = prices.spot_gpus if spot else prices.gpus
+    return None if pool.gpu is None else _share(table.get(pool.gpu.parent or pool.gpu.name), pool)
+
+
+def _share(price: Price | None, pool: GpuPool) -> Price | None:
+    """The price of a part of a GPU: its share of the memory, billed with the whole instance."""
+    if price is None or pool.gpu is None or pool.gpu.parent is None:
+        return price
+    share = pool.gpu.parent_share
     return replace(
-        inventory,
-        pools=tuple(
-            replace(pool, price=catalog.prices.get(pool.gpu.name))
-            if pool.price is None and pool.gpu is not None
-            else pool
-            for pool in sorted(inventory.pools, key=lambda pool: pool.name)
-        ),
+        price,
+        usd_per_gpu_h=price.usd_per_gpu_h * share,
+        billed_gpus=max(1, round(price.billed_gpus / share)),
+        source=f"{share:.3g} of a GPU of {price.source}",
     )
 
 

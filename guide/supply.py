@@ -1,0 +1,142 @@
+"""What there is to run on and what it costs: GPUs, prices, pools. Part of `guide.domain`, which
+exports all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """GPU-to-GPU link inside a node; ``bytes_per_s`` is one direction."""
+
+    kind: str  # nvlink | pcie | xgmi | xelink
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slicing:
+    """Into how many parts the hardware can cut a GPU (MIG, AMD partitions)."""
+
+    compute: int
+    memory: int
+    multiprocessors: int | None = None  # of the whole GPU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU type by its datasheet, or a part of one (`guide.catalog.slicing`).
+
+    Peaks are dense, per data type, None where the type is missing.
+    """
+
+    name: str
+    vendor: str  # nvidia | amd | intel
+    generation: str  # volta turing ampere ada hopper blackwell cdna2 cdna3 cdna4 xe-hpc
+    aliases: tuple[str, ...] = ()
+    hbm_bytes: float
+    hbm_bytes_per_s: float
+    fp16_flop_per_s: float
+    bf16_flop_per_s: float | None
+    fp8_flop_per_s: float | None = None
+    fp4_flop_per_s: float | None = None
+    int8_flop_per_s: float | None = None
+    compute_capability: tuple[int, int] | None = None
+    link: Link
+    source: str
+    slicing: Slicing | None = None
+    parent: str | None = None  # catalogue name of the whole GPU that this is a part of
+    parent_share: float = 1.0  # of the parent's memory
+    sees_parent: bool = False  # a process sees all of the parent's memory: time-slicing, MPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a GPU costs per hour; ``billed_gpus`` is the instance granularity (1 GPU of 8 may bill
+    8)."""
+
+    usd_per_gpu_h: float
+    billed_gpus: int = 1
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstancePrice:
+    """What a provider asks for a whole instance."""
+
+    provider: str
+    instance_type: str
+    region: str | None
+    spot: bool
+    usd_per_h: float
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceList:
+    """Prices of one origin: whole instances by type, and GPUs by catalogue name."""
+
+    instances: Mapping[str, tuple[InstancePrice, ...]]
+    gpus: Mapping[str, Price]
+    spot_gpus: Mapping[str, Price]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPool:
+    """Nodes that carry the same GPU in the same way.
+
+    ``gpu`` is None for a product in no catalogue.
+    """
+
+    name: str
+    gpu: Gpu | None
+    product: str  # the raw string of the node label
+    source: str  # gfd | amd | gke | ... : which rule of labels.yaml
+    resource: str  # extended resource to request, e.g. nvidia.com/gpu
+    gpus_per_node: int
+    free_gpus_by_node: tuple[int, ...]
+    used_gpus: int = 0
+    unusable_gpus: int = 0
+    price: Price | None = None
+    node_selector: tuple[tuple[str, str], ...] = ()
+    tolerations: tuple[
+        tuple[tuple[str, str], ...], ...
+    ] = ()  # each a sorted tuple of key-value pairs
+    shared: bool = False  # time-slicing or MPS: one pod may not hold two
+    potential: bool = False  # an autoscaled pool whose nodes do not exist yet
+    device_class: str | None = None  # DRA: request devices of this class instead of `resource`
+    device_profile: str | None = None  # DRA: the MIG profile of the devices
+    node_share: float = 1.0  # of the GPUs of a node: below 1 where other pools hold the rest
+    instance_types: tuple[str, ...] = ()  # what the cloud calls the nodes
+    region: str | None = None
+    spot: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def free_gpus(self) -> int:
+        """GPUs free over all nodes."""
+        return sum(self.free_gpus_by_node)
+
+    def replicas_that_fit(self, gpus_per_replica: int) -> int:
+        """How many replicas of this many GPUs fit, each inside one node."""
+        return sum(free // gpus_per_replica for free in self.free_gpus_by_node)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedNode:
+    """A node that carries GPUs but cannot be used, and why."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What the cluster has, pool by pool, in a stable order."""
+
+    pools: tuple[GpuPool, ...]
+    skipped: tuple[SkippedNode, ...] = ()
