@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from guide.cli import calibrate, check, diff, explain, fn, gpus, models, plan, predict, render
+from guide.cli import (
+    calibrate,
+    check,
+    diff,
+    explain,
+    fn,
+    gpus,
+    models,
+    plan,
+    predict,
+    render,
+    simulate,
+)
 
 COMMANDS = {
     "plan": plan.plan,
@@ -13,6 +25,7 @@ COMMANDS = {
     "diff": diff.diff,
     "fn": fn.fn,
     "explain": explain.explain,
+    "simulate": simulate.simulate,
     "gpus": gpus.gpus,
     "models": models.models,
     "predict": predict.predict,

@@ -206,3 +206,16 @@ def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
         )
         for q in PARAMETERS
     ]
+
+
+def half_widths(evaluation: Evaluation, catalog: Catalog) -> dict[str, float]:
+    """Log half-width of the 90 % interval by metric: the widest of the groups."""
+    found: dict[str, float] = {}
+    for item in evaluation.groups:
+        group = item.group
+        fit = resolve(
+            catalog, group.gpu, group.framework, group.version, group.precision, group.model
+        )
+        for metric, width in fit.residual.items():
+            found[metric] = max(width, found.get(metric, 0.0))
+    return found

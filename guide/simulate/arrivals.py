@@ -49,6 +49,11 @@ def _lengths(
     return np.clip(np.rint(values), 1, most).astype(np.int64)
 
 
+def cached_tokens(prompts: npt.NDArray[np.int64], hit_share: float) -> npt.NDArray[np.int64]:
+    """Prompt tokens found in the prefix cache, in whole blocks of 16."""
+    return np.floor(prompts * hit_share / 16).astype(np.int64) * 16
+
+
 def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requests:
     """Draw `count` requests; prompt plus output never exceeds `longest` tokens."""
     rng = np.random.default_rng(seed)
@@ -63,5 +68,5 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
     else:
         arrivals = np.full(count, NEVER)
         arrivals[: workload.concurrency] = 0.0
-    cached = np.floor(prompts * workload.prefix_hit_share / 16).astype(np.int64) * 16
+    cached = cached_tokens(prompts, workload.prefix_hit_share)
     return Requests(prompts.tolist(), outputs.tolist(), arrivals.tolist(), cached.tolist())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, Replica
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
+Floats = npt.NDArray[np.float64]
 OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
 WAVES = 4  # closed loop: requests per user, of which the first wave is not counted
 MOST_CLOSED = 4000
@@ -119,8 +121,6 @@ def serve(
     group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog, *, seed: int
 ) -> ServingReport:
     """Simulate one replica of `group` under `workload`, already its share of the plan's load."""
-    cost, serving = layout_cost(group, catalog)
-    policy = policy_of(group, memory, catalog)
     share = _per_engine(workload, group.pp)
     count = OPEN_REQUESTS
     if share.concurrency is not None:
@@ -128,18 +128,74 @@ def serve(
             MOST_CLOSED, max(share.concurrency + OPEN_REQUESTS // 4, WAVES * share.concurrency)
         )
     requests = requests_of(share, count, seed, group.limits.max_model_len)
+    replica, serving = run(group, memory, requests, catalog, closed_users=share.concurrency)
+    return _report(replica, requests, serving, share, group.pp, seed)
+
+
+def run(
+    group: ReplicaGroup,
+    memory: MemoryFit,
+    requests: Requests,
+    catalog: Catalog,
+    *,
+    closed_users: int | None = None,
+) -> tuple[Replica, ServingParams]:
+    """Serve `requests` by one engine of a replica of `group`; also what requests pay around it."""
+    cost, serving = layout_cost(group, catalog)
     replica = Replica(
-        policy,
+        policy_of(group, memory, catalog),
         cost,
         requests.prompts,
         requests.outputs,
         requests.arrivals,
         window=group.model.window_tokens if group.model.window_layers else None,
         cached=requests.cached,
-        closed_users=share.concurrency,
+        closed_users=closed_users,
     )
     replica.run()
-    return _report(replica, requests, serving, share, group.pp, seed)
+    return replica, serving
+
+
+class Times(NamedTuple):
+    """Seconds of each request that was served, as its client sees them; `queue`: before its first
+    step.
+    """
+
+    arrival: Floats
+    ttft: Floats
+    tpot: Floats
+    e2e: Floats
+    queue: Floats
+    outputs: Floats  # tokens
+
+
+def times_of(
+    replica: Replica, requests: Requests, serving: ServingParams, uncounted: int = 0
+) -> Times:
+    """Times of the requests of a replica that has run, without the first `uncounted` (at most half
+    of those served). `ValueError` where none is left.
+    """
+    arrival, start, first, finish = (
+        np.array(x)
+        for x in (replica.arrival_s, replica.start_s, replica.first_token_s, replica.finish_s)
+    )
+    served = (first < NEVER) & (finish < NEVER)
+    served[: min(uncounted, len(served) // 2)] = False
+    if not served.any():
+        raise ValueError("a replica that serves nothing was simulated")
+    arrival, start, first, finish = (x[served] for x in (arrival, start, first, finish))
+    outputs = np.array(requests.outputs, dtype=np.float64)[served]
+    around = serving.r0 + serving.rt * np.array(requests.prompts)[served]
+    gaps = np.maximum(0, outputs - 1)
+    streamed = serving.u * gaps
+    return Times(
+        arrival=arrival,
+        ttft=first - arrival + around,
+        tpot=(finish - first + streamed) / np.maximum(1, gaps),
+        e2e=finish - arrival + around + streamed,
+        queue=np.maximum(0.0, start - arrival),
+        outputs=outputs,
+    )
 
 
 def _per_engine(workload: Workload, engines: int) -> Workload:
@@ -152,7 +208,7 @@ def _per_engine(workload: Workload, engines: int) -> Workload:
     return replace(workload, requests_per_s=workload.requests_per_s / engines)
 
 
-def percentiles(values: npt.NDArray[np.float64]) -> Percentiles:
+def percentiles(values: Floats) -> Percentiles:
     """Mean and percentiles of a sample, in seconds."""
     p50, p95, p99 = np.percentile(values, (50, 95, 99))
     return Percentiles(
@@ -168,31 +224,19 @@ def _report(
     engines: int,
     seed: int,
 ) -> ServingReport:
-    arrival, start, first, finish = (
-        np.array(x)
-        for x in (replica.arrival_s, replica.start_s, replica.first_token_s, replica.finish_s)
-    )
-    outputs, prompts = np.array(requests.outputs), np.array(requests.prompts)
-    served = (first < NEVER) & (finish < NEVER)
-    warm = workload.concurrency or int(WARM_SHARE * len(arrival))
-    served[: min(warm, len(served) // 2)] = False
-    if not served.any():
-        raise ValueError("a replica that serves nothing was simulated")
-    arrival, start, first, finish = (x[served] for x in (arrival, start, first, finish))
-    around = serving.r0 + serving.rt * prompts[served]
-    streamed = serving.u * np.maximum(0, outputs[served] - 1)
-    decoded = finish - first + streamed
-    span = replica.clock - float(arrival.min())
-    in_steady = float(len(arrival)) / max(span, 1e-9)
+    warm = workload.concurrency or int(WARM_SHARE * len(replica.arrival_s))
+    times = times_of(replica, requests, serving, warm)
+    span = replica.clock - float(times.arrival.min())
+    in_steady = float(len(times.arrival)) / max(span, 1e-9)
     if workload.requests_per_s is not None:
         in_steady = min(in_steady, workload.requests_per_s)
     return ServingReport(
-        ttft=percentiles(first - arrival + around),
-        tpot=percentiles(decoded / np.maximum(1, outputs[served] - 1)),
-        e2e=percentiles(finish - arrival + around + streamed),
-        queue=percentiles(np.maximum(0.0, start - arrival)),
+        ttft=percentiles(times.ttft),
+        tpot=percentiles(times.tpot),
+        e2e=percentiles(times.e2e),
+        queue=percentiles(times.queue),
         requests_per_s=in_steady * engines,
-        output_tokens_per_s=in_steady * float(outputs[served].mean()) * engines,
+        output_tokens_per_s=in_steady * float(times.outputs.mean()) * engines,
         kv_peak_share=replica.block_peak / replica.policy.kv_blocks,
         batch_mean=replica.decoding.sequence_ticks / max(1, replica.decoding.tick),
         preemptions=replica.preemptions,

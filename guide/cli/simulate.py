@@ -1,0 +1,70 @@
+"""`guide simulate`: a recorded trace of requests, replayed through one layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guide.cli.options import (
+    CalibrationFile,
+    CandidateNumber,
+    ModelConfig,
+    NodesFile,
+    Output,
+    OutputFormat,
+    PlanFile,
+    PodsFile,
+)
+
+
+def simulate(
+    filename: PlanFile,
+    trace: Annotated[
+        Path,
+        typer.Option(
+            "--trace",
+            help="CSV with a header, or JSON Lines: arrival_s, input_tokens, output_tokens;"
+            " - reads stdin.",
+        ),
+    ],
+    nodes: NodesFile = None,
+    pods: PodsFile = None,
+    candidate: CandidateNumber = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Of the dice that deal requests to replicas.")
+    ] = 0,
+    model_config: ModelConfig = None,
+    calibration: CalibrationFile = None,
+    output: OutputFormat = Output.TABLE,
+) -> None:
+    """Replay a trace of requests through the recommended deployment: percentiles of latency and
+    queueing, throughput, KV cache, preemptions.
+
+    The plan chooses the deployment; the trace replaces its lengths and its load. Requests are
+    dealt to the replicas at random, as a Service does. Exit code 0: simulated. 3: infeasible, every
+    reason is printed. 2: bad input.
+    """
+    from guide.cli import show
+    from guide.cli.candidate import chosen
+    from guide.cli.question import ask, read_text
+    from guide.report.sentences import choice
+    from guide.report.simulation import tables, to_document
+    from guide.search.explanation import half_widths
+    from guide.simulate.trace import read_trace, replay
+
+    recorded = read_trace(read_text(trace), "stdin" if str(trace) == "-" else str(trace))
+    question = ask(filename, nodes, pods, model_config, calibration)
+    evaluation = chosen(question, candidate)
+    layout = [(item.group, item.memory) for item in evaluation.groups]
+    hits = question.plan.workload.prefix_hit_share
+    played = replay(layout, recorded, hits, question.catalog, seed=seed)
+    widths = half_widths(evaluation, question.catalog)
+    slo = question.plan.slo
+    if output is not Output.TABLE:
+        show.document(to_document(evaluation, played, widths, slo), output)
+        return
+    typer.echo(typer.style(choice(evaluation), bold=True))
+    for table in tables(played, widths, slo):
+        show.print_table(table)
