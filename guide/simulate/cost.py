@@ -64,15 +64,17 @@ class LayoutCost:
         return steps * (fixed + per_token * context + per_window_token * window_context)
 
     def decode_steps_within(
-        self, seconds: float, decodes: int, context: float, window_context: float
+        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
     ) -> int:
         """How many decode steps it takes to reach or pass `seconds` (at least 1).
+
+        `growing` of the sequences are still shorter than the window.
 
         Step i lasts first + slope*i: the root of slope/2 n^2 + (first - slope/2) n = seconds.
         """
         fixed, per_token, per_window_token = self._decode_coefficients(decodes)
         first = fixed + per_token * context + per_window_token * window_context
-        slope = per_token * decodes
+        slope = per_token * decodes + per_window_token * growing
         linear = first - slope / 2
         root = 2 * seconds / (linear + math.sqrt(linear * linear + 2 * slope * seconds))
         return max(1, math.ceil(root))

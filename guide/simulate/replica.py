@@ -46,7 +46,7 @@ class StepCost(Protocol):
         ...
 
     def decode_steps_within(
-        self, seconds: float, decodes: int, context: float, window_context: float
+        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
     ) -> int:
         """How many decode steps it takes to reach or pass `seconds` (at least 1)."""
         ...
@@ -138,10 +138,7 @@ class Replica:
         if len(self.partial) > 1:
             self._back_to_queue(self.partial.pop())
             return
-        request = (self.partial or self.waiting).popleft()
-        self.refused.append(request)
-        self._release(request)
-        self._next_user()
+        self._refuse((self.partial or self.waiting).popleft())
 
     def _next_user(self) -> None:
         if self.closed and self.known < len(self.prompt):
@@ -264,7 +261,7 @@ class Replica:
         steps = decoding.steps_to_event()
         if self.next_arrival < self.known:
             gap = self.arrival_s[self.next_arrival] - self.clock
-            sums = (decoding.context_sum, decoding.window_sum)
+            sums = (decoding.context_sum, decoding.window_sum, len(decoding.growing))
             steps = min(steps, self.cost.decode_steps_within(gap, len(decoding), *sums))
         while not (possible := decoding.steps_within_blocks(steps, self.free_blocks)):
             self._preempt()
@@ -300,6 +297,13 @@ class Replica:
         self._release(request)
         self._next_user()
 
+    def _refuse(self, request: int) -> None:
+        """It can never fit: it leaves without a time, also one that had begun to answer."""
+        self.start_s[request] = self.first_token_s[request] = NEVER
+        self.refused.append(request)
+        self._release(request)
+        self._next_user()
+
     def _preempt(self) -> None:
         """Out of blocks: recompute the newest later (FastGen: all of them, its deadlock flush)."""
         if self.partial:
@@ -307,10 +311,9 @@ class Replica:
             return
         members = self.decoding.members
         victims = [self.decoding.newest()]
-        if len(members) == 1:  # alone and still too long for the cache: it ends where it is
-            self.refused.append(victims[0])
+        if len(members) == 1:  # alone and still too long for the cache
             self._leave(victims[0])
-            self._end(victims[0])
+            self._refuse(victims[0])
             return
         if self.policy.scheduling == Scheduling.SPLIT_FUSE:
             victims = list(reversed(members))
