@@ -150,7 +150,8 @@ def chat(namespace: str, name: str = "chat", **spec: Any) -> dict[str, Any]:
     """The example plan in a namespace, with other values of its spec."""
     plan: dict[str, Any] = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
     plan["metadata"] = {"name": name, "namespace": namespace}
-    plan["spec"] |= spec
+    # FastGen has no official image, so a plan that may choose it must name one
+    plan["spec"] |= {"frameworks": ["vLLM"], **spec}
     return plan
 
 
@@ -162,3 +163,10 @@ def eventually(check: Callable[[], object], limit_s: float = 20) -> None:
         assert check()
 
     holds()
+
+
+def install_crd(kubectl: Kubectl) -> None:
+    """The CRD, ready to be used."""
+    kubectl("apply", "--server-side", "-f", ROOT / "crds")
+    # `kubectl wait` fails on a definition that has no status yet
+    eventually(lambda: not kubectl("get", "iplan", "-A", check=False).returncode)

@@ -20,6 +20,7 @@ from tests.e2e.operator_process import (
     chat,
     condition,
     eventually,
+    install_crd,
     plan_when,
     running,
 )
@@ -29,8 +30,7 @@ PREDICTED = ("guide_predicted_ttft_seconds", "guide_plan_cost_usd_per_hour", "gu
 
 @pytest.fixture(scope="module", autouse=True)
 def crd(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", ROOT / "crds")
-    kubectl("wait", "--for=condition=Established", "crd/inferenceplans.guide.dev")
+    install_crd(kubectl)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from hack.controlplane.kubectl import Kubectl
-from tests.e2e.conftest import ROOT, ControlPlane
+from tests.e2e.conftest import ControlPlane
 from tests.e2e.operator_process import (
     Operator,
     chat,
     condition,
     eventually,
+    install_crd,
     plan_when,
     running,
 )
@@ -26,8 +27,7 @@ APPLY = {"mode": "Apply", "monitoring": "Annotations"}
 def operator(
     control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Operator]:
-    kubectl("apply", "--server-side", "-f", ROOT / "crds")
-    kubectl("wait", "--for=condition=Established", "crd/inferenceplans.guide.dev")
+    install_crd(kubectl)
     log = tmp_path_factory.mktemp("operator") / "log"
     with running(control_plane.kubeconfig, log, resync_s="2") as found:
         yield found

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from hack.controlplane.kubectl import Kubectl
-from tests.e2e.conftest import ROOT, ControlPlane
-from tests.e2e.operator_process import chat, condition, eventually, plan_when, running
+from tests.e2e.conftest import ControlPlane
+from tests.e2e.operator_process import chat, condition, eventually, install_crd, plan_when, running
 
 
 @pytest.fixture(scope="module", autouse=True)
 def crd(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", ROOT / "crds")
-    kubectl("wait", "--for=condition=Established", "crd/inferenceplans.guide.dev")
+    install_crd(kubectl)
 
 
 def names(count: int) -> list[str]:
