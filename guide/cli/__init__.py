@@ -5,6 +5,7 @@ it runs.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 OK, DIFFERS, BAD_INPUT, INFEASIBLE = 0, 1, 2, 3
 
@@ -16,8 +17,9 @@ def main() -> None:
     from guide.cli.app import app
     from guide.errors import GuideError
 
+    called = "kubectl guide" if Path(sys.argv[0]).stem == "kubectl-guide" else "guide"
     try:
-        app()
+        app(prog_name=called)
     except GuideError as error:
         print(f"guide: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)

@@ -43,14 +43,22 @@ for _name, _function in COMMANDS.items():
     app.command(_name)(_function)
 
 
-@app.callback()
-def _root(
-    version: bool = typer.Option(
-        False, "--version", help="Print the version and exit.", is_eager=True
-    ),
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         import guide
 
         typer.echo(f"guide {guide.__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version and exit.",
+        is_eager=True,
+        callback=_print_version,
+    ),
+) -> None:
+    del version

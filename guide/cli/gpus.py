@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from guide.cli.options import CalibrationFile, Output, OutputFormat
+from guide.cli.options import CalibrationFile, Listing, ListingFormat
 
 
-def gpus(output: OutputFormat = Output.TABLE, calibration: CalibrationFile = None) -> None:
+def gpus(output: ListingFormat = Listing.TABLE, calibration: CalibrationFile = None) -> None:
     """List the GPUs that are known, with peaks, price, source, and whether measurements stand
     behind them.
     """

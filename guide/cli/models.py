@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from guide.cli.options import Output, OutputFormat
+from guide.cli.options import Listing, ListingFormat
 
 
-def models(output: OutputFormat = Output.TABLE) -> None:
+def models(output: ListingFormat = Listing.TABLE) -> None:
     """List the models of the catalogue; any other model works by its config.json
     (--model-config).
     """

@@ -17,6 +17,16 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+class Listing(StrEnum):
+    """Forms of output of commands that list things, as kubectl has them."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    NAME = "name"
+    JSON = "json"
+    YAML = "yaml"
+
+
 PlanFile = Annotated[
     Path, typer.Option("-f", "--filename", help="The InferencePlan, YAML or JSON; - reads stdin.")
 ]
@@ -47,5 +57,11 @@ Folder = Annotated[
 ]
 CandidateNumber = Annotated[
     int, typer.Option("--candidate", min=1, help="Which of the top three: 1 is the best.")
+]
+ListingFormat = Annotated[
+    Listing,
+    typer.Option(
+        "-o", "--output", help="Form of the output; wide: more tables, name: names alone."
+    ),
 ]
 OutputFormat = Annotated[Output, typer.Option("-o", "--output", help="Form of the output.")]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from guide.cli.options import (
     CalibrationFile,
+    Listing,
+    ListingFormat,
     ModelConfig,
     NodesFile,
-    Output,
-    OutputFormat,
     PlanFile,
     PodsFile,
 )
+
+if TYPE_CHECKING:
+    from guide.cli.question import Question
+
+WATCH_S = 2.0  # how often files and the cluster are read again
 
 
 def plan(
@@ -21,15 +30,61 @@ def plan(
     pods: PodsFile = None,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
-    output: OutputFormat = Output.TABLE,
+    output: ListingFormat = Listing.TABLE,
+    watch: Annotated[
+        bool,
+        typer.Option("-w", "--watch", help="Answer again whenever the plan or the nodes change."),
+    ] = False,
 ) -> None:
     """Recommend GPU type, count, parallelism, framework and settings for an InferencePlan.
 
-    Exit code 0: feasible. 3: infeasible, every reason is printed. 2: bad input.
+    With -o name, the objects that `guide render` would write are named. Exit code 0: feasible. 3:
+    infeasible, every reason is printed. 2: bad input.
     """
-    from guide.cli import INFEASIBLE, OK, show
-    from guide.cli.question import answer, ask
+    from guide.cli.question import ask
+    from guide.errors import SpecError
 
-    found = answer(ask(filename, nodes, pods, model_config, calibration))
-    show.recommendation(found, output)
-    raise typer.Exit(OK if found.feasible else INFEASIBLE)
+    if watch and "-" in map(str, (filename, nodes, pods)):
+        raise SpecError("--watch cannot read stdin again: give files")
+
+    def read() -> Question:
+        return ask(filename, nodes, pods, model_config, calibration)
+
+    question = read()
+    code = _print(question, output)
+    while watch:
+        question = _changed(question, read)
+        code = _print(question, output)
+    raise typer.Exit(code)
+
+
+def _print(question: Question, output: Listing) -> int:
+    from guide.cli import INFEASIBLE, OK, show
+    from guide.cli.question import answer
+
+    found = answer(question)
+    if output is Listing.NAME and found.best is not None:
+        from guide.kube.manifests import build_objects
+
+        show.names(value for _, value in build_objects(question.written, found.best))
+    else:
+        show.recommendation(found, Listing.TABLE if output is Listing.NAME else output)
+    return OK if found.feasible else INFEASIBLE
+
+
+def _changed(before: Question, read: Callable[[], Question]) -> Question:
+    """Wait for another question; input that is bad for now (a file half saved) is told once."""
+    from guide.errors import GuideError
+
+    told = ""
+    while True:
+        time.sleep(WATCH_S)
+        try:
+            now = read()
+        except GuideError as error:
+            if str(error) != told:
+                told = str(error)
+                typer.echo(f"guide: {error}", err=True)
+            continue
+        if now != before or told:
+            return now

@@ -87,9 +87,11 @@ def about(
 
 def answer(question: Question) -> Recommendation:
     """The recommendation for a question."""
+    from guide.cli.progress import shown_when_slow
     from guide.search.recommend import recommend
 
-    return recommend(question.plan, question.inventory, question.catalog)
+    with shown_when_slow("planning"):
+        return recommend(question.plan, question.inventory, question.catalog)
 
 
 def _objects(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import typer
 
 from guide.answer import Recommendation
-from guide.cli.options import Output
+from guide.cli.options import Listing, Output
 from guide.report import rows
 
 PLAIN_WIDTH = 160  # columns when the output is no terminal
 
 
-def document(value: Mapping[str, Any], form: Output) -> None:
+def document(value: Mapping[str, Any], form: Output | Listing) -> None:
     """Print a document as JSON or YAML."""
-    if form is Output.YAML:
+    if form in (Output.YAML, Listing.YAML):
         from guide.spec import write_document
 
         typer.echo(write_document(value), nl=False)
@@ -25,17 +25,25 @@ def document(value: Mapping[str, Any], form: Output) -> None:
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def recommendation(found: Recommendation, form: Output) -> None:
+def recommendation(found: Recommendation, form: Output | Listing) -> None:
     """Print an answer."""
-    if form is Output.TABLE:
-        _tables(found)
+    if form in (Output.TABLE, Listing.TABLE, Listing.WIDE):
+        _tables(found, wide=form is Listing.WIDE)
         return
     from guide.report import to_json
 
     document(to_json(found), form)
 
 
-def _tables(found: Recommendation) -> None:
+def names(objects: Iterable[Mapping[str, Any]]) -> None:
+    """Print objects as kubectl names them: kind, group and name."""
+    for value in objects:
+        group = value["apiVersion"].rpartition("/")[0]
+        kind = value["kind"].lower() + (f".{group}" if group else "")
+        typer.echo(f"{kind}/{value['metadata']['name']}")
+
+
+def _tables(found: Recommendation, *, wide: bool) -> None:
     from guide.report.sentences import outcome
 
     typer.echo(typer.style(outcome(found), bold=True))
@@ -47,6 +55,7 @@ def _tables(found: Recommendation) -> None:
             rows.predictions(found.best),
             rows.memory(found.best),
             rows.operating_point(found.best),
+            *([rows.costs(found.best), rows.pareto(found)] if wide else []),
         ]
     else:
         shown = [rows.relaxations(found)]
@@ -78,9 +87,12 @@ def print_table(table: rows.Table) -> None:
     console.print(drawn)
 
 
-def listing(table: Callable[[], rows.Table], items: list[dict[str, Any]], form: Output) -> None:
-    """Print a list of known things, as a table or as a document."""
-    if form is Output.TABLE:
+def listing(table: Callable[[], rows.Table], items: list[dict[str, Any]], form: Listing) -> None:
+    """Print a list of known things: as a table, by name, or as a document."""
+    if form in (Listing.TABLE, Listing.WIDE):
         print_table(table())
+    elif form is Listing.NAME:
+        for item in items:
+            typer.echo(item["name"])
     else:
         document({"items": items}, form)

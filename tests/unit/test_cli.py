@@ -143,7 +143,7 @@ def test_pods_alone_are_refused(files: Path):
 def test_errors_end_in_exit_2_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def fail() -> None:
+    def fail(prog_name: str) -> None:
         raise GuideError("the plan is wrong")
 
     monkeypatch.setattr("guide.cli.app.app", fail)
@@ -168,6 +168,26 @@ def test_every_command_has_help():
         result = run(command, "--help")
         assert result.exit_code == 0
         assert "Usage" in result.output
+
+
+@pytest.mark.parametrize(
+    ("program", "called"), [("guide", "guide"), ("kubectl-guide", "kubectl guide")]
+)
+def test_help_names_the_program_as_it_was_called(
+    program: str,
+    called: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(sys, "argv", [program, "--help"])
+    with pytest.raises(SystemExit):
+        guide.cli.main()
+    assert f"Usage: {called} [OPTIONS]" in capsys.readouterr().out
+
+
+def test_the_version_is_printed_without_a_command():
+    result = run("--version")
+    assert (result.exit_code, result.output) == (0, f"guide {guide.__version__}\n")
 
 
 def test_help_loads_no_engine():
