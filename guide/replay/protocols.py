@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from guide.replay.rows import Measurement
 
-Column = Literal["source", "framework", "version", "model", "gpu", "kind", "note", "semantics"]
+Column = Literal[
+    "source", "framework", "version", "model", "gpu", "tp", "kind", "note", "semantics"
+]
 
 
 class _Row(BaseModel):
@@ -64,6 +66,7 @@ class Protocol(_Row):
             "version": row.version,
             "model": row.model,
             "gpu": row.gpu,
+            "tp": str(row.tp),
             "kind": row.kind,
             "note": row.note,
             "semantics": row.semantics,
