@@ -210,6 +210,22 @@ class Relaxation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextTier:
+    """The longest context of a replica of so many GPUs, and the layout that holds it."""
+
+    gpus: int
+    tokens: int
+    pool: str
+    gpu: str
+    framework: str
+    checkpoint: str
+    precision: str
+    kv_cache_dtype: str
+    tp: int
+    pp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
     """The answer: every candidate is in exactly one of best, alternatives, rejections."""
 
@@ -226,6 +242,8 @@ class Recommendation:
     framework_versions: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     seed: int = 0
+    combined: tuple[Relaxation, ...] = ()  # all of these together, when no single one suffices
+    context_tiers: tuple[ContextTier, ...] = ()  # by GPUs of a replica
 
     @property
     def feasible(self) -> bool:

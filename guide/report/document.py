@@ -9,6 +9,7 @@ from typing import Any
 import guide
 from guide.answer import (
     Candidate,
+    ContextTier,
     Evaluation,
     GroupEvaluation,
     Interval,
@@ -44,6 +45,8 @@ def to_json(recommendation: Recommendation) -> dict[str, Any]:
         "rejectionCounts": rejection_counts(r),
         "rejections": [rejection(item) for item in r.rejections],
         "relaxations": [relaxation(item) for item in r.relaxations],
+        "combinedRelaxation": [relaxation(item) for item in r.combined],
+        "contextTiers": [context_tier(item) for item in r.context_tiers],
         "inventory": inventory(r.inventory),
         "notes": list(r.notes),
         "engine": engine(r),
@@ -139,6 +142,22 @@ def rejection(item: Rejection) -> dict[str, Any]:
 def relaxation(item: Relaxation) -> dict[str, Any]:
     """A change of the plan that makes it feasible."""
     return {"field": item.field, "from": whole(item.current), "to": whole(item.needed)}
+
+
+def context_tier(item: ContextTier) -> dict[str, Any]:
+    """The longest context of so many GPUs."""
+    return {
+        "gpus": item.gpus,
+        "maxContextTokens": item.tokens,
+        "pool": item.pool,
+        "gpu": item.gpu,
+        "framework": item.framework,
+        "checkpoint": item.checkpoint,
+        "precision": item.precision,
+        "kvCacheDtype": item.kv_cache_dtype,
+        "tp": item.tp,
+        "pp": item.pp,
+    }
 
 
 def rejection_counts(recommendation: Recommendation) -> dict[str, int]:

@@ -27,8 +27,10 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
     if r.best is not None:
         parts += _feasible(plan, r, r.best)
     else:
-        parts += [_section(rows.relaxations(r), "No change of a single field makes it feasible.")]
+        otherwise = "" if r.combined else "No change of a single field makes it feasible."
+        parts += [_section(rows.relaxations(r), otherwise), _section(rows.combined(r))]
     parts += [
+        _section(rows.context_tiers(r)),
         _section(rows.rejections(r), "Nothing was rejected."),
         _section(rows.pools(r), "The cluster has no GPU pool."),
         _made_with(r),

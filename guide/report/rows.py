@@ -238,6 +238,41 @@ def relaxations(recommendation: Recommendation) -> Table:
     )
 
 
+def combined(recommendation: Recommendation) -> Table:
+    """Changes that make the plan feasible only together."""
+    return Table(
+        title="No single change makes it feasible; all of these together do",
+        heads=("field", "from", "to"),
+        rows=tuple(
+            (item.field, f"{whole(item.current):,}", f"{whole(item.needed):,}")
+            for item in recommendation.combined
+        ),
+        numeric=(1, 2),
+    )
+
+
+def context_tiers(recommendation: Recommendation) -> Table:
+    """The longest context at each number of GPUs of a replica."""
+    return Table(
+        title="Longest context by GPUs of a replica (memory and model only, not speed)",
+        heads=("GPUs", "tokens", "GPU", "framework", "precision", "KV cache", "TP", "PP"),
+        rows=tuple(
+            (
+                str(item.gpus),
+                f"{item.tokens:,}",
+                item.gpu,
+                item.framework,
+                item.precision,
+                item.kv_cache_dtype,
+                str(item.tp),
+                str(item.pp),
+            )
+            for item in recommendation.context_tiers
+        ),
+        numeric=(0, 1, 6, 7),
+    )
+
+
 def pools(recommendation: Recommendation) -> Table:
     """The GPU pools that were found."""
     return Table(

@@ -12,6 +12,7 @@ from guide.search.space import considered_pools
 from guide.search.spending import usd_per_h
 from guide.units import format_usd
 
+WRONG_PRECISION = (Reason.UNSUPPORTED_PRECISION, Reason.COMPUTE_CAPABILITY)
 NO_GPU_NODE = "the cluster has no node with GPUs that GUIDE can use"
 
 
@@ -21,7 +22,11 @@ def notes(
     """All notes, in a fixed order."""
     if top:
         return (*_caveats(top[0]),)
-    return (*_contradictions(plan, inventory), *_single_cause(rejections))
+    return (
+        *_contradictions(plan, inventory),
+        *_no_such_precision(plan, inventory, rejections),
+        *_single_cause(rejections),
+    )
 
 
 def _contradictions(plan: Plan, inventory: Inventory) -> list[str]:
@@ -46,6 +51,25 @@ def _contradictions(plan: Plan, inventory: Inventory) -> list[str]:
             f"spec.budget.maxHourlyUSD of {format_usd(limit)} is below the cheapest bill of the "
             f"cluster, {format_usd(min(bills))} per hour"
         )
+    return found
+
+
+def _no_such_precision(
+    plan: Plan, inventory: Inventory, rejections: Sequence[Rejection]
+) -> list[str]:
+    """A tolerance that leaves only precisions which no framework runs on any GPU of the cluster."""
+    pools = {pool.name for pool in considered_pools(plan, inventory) if pool.gpu is not None}
+    ran = {
+        r.pool for r in rejections if r.candidate is not None and r.reason not in WRONG_PRECISION
+    }
+    found: list[str] = []
+    for name in sorted(pools - ran):
+        one = next((r for r in rejections if r.pool == name and r.candidate is not None), None)
+        if one is not None:
+            found.append(
+                f"spec.precisionTolerance {plan.tolerance.value} leaves {plan.model.name} no "
+                f"precision that runs on pool {name}: {one.detail}"
+            )
     return found
 
 

@@ -13,11 +13,12 @@ import builtins
 from guide.answer import Candidate, Evaluation, Recommendation, Rejection
 from guide.domain import Catalog, Inventory, Plan, Preference, Reason
 from guide.search.bounds import Broken, excess
+from guide.search.context import context_tiers
 from guide.search.explore import Ledger, Map, Survey, hunt, rejection, survey
 from guide.search.fleet import search
 from guide.search.notes import notes
 from guide.search.rank import identity, pareto_front, preferred, rank_key
-from guide.search.relax import relaxations
+from guide.search.relax import combined_relaxation, relaxations
 from guide.search.sizing import Prospect
 from guide.search.space import modelled_release
 from guide.search.spending import priced
@@ -49,6 +50,8 @@ def recommend(
     fastest = hunt(found.prospects, study, Preference.LATENCY, 1, ledger, map) if top else []
     widest = hunt(found.prospects, study, Preference.THROUGHPUT, 1, ledger, map) if top else []
     rejections = _rejections(found, ledger, top, plan.preference)
+    offers = () if top else relaxations(study, inventory)
+    together = () if top or offers else combined_relaxation(study, inventory)
     return Recommendation(
         best=top[0] if top else None,
         alternatives=tuple(top[1:]),
@@ -56,7 +59,9 @@ def recommend(
         lowest_latency=fastest[0] if fastest else None,
         pareto=tuple(pareto_front(ledger.kept.values())),
         rejections=rejections,
-        relaxations=() if top else relaxations(study, inventory),
+        relaxations=offers,
+        combined=together,
+        context_tiers=context_tiers(plan, inventory, catalog),
         candidates=len(top) + len(rejections),
         inventory=inventory,
         catalog_digest=catalog.digest,

@@ -22,6 +22,7 @@ from guide.search.study import Study
 from guide.units import MILLISECOND
 
 PRECISION = 0.01  # the offered value is within 1 % of the smallest that works
+WIDER = 6  # doublings of a change that does not work yet
 LEAST_LOAD_SHARE = 0.01  # a load below 1 % of what was asked is no relaxation
 
 
@@ -47,6 +48,40 @@ def relaxations(study: Study, inventory: Inventory) -> tuple[Relaxation, ...]:
         needed = _smallest(dial, current, study, inventory)
         if needed is not None:
             found.append(Relaxation(field=dial.field, current=current, needed=needed))
+    return tuple(found)
+
+
+def combined_relaxation(study: Study, inventory: Inventory) -> tuple[Relaxation, ...]:
+    """The limits that stand in the way together, each with the value that it needs beside the
+    others.
+
+    For when no single change suffices: all limits are moved out of the way, those that need not
+    move are put back, and the rest are tightened one after the other. Empty when not even all of
+    them together help.
+    """
+    moved: dict[str, tuple[Dial, float]] = {}
+    free = study.plan
+    for dial in DIALS:
+        current = dial.current(free)
+        relaxed = None if current is None else dial.extreme(free)
+        if current is not None and relaxed is not None:
+            moved[dial.field] = (dial, current)
+            free = relaxed
+    if len(moved) < 2 or _feasible(study.under(free), inventory)[0] is None:
+        return ()
+    for name, (dial, current) in list(moved.items()):
+        back = dial.turned(free, current)
+        if _feasible(study.under(back), inventory)[0] is not None:
+            free = back
+            del moved[name]
+    found: list[Relaxation] = []
+    for dial, current in moved.values():
+        tight = study.under(dial.turned(free, current))
+        needed = _smallest(dial, current, tight, inventory)
+        if needed is None:
+            return ()
+        free = dial.turned(free, needed)
+        found.append(Relaxation(field=dial.field, current=current, needed=needed))
     return tuple(found)
 
 
@@ -82,6 +117,11 @@ def _smallest(dial: Dial, current: float, study: Study, inventory: Inventory) ->
     round_to_step = math.ceil if upward else math.floor
     fails = round(current / dial.step)
     works = round_to_step(dial.reached(free, answer) / dial.step - 1e-9 * (1 if upward else -1))
+    for _ in range(WIDER if upward else 0):
+        if holds(works):
+            break
+        # the limit moves the operating point too (a smaller batch, a longer queue): further out
+        works = fails + 2 * (works - fails)
     if not holds(works):
         return None
     while abs(works - fails) > max(1, PRECISION * abs(works)):

@@ -58,11 +58,12 @@ class Study:
 def _service_of(replica: Replica) -> tuple[object, ...]:
     """What a simulation depends on: the same for pools of one GPU and for renamed checkpoints."""
     group = replica.group(1)
+    model = group.model
     return (
         group.gpu.name,
         group.framework,
         group.version,
-        replace(group.model, name=group.model.base or group.model.name, base=None, parameters=0),
+        replace(model, name=model.base or model.name, base=None, parameters=0, precision=""),
         group.precision.name,
         group.tp,
         group.pp,

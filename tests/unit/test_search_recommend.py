@@ -235,3 +235,70 @@ def test_any_map_gives_the_same_answer():
     backwards = lambda task, items: [task(item) for item in reversed(list(items))][::-1]  # noqa: E731
     plan = toy.question(tolerance=Tolerance.INT4, preference=Preference.LATENCY)
     assert recommend(plan, toy.CLUSTER, toy.CATALOG, map=backwards) == ask(plan)
+
+
+@pytest.mark.parametrize(
+    ("plan", "fields"),
+    [
+        (
+            toy.question(slo=Slo(ttft_p95_s=0.005, tpot_p95_s=0.003)),
+            ["spec.slo.ttftP95Milliseconds", "spec.slo.tpotP95Milliseconds"],
+        ),
+        (
+            toy.question(slo=Slo(ttft_p95_s=0.005), budget=Budget(max_usd_per_h=0.5)),
+            ["spec.slo.ttftP95Milliseconds", "spec.budget.maxHourlyUSD"],
+        ),
+    ],
+)
+def test_limits_that_bind_together_are_relaxed_together(plan: Plan, fields: list[str]):
+    found = ask(plan)
+    assert found.relaxations == ()
+    assert [offer.field for offer in found.combined] == fields
+    for offer in found.combined:
+        assert not ask(_with(plan, offer.field, offer.needed)).feasible
+    together = plan
+    for offer in found.combined:
+        together = _with(together, offer.field, offer.needed)
+    assert ask(together).feasible
+
+
+def test_a_precision_that_no_gpu_runs_is_named():
+    old = replace(toy.BIG, name="Old", compute_capability=(7, 0), fp8_flop_per_s=None)
+    cluster = Inventory(pools=(toy.pool("old", old, (8,)),))
+    plan = toy.question(model=replace(toy.MODEL, precision="fp8"))
+    found = ask(plan, cluster)
+    assert not found.feasible
+    assert any(
+        "precisionTolerance Lossless leaves toy/8b no precision that runs on pool old" in note
+        for note in found.notes
+    )
+    assert not any("no precision" in note for note in ask(plan).notes)
+
+
+def test_context_tiers_tell_what_each_number_of_gpus_holds():
+    tiers = ask(toy.question(gpus=("Small",))).context_tiers
+    assert [tier.gpus for tier in tiers] == [1, 2, 4]
+    assert [tier.tokens for tier in tiers] == sorted(tier.tokens for tier in tiers)
+    assert tiers[0].tokens < tiers[1].tokens <= toy.MODEL.max_context_tokens
+    longer = replace(toy.question().workload, max_context_tokens=tiers[0].tokens + 1024)
+    one_gpu = Inventory(pools=(toy.pool("small", toy.SMALL, (1, 1), 1),))
+    held = replace(longer, max_context_tokens=tiers[0].tokens, requests_per_s=0.1)
+    assert ask(toy.question(workload=held), one_gpu).feasible
+    assert not ask(toy.question(workload=replace(longer, requests_per_s=0.1)), one_gpu).feasible
+
+
+def test_checkpoints_that_serve_alike_are_simulated_once(monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+
+    def counted(group: object, *args: object, **other: object) -> object:
+        calls.append(repr(group))
+        return toy.serve(group, *args, **other)  # pyright: ignore
+
+    monkeypatch.setattr("guide.search.study.serve", counted)
+    twin = replace(toy.FOUR_BIT, name="toy/8b-gptq")
+    catalog = replace(toy.CATALOG, models={**toy.CATALOG.models, twin.name: twin})
+    recommend(toy.question(tolerance=Tolerance.INT4), toy.CLUSTER, catalog)
+    with_twin = len(calls)
+    calls.clear()
+    recommend(toy.question(tolerance=Tolerance.INT4), toy.CLUSTER, toy.CATALOG)
+    assert with_twin <= len(calls)  # the twin costs nothing and fills a place

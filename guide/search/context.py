@@ -1,0 +1,53 @@
+"""The longest context that each number of GPUs holds: the ladder to climb when one does not fit."""
+
+from __future__ import annotations
+
+from guide.answer import ContextTier
+from guide.domain import Catalog, Inventory, Plan
+from guide.perf.adjust import longest_sequence
+from guide.perf.memory import memory_fit
+from guide.search.bounds import LAYOUT_RULES
+from guide.search.replica import default_limits
+from guide.search.space import Shape, shapes
+
+
+def context_tiers(plan: Plan, inventory: Inventory, catalog: Catalog) -> tuple[ContextTier, ...]:
+    """For every number of GPUs of a replica, the layout with the longest context (P7).
+
+    Only what memory and the model allow counts, not speed or price. Of equal contexts the layout
+    that gives up less precision wins, then the first by name.
+    """
+    best: dict[int, tuple[tuple[int, int, tuple[object, ...]], ContextTier]] = {}
+    for shape in shapes(plan, inventory, catalog):
+        if any(rule(shape) for rule in LAYOUT_RULES):
+            continue
+        tokens = _longest(shape, plan)
+        if tokens <= 0:
+            continue
+        key = (-tokens, shape.variant.loss, shape.identity)
+        known = best.get(shape.gpus)
+        if known is None or key < known[0]:
+            best[shape.gpus] = (key, _tier(shape, tokens))
+    return tuple(best[gpus][1] for gpus in sorted(best))
+
+
+def _longest(shape: Shape, plan: Plan) -> int:
+    limits = default_limits(shape, shape.variant.model.max_context_tokens)
+    memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+    return longest_sequence(memory, shape.variant.model.max_context_tokens, 0)
+
+
+def _tier(shape: Shape, tokens: int) -> ContextTier:
+    variant = shape.variant
+    return ContextTier(
+        gpus=shape.gpus,
+        tokens=tokens,
+        pool=shape.pool.name,
+        gpu=shape.gpu.name,
+        framework=shape.release.framework,
+        checkpoint=variant.model.name,
+        precision=variant.precision.name,
+        kv_cache_dtype=variant.kv_cache_dtype,
+        tp=shape.tp,
+        pp=shape.pp,
+    )
