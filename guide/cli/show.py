@@ -55,11 +55,11 @@ def _tables(found: Recommendation, *, wide: bool) -> None:
             rows.predictions(found.best),
             rows.memory(found.best),
             rows.operating_point(found.best),
-            *([rows.costs(found.best), rows.pareto(found)] if wide else []),
+            *([rows.costs(found.best), rows.pareto(found), rows.context_tiers(found)] if wide else []),
         ]
     else:
-        shown = [rows.relaxations(found)]
-        if found.candidates and not found.relaxations:
+        shown = [rows.relaxations(found), rows.combined(found), rows.context_tiers(found)]
+        if found.candidates and not found.relaxations and not found.combined:
             typer.echo("No change of a single field of the plan makes it feasible.")
     for table in (*shown, rows.rejections(found), rows.pools(found)):
         print_table(table)
