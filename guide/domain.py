@@ -139,6 +139,7 @@ class Plan:
     switches: Switches = Switches()
     gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
     node_selector: tuple[tuple[str, str], ...] = ()
+    over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

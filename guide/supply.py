@@ -121,9 +121,15 @@ class GpuPool:
         """GPUs free over all nodes."""
         return sum(self.free_gpus_by_node)
 
-    def replicas_that_fit(self, gpus_per_replica: int) -> int:
-        """How many replicas of this many GPUs fit, each inside one node."""
-        return sum(free // gpus_per_replica for free in self.free_gpus_by_node)
+    def replicas_that_fit(self, gpus_per_replica: int, nodes: int = 1) -> int:
+        """How many replicas of this many GPUs fit, each over `nodes` nodes in equal parts."""
+        per_node = gpus_per_replica // nodes
+        return sum(free // per_node for free in self.free_gpus_by_node) // nodes
+
+    def nodes_for(self, tp: int, pp: int) -> int:
+        """Over how many nodes `pp` stages of `tp` GPUs go: whole stages, equally many on each."""
+        stages = max(1, self.gpus_per_node // tp)
+        return pp // max(n for n in range(1, stages + 1) if pp % n == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,7 @@ def findings(
     pods: Path | None,
 ) -> list[Finding]:
     """Everything that a check finds, worst first."""
-    from guide.cli.question import about
+    from guide.cli.question import about, over_nodes
     from guide.kube import standing
     from guide.report.findings import Level
     from guide.search.assess import Running, assess
@@ -129,7 +129,7 @@ def findings(
         found += standing.changed_inventory(lying, inventory)
     else:
         inventory = standing.unpriced(lock.inventory.to_domain(catalog))
-    plan = resolve_plan(asked, catalog, lock.model)
+    plan = over_nodes(resolve_plan(asked, catalog, lock.model), lock.format)
     layout = [
         Running(shape=g.identity, replicas=g.replicas, load_share=g.load_share)
         for g in lock.deployment
@@ -142,13 +142,14 @@ def findings(
 
 def _again(lying: standing.Folder, catalog: Catalog) -> dict[str, str]:
     """The folder rendered again from what it was made from."""
+    from guide.cli.question import over_nodes
     from guide.kube.folder import folder_files
     from guide.search.recommend import recommend
     from guide.spec import resolve_plan
 
     lock = lying.lock
     inventory = lock.inventory.to_domain(catalog)
-    plan = resolve_plan(lying.plan, catalog, lock.model)
+    plan = over_nodes(resolve_plan(lying.plan, catalog, lock.model), lock.format)
     again = recommend(plan, inventory, catalog, seed=lock.engine.seed)
     return folder_files(
         lying.plan, again, catalog, inventory, form=lock.format, model_config=lock.model

@@ -28,6 +28,7 @@ def complete(words: list[str]) -> str:
     from guide.cli.app import app
 
     os.environ |= {
+        "COLUMNS": "10000",  # help that is wrapped would look like more values
         "_GUIDE_COMPLETE": "complete_fish",
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
         "_TYPER_COMPLETE_ARGS": shlex.join(["guide", *words]),

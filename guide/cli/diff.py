@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import typer
 
@@ -37,12 +38,13 @@ def diff(
     """
     from guide.cli import DIFFERS, INFEASIBLE, OK, show
     from guide.cli.folder import read_folder
-    from guide.cli.question import answer, ask
+    from guide.cli.question import answer, ask, over_nodes
     from guide.kube import standing
     from guide.kube.folder import folder_files
 
     lying = read_folder(folder)
     question = ask(filename, nodes, pods, model_config, calibration)
+    question = replace(question, plan=over_nodes(question.plan, lying.lock.format))
     found = answer(question)
     if not found.feasible:
         show.recommendation(found, Output.TABLE)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -83,6 +83,11 @@ def about(
         inventory=read_inventory(_selected(nodes, plan), pods, catalog, own=own),
         catalog=catalog,
     )
+
+
+def over_nodes(plan: Plan, form: str) -> Plan:
+    """The plan for an output format: only a LeaderWorkerSet can put a replica on several nodes."""
+    return replace(plan, over_nodes=form == "leaderworkerset")
 
 
 def answer(question: Question) -> Recommendation:

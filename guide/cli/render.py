@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -56,11 +57,12 @@ def render(
     """
     from guide.cli import INFEASIBLE, show
     from guide.cli.folder import write_folder
-    from guide.cli.question import answer, ask
+    from guide.cli.question import answer, ask, over_nodes
     from guide.kube.folder import folder_files
     from guide.report.sentences import outcome
 
     question = ask(filename, nodes, pods, model_config, calibration)
+    question = replace(question, plan=over_nodes(question.plan, form.value))
     found = answer(question)
     if not found.feasible:
         show.recommendation(found, Output.TABLE)

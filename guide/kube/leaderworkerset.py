@@ -52,10 +52,8 @@ def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
 
 
 def nodes_per_replica(group: ReplicaGroup) -> int:
-    """Over how many nodes a replica goes: whole pipeline stages on each, equally many."""
-    stages = max(1, group.pool.gpus_per_node // group.tp)
-    fits = [n for n in range(1, stages + 1) if group.pp % n == 0]
-    return group.pp // fits[-1]
+    """Over how many nodes a replica goes."""
+    return group.pool.nodes_for(group.tp, group.pp)
 
 
 def _set(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:

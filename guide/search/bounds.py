@@ -90,9 +90,9 @@ def quant_group_not_divisible(shape: Shape) -> Broken | None:
 
 
 def spans_nodes(shape: Shape) -> Broken | None:
-    """A replica lives inside one node."""
+    """A replica lives inside one node, or each stage of its pipeline does."""
     have = shape.pool.gpus_per_node
-    if shape.gpus <= have:
+    if shape.gpus <= have or (shape.nodes > 1 and shape.tp <= have):
         return None
     return Broken(
         Reason.SPANS_NODES,
@@ -115,12 +115,13 @@ def shared_gpu(shape: Shape) -> Broken | None:
 def not_enough_gpus(shape: Shape, replicas: int) -> Broken | None:
     """The replicas must find free GPUs, each inside one node."""
     pool = shape.pool
-    fit = pool.replicas_that_fit(shape.gpus)
+    fit = pool.replicas_that_fit(shape.gpus, shape.nodes)
     if replicas <= fit:
         return None
     largest = max(pool.free_gpus_by_node, default=0)
     if fit == 0:
-        detail = f"needs {shape.gpus} free GPUs on one node; {pool.name} has at most {largest}"
+        where = "one node" if shape.nodes == 1 else f"{shape.nodes} nodes, equally many on each"
+        detail = f"needs {shape.gpus} free GPUs on {where}; {pool.name} has at most {largest}"
         return Broken(
             Reason.NOT_ENOUGH_GPUS, detail, excess(shape.gpus, largest) if largest else 1.0
         )

@@ -10,7 +10,7 @@ from guide.answer import Evaluation, Rejection
 from guide.domain import Inventory, Plan, Reason
 from guide.search.space import considered_pools
 from guide.search.spending import usd_per_h
-from guide.units import format_usd
+from guide.units import format_bytes, format_usd
 
 WRONG_PRECISION = (Reason.UNSUPPORTED_PRECISION, Reason.COMPUTE_CAPABILITY)
 NO_GPU_NODE = "the cluster has no node with GPUs that GUIDE can use"
@@ -95,6 +95,13 @@ def _caveats(best: Evaluation) -> list[str]:
             found.append("FastGen is hardly maintained (last release of DeepSpeed-MII: 2025)")
         if group.model.precision == "bf16" and group.precision.name == "fp16":
             found.append(f"{group.gpu.name} has no bf16: the weights run as fp16")
+        if group.tp * group.pp > group.pool.gpus_per_node:
+            sent = 2 * group.model.hidden * group.limits.max_num_batched_tokens
+            found.append(
+                f"a replica goes over {group.pool.nodes_for(group.tp, group.pp)} nodes: a full "
+                f"step sends {format_bytes(sent)} from node to node, and that time is not in the "
+                "numbers"
+            )
         if group.pool.price is None:
             found.append(
                 f"no price is known for pool {group.pool.name}: it ranks after priced ones"

@@ -83,7 +83,7 @@ def most_replicas(replica: Replica, plan: Plan) -> int:
     users.
     """
     shape, budget = replica.shape, plan.budget
-    most = shape.pool.replicas_that_fit(shape.gpus)
+    most = shape.pool.replicas_that_fit(shape.gpus, shape.nodes)
     if plan.workload.concurrency is not None:
         most = min(most, plan.workload.concurrency)
     if budget.max_gpus is not None:

@@ -74,11 +74,17 @@ class Shape:
     tp: int
     pp: int
     switches: Switches
+    over_nodes: bool = False
 
     @property
     def gpus(self) -> int:
         """GPUs of one replica."""
         return self.tp * self.pp
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that one replica takes part of."""
+        return self.pool.nodes_for(self.tp, self.pp) if self.over_nodes else 1
 
     @property
     def identity(self) -> tuple[str, str, str, str, str, int, int]:
@@ -127,6 +133,7 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
                         tp=tp,
                         pp=pp,
                         switches=plan.switches,
+                        over_nodes=plan.over_nodes,
                     )
 
 

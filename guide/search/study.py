@@ -120,7 +120,7 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
             max_concurrent_requests=one.replica.max_concurrent_requests,
             max_requests_per_s=one.replica.saturation_per_s,
             bound=typical_bound(one.group, report, workload, study.catalog),
-            provenance=one.replica.fit.provenance,
+            provenance=_provenance(one.replica),
         )
         for one, report in zip(members, reports, strict=True)
     )
@@ -134,6 +134,11 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
         usd_per_million_output_tokens=per_million(usd, predicted.output_tokens_per_s),
         provenance=Provenance.EXTRAPOLATED if unmeasured else Provenance.CALIBRATED,
     )
+
+
+def _provenance(replica: Replica) -> Provenance:
+    """Nobody measured replicas over several nodes."""
+    return Provenance.EXTRAPOLATED if replica.shape.nodes > 1 else replica.fit.provenance
 
 
 def per_million(usd_per_h: float | None, output_tokens_per_s: float) -> float | None:

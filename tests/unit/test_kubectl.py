@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ from tests.unit.test_check import A100, H100, PLAN, write
 @pytest.fixture(autouse=True)
 def _toy_engine(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
     toy.install(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
@@ -104,18 +113,18 @@ def test_words_are_completed_for_kubectl(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(sys, "argv", ["kubectl_complete-guide", *words])
     completion.main()
     *found, directive = capsys.readouterr().out.splitlines()
-    assert value in [line.split("\t")[0] for line in found]
+    values = [line.split("\t")[0] for line in found]
+    assert value in values
+    assert all(each.startswith(words[-1]) for each in values)
     assert directive == ":4"
 
 
 def test_where_a_file_fits_the_shell_completes_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(sys, "argv", ["kubectl_complete-guide", "plan", "-f", ""])
     completion.main()
     assert capsys.readouterr().out == ":0\n"

@@ -1,0 +1,77 @@
+"""What each reason for a rejection means and what mends it: the same words in every document."""
+
+from __future__ import annotations
+
+from guide.domain import Reason
+
+MEANING: dict[Reason, tuple[str, str]] = {
+    Reason.DOES_NOT_FIT: (
+        "Weights, activations and the stated context do not fit into the memory of the GPUs.",
+        "More GPUs a replica, larger GPUs, a shorter maxContextTokens, or a higher "
+        "precisionTolerance.",
+    ),
+    Reason.HEADS_NOT_DIVISIBLE: (
+        "Tensor parallelism must split the attention heads evenly.",
+        "Nothing: other degrees of parallelism are considered too.",
+    ),
+    Reason.QUANT_GROUP_NOT_DIVISIBLE: (
+        "Each GPU must hold whole groups of quantised weights.",
+        "Nothing: other degrees of parallelism are considered too.",
+    ),
+    Reason.SPANS_NODES: (
+        "A replica needs more GPUs than one node has.",
+        "Nodes with more GPUs, or fewer GPUs a replica.",
+    ),
+    Reason.NOT_ENOUGH_GPUS: (
+        "Too few GPUs are free, or not enough of them on one node.",
+        "Free GPUs, more nodes, or fewer requests per second.",
+    ),
+    Reason.COMPUTE_CAPABILITY: (
+        "The framework has no kernels for so old a GPU.",
+        "A newer GPU, or the other framework.",
+    ),
+    Reason.UNSUPPORTED_MODEL: (
+        "The framework cannot serve this architecture, or not in this layout.",
+        "The other framework.",
+    ),
+    Reason.UNSUPPORTED_PRECISION: (
+        "The framework has no kernels for this precision on GPUs of this vendor.",
+        "Another checkpoint, or the other framework.",
+    ),
+    Reason.SHARED_GPU: (
+        "The GPUs are time-shared: a pod may not hold several of them.",
+        "Nodes without time-slicing or MPS.",
+    ),
+    Reason.UNKNOWN_GPU: (
+        "The product is in no catalogue, so nothing can be predicted for it.",
+        "A row with its datasheet, see `guide gpus`.",
+    ),
+    Reason.OVER_BUDGET: (
+        "It costs more per hour, or takes more GPUs, than the budget allows.",
+        "A larger maxHourlyUSD or maxGPUs.",
+    ),
+    Reason.MISSES_TTFT: (
+        "The upper end of the 90 % interval of the p95 time to first token is above the limit.",
+        "A larger ttftP95Milliseconds, or what makes prompts faster: more or larger GPUs.",
+    ),
+    Reason.MISSES_TPOT: (
+        "The upper end of the 90 % interval of the p95 time per output token is above the limit.",
+        "A larger tpotP95Milliseconds, or GPUs with more memory bandwidth.",
+    ),
+    Reason.MISSES_E2E: (
+        "The upper end of the 90 % interval of the p95 end-to-end time is above the limit.",
+        "A larger e2eP95Milliseconds, or shorter outputs.",
+    ),
+    Reason.MISSES_THROUGHPUT: (
+        "Fewer output tokens per second than asked for.",
+        "A smaller minOutputTokensPerSecond, or more load in a closed loop.",
+    ),
+    Reason.UNSTABLE: (
+        "Requests arrive faster than they are served: the queue grows without end.",
+        "More replicas, where GPUs and budget allow; else fewer requests per second.",
+    ),
+    Reason.DOMINATED: (
+        "It keeps every limit, but others rank before it.",
+        "Nothing: it is an alternative. Another preference ranks otherwise.",
+    ),
+}
