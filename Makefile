@@ -35,8 +35,10 @@ fix: $(SETUP) ## format and apply safe lint fixes
 golden: $(SETUP) ## rewrite the golden files; review the diff
 	GUIDE_UPDATE_GOLDEN=1 $(PYTEST) tests/golden
 
-generate: $(SETUP) ## rewrite generated files (CRD, chart copy)
+generate: $(SETUP) ## rewrite generated files (CRD, chart copy, dashboards, rules)
 	$(PY) -m hack.crd
+	$(PY) -m hack.reference
+	$(PY) -m hack.dashboards
 
 calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS
 	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out guide/catalog/calibration.yaml

@@ -222,6 +222,8 @@ def resolve(
     engine = engine_of(framework, scheduling)
     keys = levels(gpu, engine, precision, model, version_family(framework, parts))
     step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
+    learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
+    step, serving = paced(step, serving, learnt)
     points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
     calibrated = points >= ENOUGH_POINTS
     provenance = Provenance.CALIBRATED if calibrated else Provenance.EXTRAPOLATED
@@ -236,6 +238,34 @@ def resolve(
             )
             for metric in INTERVAL_METRICS
         },
+    )
+
+
+OBSERVED = "observed"  # level of what running pods taught, for the layouts of one cluster
+_STEP_TIMES = ("c0", "cl", "cm", "cs", "cb", "cp", "clp", "ca")
+_STEP_SHARES = ("share_c", "share_w", "share_ec", "share_ew", "share_kv", "share_a", "share_l")
+
+
+def observed_key(gpu: Gpu, framework: str, version: str, model: ModelArch | None) -> Key:
+    """The level of corrections learnt from running pods: model, GPU, framework and version."""
+    name = "*" if model is None else model.base or model.name
+    return OBSERVED, f"{name}/{gpu.name}/{framework}-{version}"
+
+
+def paced(
+    step: StepParams, serving: ServingParams, row: Mapping[str, float]
+) -> tuple[StepParams, ServingParams]:
+    """All step times slower by exp(row["step"]), and what surrounds them by exp(row["serving"]).
+
+    A step is homogeneous in its times and the inverse of its shares, so a factor on all of them is
+    a factor on every step.
+    """
+    slower, around = math.exp(row.get("step", 0.0)), math.exp(row.get("serving", 0.0))
+    times = {name: getattr(step, name) * slower for name in _STEP_TIMES}
+    shares = {name: getattr(step, name) / slower for name in _STEP_SHARES}
+    return (
+        step._replace(**times, **shares),
+        ServingParams(*(value * around for value in serving)),
     )
 
 

@@ -39,15 +39,20 @@ async def _operate(settings: Settings) -> None:
     from guide_operator.controller import Controller
     from guide_operator.engine import Engine
     from guide_operator.metrics import Metrics
+    from guide_operator.observer import Observer
 
     kopf.configure(log_format=kopf.LogFormat.FULL)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
     metrics = Metrics()
     engine = Engine(settings.workers, metrics.planning_duration.observe)
-    controller = Controller(settings, connect(), load(), engine, metrics)
+    client = connect()
+    controller = Controller(settings, client, load(), engine, metrics)
     address = settings.bind_address
     server, _ = start_http_server(settings.metrics_port, address, metrics.registry)
     engine.start()
+    observing = None
+    if settings.prometheus_url:
+        observing = asyncio.create_task(Observer(settings, client, controller, engine).run())
     try:
         await kopf.operator(
             registry=handlers.register(controller),
@@ -58,6 +63,8 @@ async def _operate(settings: Settings) -> None:
             liveness_endpoint=f"http://{address}:{settings.health_port}/healthz",
         )
     finally:
+        if observing is not None:
+            observing.cancel()
         server.shutdown()
 
 

@@ -16,12 +16,13 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from guide.domain import Catalog, Plan
+from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, SpecError
 from guide.kube.client import ClusterClient, FieldConflict, Stale
 from guide.kube.names import manifests_name
+from guide.observe.learn import Ledger, factors, overlay
 from guide.spec import InferencePlan, parse_plan, resolve_plan
-from guide_operator import apply, reconcile
+from guide_operator import apply, findings, reconcile
 from guide_operator import status as statuses
 from guide_operator.applier import apply_layout, progress
 from guide_operator.cluster import Cluster
@@ -55,7 +56,7 @@ class Controller:
     ) -> None:
         self._settings = settings
         self._client = client
-        self._catalog = catalog
+        self._catalog = self._shipped = catalog
         self._engine = engine
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
@@ -95,6 +96,25 @@ class Controller:
     def _settled(self) -> None:
         self._settling = None
         self._metrics.plans.show_inventory(self.cluster.whole_inventory())
+        for work in self._work.values():
+            work.changed.set()
+
+    # --- what the observer asks and tells --------------------------------------------------------
+
+    def answered(self) -> list[Work]:
+        """The plans that have a deployment as their answer."""
+        return [work for work in self._work.values() if findings.runs(work.plan)]
+
+    async def question(self, work: Work) -> tuple[Plan, Inventory]:
+        """What a plan asks, and of which inventory."""
+        question = await self._question(work, parse_plan(work.plan))
+        return question, self.cluster.inventory(question, *_key(work.plan))
+
+    def use(self, ledger: Ledger) -> None:
+        """Answer by other corrections from now on: plans that they concern are planned again."""
+        self._engine.ledger = ledger
+        self._catalog = overlay(self._shipped, ledger)
+        self._metrics.plans.show_corrections(factors(ledger))
         for work in self._work.values():
             work.changed.set()
 
@@ -138,6 +158,7 @@ class Controller:
         work.asked = False
         try:
             decision = await self._decide(work, plan, asked=asked)
+            decision = findings.merged(decision, plan, work.finding, _now())
             await self._write(work, plan, decision, tell)
         except FieldConflict as error:
             self._failed(statuses.CONFLICT, error)

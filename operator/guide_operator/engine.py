@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 
 from guide.answer import Recommendation
 from guide.catalog import load
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, Inventory, Plan, Workload
 from guide.errors import ClusterError
+from guide.observe.expect import Expected, expect
+from guide.observe.learn import Ledger, overlay
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
 
@@ -56,6 +58,7 @@ class Engine:
         self._waiting: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
         self._pool = self._new_pool()
         self._tasks: list[asyncio.Task[None]] = []
+        self.ledger = Ledger()  # corrections that every answer rests on
 
     def start(self) -> None:
         """Begin to take work; every process loads the catalogue before it is first needed."""
@@ -83,6 +86,19 @@ class Engine:
         self._waiting.put_nowait(_Job(routine, number, plan, inventory, running, done))
         return await done
 
+    async def expect(
+        self, plan: Plan, inventory: Inventory, layout: tuple[Running, ...], workload: Workload
+    ) -> Expected | None:
+        """What `layout` should do under `workload`; None when it is no candidate any more.
+
+        Raises `ClusterError` when a process died.
+        """
+        job = (plan, inventory, layout, workload, self.ledger)
+        try:
+            return await asyncio.wrap_future(self._pool.submit(_expect, *job))
+        except BrokenProcessPool:
+            raise ClusterError("a worker process died while predicting") from None
+
     async def _work(self) -> None:
         while True:
             job = await self._waiting.get()
@@ -90,7 +106,7 @@ class Engine:
                 continue
             try:
                 answer = await asyncio.wrap_future(
-                    self._pool.submit(_answer, job.plan, job.inventory, job.running)
+                    self._pool.submit(_answer, job.plan, job.inventory, job.running, self.ledger)
                 )
             except BrokenProcessPool:
                 self._pool = self._new_pool()
@@ -133,11 +149,28 @@ def _nothing() -> None:
     """Makes the pool start a process."""
 
 
-def _answer(plan: Plan, inventory: Inventory, running: tuple[Running, ...]) -> Answer:
+def _corrected(ledger: Ledger) -> Catalog:
     if _catalog is None:
         raise RuntimeError("the worker process has no catalogue")
+    return overlay(_catalog, ledger)
+
+
+def _expect(
+    plan: Plan,
+    inventory: Inventory,
+    layout: tuple[Running, ...],
+    workload: Workload,
+    ledger: Ledger,
+) -> Expected | None:
+    return expect(plan, inventory, _corrected(ledger), layout, workload)
+
+
+def _answer(
+    plan: Plan, inventory: Inventory, running: tuple[Running, ...], ledger: Ledger
+) -> Answer:
+    catalog = _corrected(ledger)
     began = time.perf_counter()
-    recommendation = recommend(plan, inventory, _catalog)
-    assessment = assess(plan, inventory, _catalog, running) if running else None
+    recommendation = recommend(plan, inventory, catalog)
+    assessment = assess(plan, inventory, catalog, running) if running else None
     took_s = time.perf_counter() - began
     return Answer(recommendation=recommendation, running=assessment, took_s=took_s)

@@ -71,6 +71,22 @@ def _feasible(plan: Object) -> Iterator[Sample]:
     yield _plan(plan), float("best" in plan["status"])
 
 
+_CONDITION = {"True": 1.0, "False": 0.0, "Unknown": -1.0}
+
+
+def _conditions(plan: Object) -> Iterator[Sample]:
+    for condition in plan["status"].get("conditions", []):
+        yield (*_plan(plan), condition["type"]), _CONDITION[condition["status"]]
+
+
+def _slo(plan: Object) -> Iterator[Sample]:
+    limits: Object = plan["spec"].get("slo", {})
+    for metric in ("ttft", "tpot", "e2e"):
+        limit = limits.get(f"{metric}P95Milliseconds")
+        if limit is not None:
+            yield (*_plan(plan), metric), float(limit) / 1e3
+
+
 def _info(plan: Object) -> Iterator[Sample]:
     best, summary = plan["status"]["best"], plan["status"]["summary"]
     first = best["groups"][0]
@@ -96,6 +112,7 @@ class Row:
     labels: Labels
     samples: Callable[[Object], Iterable[Sample]]
     infeasible: bool = False  # also has samples where there is no answer
+    always: bool = False  # even where the plan is invalid
 
 
 _LATENCY_LABELS = (*SERVICE, "percentile", "bound")
@@ -145,6 +162,20 @@ METRICS = (
         _feasible,
         infeasible=True,
     ),
+    Row(
+        "guide_plan_condition",
+        "Conditions of the plan: 1 is True, 0 False, -1 Unknown.",
+        (*PLAN, "type"),
+        _conditions,
+        always=True,
+    ),
+    Row(
+        "guide_plan_slo_seconds",
+        "Limits of the plan on the 95th percentile of a latency (ttft, tpot, e2e).",
+        (*PLAN, "metric"),
+        _slo,
+        infeasible=True,
+    ),
     Row("guide_plan_info", "The recommended deployment in words.", INFO, _info),
 )
 
@@ -155,6 +186,7 @@ class PlanCollector(Collector):
     def __init__(self) -> None:
         self._plans: dict[Key, tuple[tuple[Sample, ...], ...]] = {}
         self._inventory: Inventory | None = None
+        self._corrections: Mapping[tuple[str, str], float] = {}
 
     def show(self, plan: Object) -> None:
         """Export `plan`, an InferencePlan object, as its status is now."""
@@ -169,6 +201,10 @@ class PlanCollector(Collector):
         """Export the GPUs of the cluster."""
         self._inventory = inventory
 
+    def show_corrections(self, factors: Mapping[tuple[str, str], float]) -> None:
+        """Export what was learnt: factors on fitted times by (key, part)."""
+        self._corrections = factors
+
     def collect(self) -> Iterator[Metric]:
         """The metrics; called by the exporter's thread."""
         plans = list(self._plans.values())  # a copy: the event loop goes on
@@ -179,6 +215,14 @@ class PlanCollector(Collector):
                     family.add_metric(labels, value)
             yield family
         yield self._gpus()
+        learnt = GaugeMetricFamily(
+            "guide_correction_ratio",
+            "Factor on fitted times that was learnt from observed pods; 1 is no correction.",
+            labels=("key", "part"),
+        )
+        for labels, value in self._corrections.items():
+            learnt.add_metric(labels, value)
+        yield learnt
 
     def _gpus(self) -> Metric:
         family = GaugeMetricFamily(
@@ -197,6 +241,8 @@ class PlanCollector(Collector):
 
 def _samples(row: Row, plan: Object) -> Iterable[Sample]:
     """Nothing without an answer: the old prediction of a plan that became invalid would lie."""
+    if row.always and plan.get("status"):
+        return row.samples(plan)
     feasible = find(plan.get("status", {}), "Feasible").get("status")
     if feasible == "True" or (feasible == "False" and row.infeasible):
         return row.samples(plan)

@@ -38,6 +38,26 @@ class Settings(BaseModel):
         default="",
         description="Name of a ClusterKopfPeering for several replicas; empty: run alone.",
     )
+    prometheus_url: str = Field(
+        default="",
+        pattern="^(https?://.+)?$",
+        description="Prometheus with the metrics of the plans' pods; empty: nothing is compared.",
+    )
+    observe_s: float = Field(
+        default=60, ge=1, description="Seconds between comparisons of prediction and pods."
+    )
+    window_s: float = Field(default=600, ge=5, description="Seconds over which pods are observed.")
+    drift_s: float = Field(
+        default=900,
+        ge=0,
+        description="Seconds outside the predicted band after which a plan drifts.",
+    )
+    learn: bool = Field(
+        default=True, description="Whether predictions are corrected by what pods did."
+    )
+    namespace: str = Field(
+        default="guide-system", description="Namespace of the ConfigMap guide-corrections."
+    )
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -98,9 +98,14 @@ def available(message: str) -> list[Condition]:
 
 def progressed(more: Iterable[Condition], stamp: Stamp) -> Status:
     """The previous status with some conditions replaced."""
-    conditions = {c["type"]: c for c in stamp.previous["conditions"]}
+    return with_conditions(stamp.previous, more, stamp)
+
+
+def with_conditions(status: Mapping[str, Any], more: Iterable[Condition], stamp: Stamp) -> Status:
+    """`status` with some conditions added or replaced."""
+    conditions = {c["type"]: c for c in status["conditions"]}
     conditions |= {condition.type: _condition(condition, stamp) for condition in more}
-    return {**stamp.previous, "conditions": [conditions[kind] for kind in sorted(conditions)]}
+    return {**status, "conditions": [conditions[kind] for kind in sorted(conditions)]}
 
 
 def find(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

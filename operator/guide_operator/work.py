@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from guide_operator.findings import Finding
+
 Object = Mapping[str, Any]
 
 
@@ -25,6 +27,7 @@ class Work:
     look_again_s: float | None = None
     poll_s: float | None = None  # while a rollout goes on
     task: asyncio.Task[None] | None = None
+    finding: Finding | None = None  # what its pods did, where Prometheus is read
 
 
 async def either(changed: asyncio.Event, seconds: float) -> bool:

@@ -1,0 +1,83 @@
+"""What a running layout should do under the observed load, by the usual simulation (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guide.answer import Percentiles
+from guide.domain import Catalog, Inventory, Plan, Workload
+from guide.perf.fits import observed_key, resolve
+from guide.search.assess import Running, assess
+from guide.search.study import load_share
+from guide.simulate.serve import serve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The prediction for the load as it is; `keys` are the corrections that it rests on."""
+
+    ttft: Percentiles
+    tpot: Percentiles
+    e2e: Percentiles
+    half_width: dict[str, float]  # log half-width of the 90 % interval by metric
+    overhead_s: float  # of TTFT: what a request pays outside its forward steps
+    stable: bool
+    keys: tuple[str, ...]
+
+
+def expect(
+    plan: Plan,
+    inventory: Inventory,
+    catalog: Catalog,
+    layout: Sequence[Running],
+    workload: Workload,
+) -> Expected | None:
+    """Simulate `layout`, at the operating point of `plan`, under `workload`.
+
+    None when the layout is no longer a candidate. Latencies of several groups are weighed by their
+    load.
+    """
+    found = assess(plan, inventory, catalog, layout)
+    if found is None:
+        return None
+    groups = [one.group for one in found.evaluation.groups]
+    reports = [
+        serve(
+            one.group,
+            one.memory,
+            load_share(workload, one.group.replicas, one.group.load_share),
+            catalog,
+            seed=0,
+        )
+        for one in found.evaluation.groups
+    ]
+    fits = [resolve(catalog, g.gpu, g.framework, g.version, g.precision, g.model) for g in groups]
+    shares = [group.load_share for group in groups]
+    prompt = workload.prompt.mean_tokens
+    overheads = [fit.values["r0"] + fit.values["rt"] * prompt for fit in fits]
+    keys = (observed_key(g.gpu, g.framework, g.version, g.model)[1] for g in groups)
+    return Expected(
+        ttft=_mixed(shares, [r.ttft for r in reports]),
+        tpot=_mixed(shares, [r.tpot for r in reports]),
+        e2e=_mixed(shares, [r.e2e for r in reports]),
+        half_width={
+            metric: max(fit.residual[metric] for fit in fits) for metric in ("ttft", "tpot", "e2e")
+        },
+        overhead_s=_mean(shares, overheads),
+        stable=all(report.stable for report in reports),
+        keys=tuple(dict.fromkeys(keys)),
+    )
+
+
+def _mean(shares: Sequence[float], values: Sequence[float]) -> float:
+    return sum(w * x for w, x in zip(shares, values, strict=True)) / sum(shares)
+
+
+def _mixed(shares: Sequence[float], parts: Sequence[Percentiles]) -> Percentiles:
+    return Percentiles(
+        mean_s=_mean(shares, [p.mean_s for p in parts]),
+        p50_s=max(p.p50_s for p in parts),
+        p95_s=max(p.p95_s for p in parts),
+        p99_s=max(p.p99_s for p in parts),
+    )

@@ -1,0 +1,59 @@
+"""The one place that talks to Prometheus: instant queries over its HTTP API."""
+
+from __future__ import annotations
+
+import json
+import math
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, cast
+
+from guide.errors import ClusterError
+from guide.observe.measured import QUERIES, Observation, observation
+
+TIMEOUT_S = 10
+
+
+class PrometheusError(ClusterError):
+    """Prometheus did not answer, or not as Prometheus would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A server by its base URL, such as http://prometheus:9090."""
+
+    url: str
+
+    def values(self, query: str) -> list[float]:
+        """The finite values of an instant query, one a series."""
+        address = f"{self.url.rstrip('/')}/api/v1/query"
+        body = urllib.parse.urlencode({"query": query}).encode()
+        try:
+            with urllib.request.urlopen(address, body, timeout=TIMEOUT_S) as response:
+                document = cast("dict[str, Any]", json.load(response))
+            result = cast("list[dict[str, Any]]", document["data"]["result"])
+            values = [float(series["value"][1]) for series in result]
+        except urllib.error.HTTPError as error:
+            raise PrometheusError(
+                f"Prometheus at {self.url} answers {error.code} {error.reason}: is the URL right?"
+            ) from None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PrometheusError(
+                f"Prometheus at {self.url} cannot be read ({reason}): is it up, is the URL right?"
+            ) from None
+        return [value for value in values if math.isfinite(value)]
+
+    def observe(self, selector: str, window: str) -> Observation:
+        """What the pods of `selector` did over `window`; the median pod where pods are told apart.
+
+        Raises `PrometheusError`.
+        """
+        found = {
+            name: self.values(ask(selector, window).replace("by () ", ""))
+            for name, ask in QUERIES.items()
+        }
+        return observation({name: median(values) for name, values in found.items() if values})

@@ -1,0 +1,348 @@
+"""Write the Grafana dashboards and the Prometheus rules of the chart: `make generate`.
+
+Plain data: a dashboard is a title, variables and rows of panels; the operator's own expressions
+(`guide.observe.queries`) stand behind the panels, so that both read the same metrics.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from guide.observe import queries as q
+from hack.rules import RULES, rules
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "charts/guide/dashboards"
+Object = dict[str, Any]
+
+PLAN = 'namespace="$namespace", plan="$plan"'
+WINDOW = "$__rate_interval"
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel: (PromQL, legend) pairs; several lines are several queries."""
+
+    title: str
+    about: str
+    unit: str
+    queries: tuple[tuple[str, str], ...]
+    kind: str = "timeseries"
+
+
+def band(name: str, percentile: str = "") -> tuple[tuple[str, str], ...]:
+    """The predicted band of a metric: the interval belongs to the p95."""
+    extra = f', percentile="{percentile}"' if percentile else ""
+    return tuple(
+        (f'max by (namespace, plan) ({name}{{{PLAN}{extra}, bound="{bound}"}})', legend)
+        for bound, legend in (
+            ("upper", "predicted, upper"),
+            ("estimate", "predicted"),
+            ("lower", "predicted, lower"),
+        )
+    )
+
+
+def latency(title: str, quantity: str, metric: str) -> Panel:
+    """Predicted p95 with its band, observed median, p95 and mean."""
+    return Panel(
+        f"{title}: predicted and observed",
+        "Predicted p95 with its 90 % interval. Observed quantiles are as exact as vLLM's buckets; "
+        "the mean is exact. FastGen exports no metrics: without a probe there is nothing observed.",
+        "s",
+        (
+            *band(metric, "p95"),
+            (q.quantile(0.95, quantity, PLAN, WINDOW), "observed p95"),
+            (q.quantile(0.5, quantity, PLAN, WINDOW), "observed p50"),
+            (q.mean(quantity, PLAN, WINDOW), "observed mean"),
+        ),
+    )
+
+
+def plan_panels() -> list[Panel]:
+    """What a plan promised, and what it does."""
+    hourly = f"max by (namespace, plan) (guide_plan_cost_usd_per_hour{{{PLAN}}})"
+    return [
+        latency("Time to first token", "ttft", "guide_predicted_ttft_seconds"),
+        latency("Time per output token", "tpot", "guide_predicted_tpot_seconds"),
+        latency("Time to last token", "e2e", "guide_predicted_e2e_seconds"),
+        Panel(
+            "Output tokens per second: predicted and observed",
+            "Of the whole deployment.",
+            "short",
+            (
+                *band("guide_predicted_output_tokens_per_second"),
+                (q.output_tokens_per_second(PLAN, WINDOW), "observed"),
+            ),
+        ),
+        Panel(
+            "Requests per second: predicted and observed",
+            "Requests that ended.",
+            "reqps",
+            (
+                *band("guide_predicted_requests_per_second"),
+                (q.requests_per_second(PLAN, WINDOW), "observed"),
+            ),
+        ),
+        Panel(
+            "Error ratio",
+            "Requests that were aborted or failed, of all that ended.",
+            "percentunit",
+            ((q.error_ratio(PLAN, WINDOW), "errors"),),
+        ),
+        Panel(
+            "Queue",
+            "Requests that wait and requests in batches.",
+            "short",
+            ((q.waiting(PLAN), "waiting"), (q.running(PLAN), "running")),
+        ),
+        Panel(
+            "KV cache in use",
+            "The fullest pod.",
+            "percentunit",
+            ((q.kv_usage(PLAN), "KV cache"),),
+        ),
+        Panel("Cost per hour", "US dollars.", "currencyUSD", ((hourly, "USD/h"),)),
+        Panel(
+            "Cost per million output tokens",
+            "At the observed output.",
+            "currencyUSD",
+            (
+                (
+                    f"{hourly} / (3600 * ({q.output_tokens_per_second(PLAN, WINDOW)} > 0) / 1e6)",
+                    "USD per million tokens",
+                ),
+            ),
+        ),
+        Panel(
+            "Conditions",
+            "1 is true, 0 false, -1 unknown.",
+            "none",
+            ((f"guide_plan_condition{{{PLAN}}}", "{{type}}"),),
+        ),
+        Panel(
+            "Observed lengths",
+            "Mean tokens of prompts and outputs: a load that was not planned for explains drift.",
+            "short",
+            (
+                (q.mean("prompt", PLAN, WINDOW), "prompt"),
+                (q.mean("output", PLAN, WINDOW), "output"),
+            ),
+        ),
+    ]
+
+
+def fleet_panels() -> list[Panel]:
+    """All plans and all GPUs."""
+    return [
+        Panel(
+            "GPUs by pool and state",
+            "What the operator finds in the cluster.",
+            "short",
+            (("sum by (pool, gpu, state) (guide_inventory_gpus)", "{{pool}} {{state}}"),),
+        ),
+        Panel(
+            "Cost per hour",
+            "Of the recommended deployments.",
+            "currencyUSD",
+            (
+                ("sum(guide_plan_cost_usd_per_hour)", "all plans"),
+                ("sum by (namespace) (guide_plan_cost_usd_per_hour)", "{{namespace}}"),
+            ),
+        ),
+        Panel(
+            "GPUs asked by plans",
+            "Of the recommended deployments.",
+            "short",
+            (("sum by (namespace, plan) (guide_plan_gpus)", "{{namespace}}/{{plan}}"),),
+        ),
+        Panel(
+            "Plans not ready",
+            "How many plans have Ready=False; 0 is good.",
+            "short",
+            (
+                (
+                    'count(guide_plan_condition{type="Ready"} < 1) or '
+                    '0 * count(guide_plan_condition{type="Ready"})',
+                    "not ready",
+                ),
+            ),
+        ),
+        Panel(
+            "Planning time",
+            "Of one recommendation.",
+            "s",
+            (
+                (
+                    "histogram_quantile(0.95, sum by (le) "
+                    f"(rate(guide_planning_duration_seconds_bucket[{WINDOW}])))",
+                    "p95",
+                ),
+            ),
+        ),
+        Panel(
+            "Failed attempts",
+            "Per second, by reason.",
+            "short",
+            (
+                (
+                    f"sum by (reason) (rate(guide_reconcile_errors_total[{WINDOW}]))",
+                    "{{reason}}",
+                ),
+            ),
+        ),
+    ]
+
+
+def error(quantity: str, metric: str) -> str:
+    """|observed p95 / predicted p95 - 1| by model, GPU and framework."""
+    observed = q.quantile(0.95, quantity, "", WINDOW)
+    predicted = f'{metric}{{percentile="p95", bound="estimate"}}'
+    ratio = f"({observed}) / on (namespace, plan) group_right () {predicted}"
+    return f"avg by (model, gpu, framework) (abs({ratio} - 1))"
+
+
+def accuracy_panels() -> list[Panel]:
+    """How wrong predictions are, and what was learnt."""
+    legend = "{{model}} {{gpu}} {{framework}}"
+    errors = [
+        Panel(
+            f"Error of the predicted p95: {title}",
+            "|observed / predicted - 1|, mean over the plans of a model, GPU and framework.",
+            "percentunit",
+            ((error(quantity, f"guide_predicted_{quantity}_seconds"), legend),),
+        )
+        for quantity, title in (
+            ("ttft", "time to first token"),
+            ("tpot", "time per output token"),
+            ("e2e", "time to last token"),
+        )
+    ]
+    return [
+        *errors,
+        Panel(
+            "Plans that drift",
+            "1 where the condition PredictionDrift is true.",
+            "none",
+            (('guide_plan_condition{type="PredictionDrift"}', "{{namespace}}/{{plan}}"),),
+        ),
+        Panel(
+            "Learnt corrections",
+            "Factors on the fitted times: 1 is none. ConfigMap guide-corrections holds them.",
+            "none",
+            (("guide_correction_ratio", "{{key}} {{part}}"),),
+        ),
+    ]
+
+
+def dashboard(uid: str, title: str, panels: list[Panel], per_plan: bool) -> Object:
+    """The JSON model of a dashboard: two panels a row."""
+    return {
+        "uid": uid,
+        "title": title,
+        "tags": ["guide", "llm"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-3h", "to": "now"},
+        "templating": {"list": variables(per_plan)},
+        "annotations": {"list": []},
+        "panels": [panel(index, one) for index, one in enumerate(panels)],
+    }
+
+
+def variables(per_plan: bool) -> list[Object]:
+    """The data source, and which plan."""
+    found: list[Object] = [
+        {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+    ]
+    if per_plan:
+        for name, labels in (("namespace", ""), ("plan", '{namespace="$namespace"}')):
+            query = f"label_values(guide_plan_feasible{labels}, {name})"
+            found.append(
+                {
+                    "name": name,
+                    "label": name.capitalize(),
+                    "type": "query",
+                    "datasource": SOURCE,
+                    "query": {"query": query, "refId": name},
+                    "refresh": 2,
+                    "sort": 1,
+                }
+            )
+    return found
+
+
+def panel(index: int, one: Panel) -> Object:
+    """The JSON model of a panel."""
+    return {
+        "id": index + 1,
+        "type": one.kind,
+        "title": one.title,
+        "description": one.about,
+        "datasource": SOURCE,
+        "gridPos": {"h": 8, "w": 12, "x": 12 * (index % 2), "y": 8 * (index // 2)},
+        "fieldConfig": {
+            "defaults": {"unit": one.unit, "min": None if one.unit == "none" else 0},
+            "overrides": _overrides(one),
+        },
+        "options": {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}},
+        "targets": [
+            {"refId": chr(ord("A") + i), "datasource": SOURCE, "expr": expr, "legendFormat": legend}
+            for i, (expr, legend) in enumerate(one.queries)
+        ],
+    }
+
+
+def _overrides(one: Panel) -> list[Object]:
+    """The band as a shaded area between its bounds."""
+    if "predicted, lower" not in {legend for _, legend in one.queries}:
+        return []
+    faint: list[Object] = [
+        {"id": "custom.lineWidth", "value": 0},
+        {"id": "custom.fillOpacity", "value": 15},
+        {"id": "custom.fillBelowTo", "value": "predicted, lower"},
+    ]
+    return [
+        {"matcher": {"id": "byName", "options": "predicted, upper"}, "properties": faint},
+        {"matcher": {"id": "byName", "options": "predicted, lower"}, "properties": faint[:1]},
+    ]
+
+
+DASHBOARDS = {
+    "guide-plan.json": ("GUIDE / Plan", plan_panels, True),
+    "guide-fleet.json": ("GUIDE / Fleet", fleet_panels, False),
+    "guide-accuracy.json": ("GUIDE / Accuracy", accuracy_panels, False),
+}
+
+
+def files() -> dict[Path, str]:
+    """Path -> text of everything written here."""
+    texts = {
+        FOLDER / name: json.dumps(
+            dashboard(name.removesuffix(".json"), title, panels(), per_plan), indent=2
+        )
+        + "\n"
+        for name, (title, panels, per_plan) in DASHBOARDS.items()
+    }
+    head = "# Written by `make generate`; do not edit. A plain rules file of Prometheus.\n"
+    texts[RULES] = head + yaml.safe_dump(rules(), sort_keys=False, width=100)
+    return texts
+
+
+def main() -> None:
+    """Write the files."""
+    for path, text in files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

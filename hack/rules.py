@@ -1,0 +1,131 @@
+"""Recording rules and alerts over predicted and observed metrics; `hack.dashboards` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from guide.observe import queries as q
+
+RULES = Path(__file__).resolve().parents[1] / "charts/guide/files/rules.yaml"
+Object = dict[str, Any]
+
+_LATENCIES = ("ttft", "tpot", "e2e")
+
+
+def rules() -> Object:
+    """Recording rules and alerts, as a plain rules file."""
+    recorded = [
+        {
+            "record": f"plan:observed_{quantity}_seconds:p95_{window}",
+            "expr": q.quantile(0.95, quantity, "", window),
+        }
+        for quantity in _LATENCIES
+        for window in ("5m", "1h")
+    ]
+    recorded += [
+        {"record": f"plan:observed_error:ratio_{window}", "expr": q.error_ratio("", window)}
+        for window in ("5m", "1h")
+    ]
+    return {
+        "groups": [
+            {"name": "guide-observed", "interval": "30s", "rules": recorded},
+            {"name": "guide-alerts", "rules": alerts()},
+        ]
+    }
+
+
+def alerts() -> list[Object]:
+    """Every alert; `for` is how long it must hold."""
+    plan = "{{ $labels.namespace }}/{{ $labels.plan }}"
+    return [
+        *(_burn(quantity, plan) for quantity in _LATENCIES),
+        _alert(
+            "GuideErrorsBurn",
+            "plan:observed_error:ratio_5m > 0.05 and plan:observed_error:ratio_1h > 0.05",
+            "5m",
+            "critical",
+            f"More than 5 % of the requests of plan {plan} fail.",
+            "Look at the pods and their logs.",
+        ),
+        *(_drift(quantity, plan) for quantity in _LATENCIES),
+        _alert(
+            "GuideBetterPlanAvailable",
+            'guide_plan_condition{type="BetterPlanAvailable"} == 1',
+            "1h",
+            "info",
+            f"A cheaper deployment is known for plan {plan}.",
+            "The condition BetterPlanAvailable says which.",
+        ),
+        _alert(
+            "GuidePlanNotReady",
+            'guide_plan_condition{type="Ready"} == 0',
+            "30m",
+            "warning",
+            f"Plan {plan} has not been ready for 30 minutes.",
+            "The condition Ready says why.",
+        ),
+        _alert(
+            "GuideOperatorDown",
+            "absent(guide_planning_duration_seconds_count)",
+            "5m",
+            "critical",
+            "No GUIDE operator reports to Prometheus.",
+            "Plans keep their last answer; nothing is planned anew.",
+        ),
+        _alert(
+            "GuideOperatorFailing",
+            "sum by (reason) (increase(guide_reconcile_errors_total"
+            '{reason=~"Cluster|InternalError"}[15m])) > 5',
+            "5m",
+            "warning",
+            "The GUIDE operator fails again and again ({{ $labels.reason }}).",
+            "Its log says why.",
+        ),
+    ]
+
+
+def _burn(quantity: str, plan: str) -> Object:
+    name = f"plan:observed_{quantity}_seconds:p95"
+    limit = f'on (namespace, plan) guide_plan_slo_seconds{{metric="{quantity}"}}'
+    return _alert(
+        "GuideSLOBurn",
+        f"({name}_5m > {limit}) and ({name}_1h > {limit})",
+        "5m",
+        "critical",
+        f"Plan {plan} misses its SLO: p95 of {quantity.upper()} is {{{{ $value | humanize }}}} s.",
+        "More than 5 % of the requests were slower than the plan allows, over 5 minutes and 1 hour."
+        " Compare the load with the plan, then the prediction.",
+        metric=quantity,
+    )
+
+
+def _drift(quantity: str, plan: str) -> Object:
+    name = f"plan:observed_{quantity}_seconds:p95_5m"
+    sides = (
+        f"({name} {sign} on (namespace, plan) max by (namespace, plan) "
+        f'(guide_predicted_{quantity}_seconds{{percentile="p95", bound="{bound}"}}))'
+        for sign, bound in ((">", "upper"), ("<", "lower"))
+    )
+    return _alert(
+        "GuidePredictionDrift",
+        " or ".join(sides),
+        "15m",
+        "warning",
+        f"p95 of {quantity.upper()} of plan {plan} is {{{{ $value | humanize }}}} s, outside the"
+        " predicted band.",
+        "status.observed compares it with the prediction for the load as it is.",
+        metric=quantity,
+    )
+
+
+def _alert(
+    name: str, expr: str, wait: str, severity: str, summary: str, description: str, **labels: str
+) -> Object:
+    return {
+        "alert": name,
+        "expr": expr,
+        "for": wait,
+        "labels": {"severity": severity, **labels},
+        "annotations": {"summary": summary, "description": description},
+    }

@@ -1,0 +1,180 @@
+"""Looks at Prometheus once a minute: compares every plan with its pods, and learns.
+
+It writes nothing about plans: a finding goes to the plan's own task. It alone writes the ConfigMap
+of corrections, after reading it, so that a reset by hand counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from guide.errors import ClusterError, SpecError
+from guide.kube.client import ClusterClient
+from guide.kube.names import object_name
+from guide.observe.learn import Ledger, Sample, learnt, sample
+from guide.observe.ledger import NAME, config_map, from_config_map
+from guide.observe.measured import Observation, lacking, selector, unfit, workload
+from guide.observe.prometheus import Prometheus, PrometheusError
+from guide.search.assess import Running
+from guide_operator import findings
+from guide_operator.controller import Controller
+from guide_operator.engine import Engine
+from guide_operator.findings import Finding
+from guide_operator.settings import Settings
+from guide_operator.work import Work
+
+log = logging.getLogger("guide")
+
+Key = tuple[str, str]
+
+
+@dataclass
+class _Watched:
+    """A plan's layout, since when it runs, and the samples that nothing was learnt from yet."""
+
+    layout: tuple[Running, ...]
+    since: datetime
+    samples: list[tuple[datetime, str, Sample]] = field(
+        default_factory=list[tuple[datetime, str, Sample]]
+    )
+
+
+class Observer:
+    """Compares and learns; needs `run` as a task on the loop of the controller."""
+
+    def __init__(
+        self, settings: Settings, client: ClusterClient, controller: Controller, engine: Engine
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._controller = controller
+        self._engine = engine
+        self._prometheus = Prometheus(settings.prometheus_url)
+        self._watched: dict[Key, _Watched] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled; a failure waits for the next look."""
+        while True:
+            try:
+                await self._look()
+            except (ClusterError, SpecError) as error:
+                log.warning("observing: %s", error)
+            except Exception:
+                log.exception("observing: this is a bug in GUIDE")
+            await asyncio.sleep(self._settings.observe_s)
+
+    async def _look(self) -> None:
+        ledger = await self._ledger()
+        works = self._controller.answered()
+        keys = {_key(work) for work in works}
+        self._watched = {key: one for key, one in self._watched.items() if key in keys}
+        for work in works:
+            work.finding = await self._find(work, ledger)
+            work.changed.set()
+        if self._settings.learn:
+            await self._learn(ledger)
+
+    async def _ledger(self) -> Ledger:
+        """The corrections as the cluster holds them; they hold from now on."""
+        namespace = self._settings.namespace
+        found = await asyncio.to_thread(self._client.config_map, namespace, NAME)
+        ledger = from_config_map(found)
+        if ledger != self._engine.ledger:
+            for one in self._watched.values():
+                one.samples.clear()  # they were taken beside other predictions
+            self._controller.use(ledger)
+        return ledger
+
+    async def _find(self, work: Work, ledger: Ledger) -> Finding:
+        plan = work.plan
+        generation = plan["metadata"]["generation"]
+        namespace, name = _key(work)
+        window = f"{self._settings.window_s:.0f}s"
+        try:
+            found = await asyncio.to_thread(
+                self._prometheus.observe, selector(namespace, object_name(name)), window
+            )
+        except PrometheusError as error:
+            return findings.blind(generation, findings.UNAVAILABLE, str(error))
+        missing = lacking(found)
+        if missing is not None:
+            return findings.blind(generation, findings.MISSING, missing)
+        return await self._compare(work, plan, found, ledger)
+
+    async def _compare(self, work: Work, plan: Any, found: Observation, ledger: Ledger) -> Finding:
+        now = datetime.now(UTC)
+        layout = findings.layout_of(plan["status"])
+        question, inventory = await self._controller.question(work)
+        load = workload(found, question)
+        expected = await self._engine.expect(question, inventory, layout, load)
+        if expected is None:
+            message = "the running layout is no candidate any more"
+            return findings.blind(plan["metadata"]["generation"], "LayoutGone", message)
+        watched = self._watched.setdefault(_key(work), _Watched(layout, now))
+        if watched.layout != layout:
+            watched = self._watched[_key(work)] = _Watched(layout, now)
+        refusal = unfit(found) or self._settling(watched, now)
+        if not expected.stable:
+            refusal = refusal or "the load is beyond what the layout can serve"
+        key, *others = expected.keys
+        if others:
+            refusal = refusal or "several kinds of GPU share the load"
+        if refusal is None:
+            watched.samples.append((now, key, sample(found, expected)))
+        told = f"Not learnt from: {refusal}." if refusal else "Learnt from."
+        return findings.compared(
+            plan,
+            found,
+            expected,
+            ledger,
+            told,
+            self._settings.drift_s,
+            _text(now),
+            lambda then: (now - datetime.fromisoformat(then)).total_seconds(),
+        )
+
+    def _settling(self, watched: _Watched, now: datetime) -> str | None:
+        """A layout must run as long as a window, else its window holds another one's requests."""
+        if (now - watched.since).total_seconds() < self._settings.window_s:
+            return "the layout is not known to run for a whole window yet"
+        return None
+
+    async def _learn(self, ledger: Ledger) -> None:
+        """One update of every key whose last one is a window ago: no request counts twice."""
+        now = datetime.now(UTC)
+        samples: dict[str, list[Sample]] = defaultdict(list)
+        for one in self._watched.values():
+            one.samples = [
+                entry
+                for entry in one.samples
+                if (now - entry[0]).total_seconds() <= self._settings.window_s
+            ]
+            for _, key, value in one.samples:
+                samples[key].append(value)
+        after = ledger
+        for key, values in sorted(samples.items()):
+            before = ledger.corrections.get(key)
+            if before is None or self._due(before.updated_at, now):
+                after = learnt(after, key, values, _text(now))
+        if after != ledger:
+            value = config_map(after, self._settings.namespace)
+            await asyncio.to_thread(self._client.apply, value)
+            log.info("learnt: %s", after.history[-1])
+            await self._ledger()
+
+    def _due(self, updated_at: str, now: datetime) -> bool:
+        age_s = (now - datetime.fromisoformat(updated_at)).total_seconds()
+        return age_s >= self._settings.window_s
+
+
+def _key(work: Work) -> Key:
+    return work.plan["metadata"]["namespace"], work.plan["metadata"]["name"]
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
