@@ -133,7 +133,19 @@ def pod_monitor(plan: InferencePlan, launches: Sequence[Launch]) -> Object:
         "kind": "PodMonitor",
         "metadata": meta(plan, object_name(plan.metadata.name)),
         "spec": {
-            "podMetricsEndpoints": [{"path": path, "port": "http"}],
+            "podMetricsEndpoints": [
+                {
+                    "path": path,
+                    "port": "http",
+                    "relabelings": [
+                        {"sourceLabels": [source], "targetLabel": target}
+                        for source, target in (
+                            ("__meta_kubernetes_pod_label_guide_dev_plan", "plan"),
+                            ("__meta_kubernetes_namespace", "namespace"),
+                        )
+                    ],
+                }
+            ],
             "selector": {"matchLabels": instance_labels(plan.metadata.name)},
         },
     }
