@@ -216,7 +216,7 @@ def rejections(recommendation: Recommendation) -> Table:
         title="Rejected",
         heads=("reason", "count", "nearest miss", "why"),
         rows=tuple(
-            (reason, str(count), _name(nearest[reason]), nearest[reason].detail)
+            (reason, str(count), candidate_name(nearest[reason]), nearest[reason].detail)
             for reason, count in sorted(
                 rejection_counts(recommendation).items(), key=lambda pair: (-pair[1], pair[0])
             )
@@ -294,7 +294,8 @@ def pools(recommendation: Recommendation) -> Table:
     )
 
 
-def _name(item: Rejection) -> str:
+def candidate_name(item: Rejection) -> str:
+    """The layout of a rejected candidate, or its pool."""
     if item.candidate is None:
         return item.pool
     return " + ".join(

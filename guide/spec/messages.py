@@ -27,7 +27,15 @@ def spec_error(error: ValidationError, root: type[BaseModel]) -> SpecError:
     can be mended.
     """
     details = error.errors(include_url=False)
-    chosen = min(details, key=lambda d: d["type"] != "extra_forbidden")
+    return _told(min(details, key=lambda d: d["type"] != "extra_forbidden"), root)
+
+
+def spec_errors(error: ValidationError, root: type[BaseModel]) -> list[SpecError]:
+    """Each of pydantic's errors as a `SpecError`, for a form that shows all at once."""
+    return [_told(each, root) for each in error.errors(include_url=False)]
+
+
+def _told(chosen: ErrorDetails, root: type[BaseModel]) -> SpecError:
     path = field_path(chosen["loc"])
     return SpecError(f"{path or 'the plan'} {_sentence(chosen, root)}", field=path or None)
 

@@ -1,0 +1,53 @@
+"""`guide serve`: the web page and its JSON API."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is all, as in a container.")
+    ] = "127.0.0.1",
+    nodes: Annotated[
+        Path | None,
+        typer.Option(
+            "--nodes",
+            help="Output of `kubectl get nodes -o yaml`, offered on the page as this cluster.",
+        ),
+    ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="Offer the nodes of the kube context, or of the cluster that this runs in.",
+        ),
+    ] = False,
+) -> None:
+    """Serve the web page: a form, the answer with charts, and the JSON API (POST /api/recommend).
+
+    It listens on this machine alone unless --host says otherwise, and has no login: put it behind
+    a proxy that has one before others can reach it.
+    """
+    from guide.errors import SpecError
+
+    try:
+        import uvicorn
+    except ModuleNotFoundError:
+        raise SpecError(
+            "the web page needs more libraries: pip install 'guide-advisor[web]'"
+        ) from None
+    if nodes is not None:
+        if not nodes.is_file():
+            raise SpecError(f"cannot read {nodes}: there is no such file")
+        os.environ["GUIDE_WEB_NODES"] = str(nodes.resolve())
+    if cluster:
+        os.environ["GUIDE_WEB_CLUSTER"] = "true"
+    typer.echo(f"GUIDE listens on http://{host}:{port}/ (stop it by Ctrl-C)")
+    # by name, since the faces do not import each other
+    uvicorn.run("guide.web.app:create", factory=True, host=host, port=port, log_level="warning")

@@ -1,0 +1,126 @@
+"""`POST /api/recommend`: the question as JSON, the answer as `guide plan -o json` prints it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from guide.errors import GuideError, SpecError
+from guide.kube.inventory import read_inventory
+from guide.report import to_json
+from guide.spec import InferencePlan, resolve_plan
+from guide.spec.edge import Edge
+from guide.spec.messages import field_path
+from guide.spec.scalars import GpuName
+from guide.web.asking import Question, answer, catalog
+from guide.web.nodes import MOST_NODES, MOST_PER_NODE, imagined, live
+from guide.web.schema import ProblemBody, RecommendationBody
+from guide.web.settings import Settings
+from guide.web.state import MOST_POOLS, PoolRow
+
+router = APIRouter(prefix="/api")
+
+
+class WhatIfPool(Edge):
+    """Nodes that do not exist yet."""
+
+    gpu: GpuName = Field(description="Catalogue name of the GPU, see `guide gpus`.")
+    nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] = Field(description="Number of nodes.")
+    gpus_per_node: Annotated[int, Field(ge=1, le=MOST_PER_NODE)] = Field(
+        alias="gpusPerNode", description="GPUs of each node."
+    )
+    usd_per_gpu_hour: Annotated[float, Field(gt=0, le=999_999)] | None = Field(
+        default=None, alias="usdPerGPUHour", description="Price; absent: the catalogue's."
+    )
+
+    def row(self) -> PoolRow:
+        """The same as a row of the form."""
+        price = "" if self.usd_per_gpu_hour is None else f"{self.usd_per_gpu_hour:.4f}"
+        return PoolRow(
+            gpu=self.gpu, nodes=str(self.nodes), per=str(self.gpus_per_node), price=price
+        )
+
+
+class Ask(Edge):
+    """A plan, and the GPUs to plan for: pools, nodes, or neither for this server's cluster."""
+
+    plan: InferencePlan = Field(description="The InferencePlan.")
+    pools: tuple[WhatIfPool, ...] = Field(
+        default=(), max_length=MOST_POOLS, description="What-if pools."
+    )
+    nodes: tuple[dict[str, Any], ...] | None = Field(
+        default=None, description="Items of `kubectl get nodes -o json`."
+    )
+    pods: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        description="Items of `kubectl get pods -A -o json`; the GPUs they hold are taken.",
+    )
+    model_config_json: dict[str, Any] | None = Field(
+        default=None,
+        alias="modelConfig",
+        description="The model's config.json, for a model that is not in the catalogue.",
+    )
+
+
+@router.post(
+    "/recommend",
+    response_model=RecommendationBody,
+    responses={
+        422: {"model": ProblemBody},
+        429: {"model": ProblemBody},
+        503: {"model": ProblemBody},
+    },
+    summary="Recommend a deployment",
+)
+def recommend(body: Ask, request: Request) -> JSONResponse:
+    """Infeasible is an answer too: `feasible` is false, and relaxations say what would help."""
+    asked = _question(body, request.app.state.settings)
+    return JSONResponse(to_json(answer(asked)))
+
+
+def _question(body: Ask, settings: Settings) -> Question:
+    config = None if body.model_config_json is None else json.dumps(body.model_config_json)
+    plan = resolve_plan(body.plan, catalog(), config)
+    if body.nodes is not None and body.pools:
+        raise SpecError("nodes and pools are both given: keep one of them", field="pools")
+    if body.nodes is not None:
+        nodes, pods = list(body.nodes), list(body.pods)
+    elif body.pools:
+        nodes, pods = imagined((pool.row() for pool in body.pools), catalog()), []
+    elif settings.live:
+        nodes, pods = live(settings)
+    else:
+        raise SpecError("give pools or nodes: this server reads no cluster", field="pools")
+    inventory = read_inventory(nodes, pods, catalog(), node_selector=plan.node_selector)
+    return Question(
+        written=body.plan,
+        plan=plan,
+        config=config,
+        inventory=inventory,
+        catalog=catalog(),
+        nodes=tuple(nodes),
+    )
+
+
+def refused(error: GuideError, status: int) -> JSONResponse:
+    """One sentence, and the field where there is one."""
+    field = error.field if isinstance(error, SpecError) else None
+    return problem(str(error), status, field)
+
+
+def problem(sentence: str, status: int, field: str | None = None) -> JSONResponse:
+    """An error as JSON."""
+    return JSONResponse({"error": {"message": sentence, "field": field}}, status_code=status)
+
+
+def misfit(error: RequestValidationError) -> JSONResponse:
+    """A body that does not fit the types: the first error in one sentence."""
+    details = error.errors()
+    first = min(details, key=lambda d: d["type"] != "extra_forbidden")
+    path = field_path([part for part in first["loc"] if part != "body"])
+    return problem(f"{path or 'the body'}: {first['msg']}", 422, path or None)

@@ -1,0 +1,244 @@
+"""The server: the form and its answer, downloads, the JSON API. `guide serve` starts it.
+
+Nothing is kept: the question stands in the URL, so every page is a link that can be shared.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+import guide
+from guide.errors import ClusterError, GuideError, SpecError
+from guide.web import api, fields
+from guide.web.asking import Wrong, answer, catalog, question
+from guide.web.downloads import FILES
+from guide.web.guard import HEADERS, Guard, Rate
+from guide.web.nodes import uploaded
+from guide.web.settings import Settings
+from guide.web.state import PoolRow, State, from_pairs, from_query, pack
+from guide.web.view import answer_view, comparison
+
+HERE = Path(__file__).resolve().parent
+FORM_FIELDS = 120
+MODEL_CONFIG_LIMIT = 1_000_000  # characters
+FIRST = State(values={**fields.DEFAULTS, **fields.PRESETS["chat"][1]})
+SORRY = "Something went wrong on our side; the question was fine as far as we can tell."
+PATIENCE = "Too many questions from this address: wait a minute and ask again."
+log = logging.getLogger("guide.web")
+templates = Jinja2Templates(HERE / "templates")
+templates.env.trim_blocks = templates.env.lstrip_blocks = True
+
+
+def create(settings: Settings | None = None) -> FastAPI:
+    """The application; settings come from the environment where none are given."""
+    settings = settings or Settings.from_environment()
+    app = FastAPI(
+        title="GUIDE",
+        version=guide.__version__,
+        description="Advice on how to deploy LLM inference on Kubernetes.",
+        docs_url=None,  # its page loads scripts from a CDN
+        redoc_url=None,
+        lifespan=_warm,
+    )
+    app.state.settings = settings
+    app.state.rate = Rate(settings.answers_per_minute)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.include_router(api.router)
+    app.add_api_route("/", page, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/", submit, methods=["POST"], include_in_schema=False)
+    app.add_api_route("/download/{name}", download, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/healthz", health, methods=["GET"], include_in_schema=False)
+    app.middleware("http")(_limited)
+    app.add_middleware(Guard)  # the last one added is the outermost
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _misfit)
+    app.add_exception_handler(GuideError, _told)
+    app.add_exception_handler(Exception, _apology)
+    return app
+
+
+@asynccontextmanager
+async def _warm(app: FastAPI) -> AsyncGenerator[None]:
+    del app
+    await run_in_threadpool(catalog)  # so that the first visitor does not wait for it
+    yield
+
+
+def health() -> PlainTextResponse:
+    """Alive."""
+    return PlainTextResponse("ok\n")
+
+
+def page(request: Request) -> Response:
+    """The form, and below it the answer when the URL asks for one."""
+    state = from_query(request.url.query)
+    if not request.url.query:
+        state = FIRST
+    settings: Settings = request.app.state.settings
+    shown: dict[str, Any] = {"answer": None, "errors": {}, "comparison": None}
+    status = 200
+    if state.ask:
+        try:
+            asked = question(state, settings)
+            found = answer(asked)
+            shown["answer"] = answer_view(state, asked, found)
+            if state.compare:
+                before = question(from_query(state.compare), settings)
+                shown["comparison"] = comparison((asked, found), (before, answer(before)))
+        except Wrong as wrong:
+            status, shown["errors"] = 422, wrong.errors
+    return templates.TemplateResponse(
+        request, "page.html", {**_form(state, settings), **shown}, status_code=status
+    )
+
+
+def _form(state: State, settings: Settings) -> dict[str, Any]:
+    """What the form needs to show `state`."""
+    rows = [*state.pools] or [PoolRow(gpu="H100-SXM", nodes="1", per="8")]
+    return {
+        "state": state,
+        "rows": rows,
+        "groups": fields.GROUPS,
+        "presets": fields.PRESETS,
+        "models": sorted(catalog().models, key=str.casefold),
+        "gpus": sorted(g.name for g in catalog().gpus.values() if g.parent is None),
+        "live": settings.live,
+        "version": guide.__version__,
+        "compared": from_query(state.compare) if state.compare else None,
+        "kept": replace(state, compare=state.alone.query, ask=False).query,
+        "back": state.compare,
+    }
+
+
+async def submit(request: Request) -> Response:
+    """Take the form, turn files into parts of the URL, and send the browser there."""
+    form = await request.form(max_files=2, max_fields=FORM_FIELDS)
+    pairs = [(k, v) for k, v in form.multi_items() if isinstance(v, str)]
+    state = from_pairs(pairs)
+    pressed = dict(pairs)
+    try:
+        nodes = form.get("nodes_file")
+        if isinstance(nodes, UploadFile) and nodes.filename:
+            text = (await nodes.read()).decode("utf-8", errors="replace")
+            token = await run_in_threadpool(lambda: pack(uploaded(text)))
+            state = replace(state, nodes=token, source="nodes")
+        pasted = pressed.get("config_text", "").strip()
+        if pasted:
+            if len(pasted) > MODEL_CONFIG_LIMIT:
+                raise SpecError("config.json is larger than 1 MB: is it the right file?", "config")
+            state = replace(state, config=pack(pasted))
+    except SpecError as error:
+        place = error.field if error.field == "config" else "nodes"
+        shown = {**_form(state, request.app.state.settings), "answer": None, "comparison": None}
+        shown["errors"] = {place: str(error)[:1].upper() + str(error)[1:] + "."}
+        return templates.TemplateResponse(request, "page.html", shown, status_code=422)
+    return RedirectResponse("/?" + _pressed(state, pressed).query, status_code=303)
+
+
+def _pressed(state: State, pressed: dict[str, str]) -> State:
+    """The state after the button that was pressed."""
+    if pressed.get("preset") in fields.PRESETS:
+        return state.preset(pressed["preset"])
+    if "add" in pressed:
+        last = state.pools[-1] if state.pools else PoolRow()
+        gpu = next((n for n in ("A100-80GB", "L40S", "L4") if n != last.gpu), "L4")
+        return replace(state, pools=(*state.pools, replace(last, gpu=gpu, price="")), ask=False)
+    if pressed.get("drop", "").isdigit():
+        gone = int(pressed["drop"])
+        kept = tuple(p for n, p in enumerate(state.pools) if n != gone)
+        return replace(state, pools=kept, ask=False)
+    if "drop_config" in pressed:
+        return replace(state, config="", ask=False)
+    return replace(state, ask=True)
+
+
+def download(name: str, request: Request) -> Response:
+    """A file of the answer that the query describes."""
+    if name not in FILES:
+        return PlainTextResponse("There is no such file.\n", status_code=404)
+    kind, make = FILES[name]
+    try:
+        asked = question(from_query(request.url.query), request.app.state.settings)
+    except Wrong as wrong:
+        return PlainTextResponse(f"{wrong}\n", status_code=422)
+    return Response(
+        make(asked, answer(asked)),
+        media_type=kind,
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def _limited(request: Request, call_next: Any) -> Response:
+    """Count what makes the engine work."""
+    path = request.url.path
+    works = path.startswith(("/api/", "/download/")) or ("ask", "1") in parse_qsl(request.url.query)
+    client = request.client.host if request.client else "unknown"
+    if works and not request.app.state.rate.admits(client):
+        headers = {"retry-after": "60"}
+        if path.startswith("/api/"):
+            return JSONResponse({"error": {"message": PATIENCE, "field": None}}, 429, headers)
+        return _error_page(request, "One moment", PATIENCE, 429, headers)
+    return await call_next(request)
+
+
+def _misfit(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, RequestValidationError)
+    return api.misfit(error)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: no such page, a form that is too large."""
+    assert isinstance(error, HTTPException)
+    if request.url.path.startswith("/api/"):
+        return api.problem(error.detail, error.status_code)
+    return _error_page(request, "This cannot be done", error.detail, error.status_code)
+
+
+def _told(request: Request, error: Exception) -> Response:
+    """An error with a sentence of its own: the question (422), or the cluster (503)."""
+    assert isinstance(error, GuideError)
+    status = 503 if isinstance(error, ClusterError) else 422
+    if request.url.path.startswith("/api/"):
+        return api.refused(error, status)
+    return _error_page(
+        request, "This cannot be done", str(error)[:1].upper() + str(error)[1:], status
+    )
+
+
+def _apology(request: Request, error: Exception) -> Response:
+    """Anything else is our fault: an apology and an id that finds the log entry."""
+    number = secrets.token_hex(4)
+    log.error("error %s at %s", number, request.url.path, exc_info=error)
+    if request.url.path.startswith("/api/"):
+        response: Response = api.problem(f"{SORRY} Report id {number}.", 500)
+    else:
+        text = f"{SORRY} If you report it, name the id {number}."
+        response = _error_page(request, "Sorry", text, 500)
+    response.headers.update(HEADERS)  # it leaves by a way around the guard
+    return response
+
+
+def _error_page(
+    request: Request, title: str, text: str, status: int, headers: dict[str, str] | None = None
+) -> Response:
+    shown = {"title": title, "text": text, "version": guide.__version__}
+    return templates.TemplateResponse(
+        request, "error.html", shown, status_code=status, headers=headers
+    )

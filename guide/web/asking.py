@@ -1,0 +1,206 @@
+"""From the page's state to the engine's question, with an error beside each field that is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ValidationError
+
+from guide.answer import Recommendation
+from guide.catalog import load
+from guide.domain import Catalog, Inventory, Plan
+from guide.errors import GuideError, SpecError
+from guide.kube.inventory import read_inventory
+from guide.search.recommend import recommend
+from guide.search.sweep import LoadPoint, latency_over_load
+from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
+from guide.spec.messages import spec_errors
+from guide.web.fields import BY_PATH, ENTRIES, Choice, Field
+from guide.web.nodes import Node, RowError, imagined, live
+from guide.web.settings import Settings
+from guide.web.state import State, unpack
+
+REMEMBERED = 64  # answers; downloads and charts ask again for what the page has shown
+_TURN = threading.BoundedSemaphore(os.cpu_count() or 1)  # more at once would only take turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """All that `recommend` needs, and what downloads hold."""
+
+    written: InferencePlan
+    plan: Plan
+    config: str | None
+    inventory: Inventory
+    catalog: Catalog
+    nodes: tuple[Node, ...]  # those that can be written to a file for `guide plan --nodes`
+
+
+class Wrong(Exception):
+    """What is wrong in a form: sentences by field; "" holds what belongs to no field."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__("; ".join(errors.values()))
+        self.errors = errors
+
+
+@lru_cache(maxsize=1)
+def catalog() -> Catalog:
+    """The shipped catalogue, loaded once."""
+    return load()
+
+
+def question(state: State, settings: Settings) -> Question:
+    """The question of a filled-in form; raises `Wrong`."""
+    errors: dict[str, str] = {}
+    document = plan_document(state, errors)
+    written: InferencePlan | None = None
+    if not state.model:
+        errors["model"] = "Name the model: choose one of the list, or paste its config.json too."
+    else:
+        try:
+            written = InferencePlan.model_validate(document)
+        except ValidationError as error:
+            for one in spec_errors(error, InferencePlan):
+                _put(errors, one)
+    nodes, pods = _nodes(state, settings, errors)
+    config, plan = _config(state, errors), None
+    if written is not None and not errors:
+        plan = _resolved(written, config, errors)
+    if errors or written is None or plan is None:
+        raise Wrong(errors)
+    inventory = read_inventory(nodes, pods, catalog(), node_selector=plan.node_selector)
+    return Question(
+        written=written,
+        plan=plan,
+        config=config,
+        inventory=inventory,
+        catalog=catalog(),
+        nodes=tuple(nodes) if state.source != "cluster" else (),
+    )
+
+
+def _resolved(written: InferencePlan, config: str | None, errors: dict[str, str]) -> Plan | None:
+    try:
+        return resolve_plan(written, catalog(), config)
+    except SpecError as error:
+        place = "model" if config is None else "config"
+        errors[place] = _sentence(str(error).replace("(--model-config FILE, ", "(below, or "))
+        return None
+
+
+def plan_document(state: State, errors: dict[str, str]) -> dict[str, Any]:
+    """The InferencePlan that the form describes, as a document; numbers that are none go to
+    `errors`.
+    """
+    document: dict[str, Any] = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {}}
+    document["spec"] = {"model": {"name": state.model}}
+    for name, entry in ENTRIES.items():
+        text = state.values.get(name, "")
+        if text:
+            value = _value(entry, text, errors)
+            _place(document, entry.path, [value] if name == "framework" else value)
+    return document
+
+
+def _value(entry: Field | Choice, text: str, errors: dict[str, str]) -> Any:
+    if isinstance(entry, Choice) or entry.text or not entry.whole:
+        return text
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return int(text)
+    errors[entry.name] = f"Must be a whole number, not “{text[:40]}”."
+    return 1  # any number, so that the other fields are checked too
+
+
+def _place(document: dict[str, Any], path: str, value: Any) -> None:
+    *folders, last = path.split(".")
+    for folder in folders:
+        document = document.setdefault(folder, {})
+    document[last] = value
+
+
+def _put(errors: dict[str, str], error: SpecError) -> None:
+    """Beside its field, or beside the nearest one above it; the first error of a field stays."""
+    path = error.field or ""
+    place = path
+    while place and place not in BY_PATH:
+        place = place.rpartition(".")[0] if not place.endswith("]") else place.rpartition("[")[0]
+    name, text = BY_PATH.get(place, ""), str(error).removeprefix(path).strip()
+    if place == "spec.workload":
+        for word, other in (("maxContextTokens", "context"), ("arrivalCV", "cv")):
+            name = other if word in text else name
+        if "exactly one" in text:
+            text = "fill in requests per second or requests at a time: one of the two"
+    errors.setdefault(name, _sentence(text))
+
+
+def _sentence(text: str) -> str:
+    text = text.removeprefix("is wrong: ")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _nodes(
+    state: State, settings: Settings, errors: dict[str, str]
+) -> tuple[list[Node], Sequence[Node]]:
+    try:
+        if state.source == "cluster":
+            if not settings.live:
+                raise SpecError("this server reads no cluster: choose pools or upload a node list")
+            return live(settings)
+        if state.source == "nodes":
+            if not state.nodes:
+                raise SpecError("upload a node list: the output of `kubectl get nodes -o yaml`")
+            return unpack(state.nodes), []
+        found = imagined(state.pools, catalog())
+        if not found:
+            raise RowError(0, "gpu", "Choose a GPU for at least one pool.")
+        return found, []
+    except RowError as error:
+        errors[f"pool-{error.row}-{error.column}"] = _sentence(str(error))
+    except GuideError as error:
+        errors["nodes" if state.source == "nodes" else "source"] = _sentence(str(error))
+    return [], []
+
+
+def _config(state: State, errors: dict[str, str]) -> str | None:
+    if not state.config:
+        return None
+    try:
+        value = unpack(state.config)
+        if not isinstance(value, str):
+            raise SpecError("this part of the link is damaged: paste the file again")
+        return value
+    except SpecError as error:
+        errors["config"] = _sentence(str(error))
+        return None
+
+
+def answer(asked: Question) -> Recommendation:
+    """The recommendation: remembered, since the page, its downloads and its API share answers."""
+    return _answer(asked.plan, asked.inventory)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _answer(plan: Plan, inventory: Inventory) -> Recommendation:
+    with _TURN:
+        return recommend(plan, inventory, catalog())
+
+
+def curve(asked: Question) -> tuple[LoadPoint, ...]:
+    """The best deployment under growing load; remembered like the answer."""
+    return _curve(asked.plan, asked.inventory)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _curve(plan: Plan, inventory: Inventory) -> tuple[LoadPoint, ...]:
+    best = _answer(plan, inventory).best
+    if best is None:
+        return ()
+    with _TURN:
+        return latency_over_load(best, plan, catalog())

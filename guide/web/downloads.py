@@ -1,0 +1,81 @@
+"""Files of an answer: the same bytes as the command line writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guide.answer import Recommendation
+from guide.kube.folder import folder_files, plan_text
+from guide.kube.manifests import KUSTOMIZATION, render_files
+from guide.report import review_markdown, to_json
+from guide.spec import write_document
+from guide.web.asking import Question
+
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: same answer, same bytes
+
+
+def plan_yaml(asked: Question, found: Recommendation) -> bytes:
+    """The InferencePlan."""
+    del found
+    return plan_text(asked.written).encode()
+
+
+def nodes_yaml(asked: Question, found: Recommendation) -> bytes:
+    """The nodes, for `guide plan --nodes`."""
+    del found
+    nodes: list[Mapping[str, Any]] = list(asked.nodes)
+    return write_document({"apiVersion": "v1", "kind": "List", "items": nodes}).encode()
+
+
+def config_json(asked: Question, found: Recommendation) -> bytes:
+    """The model's config.json as it was given, for `--model-config`."""
+    del found
+    return (asked.config or "").encode()
+
+
+def recommendation_json(asked: Question, found: Recommendation) -> bytes:
+    """What `guide plan -o json` prints."""
+    del asked
+    return (json.dumps(to_json(found), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def review(asked: Question, found: Recommendation) -> bytes:
+    """REVIEW.md."""
+    return review_markdown(asked.written, found).encode()
+
+
+def manifests_yaml(asked: Question, found: Recommendation) -> bytes:
+    """All objects as one text for `kubectl apply -f`."""
+    files = render_files(asked.written, found, asked.catalog)
+    texts = [text for name, text in files.items() if name not in (KUSTOMIZATION, "REVIEW.md")]
+    return "---\n".join(texts).encode()
+
+
+def manifests_zip(asked: Question, found: Recommendation) -> bytes:
+    """The folder that `guide render` writes."""
+    files = folder_files(
+        asked.written, found, asked.catalog, asked.inventory, model_config=asked.config
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(
+                zipfile.ZipInfo(f"{asked.written.metadata.name}/{name}", _FIRST_DAY), text
+            )
+    return packed.getvalue()
+
+
+Maker = Callable[[Question, Recommendation], bytes]
+FILES: dict[str, tuple[str, Maker]] = {
+    "plan.yaml": ("application/yaml", plan_yaml),
+    "manifests.zip": ("application/zip", manifests_zip),
+    "manifests.yaml": ("application/yaml", manifests_yaml),
+    "REVIEW.md": ("text/markdown", review),
+    "recommendation.json": ("application/json", recommendation_json),
+    "nodes.yaml": ("application/yaml", nodes_yaml),
+    "config.json": ("application/json", config_json),
+}

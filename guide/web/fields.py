@@ -1,0 +1,285 @@
+"""The fields of the form: where each stands in an InferencePlan, its words, its unit, presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One text field; `name` is its key in the URL, `path` its place in the plan."""
+
+    name: str
+    path: str
+    label: str
+    unit: str = ""
+    hint: str = ""
+    whole: bool = True  # an integer; else a decimal, which plans hold as text
+    text: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One drop-down list of the plan: value -> words."""
+
+    name: str
+    path: str
+    label: str
+    hint: str
+    options: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Fields that belong together; `folded` ones are open only when one is filled in."""
+
+    title: str
+    hint: str
+    fields: tuple[Field | Choice, ...]
+    folded: bool = False
+
+
+REQUESTS = Group(
+    title="Requests",
+    hint="What one request looks like, in tokens: about four characters of English each.",
+    fields=(
+        Field(
+            name="input",
+            path="spec.workload.inputTokens.mean",
+            label="Prompt, mean",
+            unit="tokens",
+            hint="Question, instructions and documents together.",
+        ),
+        Field(
+            name="input95",
+            path="spec.workload.inputTokens.p95",
+            label="Prompt, long ones",
+            unit="tokens",
+            hint="95 of 100 prompts are shorter (p95). Optional.",
+        ),
+        Field(
+            name="output",
+            path="spec.workload.outputTokens.mean",
+            label="Answer, mean",
+            unit="tokens",
+            hint="What the model writes.",
+        ),
+        Field(
+            name="output95",
+            path="spec.workload.outputTokens.p95",
+            label="Answer, long ones",
+            unit="tokens",
+            hint="95 of 100 answers are shorter (p95). Optional.",
+        ),
+    ),
+)
+LOAD = Group(
+    title="Load",
+    hint="Fill in one of the two.",
+    fields=(
+        Field(
+            name="rps",
+            path="spec.workload.requestsPerSecond",
+            label="Requests per second",
+            unit="requests/s",
+            hint="Requests arrive on their own, as from many users.",
+            whole=False,
+        ),
+        Field(
+            name="users",
+            path="spec.workload.concurrency",
+            label="Requests at a time",
+            unit="requests",
+            hint="Always this many in flight, as from a batch job.",
+        ),
+    ),
+)
+LIMITS = Group(
+    title="Service levels",
+    hint="Each is optional and holds for 95 of 100 requests (p95).",
+    fields=(
+        Field(
+            name="ttft",
+            path="spec.slo.ttftP95Milliseconds",
+            label="First token within",
+            unit="ms",
+            hint="TTFT: how long until the answer begins.",
+        ),
+        Field(
+            name="tpot",
+            path="spec.slo.tpotP95Milliseconds",
+            label="Each further token within",
+            unit="ms",
+            hint="TPOT: 50 ms is faster than people read.",
+        ),
+        Field(
+            name="e2e",
+            path="spec.slo.e2eP95Milliseconds",
+            label="Whole answer within",
+            unit="ms",
+            hint="From arrival to the last token.",
+        ),
+        Field(
+            name="throughput",
+            path="spec.slo.minOutputTokensPerSecond",
+            label="Throughput at least",
+            unit="tokens/s",
+            hint="Output tokens of all requests together.",
+        ),
+    ),
+)
+SPENDING = Group(
+    title="Budget and preference",
+    hint="",
+    fields=(
+        Field(
+            name="usd",
+            path="spec.budget.maxHourlyUSD",
+            label="Spend at most",
+            unit="USD/h",
+            hint="Optional.",
+            whole=False,
+        ),
+        Field(
+            name="gpus",
+            path="spec.budget.maxGPUs",
+            label="Use at most",
+            unit="GPUs",
+            hint="Optional.",
+        ),
+        Choice(
+            name="prefer",
+            path="spec.preference",
+            label="Prefer",
+            hint="Among all that keep every limit.",
+            options=(
+                ("Cost", "the lowest cost"),
+                ("Latency", "the lowest latency"),
+                ("Throughput", "the highest throughput"),
+            ),
+        ),
+        Choice(
+            name="precision",
+            path="spec.precisionTolerance",
+            label="Precision",
+            hint="Fewer bits are cheaper and may cost quality.",
+            options=(
+                ("Lossless", "as published, nothing given up"),
+                ("FP8", "8 bits are acceptable"),
+                ("INT4", "4 bits are acceptable"),
+            ),
+        ),
+    ),
+)
+MORE = Group(
+    title="More settings",
+    hint="Most questions need none of these.",
+    folded=True,
+    fields=(
+        Field(
+            name="context",
+            path="spec.workload.maxContextTokens",
+            label="Longest request",
+            unit="tokens",
+            hint="Prompt plus answer that must be accepted.",
+        ),
+        Field(
+            name="cv",
+            path="spec.workload.arrivalCV",
+            label="Burstiness",
+            hint="1 is random (Poisson); higher comes in bursts. With requests per second.",
+            whole=False,
+        ),
+        Field(
+            name="prefix",
+            path="spec.workload.prefixCacheHitPercent",
+            label="Prompt tokens seen before",
+            unit="%",
+            hint="Found in the prefix cache, as with a shared system prompt.",
+        ),
+        Choice(
+            name="framework",
+            path="spec.frameworks",
+            label="Framework",
+            hint="FastGen is no longer maintained.",
+            options=(("", "vLLM or FastGen"), ("vLLM", "vLLM only"), ("FastGen", "FastGen only")),
+        ),
+        Field(
+            name="image",
+            path="spec.deployment.imageFastGen",
+            label="Image for FastGen",
+            hint="FastGen has no official image; manifests need one.",
+            text=True,
+        ),
+        Field(
+            name="name",
+            path="metadata.name",
+            label="Name of the plan",
+            hint="Lower-case letters, digits and dashes.",
+            text=True,
+        ),
+    ),
+)
+GROUPS = (REQUESTS, LOAD, LIMITS, SPENDING, MORE)
+ENTRIES: dict[str, Field | Choice] = {entry.name: entry for g in GROUPS for entry in g.fields}
+BY_PATH = {entry.path: entry.name for entry in ENTRIES.values()} | {
+    "spec.model.name": "model",
+    "spec.workload.inputTokens": "input95",
+    "spec.workload.outputTokens": "output95",
+    "spec.workload": "rps",
+}
+DEFAULTS = {"prefer": "Cost", "precision": "Lossless", "name": "plan"}
+
+# Typical shapes of traffic, to begin with; each answers "what would you ask for?".
+PRESETS: dict[str, tuple[str, dict[str, str]]] = {
+    "chat": (
+        "Chat",
+        {
+            "input": "1024",
+            "input95": "3000",
+            "output": "256",
+            "output95": "700",
+            "rps": "8",
+            "ttft": "1000",
+            "tpot": "50",
+        },
+    ),
+    "rag": (
+        "Documents (RAG)",
+        {
+            "input": "6000",
+            "input95": "12000",
+            "output": "300",
+            "output95": "800",
+            "rps": "2",
+            "ttft": "3000",
+            "tpot": "60",
+        },
+    ),
+    "code": (
+        "Code completion",
+        {
+            "input": "2000",
+            "input95": "6000",
+            "output": "60",
+            "output95": "200",
+            "rps": "10",
+            "ttft": "500",
+            "e2e": "3000",
+        },
+    ),
+    "batch": (
+        "Batch job",
+        {
+            "input": "1500",
+            "input95": "4000",
+            "output": "500",
+            "output95": "1500",
+            "users": "128",
+            "prefer": "Throughput",
+        },
+    ),
+}
+PRESET_FIELDS = frozenset(
+    ("input", "input95", "output", "output95", "rps", "users", "ttft", "tpot", "e2e")
+) | {"throughput", "prefer", "context", "cv"}

@@ -1,0 +1,164 @@
+"""Nodes for the question: pools that do not exist yet, an uploaded list, or this cluster.
+
+All three end as Node objects in the one reader of `guide.kube.inventory`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from guide.catalog import find_gpu
+from guide.domain import Catalog, Gpu
+from guide.errors import GuideError, SpecError
+from guide.kube.client import cluster_objects
+from guide.kube.json_values import mapping, sequence
+from guide.kube.nodes import PRICE_ANNOTATION, read_node
+from guide.spec import read_document
+from guide.units import MIB
+from guide.web.settings import Settings
+from guide.web.state import PoolRow
+
+Node = dict[str, Any]
+UPLOAD_LIMIT_BYTES = 8 * MIB
+FRESH_S = 10  # how long one reading of the cluster serves
+MOST_NODES = 1000
+MOST_PER_NODE = 16
+# What device plugins offer and what names the GPU, by vendor.
+_LABELS = {
+    "nvidia": ("nvidia.com/gpu", "nvidia.com/gpu.product"),
+    "amd": ("amd.com/gpu", "amd.com/gpu.product-name"),
+    "intel": ("gpu.intel.com/xe", "gpu.intel.com/product"),
+}
+
+
+class RowError(SpecError):
+    """A pool row is wrong; `row` counts from 0 and `column` is gpu, nodes, per or price."""
+
+    def __init__(self, row: int, column: str, message: str) -> None:
+        super().__init__(message, field=f"pools[{row}].{column}")
+        self.row, self.column = row, column
+
+
+def imagined(rows: Iterable[PoolRow], catalog: Catalog) -> list[Node]:
+    """Node objects as a cluster with these pools would list them."""
+    nodes: list[Node] = []
+    for row, pool in enumerate(rows):
+        if pool.blank:
+            continue
+        gpu = find_gpu(catalog, pool.gpu)
+        if gpu is None:
+            raise RowError(row, "gpu", f"{pool.gpu} is in no catalogue: choose one of the list")
+        count = _whole(row, "nodes", pool.nodes, MOST_NODES)
+        per = _whole(row, "per", pool.per, MOST_PER_NODE)
+        price = _price(row, pool.price)
+        nodes += [_node(f"pool{row}-{n}", gpu, per, price) for n in range(count)]
+    return nodes
+
+
+def _whole(row: int, column: str, text: str, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
+        raise RowError(row, column, f"must be a whole number from 1 to {most:,}")
+    return int(text)
+
+
+def _price(row: int, text: str) -> float | None:
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", text):
+        raise RowError(row, "price", "must be a price in US dollars such as 2.50")
+    return float(text)
+
+
+def _node(name: str, gpu: Gpu, per: int, usd_per_gpu_h: float | None) -> Node:
+    resource, label = _LABELS[gpu.vendor]
+    offered = {resource: str(per)}
+    annotations = {}
+    if usd_per_gpu_h is not None:
+        annotations[PRICE_ANNOTATION] = f"{usd_per_gpu_h * per:.4f}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {label: gpu.name.replace(" ", "-")},
+            "annotations": annotations,
+        },
+        "status": {
+            "allocatable": offered,
+            "capacity": offered,
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def uploaded(text: str) -> list[Node]:
+    """The GPU nodes of an uploaded list, cut to what is read of them."""
+    if text.lstrip().startswith("{"):
+        try:
+            document: Any = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise SpecError(f"the node list is not valid JSON: {error}") from None
+    else:
+        document = read_document(text, "the node list", UPLOAD_LIMIT_BYTES)
+    listed = sequence(mapping(document).get("items", [document]))
+    found = [mapping(item) for item in listed if mapping(item).get("kind", "Node") == "Node"]
+    nodes = [slim(node) for node in found if read_node(node) is not None]
+    if not nodes:
+        raise SpecError(
+            f"no GPU among its {len(found)} nodes: give the output of "
+            "`kubectl get nodes -o yaml`, from a cluster whose device plugin runs"
+        )
+    return nodes
+
+
+def slim(node: Mapping[str, Any]) -> Node:
+    """A Node object without what `guide.kube.nodes` never reads."""
+    meta, spec, status = (mapping(node.get(k)) for k in ("metadata", "spec", "status"))
+    annotations = mapping(meta.get("annotations"))
+    conditions = [mapping(c) for c in sequence(status.get("conditions"))]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": meta.get("name"),
+            "labels": meta.get("labels"),
+            "annotations": {k: v for k, v in annotations.items() if k == PRICE_ANNOTATION},
+            **{k: meta[k] for k in ("deletionTimestamp",) if k in meta},
+        },
+        "spec": {k: spec[k] for k in ("taints", "unschedulable") if k in spec},
+        "status": {
+            "allocatable": status.get("allocatable"),
+            "capacity": status.get("capacity"),
+            "conditions": [
+                {k: c[k] for k in ("type", "status", "reason") if k in c}
+                for c in conditions
+                if c.get("type") == "Ready"
+            ],
+        },
+    }
+
+
+def live(settings: Settings) -> tuple[list[Node], list[Node]]:
+    """Nodes and pods of this cluster, at most `FRESH_S` old."""
+    return _live(settings, int(time.monotonic() // FRESH_S))
+
+
+@lru_cache(maxsize=1)
+def _live(settings: Settings, period: int) -> tuple[list[Node], list[Node]]:
+    del period  # only tells one reading from the next
+    if settings.nodes_file is not None:
+        return uploaded(_text(settings.nodes_file)), []
+    return cluster_objects()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GuideError(f"cannot read {path}: {error}") from None

@@ -1,0 +1,34 @@
+"""What the server is told by its environment; `guide serve` and the chart set it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+NODES, CLUSTER, ANSWERS = "GUIDE_WEB_NODES", "GUIDE_WEB_CLUSTER", "GUIDE_WEB_ANSWERS_PER_MINUTE"
+MOST_ANSWERS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where the page finds nodes, and how much it answers."""
+
+    nodes_file: Path | None = None  # offered as "this cluster"
+    cluster: bool = False  # read the kube context or the cluster around us
+    answers_per_minute: int = MOST_ANSWERS  # of one client address
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The settings of this process."""
+        nodes = os.environ.get(NODES)
+        return cls(
+            nodes_file=Path(nodes) if nodes else None,
+            cluster=os.environ.get(CLUSTER) == "true",
+            answers_per_minute=int(os.environ.get(ANSWERS, MOST_ANSWERS)),
+        )
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a cluster to offer."""
+        return self.cluster or self.nodes_file is not None

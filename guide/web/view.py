@@ -1,0 +1,254 @@
+"""What the templates show of an answer; all numbers and sentences come from `guide.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from guide.answer import Evaluation, Recommendation, Rejection
+from guide.domain import Provenance
+from guide.report import rows
+from guide.report.document import whole
+from guide.report.sentences import choice, decision_changers, outcome
+from guide.report.status import nearest_misses
+from guide.search.rank import capacity_per_s
+from guide.units import format_seconds, format_usd
+from guide.web import charts
+from guide.web.asking import Question, curve
+from guide.web.fields import BY_PATH, ENTRIES, Field
+from guide.web.state import State
+
+REJECTIONS_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One predicted number with its band."""
+
+    name: str
+    value: str
+    band: str
+    limit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One of the top three."""
+
+    place: str
+    sentence: str
+    cost: str
+    per_million: str
+    gpus: str
+    figures: tuple[Figure, ...]
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relax:
+    """A change that makes the plan feasible, as a link that asks again."""
+
+    words: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """A candidate that lost."""
+
+    reason: str
+    count: str
+    candidate: str
+    detail: str
+    margin: str
+
+
+def answer_view(state: State, asked: Question, found: Recommendation) -> dict[str, Any]:
+    """Everything that `answer.html` shows."""
+    best = found.best
+    return {
+        "query": replace(state, compare="").query,
+        "sentence": outcome(found),
+        "notes": found.notes,
+        "feasible": found.feasible,
+        "cards": _cards(asked, found),
+        "predictions": rows.predictions(best) if best else None,
+        "bills": charts.memory_bills(best) if best else (),
+        "pareto": charts.pareto(found),
+        "loads": charts.loads(curve(asked), asked.plan),
+        "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
+        "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
+        "relaxations": _relaxations(state, found),
+        "reasons": _reasons(found),
+        "rejections": [_why(r) for r in nearest_misses(found.rejections)[:REJECTIONS_SHOWN]],
+        "candidates": found.candidates,
+        "rejected": len(found.rejections),
+        "pools": rows.pools(found),
+        "skipped": found.inventory.skipped,
+        "digest": found.catalog_digest,
+        "versions": found.framework_versions,
+        "has_nodes": bool(asked.nodes),
+        "has_config": asked.config is not None,
+        "plan_name": asked.written.metadata.name,
+    }
+
+
+def _cards(asked: Question, found: Recommendation) -> list[Card]:
+    items = [found.best, *found.alternatives] if found.best else []
+    places = ("Recommended", "Second choice", "Third choice")
+    return [_card(place, item, asked) for place, item in zip(places, items, strict=False) if item]
+
+
+def _card(place: str, item: Evaluation, asked: Question) -> Card:
+    per_million = item.usd_per_million_output_tokens
+    return Card(
+        place=place,
+        sentence=choice(item),
+        cost="no price known" if item.usd_per_h is None else f"{format_usd(item.usd_per_h)}/h",
+        per_million="" if per_million is None else f"{format_usd(per_million)} per million tokens",
+        gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
+        figures=_figures(item, asked),
+        measured=item.provenance is Provenance.CALIBRATED,
+    )
+
+
+def _figures(item: Evaluation, asked: Question) -> tuple[Figure, ...]:
+    p, slo = item.predicted, asked.plan.slo
+    latencies = (
+        ("First token (TTFT)", p.ttft, p.ttft_interval, slo.ttft_p95_s),
+        ("Further tokens (TPOT)", p.tpot, p.tpot_interval, slo.tpot_p95_s),
+        ("Whole answer", p.e2e, p.e2e_interval, slo.e2e_p95_s),
+    )
+    need = slo.min_output_tokens_per_s
+    rate, interval = p.output_tokens_per_s, p.output_tokens_interval
+    return (
+        *(
+            Figure(
+                name=name,
+                value=format_seconds(value.p95_s),
+                band=f"{format_seconds(band.lower)} – {format_seconds(band.upper)}",
+                limit="" if limit is None else format_seconds(limit),
+            )
+            for name, value, band, limit in latencies
+        ),
+        Figure(
+            name="Output",
+            value=f"{rate:,.4g} tokens/s",
+            band=f"{interval.lower:,.4g} – {interval.upper:,.4g}",
+            limit="" if need is None else f"{need:,.4g}",
+        ),
+        Figure(name="Saturates at", value=f"{capacity_per_s(item):.3g} requests/s", band=""),
+    )
+
+
+def _relaxations(state: State, found: Recommendation) -> list[Relax]:
+    made: list[Relax] = []
+    for item in found.relaxations:
+        name = BY_PATH.get(item.field)
+        entry = ENTRIES.get(name or "")
+        if name is None or not isinstance(entry, Field):
+            continue
+        now, then = whole(item.current), whole(item.needed)
+        words = f"{entry.label}: {then:,} {entry.unit} instead of {now:,}"
+        made.append(Relax(words=words, query=state.changed(**{name: str(then)}).query))
+    return made
+
+
+def _reasons(found: Recommendation) -> list[Why]:
+    nearest: dict[str, Rejection] = {}
+    for item in nearest_misses(found.rejections):
+        nearest.setdefault(item.reason.value, item)
+    return [
+        Why(
+            reason=reason,
+            count=count,
+            candidate=candidate,
+            detail=detail,
+            margin=_margin(nearest[reason]),
+        )
+        for reason, count, candidate, detail in rows.rejections(found).rows
+    ]
+
+
+def _why(item: Rejection) -> Why:
+    return Why(
+        reason=item.reason.value,
+        count="",
+        candidate=rows.candidate_name(item),
+        detail=item.detail,
+        margin=_margin(item),
+    )
+
+
+def _margin(item: Rejection) -> str:
+    return f"{item.margin:.0%}" if item.margin else "–"
+
+
+def comparison(
+    here: tuple[Question, Recommendation], there: tuple[Question, Recommendation]
+) -> rows.Table:
+    """Two runs side by side: what was asked where it differs, and what came out."""
+    lines = [(name, _cell(a), _cell(b)) for name, a, b in _inputs(here[0], there[0])]
+    outputs = (_summary(here[1]), _summary(there[1]))
+    lines += [(name, outputs[0][name], outputs[1][name]) for name in outputs[0]]
+    return rows.Table(
+        title="Side by side", heads=("", "this run", "the run before"), rows=tuple(lines)
+    )
+
+
+def _inputs(a: Question, b: Question) -> list[tuple[str, Any, Any]]:
+    mine, other = (_flat(q.written.model_dump(by_alias=True, exclude_unset=True)) for q in (a, b))
+    paths = [p for p in (*mine, *other) if mine.get(p) != other.get(p)]
+    found = [(_label(p), mine.get(p), other.get(p)) for p in dict.fromkeys(paths)]
+    if a.inventory != b.inventory:
+        found.append(("GPUs considered", _gpus(a), _gpus(b)))
+    return found
+
+
+def _label(path: str) -> str:
+    entry = ENTRIES.get(BY_PATH.get(path, ""))
+    if entry is None:
+        return "Model" if path == "spec.model.name" else path
+    unit = entry.unit if isinstance(entry, Field) else ""
+    return f"{entry.label} ({unit})" if unit else entry.label
+
+
+def _gpus(asked: Question) -> str:
+    return ", ".join(
+        f"{p.free_gpus} x {p.gpu.name if p.gpu else p.product}" for p in asked.inventory.pools
+    )
+
+
+def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        here = f"{path}.{key}" if path else key
+        found |= _flat(item, here) if isinstance(item, Mapping) else {here: item}  # pyright: ignore[reportUnknownArgumentType]
+    return found
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+    return "–" if value is None else str(value)
+
+
+def _summary(found: Recommendation) -> dict[str, str]:
+    best = found.best
+    names = ("Recommendation", "Cost", "GPUs", "First token, p95", "Further tokens, p95")
+    more = ("Whole answer, p95", "Output tokens/s", "Saturates at")
+    if best is None:
+        return dict.fromkeys((*names, *more), "–") | {"Recommendation": outcome(found)}
+    p = best.predicted
+    values = (
+        choice(best),
+        "no price known" if best.usd_per_h is None else f"{format_usd(best.usd_per_h)}/h",
+        str(best.gpus),
+        f"{format_seconds(p.ttft.p95_s)} (to {format_seconds(p.ttft_interval.upper)})",
+        f"{format_seconds(p.tpot.p95_s)} (to {format_seconds(p.tpot_interval.upper)})",
+        f"{format_seconds(p.e2e.p95_s)} (to {format_seconds(p.e2e_interval.upper)})",
+        f"{p.output_tokens_per_s:,.4g}",
+        f"{capacity_per_s(best):.3g} requests/s",
+    )
+    return dict(zip((*names, *more), values, strict=True))
