@@ -6,13 +6,16 @@ Sorted, without time or chance: the same answer gives the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import guide
 from guide.answer import Evaluation, Recommendation
+from guide.frameworks.vllm_flags import image_version
 from guide.report import rows
 from guide.report.sentences import decision_changers, outcome
 from guide.spec import InferencePlan
+from guide.units import format_seconds, format_usd
 
 
 def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
@@ -33,7 +36,7 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
         _section(rows.context_tiers(r)),
         _section(rows.rejections(r), "Nothing was rejected."),
         _section(rows.pools(r), "The cluster has no GPU pool."),
-        _made_with(r),
+        _made_with(plan, r),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -62,23 +65,63 @@ def _asked(plan: InferencePlan) -> str:
     sizes = f"{spec.workload.input_tokens.mean} tokens in, {spec.workload.output_tokens.mean} out"
     return (
         f"Asked: {spec.model.name}, {load}, {sizes} (means); preference {spec.preference}, "
-        f"precision tolerance {spec.precision_tolerance}."
+        f"precision tolerance {spec.precision_tolerance}. {_limits(plan)}"
     )
+
+
+def _limits(plan: InferencePlan) -> str:
+    slo, budget = plan.spec.slo.to_domain(), plan.spec.budget.to_domain()
+    latencies = (("TTFT", slo.ttft_p95_s), ("TPOT", slo.tpot_p95_s), ("E2E", slo.e2e_p95_s))
+    said = [f"p95 {name} {format_seconds(limit)}" for name, limit in latencies if limit is not None]
+    if slo.min_output_tokens_per_s is not None:
+        said.append(f"at least {slo.min_output_tokens_per_s:,.0f} output tokens/s")
+    if budget.max_usd_per_h is not None:
+        said.append(f"{format_usd(budget.max_usd_per_h)} per hour")
+    if budget.max_gpus is not None:
+        said.append(f"{budget.max_gpus} GPUs")
+    return f"Limits: {', '.join(said)}." if said else "No limits."
 
 
 def _notes(r: Recommendation) -> list[str]:
     return [_bullets(r.notes)] if r.notes else []
 
 
-def _made_with(r: Recommendation) -> str:
+def _made_with(plan: InferencePlan, r: Recommendation) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in r.framework_versions)
     return "## Made with\n\n" + _bullets(
         [
             f"GUIDE {guide.__version__}, seed {r.seed}",
             f"Catalogue (facts, fits and prices): `{r.catalog_digest}`",
+            f"Prices of the pools: `{_prices_digest(r)}`",
             f"Framework versions modelled: {versions}",
+            *_other_version(plan, r),
         ]
     )
+
+
+def _prices_digest(r: Recommendation) -> str:
+    """Of the prices that were compared, so that a review tells whether one moved."""
+    prices = [
+        f"{pool.name} {price.usd_per_gpu_h:.6g} {price.billed_gpus} {price.source} {price.as_of}"
+        for pool in r.inventory.pools
+        if (price := pool.price) is not None
+    ]
+    return "sha256:" + hashlib.sha256("\n".join(sorted(prices)).encode()).hexdigest()
+
+
+def _other_version(plan: InferencePlan, r: Recommendation) -> list[str]:
+    """A pinned image of another version than the one whose behaviour was predicted."""
+    image = plan.spec.deployment.image
+    modelled = dict(r.framework_versions).get("vLLM")
+    if image is None or modelled is None:
+        return []
+    pinned = image_version(image)
+    if pinned is None:
+        return [f"{image} does not tell its vLLM version; the numbers are those of {modelled}"]
+    if pinned == image_version(f":{modelled}"):
+        return []
+    shown = ".".join(map(str, pinned))
+    return [f"{image} is vLLM {shown}; the numbers are those of {modelled} and may differ"]
 
 
 def _section(table: rows.Table, otherwise: str = "") -> str:

@@ -19,6 +19,7 @@ from guide.cli.app import app
 from guide.domain import Inventory
 from guide.errors import SpecError
 from guide.kube.folder import digest
+from guide.kube.manifests import formats
 from guide.report.findings import RULES
 from guide.spec import read_document
 from guide.spec.lock import LockedInventory, read_lock
@@ -296,6 +297,16 @@ def test_junit_counts_its_failures(here: Path):
     assert int(suite.get("tests", "0")) == len(cases) == len(RULES)
     assert int(suite.get("failures", "0")) == len(suite.findall(".//failure")) == 1
     assert all(case.get("classname") and case.get("name") for case in cases)
+
+
+@pytest.mark.parametrize("form", sorted(formats()))
+def test_every_form_can_be_checked(here: Path, form: str):
+    flags = ("render", "-f", "plan.yaml", "--nodes", "nodes.yaml", "--format", form)
+    assert run(*flags, "--out", "other").exit_code == 0
+    assert run("check", "other").exit_code == 0
+    (name,) = (p.name for p in Path("other").glob("*") if p.name.startswith((form[:6], "values")))
+    edit(f"other/{name}", "8", "9")
+    assert rules(run("check", "other")) == ["FileEdited"]
 
 
 # --- diff ---

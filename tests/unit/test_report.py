@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -153,6 +154,39 @@ def test_review_tells_choice_cost_memory_and_digest(feasible: Recommendation):
         "## Rejected", "sha256:toy",
     ):  # fmt: skip
         assert part in text
+
+
+def test_review_states_the_limits_and_what_it_was_made_with(feasible: Recommendation):
+    text = review_markdown(load_plan(PLAN), feasible)
+    assert "Limits: p95 TTFT 500 ms." in text
+    assert text.count("sha256:") == 2  # catalogue, prices
+    dearer = tuple(
+        replace(p, price=p.price and replace(p.price, usd_per_gpu_h=p.price.usd_per_gpu_h + 1))
+        for p in feasible.inventory.pools
+    )
+    moved = replace(feasible, inventory=replace(feasible.inventory, pools=dearer))
+    (before,), (after,) = (
+        re.findall("Prices of the pools: `(.*)`", review_markdown(load_plan(PLAN), r))
+        for r in (feasible, moved)
+    )
+    assert before != after
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("vllm/vllm-openai:v1.0.0", ""),
+        ("vllm/vllm-openai:v0.8.5", "is vLLM 0.8.5; the numbers are those of 1.0.0"),
+        ("registry.example/mine:latest", "does not tell its vLLM version"),
+    ],
+)
+def test_review_warns_of_an_image_that_was_not_modelled(
+    feasible: Recommendation, image: str, said: str
+):
+    plan = load_plan(PLAN + f"  deployment: {{image: '{image}'}}\n")
+    text = review_markdown(plan, feasible)
+    assert (said in text) is True
+    assert ("the numbers are those of" in text) is bool(said)
 
 
 def test_review_of_an_infeasible_plan_offers_changes(infeasible: Recommendation):
