@@ -61,6 +61,7 @@ def check(
     from guide.catalog import load
     from guide.cli import DIFFERS, OK
     from guide.cli.folder import read_folder
+    from guide.cli.progress import shown_when_slow
     from guide.cli.question import read_text
     from guide.errors import SpecError
     from guide.report import findings as report
@@ -74,10 +75,9 @@ def check(
     for path in paths:
         lying = read_folder(path)
         asked = lying.plan if filename is None else load_plan(read_text(filename))
-        found += [
-            replace(one, file=str(path / one.file))
-            for one in findings(lying, asked, catalog, nodes, pods)
-        ]
+        with shown_when_slow(f"checking {path}"):
+            each = findings(lying, asked, catalog, nodes, pods)
+        found += [replace(one, file=(path / one.file).as_posix()) for one in each]
     write = {
         CheckOutput.TEXT: report.as_text,
         CheckOutput.GITHUB: report.as_github,

@@ -144,12 +144,17 @@ def _result(f: Finding, index: int) -> dict[str, Any]:
         "ruleIndex": index,
         "level": f.level.value,
         "message": {"text": f.sentence},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": f.file}, **region}}],
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(f.file)}, **region}}],
     }
 
 
 def _place(f: Finding) -> str:
     return f.file if f.line is None else f"{f.file}:{f.line}"
+
+
+def _uri(path: str) -> str:
+    """A relative path as the reference that SARIF wants."""
+    return path.replace("%", "%25").replace(" ", "%20").replace("#", "%23").replace("?", "%3F")
 
 
 def _data(text: str) -> str:
