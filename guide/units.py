@@ -30,3 +30,8 @@ def format_seconds(seconds: float) -> str:
 def format_usd(usd: float) -> str:
     """Render dollars with cents."""
     return f"${usd:,.2f}"
+
+
+def format_count(value: float) -> str:
+    """Render a count or a rate in four significant digits, with thousands separators."""
+    return f"{value:.4g}" if abs(value) < 1000 else f"{float(f'{value:.4g}'):,.0f}"

@@ -15,6 +15,7 @@ from guide.cli import (
     plan,
     predict,
     render,
+    serve,
     simulate,
 )
 
@@ -30,6 +31,7 @@ COMMANDS = {
     "models": models.models,
     "predict": predict.predict,
     "calibrate": calibrate.calibrate,
+    "serve": serve.serve,
 }
 
 app = typer.Typer(

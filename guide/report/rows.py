@@ -13,7 +13,7 @@ from guide.report.sentences import parallel, precision
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
 from guide.search.spending import billed_gpus
-from guide.units import format_bytes, format_seconds, format_usd
+from guide.units import format_bytes, format_count, format_seconds, format_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,13 @@ def predictions(item: Evaluation) -> Table:
                 for name, value, i in latencies
             ),
             *(
-                (name, f"{value:,.4g}", "", "", f"{i.lower:,.4g} – {i.upper:,.4g}")
+                (
+                    name,
+                    format_count(value),
+                    "",
+                    "",
+                    f"{format_count(i.lower)} – {format_count(i.upper)}",
+                )
                 for name, value, i in rates
             ),
         ),

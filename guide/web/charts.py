@@ -40,7 +40,7 @@ class Axis:
 
     def ticks(self, write: Callable[[float], str]) -> tuple[Tick, ...]:
         """Round values along the axis, four to six of them."""
-        step = _round_step(self.top / 4)
+        step = _round_step(self.top / 5)
         values = [step * n for n in range(int(self.top / step + 1e-9) + 1)]
         return tuple(Tick(at=self.at(value), text=write(value)) for value in values)
 

@@ -13,7 +13,7 @@ from guide.report.document import whole
 from guide.report.sentences import choice, decision_changers, outcome
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
-from guide.units import format_seconds, format_usd
+from guide.units import format_count, format_seconds, format_usd
 from guide.web import charts
 from guide.web.asking import Question, curve
 from guide.web.fields import BY_PATH, ENTRIES, Field
@@ -134,9 +134,9 @@ def _figures(item: Evaluation, asked: Question) -> tuple[Figure, ...]:
         ),
         Figure(
             name="Output",
-            value=f"{rate:,.4g} tokens/s",
-            band=f"{interval.lower:,.4g} – {interval.upper:,.4g}",
-            limit="" if need is None else f"{need:,.4g}",
+            value=f"{format_count(rate)} tokens/s",
+            band=f"{format_count(interval.lower)} – {format_count(interval.upper)}",
+            limit="" if need is None else format_count(need),
         ),
         Figure(name="Saturates at", value=f"{capacity_per_s(item):.3g} requests/s", band=""),
     )
@@ -248,7 +248,7 @@ def _summary(found: Recommendation) -> dict[str, str]:
         f"{format_seconds(p.ttft.p95_s)} (to {format_seconds(p.ttft_interval.upper)})",
         f"{format_seconds(p.tpot.p95_s)} (to {format_seconds(p.tpot_interval.upper)})",
         f"{format_seconds(p.e2e.p95_s)} (to {format_seconds(p.e2e_interval.upper)})",
-        f"{p.output_tokens_per_s:,.4g}",
+        format_count(p.output_tokens_per_s),
         f"{capacity_per_s(best):.3g} requests/s",
     )
     return dict(zip((*names, *more), values, strict=True))
