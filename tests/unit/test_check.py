@@ -1,4 +1,4 @@
-"""`guide render`, `guide check` and `guide diff`: a folder that stopped holding is refused."""
+"""`guide render` and `guide check`: a folder that stopped holding is refused."""
 
 from __future__ import annotations
 
@@ -7,105 +7,23 @@ import random
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
 from guide.catalog import load
-from guide.cli.app import app
 from guide.domain import Inventory
 from guide.errors import SpecError
 from guide.kube.folder import digest
-from guide.kube.manifests import formats
-from guide.report.findings import RULES
 from guide.spec import read_document
 from guide.spec.lock import LockedInventory, read_lock
-from tests import toy
 from tests.handmade import DRA_POOL, INFEASIBLE, POOL, V100_POOL
-
-PLAN = """
-apiVersion: guide.dev/v1alpha1
-kind: InferencePlan
-metadata: {name: chat, namespace: ml}
-spec:
-  model: {name: meta-llama/Llama-3.1-8B-Instruct}
-  workload:
-    inputTokens: {mean: 1024, p95: 3000}
-    outputTokens: {mean: 256, p95: 700}
-    requestsPerSecond: 8
-  slo: {ttftP95Milliseconds: 500}
-"""
-
-
-def node(name: str, product: str, mib: int) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": name,
-            "labels": {
-                "nvidia.com/gpu.product": product,
-                "nvidia.com/gpu.count": "8",
-                "nvidia.com/gpu.memory": str(mib),
-            },
-        },
-        "status": {
-            "allocatable": {"nvidia.com/gpu": "8"},
-            "capacity": {"nvidia.com/gpu": "8"},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }
-
-
-H100 = [node(f"h100-{n}", "NVIDIA-H100-80GB-HBM3", 81559) for n in range(3)]
-A100 = [node(f"a100-{n}", "NVIDIA-A100-SXM4-80GB", 81920) for n in range(2)]
-
-
-def pod(holder: str, on: str, gpus: int, **labels: str) -> dict[str, Any]:
-    held = {"nvidia.com/gpu": str(gpus)}
-    return {
-        "kind": "Pod",
-        "metadata": {"name": holder, "namespace": "ml", "labels": labels},
-        "spec": {"nodeName": on, "containers": [{"resources": {"requests": held}}]},
-        "status": {"phase": "Running"},
-    }
-
-
-@pytest.fixture(autouse=True)
-def _toy_engine(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
-    toy.install(monkeypatch)
+from tests.rendered import A100, H100, PLAN, edit, node, pod, render_into, rules, run, write
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a plan, nodes, and what `guide render` makes of them, in `out`."""
-    monkeypatch.chdir(tmp_path)
-    Path("plan.yaml").write_text(PLAN)
-    write("nodes.yaml", [*H100, *A100])
-    result = run("render", "-f", "plan.yaml", "--nodes", "nodes.yaml", "--out", "out")
-    assert result.exit_code == 0, result.output
-    return tmp_path
-
-
-def write(name: str, items: list[dict[str, Any]]) -> None:
-    Path(name).write_text(yaml.safe_dump({"kind": "List", "items": items}))
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
-
-
-def rules(result: Result) -> list[str]:
-    return re.findall(r"\[([A-Za-z]+)\]$", result.output, flags=re.MULTILINE)
-
-
-def edit(path: str, before: str, after: str) -> None:
-    text = Path(path).read_text()
-    assert before in text
-    Path(path).write_text(text.replace(before, after))
+    return render_into(tmp_path, monkeypatch)
 
 
 def test_a_fresh_folder_meets_its_plan(here: Path):
@@ -254,95 +172,6 @@ def test_several_folders_and_files_in_them_are_checked_once(here: Path):
     assert result.output.count("meets its plan") == 1
     assert rules(result) == ["FileEdited"]
     assert run("check", "plan.yaml").exit_code == 0  # no rendered folder: nothing to say
-
-
-# --- forms of output ---
-
-
-def test_github_annotations_name_file_and_line(here: Path):
-    edit("out/deployment-0.yaml", "--max-num-seqs=", "--max-num-seqs=1")
-    result = run("check", "out", "--output", "github")
-    assert result.exit_code == 1
-    (line,) = result.output.splitlines()
-    assert re.fullmatch(r"::error file=out/deployment-0\.yaml,line=\d+,title=FileEdited::.+", line)
-
-
-def test_sarif_has_the_shape_that_code_scanning_reads(here: Path):
-    edit("out/service.yaml", "port: 80", "port: 81")
-    log = json.loads(run("check", "out", "--output", "sarif").output)
-    assert log["version"] == "2.1.0"
-    (one,) = log["runs"]
-    known = [rule["id"] for rule in one["tool"]["driver"]["rules"]]
-    assert known == sorted(RULES)
-    (found,) = one["results"]
-    assert found["level"] in {"none", "note", "warning", "error"}
-    assert known[found["ruleIndex"]] == found["ruleId"] == "FileEdited"
-    assert found["message"]["text"]
-    place = found["locations"][0]["physicalLocation"]
-    assert place["artifactLocation"]["uri"] == "out/service.yaml"
-    assert place["region"]["startLine"] > 0
-
-
-def test_sarif_of_a_good_folder_has_no_result(here: Path):
-    result = run("check", "out", "--output", "sarif")
-    assert (result.exit_code, json.loads(result.output)["runs"][0]["results"]) == (0, [])
-
-
-def test_junit_counts_its_failures(here: Path):
-    edit("out/service.yaml", "port: 80", "port: 81")
-    suites = ElementTree.fromstring(run("check", "out", "--output", "junit").output)
-    suite = suites.find("testsuite")
-    assert suite is not None
-    cases = suite.findall("testcase")
-    assert int(suite.get("tests", "0")) == len(cases) == len(RULES)
-    assert int(suite.get("failures", "0")) == len(suite.findall(".//failure")) == 1
-    assert all(case.get("classname") and case.get("name") for case in cases)
-
-
-@pytest.mark.parametrize("form", sorted(formats()))
-def test_every_form_can_be_checked(here: Path, form: str):
-    flags = ("render", "-f", "plan.yaml", "--nodes", "nodes.yaml", "--format", form)
-    assert run(*flags, "--out", "other").exit_code == 0
-    assert run("check", "other").exit_code == 0
-    (name,) = (p.name for p in Path("other").glob("*") if p.name.startswith((form[:6], "values")))
-    edit(f"other/{name}", "8", "9")
-    assert rules(run("check", "other")) == ["FileEdited"]
-
-
-# --- diff ---
-
-
-def diff(*more: str) -> Result:
-    return run("diff", "-f", "plan.yaml", "--nodes", "nodes.yaml", *more, "out")
-
-
-def test_the_same_plan_differs_in_nothing(here: Path):
-    result = diff()
-    assert (result.exit_code, result.output) == (0, "out is what the plan asks for.\n")
-
-
-def test_a_new_plan_is_told_by_lines_and_reasons(here: Path):
-    edit("plan.yaml", "requestsPerSecond: 8", "requestsPerSecond: 80")
-    result = diff()
-    assert result.exit_code == 1
-    assert "Why: the plan differs from the rendered one in spec.workload.requestsPerSecond" in (
-        result.output
-    )
-    assert "-  replicas: " in result.output
-    assert "\x1b[" not in result.output
-
-
-def test_numbers_of_the_review_alone_are_no_difference(here: Path):
-    taken = pod("other", "a100-0", 1)
-    write("pods.yaml", [taken])
-    result = diff("--pods", "pods.yaml")
-    assert result.exit_code == 0, result.output
-    assert "only numbers in REVIEW.md" in result.output
-
-
-def test_an_infeasible_plan_is_exit_3(here: Path):
-    edit("plan.yaml", "ttftP95Milliseconds: 500", "ttftP95Milliseconds: 1")
-    assert diff().exit_code == 3
 
 
 # --- the lock, and rendering over an older folder ---

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from guide.cli.app import app
 from guide.errors import SpecError
 from tests import toy
-from tests.unit.test_check import H100, PLAN
+from tests.rendered import H100, PLAN
 
 AT = {"internal.config.kubernetes.io/path": "chat/plan.yaml"}
 OTHER = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}}

@@ -19,7 +19,7 @@ from guide.cli.app import app
 from guide.cli.progress import shown_when_slow
 from guide.errors import SpecError
 from tests import toy
-from tests.unit.test_check import A100, H100, PLAN, write
+from tests.rendered import A100, H100, PLAN, write
 
 
 @pytest.fixture(autouse=True)
