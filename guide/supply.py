@@ -5,7 +5,7 @@ exports all of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,32 @@ class Gpu:
     source: str
     slicing: Slicing | None = None
     parent: str | None = None  # catalogue name of the whole GPU that this is a part of
-    parent_share: float = 1.0  # of the parent's memory
-    sees_parent: bool = False  # a process sees all of the parent's memory: time-slicing, MPS
+    parent_share: float = 1.0  # of the parent's memory and bandwidth
+    parent_compute_share: float = 1.0
+    seen_bytes: float | None = None  # time-slicing, MPS: memory that others use too
+
+    def part(self, name: str, compute_share: float, memory_share: float, hbm_bytes: float) -> Gpu:
+        """A part with these shares of the peaks and of the bandwidth, and this much memory."""
+
+        def of(flop_per_s: float | None) -> float | None:
+            return None if flop_per_s is None else flop_per_s * compute_share
+
+        return replace(
+            self,
+            name=name,
+            aliases=(),
+            hbm_bytes=hbm_bytes,
+            hbm_bytes_per_s=self.hbm_bytes_per_s * memory_share,
+            fp16_flop_per_s=self.fp16_flop_per_s * compute_share,
+            bf16_flop_per_s=of(self.bf16_flop_per_s),
+            fp8_flop_per_s=of(self.fp8_flop_per_s),
+            fp4_flop_per_s=of(self.fp4_flop_per_s),
+            int8_flop_per_s=of(self.int8_flop_per_s),
+            slicing=None,
+            parent=self.parent or self.name,
+            parent_share=self.parent_share * memory_share,
+            parent_compute_share=self.parent_compute_share * compute_share,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

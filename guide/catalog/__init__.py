@@ -57,8 +57,8 @@ def load(
 
     `extra_gpus` adds rows in the format of ``gpus.yaml``; `prices` puts rows (of GPUs, of whole
     instances, or both) in the format of ``prices.yaml`` before the shipped ones; `calibration`,
-    a file that ``guide calibrate`` wrote, takes the place of the shipped fits. Raises `CatalogError` with one sentence for a file or
-    row that fails its checks.
+    a file that ``guide calibrate`` wrote, takes the place of the shipped fits. Raises
+    `CatalogError` with one sentence for a file or row that fails its checks.
     """
     documents = {
         file: _read(_HERE / file)

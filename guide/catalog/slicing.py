@@ -45,13 +45,10 @@ def mig_slice(
     if multiprocessors and cut.multiprocessors:
         compute_share = min(1.0, multiprocessors / cut.multiprocessors)
     share = parts / cut.memory
-    return _part(
-        gpu,
-        f"{gpu.name}-MIG-{profile}",
-        compute_share,
-        share,
-        memory_bytes or share * gpu.hbm_bytes * (_USABLE_SHARE if parts < cut.memory else 1.0),
-    )
+    most_bytes = share * gpu.hbm_bytes
+    usable_bytes = most_bytes * (_USABLE_SHARE if parts < cut.memory else 1.0)
+    hbm_bytes = min(memory_bytes or usable_bytes, most_bytes)
+    return gpu.part(f"{gpu.name}-MIG-{profile}", compute_share, share, hbm_bytes)
 
 
 def amd_partition(gpu: Gpu, mode: str) -> Gpu | None:
@@ -66,37 +63,11 @@ def amd_partition(gpu: Gpu, mode: str) -> Gpu | None:
     if parts == 1:
         return gpu
     share = 1 / parts
-    return _part(gpu, f"{gpu.name}-{mode.upper()}", share, share, share * gpu.hbm_bytes)
+    return gpu.part(f"{gpu.name}-{mode.upper()}", share, share, share * gpu.hbm_bytes)
 
 
 def time_share(gpu: Gpu, clients: int) -> Gpu:
     """What one of `clients` pods may count on of a GPU that all of them use at once."""
     share = 1 / clients
-    part = _part(gpu, f"{gpu.name}-SHARED-{clients}", share, share, share * gpu.hbm_bytes)
-    return replace(
-        part,
-        parent=gpu.parent or gpu.name,
-        parent_share=gpu.parent_share * share,
-        sees_parent=True,
-    )
-
-
-def _part(gpu: Gpu, name: str, compute_share: float, memory_share: float, hbm_bytes: float) -> Gpu:
-    def of(flop_per_s: float | None) -> float | None:
-        return None if flop_per_s is None else flop_per_s * compute_share
-
-    return replace(
-        gpu,
-        name=name,
-        aliases=(),
-        hbm_bytes=hbm_bytes,
-        hbm_bytes_per_s=gpu.hbm_bytes_per_s * memory_share,
-        fp16_flop_per_s=gpu.fp16_flop_per_s * compute_share,
-        bf16_flop_per_s=of(gpu.bf16_flop_per_s),
-        fp8_flop_per_s=of(gpu.fp8_flop_per_s),
-        fp4_flop_per_s=of(gpu.fp4_flop_per_s),
-        int8_flop_per_s=of(gpu.int8_flop_per_s),
-        slicing=None,
-        parent=gpu.name,
-        parent_share=memory_share,
-    )
+    part = gpu.part(f"{gpu.name}-SHARED-{clients}", share, share, share * gpu.hbm_bytes)
+    return replace(part, seen_bytes=gpu.hbm_bytes)

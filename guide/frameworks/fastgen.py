@@ -126,8 +126,13 @@ class FastGen:
         )
 
 
+def _seen_bytes(group: ReplicaGroup) -> float:
+    """Memory that the process sees: on a time-shared GPU more than its own."""
+    return group.gpu.seen_bytes or group.gpu.hbm_bytes
+
+
 def _script(group: ReplicaGroup) -> str:
-    limits = group.limits
+    limits, hbm_bytes = group.limits, group.gpu.hbm_bytes
     engine = {
         "model_name_or_path": group.model.name,
         "deployment_name": _DEPLOYMENT,
@@ -142,7 +147,7 @@ def _script(group: ReplicaGroup) -> str:
                 "max_context": limits.max_model_len,
                 "memory_config": {
                     "mode": "reserve",
-                    "size": round((1 - limits.gpu_memory_utilization) * group.gpu.hbm_bytes),
+                    "size": round(_seen_bytes(group) - limits.gpu_memory_utilization * hbm_bytes),
                 },
             }
         },

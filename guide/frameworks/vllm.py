@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from guide.answer import Limits, ReplicaGroup
 from guide.domain import Gpu, ModelArch, Precision, Reason, Release, Slo
@@ -127,6 +128,14 @@ def default_image(group: ReplicaGroup) -> str:
     )
 
 
+def _utilization(group: ReplicaGroup) -> str:
+    """Share of the memory that the process sees, which on a time-shared GPU is not all its own."""
+    gpu, share = group.gpu, group.limits.gpu_memory_utilization
+    if gpu.seen_bytes is None:
+        return f"{share:.2f}"
+    return f"{math.floor(1000 * share * gpu.hbm_bytes / gpu.seen_bytes) / 1000:.3f}"
+
+
 def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
     limits = group.limits
     args = [
@@ -136,7 +145,7 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
         f"--served-model-name={served_name}",
         f"--tensor-parallel-size={group.tp}",
         f"--pipeline-parallel-size={group.pp}",
-        f"--gpu-memory-utilization={limits.gpu_memory_utilization:.2f}",
+        f"--gpu-memory-utilization={_utilization(group)}",
         f"--max-num-seqs={limits.max_num_seqs}",
         f"--max-num-batched-tokens={limits.max_num_batched_tokens}",
         f"--max-model-len={limits.max_model_len}",

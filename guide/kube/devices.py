@@ -5,6 +5,7 @@ Formats: resource.k8s.io/v1; attributes as in NVIDIA's k8s-dra-driver-gpu.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,21 @@ from guide.kube.json_values import mapping, sequence
 # Device type -> the class that the driver installs for it.
 _CLASSES = {"gpu.nvidia.com": {"gpu": "gpu.nvidia.com", "mig": "mig.nvidia.com"}}
 
+_QUANTITY = re.compile(r"(?P<digits>\d{1,18})(?P<unit>|Ki|Mi|Gi)")
+_UNITS = {"": 1, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+
 _Device = tuple[str, str, str]  # driver, pool, device
 _Kind = tuple[str, str, str, str]  # driver, device class, product, partition or ""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """One device."""
+
+    healthy: bool
+    held: bool
+    memory_bytes: float | None
+    multiprocessors: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +44,8 @@ class Devices:
     count: int
     healthy: int
     held: int
+    memory_bytes: float | None = None  # the least of them
+    multiprocessors: int | None = None
 
 
 def devices_by_node(objects: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Devices, ...]]:
@@ -48,8 +64,7 @@ def devices_by_node(objects: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Dev
     newest: dict[tuple[str, str], int] = defaultdict(int)
     for spec in slices:
         newest[_pool(spec)] = max(newest[_pool(spec)], _generation(spec))
-    # (healthy, held) of each device, by node and kind
-    found: dict[str, dict[_Kind, list[tuple[bool, bool]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, dict[_Kind, list[_State]]] = defaultdict(lambda: defaultdict(list))
     for spec in slices:
         node, (driver, pool) = spec.get("nodeName"), _pool(spec)
         if not isinstance(node, str) or _generation(spec) < newest[driver, pool]:
@@ -58,20 +73,30 @@ def devices_by_node(objects: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Dev
             kind = _kind(driver, device)
             if kind is not None:
                 taken = (driver, pool, str(device.get("name"))) in held
-                found[node][kind].append((not _tainted(device), taken))
+                state = _State(
+                    not _tainted(device),
+                    taken,
+                    _capacity(device, driver, "memory"),
+                    int(_capacity(device, driver, "multiprocessors") or 0) or None,
+                )
+                found[node][kind].append(state)
     return {node: tuple(map(_devices, sorted(kinds.items()))) for node, kinds in found.items()}
 
 
-def _devices(item: tuple[_Kind, list[tuple[bool, bool]]]) -> Devices:
+def _devices(item: tuple[_Kind, list[_State]]) -> Devices:
     (driver, device_class, product, partition), states = item
+    memories = [s.memory_bytes for s in states if s.memory_bytes]
+    multiprocessors = [s.multiprocessors for s in states if s.multiprocessors]
     return Devices(
         driver=driver,
         device_class=device_class,
         product=product,
         partition=partition or None,
         count=len(states),
-        healthy=sum(healthy for healthy, _ in states),
-        held=sum(healthy and taken for healthy, taken in states),
+        healthy=sum(s.healthy for s in states),
+        held=sum(s.healthy and s.held for s in states),
+        memory_bytes=min(memories, default=None),
+        multiprocessors=min(multiprocessors, default=None),
     )
 
 
@@ -97,6 +122,14 @@ def _kind(driver: str, device: Mapping[str, Any]) -> _Kind | None:
     if device_class is None or product is None:
         return None
     return driver, device_class, product, text("profile") or ""
+
+
+def _capacity(device: Mapping[str, Any], driver: str, name: str) -> float | None:
+    """A quantity of the device's capacity; None when it is none."""
+    capacity = mapping(device.get("capacity"))
+    value = mapping(capacity.get(name) or capacity.get(f"{driver}/{name}")).get("value")
+    match = _QUANTITY.fullmatch(str(value))
+    return int(match["digits"]) * _UNITS[match["unit"]] if match else None
 
 
 def _tainted(device: Mapping[str, Any]) -> bool:

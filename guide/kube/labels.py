@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+REGION = "topology.kubernetes.io/region"
 
 _MIG = re.compile(r"-MIG-(?P<profile>.+)$", re.IGNORECASE)
 _SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
@@ -25,10 +28,16 @@ class LabelRow(BaseModel):
     product: str
     names: dict[str, str] = {}
     only_names: bool = False
+    refine: bool = False
     count: str | None = None
     memory_mib: str | None = None
+    memory_gib: str | None = None
     sharing: str | None = None
     unshared: tuple[str, ...] = ()
+    replicas: str | None = None
+    multiprocessors: str | None = None
+    slice: str | None = None
+    clique: str | None = None
     partition: str | None = None
     whole: tuple[str, ...] = ()
     documentation: str
@@ -52,16 +61,21 @@ def label_rows() -> tuple[LabelRow, ...]:
     return TypeAdapter(tuple[LabelRow, ...]).validate_python(yaml.safe_load(text))
 
 
+def matches(labels: Mapping[str, str]) -> tuple[Match, ...]:
+    """What every scheme says whose product label these node labels carry, in order."""
+    found = [_match(row, labels) for row in label_rows()]
+    return tuple(match for match in found if match is not None)
+
+
 def match(labels: Mapping[str, str]) -> Match | None:
-    """The first scheme whose product label these node labels carry."""
-    for row in label_rows():
-        product = labels.get(row.product)
-        if product and not (row.only_names and product not in row.names):
-            return _match(row, product, labels)
-    return None
+    """The first of `matches`."""
+    return next(iter(matches(labels)), None)
 
 
-def _match(row: LabelRow, product: str, labels: Mapping[str, str]) -> Match:
+def _match(row: LabelRow, labels: Mapping[str, str]) -> Match | None:
+    product = labels.get(row.product)
+    if not product or (row.only_names and product not in row.names):
+        return None
     shared = bool(_SHARED.search(product))
     bare = _SHARED.sub("", product)
     mig = _MIG.search(bare)
@@ -71,10 +85,17 @@ def _match(row: LabelRow, product: str, labels: Mapping[str, str]) -> Match:
     partition = labels.get(row.partition) if row.partition else None
     if partition in row.whole:
         partition = None
-    return Match(
+    found = Match(
         row=row,
         product=product,
         gpu_name=row.names.get(bare, bare),
         shared=shared,
         partition=mig.group("profile") if mig else partition or None,
     )
+    exact = _instance_types().get(labels.get(INSTANCE_TYPE, "")) if row.refine else None
+    return replace(found, gpu_name=exact) if exact else found
+
+
+@cache
+def _instance_types() -> Mapping[str, str]:
+    return next(row.names for row in label_rows() if row.product == INSTANCE_TYPE)

@@ -8,7 +8,8 @@ from typing import Any
 
 from guide.kube.devices import Devices
 from guide.kube.json_values import count, mapping, sequence
-from guide.kube.labels import Match, match
+from guide.kube.labels import INSTANCE_TYPE, Match, matches
+from guide.units import MIB
 
 PRICE_ANNOTATION = "guide.dev/usd-per-hour"
 
@@ -23,6 +24,13 @@ _GPU_RESOURCES = frozenset(
         "gpu.intel.com/i915",
     }
 )
+# How the operator of a MIG layout says that it is not there yet.
+_MIG_STATE = "nvidia.com/mig.config.state"
+_MIG_STATES = {
+    "pending": "is having its MIG layout changed",
+    "rebooting": "is rebooting for a new MIG layout",
+    "failed": "could not be given its MIG layout",
+}
 _MIG_PREFIX = "nvidia.com/mig-"
 _SHARED_SUFFIX = ".shared"
 
@@ -65,8 +73,12 @@ class Offer:
     resource: str  # or the DRA driver
     capacity: int
     allocatable: int
-    shared: bool
-    partition: str | None
+    match: Match | None  # what the labels say of it
+    shared: bool = False
+    clients: int | None = None  # how many pods share a GPU
+    partition: str | None = None
+    memory_bytes: float | None = None  # of a slice
+    multiprocessors: int | None = None  # of a slice
     product: str | None = None  # under DRA: what the driver says
     device_class: str | None = None
     held: int = 0  # under DRA: devices that claims hold
@@ -77,9 +89,9 @@ class GpuNode:
     """A node that carries GPUs. ``refusal`` says why it cannot be used now, if so."""
 
     name: str
-    labels: dict[str, str]
+    labels: dict[str, str]  # without those that change by themselves
     taints: tuple[Taint, ...]  # the lasting ones, sorted
-    match: Match | None
+    matches: tuple[Match, ...]
     offers: tuple[Offer, ...]
     refusal: str | None
     spot: bool
@@ -96,14 +108,14 @@ def read_node(node: Mapping[str, Any], devices: Sequence[Devices] = ()) -> GpuNo
         mapping(node.get("spec")),
         mapping(node.get("status")),
     )
-    labels = {str(k): str(v) for k, v in mapping(meta.get("labels")).items()}
-    found = match(labels)
+    labels = stable_labels(meta)
+    found = matches(labels)
     capacity, allocatable = mapping(status.get("capacity")), mapping(status.get("allocatable"))
     resources = sorted(r for r in {**capacity, **allocatable} if _is_gpu(r))
     others = [r for r in _OTHER_ACCELERATORS if count(allocatable.get(r, 0))]
-    if found is None and not (resources or others or devices):
+    if not (found or resources or others or devices):
         return None
-    offers, problem = _offers(resources, capacity, allocatable, found)
+    offers, problem = _offers(resources, capacity, allocatable, found, labels)
     if not offers and devices:
         offers, problem = tuple(map(_device_offer, devices)), None
     if not offers and others:
@@ -113,12 +125,20 @@ def read_node(node: Mapping[str, Any], devices: Sequence[Devices] = ()) -> GpuNo
         name=str(meta.get("name", "")),
         labels=labels,
         taints=lasting,
-        match=found,
+        matches=found,
         offers=offers,
-        refusal=_unusable(meta, spec, status, passing) or problem,
+        refusal=_unusable(meta, spec, status, passing)
+        or _MIG_STATES.get(labels.get(_MIG_STATE, ""))
+        or problem,
         spot=any(labels.get(k, "").lower() == v for k, v in _SPOT_LABELS.items()),
         price=mapping(meta.get("annotations")).get(PRICE_ANNOTATION),
     )
+
+
+def stable_labels(meta: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of an object's metadata without those that say only when they were written."""
+    labels = mapping(meta.get("labels"))
+    return {str(k): str(v) for k, v in labels.items() if not str(k).endswith("timestamp")}
 
 
 def _is_gpu(resource: str) -> bool:
@@ -126,7 +146,11 @@ def _is_gpu(resource: str) -> bool:
 
 
 def _offers(
-    resources: list[str], capacity: dict[str, Any], allocatable: dict[str, Any], found: Match | None
+    resources: list[str],
+    capacity: dict[str, Any],
+    allocatable: dict[str, Any],
+    found: tuple[Match, ...],
+    labels: dict[str, str],
 ) -> tuple[tuple[Offer, ...], str | None]:
     offers: list[Offer] = []
     for resource in resources:
@@ -137,20 +161,53 @@ def _offers(
             return (), f"offers {text} {resource}, which is no whole number"
         if whole == 0:
             continue
-        profile = resource.removeprefix(_MIG_PREFIX) if resource.startswith(_MIG_PREFIX) else None
-        offers.append(
-            Offer(
-                resource=resource,
-                capacity=max(whole, free),
-                allocatable=free,
-                shared=resource.endswith(_SHARED_SUFFIX)
-                or (found is not None and found.shared and profile is None),
-                partition=profile or (found.partition if found else None),
-            )
-        )
-    if not offers:
-        return (), _no_offer(found)
-    return tuple(offers), None
+        match = _match_of(resource, found)
+        if match is None and found:
+            label = f"{found[0].row.product}={found[0].product}"
+            return (), f"has label {label}, yet what it offers is {resource}"
+        offers.append(_offer(resource, max(whole, free), free, match, labels))
+    return (tuple(offers), None) if offers else ((), _no_offer(found))
+
+
+def _match_of(resource: str, found: tuple[Match, ...]) -> Match | None:
+    """The first match of the vendor of `resource`; instance types name GPUs of any vendor."""
+    vendor = resource.split("/")[0]
+    for match in found:
+        if match.row.resource.split("/")[0] == vendor or match.row.product == INSTANCE_TYPE:
+            return match
+    return None
+
+
+def _offer(
+    resource: str, capacity: int, allocatable: int, match: Match | None, labels: dict[str, str]
+) -> Offer:
+    row = match.row if match else None
+    profile = None
+    if resource.startswith(_MIG_PREFIX):
+        profile = resource.removeprefix(_MIG_PREFIX).removesuffix(_SHARED_SUFFIX)
+    stated = row.slice.format(profile=profile) if profile and row and row.slice else None
+    keys = {
+        "clients": f"{stated}.replicas" if stated else row and row.replicas,
+        "memory": f"{stated}.memory" if stated else row and row.memory_mib,
+        "multiprocessors": f"{stated}.multiprocessors" if stated else row and row.multiprocessors,
+    }
+    values = {name: count(labels.get(key or "", "")) or None for name, key in keys.items()}
+    clients = values["clients"]
+    shared = resource.endswith(_SHARED_SUFFIX) or bool(
+        (clients or 0) > 1 if profile else match and match.shared
+    )
+    partition = profile or (match.partition if match else None)
+    return Offer(
+        resource=resource,
+        capacity=capacity,
+        allocatable=allocatable,
+        match=match,
+        shared=shared,
+        clients=clients if shared else None,
+        partition=partition,
+        memory_bytes=values["memory"] * MIB if partition and values["memory"] else None,
+        multiprocessors=values["multiprocessors"] if partition else None,
+    )
 
 
 def _device_offer(devices: Devices) -> Offer:
@@ -158,21 +215,24 @@ def _device_offer(devices: Devices) -> Offer:
         resource=devices.driver,
         capacity=devices.count,
         allocatable=devices.healthy,
-        shared=False,
+        match=None,
         partition=devices.partition,
+        memory_bytes=devices.memory_bytes,
+        multiprocessors=devices.multiprocessors,
         product=devices.product,
         device_class=devices.device_class,
         held=devices.held,
     )
 
 
-def _no_offer(found: Match | None) -> str:
-    if found is None:
+def _no_offer(found: tuple[Match, ...]) -> str:
+    if not found:
         return "offers no GPU: is the device plugin running?"
-    if found.partition == "INVALID":
-        return f"has an invalid MIG layout ({found.row.product}={found.product})"
+    first = found[0]
+    if first.partition == "INVALID":
+        return f"has an invalid MIG layout ({first.row.product}={first.product})"
     return (
-        f"has label {found.row.product}={found.product}, but offers no {found.row.resource}: "
+        f"has label {first.row.product}={first.product}, but offers no {first.row.resource}: "
         "is the device plugin running?"
     )
 

@@ -13,6 +13,7 @@ from guide.spec import InferencePlan
 
 PORT = 80
 _SHARE_TOLERANCE = 1e-6
+_UNSAFE = frozenset('"\\')  # would end the text in a CEL selector
 
 
 def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[str, Object]:
@@ -97,9 +98,12 @@ def files_map(plan: InferencePlan, index: int, group: GroupEvaluation, launch: L
 def claim(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
     """The ResourceClaimTemplate of one replica group (DRA)."""
     pool = group.group.pool
-    if pool.device_class is None or '"' in pool.product or "\\" in pool.product:
+    if pool.device_class is None or _UNSAFE & set(pool.product + (pool.device_profile or "")):
         raise SpecError(f"pool {pool.name}: no selector can hold the product {pool.product}")
-    product = f'device.attributes["{pool.resource}"].productName == "{pool.product}"'
+    attributes = f'device.attributes["{pool.resource}"]'
+    wanted = f'{attributes}.productName == "{pool.product}"'
+    if pool.device_profile:
+        wanted += f' && {attributes}.profile == "{pool.device_profile}"'
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaimTemplate",
@@ -114,7 +118,7 @@ def claim(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
                                 "allocationMode": "ExactCount",
                                 "count": group.group.tp * group.group.pp,
                                 "deviceClassName": pool.device_class,
-                                "selectors": [{"cel": {"expression": product}}],
+                                "selectors": [{"cel": {"expression": wanted}}],
                             },
                             "name": "gpus",
                         }

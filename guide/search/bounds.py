@@ -102,14 +102,21 @@ def spans_nodes(shape: Shape) -> Broken | None:
 
 
 def shared_gpu(shape: Shape) -> Broken | None:
-    """A time-sliced or MPS GPU cannot be asked for twice by one pod."""
-    if not shape.pool.shared or shape.gpus == 1:
+    """A time-sliced or MPS GPU cannot be asked for twice by one pod, and slices have no link."""
+    if shape.gpus == 1:
         return None
-    return Broken(
-        Reason.SHARED_GPU,
-        f"GPUs of {shape.pool.name} are time-shared: a pod may not hold {shape.gpus} of them",
-        shape.gpus - 1.0,
-    )
+    if shape.pool.shared:
+        detail = (
+            f"GPUs of {shape.pool.name} are time-shared: a pod may not hold {shape.gpus} of them"
+        )
+    elif shape.gpu.parent is not None:
+        detail = (
+            f"GPUs of {shape.pool.name} are slices of {shape.gpu.parent}, with no link between "
+            f"them: a replica cannot span {shape.gpus}"
+        )
+    else:
+        return None
+    return Broken(Reason.SHARED_GPU, detail, shape.gpus - 1.0)
 
 
 def not_enough_gpus(shape: Shape, replicas: int) -> Broken | None:
@@ -148,8 +155,8 @@ LAYOUT_RULES: tuple[Callable[[Shape], Broken | None], ...] = (
     unsupported,
     heads_not_divisible,
     quant_group_not_divisible,
-    spans_nodes,
     shared_gpu,
+    spans_nodes,
     lambda shape: not_enough_gpus(shape, 1),
 )
 

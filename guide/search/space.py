@@ -166,11 +166,18 @@ def get_configurations(pool: GpuPool, max_gpus: int | None = None) -> Iterator[C
 
 
 def considered_pools(plan: Plan, inventory: Inventory) -> list[GpuPool]:
-    """The pools that placement leaves, by name: the order of nodes never matters."""
+    """The pools that placement leaves, by name: the order of nodes never matters.
+
+    The name of a GPU allows its slices too; the name of a slice allows that one alone.
+    """
     pools = sorted(inventory.pools, key=lambda pool: pool.name)
     if not plan.gpus:
         return pools
-    return [pool for pool in pools if pool.gpu is not None and pool.gpu.name in plan.gpus]
+    return [
+        pool
+        for pool in pools
+        if pool.gpu is not None and {pool.gpu.name, pool.gpu.parent} & set(plan.gpus)
+    ]
 
 
 def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:

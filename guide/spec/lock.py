@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from guide.answer import Evaluation, ReplicaGroup
-from guide.domain import Catalog, GpuPool, Inventory, Price, SkippedNode
+from guide.domain import Catalog, Gpu, GpuPool, Inventory, Price, SkippedNode
 from guide.errors import SpecError
 from guide.spec.edge import Edge
 from guide.spec.messages import field_path
@@ -39,11 +40,30 @@ class LockedPrice(Locked):
     as_of: str
 
 
+class LockedPart(Locked):
+    """The part of a GPU (MIG instance, time slice) that the pool calls a GPU."""
+
+    parent: str
+    share: float
+    compute_share: float
+    hbm_bytes: float
+    seen_bytes: float | None = None
+
+    def to_domain(self, name: str, catalog: Catalog) -> Gpu | None:
+        """The part again; None where the catalogue lost its parent."""
+        parent = catalog.gpus.get(self.parent)
+        if parent is None:
+            return None
+        part = parent.part(name, self.compute_share, self.share, self.hbm_bytes)
+        return replace(part, seen_bytes=self.seen_bytes)
+
+
 class LockedPool(Locked):
     """One GPU pool as it was found."""
 
     name: str
     gpu: str | None  # catalogue name
+    part: LockedPart | None = None
     product: str
     source: str
     resource: str
@@ -57,16 +77,30 @@ class LockedPool(Locked):
     shared: bool = False
     potential: bool = False
     device_class: str | None = None
+    device_profile: str | None = None
+    node_share: float = 1.0
+    instance_types: tuple[str, ...] = ()
+    region: str | None = None
+    spot: bool = False
     notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pool: GpuPool) -> LockedPool:
         """The pool in the form of the file."""
-        price = pool.price
+        price, gpu = pool.price, pool.gpu
         return cls.model_validate(
             {
                 "name": pool.name,
-                "gpu": pool.gpu.name if pool.gpu else None,
+                "gpu": gpu.name if gpu else None,
+                "part": gpu
+                and gpu.parent
+                and {
+                    "parent": gpu.parent,
+                    "share": gpu.parent_share,
+                    "computeShare": gpu.parent_compute_share,
+                    "hbmBytes": gpu.hbm_bytes,
+                    "seenBytes": gpu.seen_bytes,
+                },
                 "product": pool.product,
                 "source": pool.source,
                 "resource": pool.resource,
@@ -86,6 +120,11 @@ class LockedPool(Locked):
                 "shared": pool.shared,
                 "potential": pool.potential,
                 "deviceClass": pool.device_class,
+                "deviceProfile": pool.device_profile,
+                "nodeShare": pool.node_share,
+                "instanceTypes": list(pool.instance_types),
+                "region": pool.region,
+                "spot": pool.spot,
                 "notes": list(pool.notes),
             }
         )
@@ -93,9 +132,10 @@ class LockedPool(Locked):
     def to_domain(self, catalog: Catalog) -> GpuPool:
         """The pool again; a GPU that the catalogue lost is unknown."""
         free = sorted(self.free_gpus.items(), reverse=True)
+        gpu = catalog.gpus.get(self.gpu or "")
         return GpuPool(
             name=self.name,
-            gpu=catalog.gpus.get(self.gpu) if self.gpu else None,
+            gpu=self.part.to_domain(str(self.gpu), catalog) if self.part else gpu,
             product=self.product,
             source=self.source,
             resource=self.resource,
@@ -115,6 +155,11 @@ class LockedPool(Locked):
             shared=self.shared,
             potential=self.potential,
             device_class=self.device_class,
+            device_profile=self.device_profile,
+            node_share=self.node_share,
+            instance_types=self.instance_types,
+            region=self.region,
+            spot=self.spot,
             notes=self.notes,
         )
 

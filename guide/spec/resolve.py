@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from guide.models.families import read_config
 from guide.spec.documents import PLAN_LIMIT_BYTES, read_document
 from guide.spec.messages import nearest, spec_error
 from guide.spec.plan import API_VERSION, KIND, InferencePlan, InferencePlanSpec
+
+_PART = re.compile(r"(?P<whole>.+)-(MIG-[0-9a-z.]+|SHARED-[0-9]+|(?i:[dqc]px(_nps[0-9])?))")
 
 
 def load_plan(text: str) -> InferencePlan:
@@ -72,7 +75,7 @@ def resolve_model(
 
 def _check_gpus(names: tuple[str, ...], catalog: Catalog) -> None:
     for index, name in enumerate(names):
-        if name in catalog.gpus:
+        if name in catalog.gpus or part_name(name, catalog) is not None:
             continue
         spellings = {
             alias: gpu.name for gpu in catalog.gpus.values() for alias in (gpu.name, *gpu.aliases)
@@ -83,6 +86,12 @@ def _check_gpus(names: tuple[str, ...], catalog: Catalog) -> None:
             f"spec.placement.gpus[{index}]: {name} is not in the catalogue: {mend}",
             field=f"spec.placement.gpus[{index}]",
         )
+
+
+def part_name(name: str, catalog: Catalog) -> str | None:
+    """The GPU that a name such as H100-SXM-MIG-1g.10gb is a part of, if it is such a name."""
+    match = _PART.fullmatch(name)
+    return match["whole"] if match and match["whole"] in catalog.gpus else None
 
 
 def _parse_config(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from guide.catalog import load
 from guide.domain import GpuPool, Inventory
 from guide.kube.inventory import read_inventory
 from guide.spec import write_document
+from guide.units import MIB
 from tests.golden.compare import compare
 
 HERE = Path(__file__).resolve().parent / "inventory"
@@ -34,12 +35,20 @@ def shown(pool: GpuPool) -> dict[str, Any]:
     """All of a pool but the catalogue's own facts and prices, which change by themselves."""
     fields = {k: v for k, v in asdict(pool).items() if v not in (None, (), False)}
     fields["gpu"] = pool.gpu.name if pool.gpu else None
+    if pool.gpu and pool.gpu.parent:
+        whole = CATALOG.gpus[pool.gpu.parent]
+        fields["part"] = {
+            "memory_mib": round(pool.gpu.hbm_bytes / MIB),
+            "compute_share": round(pool.gpu.fp16_flop_per_s / whole.fp16_flop_per_s, 4),
+            "bandwidth_share": round(pool.gpu.hbm_bytes_per_s / whole.hbm_bytes_per_s, 4),
+        }
+    if pool.node_share == 1:
+        del fields["node_share"]
+    fields["instance_types"] = list(pool.instance_types)
     fields["free_gpus_by_node"] = list(pool.free_gpus_by_node)
     fields["node_selector"] = dict(pool.node_selector)
     fields["tolerations"] = [dict(toleration) for toleration in pool.tolerations]
     fields["notes"] = list(pool.notes)
-    if pool.price is None or not pool.price.source.startswith("node annotation"):
-        fields.pop("price", None)
     return fields
 
 
