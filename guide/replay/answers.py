@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from guide.domain import Catalog
+from guide.errors import SpecError
 from guide.replay.case import Refused, build
 from guide.replay.predict import Prediction, predict_case
 from guide.replay.rows import parse, read_rows
@@ -23,16 +24,21 @@ OUTPUTS = {
 def predict_csv(
     source: Path, target: Path, catalog: Catalog, progress: Callable[[int, int], None] | None = None
 ) -> tuple[int, int]:
-    """Write one prediction a row; returns rows answered and refused."""
+    """Write one prediction a row; returns rows answered and refused.
+
+    Raises SpecError for a malformed `source` (line and column) and an unwritable `target`.
+    """
     header, rows = read_rows(source)
+    parsed = [parse(row, where) for where, row in rows]  # every mistake before any work
+    _check_writable(target)
     added = [name + suffix for name, _ in OUTPUTS.values() for suffix in ("", "_lo", "_hi")] + [
         "provenance",
         "refused",
     ]
     refused = 0
     out: list[dict[str, str]] = []
-    for number, row in enumerate(rows, start=2):
-        case = build(parse(row, f"{source} line {number}"), catalog)
+    for done, ((_, row), measurement) in enumerate(zip(rows, parsed, strict=True), start=1):
+        case = build(measurement, catalog)
         answer = dict.fromkeys(added, "")
         if isinstance(case, Refused):
             answer["refused"] = case.reason.value
@@ -41,13 +47,23 @@ def predict_csv(
             answer |= _cells(predict_case(case, catalog))
         out.append({**row, **answer})
         if progress is not None:
-            progress(number - 1, len(rows))
+            progress(done, len(rows))
     fields = header + [name for name in added if name not in header]
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(out)
     return len(rows) - refused, refused
+
+
+def _check_writable(target: Path) -> None:
+    """Fail before the work, not after it."""
+    try:
+        target.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise SpecError(
+            f"{target}: cannot be written ({error.strerror}); name a file in a folder that exists"
+        ) from error
 
 
 def _cells(prediction: Prediction) -> dict[str, str]:

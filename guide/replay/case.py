@@ -66,6 +66,11 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
         return Refused(
             reason=Reason.UNSUPPORTED_PRECISION, detail=f"precision '{row.precision}' is unknown"
         )
+    if model.heads % row.tp:
+        return Refused(
+            reason=Reason.HEADS_NOT_DIVISIBLE,
+            detail=f"{model.heads} attention heads do not divide over tp = {row.tp}",
+        )
     protocol = known or protocol_of(row)
     version = version_of(row, protocol)
     behaviour = release(catalog, row.framework, ".".join(map(str, version)) or None)

@@ -153,6 +153,7 @@ def _statistic(
     outputs: npt.NDArray[np.int_],
 ) -> tuple[Floats, Floats]:
     """Weights per request: equal for a mean, on the middle fifth of the requests for a median."""
+    arrival, first, finish = (np.where(served, x, 0.0) for x in (arrival, first, finish))
     several = served & (outputs > 1)
     per_token = 1 / np.maximum(1, outputs - 1)
 

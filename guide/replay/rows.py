@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ FRAMEWORKS = {"vllm": "vLLM", "fastgen": "FastGen"}
 REQUIRED = (
     "framework", "model", "gpu", "tp", "kind", "batch_or_concurrency", "isl", "osl",
 )  # fmt: skip
+MOST_REQUESTS = 100_000  # at once or per second: more is a slip of the pen, and would never end
+MOST_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +57,26 @@ class Measurement:
         return float(found.group(1)) if found else None
 
 
-def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read a CSV of measurements: header and rows.
+def read_rows(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Read a CSV of measurements: header, and each row after the place where it ends.
 
     Raises SpecError naming line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror}); give a CSV file") from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: is not UTF-8 text; save the CSV as UTF-8") from error
-    reader = csv.DictReader(text.splitlines(), strict=True)
-    header = list(reader.fieldnames or [])
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise SpecError(f"{path} line 1: is no valid CSV ({error})") from error
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         raise SpecError(f"{path} line 1: column '{missing[0]}' is missing; add it to the header")
-    rows: list[dict[str, str]] = []
+    rows: list[tuple[str, dict[str, str]]] = []
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -78,7 +84,7 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
                     f"{path} line {reader.line_num}: has another number of columns than the header"
                     f" ({len(header)}); quote values that hold commas"
                 )
-            rows.append(row)
+            rows.append((f"{path} line {reader.line_num}", row))
     except csv.Error as error:
         raise SpecError(f"{path} line {reader.line_num}: is no valid CSV ({error})") from error
     return header, rows
@@ -87,8 +93,8 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 def measurements(path: Path) -> Iterator[Measurement]:
     """Parse every row of a CSV file."""
     _, rows = read_rows(path)
-    for number, row in enumerate(rows, start=2):
-        yield parse(row, f"{path} line {number}")
+    for where, row in rows:
+        yield parse(row, where)
 
 
 def parse(row: dict[str, str], where: str) -> Measurement:
@@ -115,8 +121,22 @@ def parse(row: dict[str, str], where: str) -> Measurement:
             raise SpecError(f"{where}, column '{column}': must be a number above zero")
         return value
 
-    def scaled(column: str, unit: float) -> float | None:
+    def within(column: str, most: float) -> float:
+        value = positive(column)
+        if value > most:
+            raise SpecError(f"{where}, column '{column}': {value:g} is more than {most:,.0f}")
+        return value
+
+    def count(column: str, default: int) -> int:
+        value = positive(column, default)
+        if value != int(value):
+            raise SpecError(f"{where}, column '{column}': {value:g} is no whole number")
+        return int(value)
+
+    def measured(column: str, unit: float = 1.0) -> float | None:
         value = number(column)
+        if value is not None and value < 0:
+            raise SpecError(f"{where}, column '{column}': a measured value is never below zero")
         return None if value is None else value * unit
 
     kind = row["kind"].strip()
@@ -125,7 +145,7 @@ def parse(row: dict[str, str], where: str) -> Measurement:
     framework = row["framework"].strip().lower()
     if framework not in FRAMEWORKS:
         raise SpecError(f"{where}, column 'framework': '{framework}' is none of vllm, fastgen")
-    tp = int(positive("tp", 1))
+    tp = count("tp", 1)
     return Measurement(
         id=row.get("id", ""),
         source=row.get("source", ""),
@@ -137,19 +157,19 @@ def parse(row: dict[str, str], where: str) -> Measurement:
         precision=row.get("precision", "").strip(),
         kv_dtype=row.get("kv_dtype", "").strip(),
         gpu=row["gpu"].strip(),
-        gpus=int(positive("n_gpus", tp)),
+        gpus=count("n_gpus", tp),
         tp=tp,
-        pp=int(positive("pp", 1)),
-        dp=int(positive("dp", 1)),
-        ep=int(positive("ep", 1)),
+        pp=count("pp", 1),
+        dp=count("dp", 1),
+        ep=count("ep", 1),
         kind=kind,
-        load=positive("batch_or_concurrency"),
-        prompt_tokens=positive("isl"),
-        output_tokens=positive("osl"),
+        load=within("batch_or_concurrency", MOST_REQUESTS),
+        prompt_tokens=within("isl", MOST_TOKENS),
+        output_tokens=within("osl", MOST_TOKENS),
         semantics=row.get("metric_semantics", ""),
         note=row.get("note", ""),
-        ttft_s=scaled("ttft_ms", 1e-3),
-        tpot_s=scaled("tpot_ms", 1e-3),
-        e2e_s=number("e2e_s"),
-        output_tokens_per_s=number("output_tput_tok_s"),
+        ttft_s=measured("ttft_ms", 1e-3),
+        tpot_s=measured("tpot_ms", 1e-3),
+        e2e_s=measured("e2e_s"),
+        output_tokens_per_s=measured("output_tput_tok_s"),
     )
