@@ -114,12 +114,12 @@ class DecodeSet:
                 when, request = heapq.heappop(self.saturations)
                 if request in self.growing and when == self._saturates(request):
                     self.growing.remove(request)
-        done: list[int] = []
+        done: dict[int, None] = {}  # a set in order: a whole batch may end at once
         while self.finishes and self.finishes[0][0] <= self.tick:
             when, request = heapq.heappop(self.finishes)
-            if request in self.members and when == self.due[request] and request not in done:
-                done.append(request)
-        return done
+            if request in self.members and when == self.due[request]:
+                done[request] = None
+        return list(done)
 
     def _saturates(self, request: int) -> int:
         return self.entered[request] + self.window - self.length[request]
