@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
-from guide.cli.options import CalibrationFile
+from guide.cli.options import CalibrationFile, ModelConfig, NodesFile, PodsFile
 
 
 def calibrate(
     measurements: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             help="Results of `vllm bench serve --save-result` (.json, one file a run), or CSV files"
             " in the columns of `guide predict`."
         ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="The calibration file to write.")],
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The calibration file to write.")
+    ] = None,
     gpu: Annotated[
         str | None, typer.Option("--gpu", help="For .json: the GPU, as `guide gpus` lists it.")
     ] = None,
@@ -48,6 +50,26 @@ def calibrate(
         ),
     ] = False,
     calibration: CalibrationFile = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option("--prometheus", help="URL: learn from the pods of the plan -f instead."),
+    ] = None,
+    filename: Annotated[
+        Path | None, typer.Option("-f", "--filename", help="With --prometheus: the InferencePlan.")
+    ] = None,
+    nodes: NodesFile = None,
+    pods: PodsFile = None,
+    model_config: ModelConfig = None,
+    window_s: Annotated[
+        int, typer.Option("--window", min=5, help="With --prometheus: seconds of one window.")
+    ] = 600,
+    reset: Annotated[
+        bool,
+        typer.Option("--reset", help="Forget what the operator has learnt in the cluster."),
+    ] = False,
+    namespace: Annotated[
+        str, typer.Option("--operator-namespace", help="With --reset: where the operator runs.")
+    ] = "guide-system",
 ) -> None:
     """Fit measurements of your own cluster over the shipped fits, for `--calibration FILE` of every
     command (or GUIDE_CALIBRATION).
@@ -55,10 +77,28 @@ def calibrate(
     The shipped fits are the prior, each as heavy as the rows behind it, so few rows move little
     and only what they speak of. The report compares errors before and after, and on rows that were
     left out of the fit; it names every constant at a bound and every GPU with too few points.
+
+    With --prometheus, the pods of a plan are the measurement: what the operator does by itself.
     """
-    from guide.cli import show
+    from guide.cli import calibrate_pods, show
     from guide.errors import SpecError
 
+    if reset:
+        typer.echo(calibrate_pods.reset(namespace))
+        return
+    if out is None:
+        raise SpecError("name the file to write with --out FILE")
+    if prometheus is not None:
+        if filename is None or measurements:
+            raise SpecError("--prometheus needs a plan (-f FILE) and no measurement files")
+        from guide.cli.question import ask
+
+        question = ask(filename, nodes, pods, model_config, calibration)
+        for line in calibrate_pods.learn(question, prometheus, window_s, out):
+            typer.echo(line)
+        return
+    if not measurements:
+        raise SpecError("give result files of `vllm bench serve`, CSV files, or --prometheus URL")
     try:
         from guide.calibrate.bench_json import Setup
         from guide.calibrate.command import Request, run

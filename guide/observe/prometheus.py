@@ -27,10 +27,10 @@ class Prometheus:
 
     url: str
 
-    def values(self, query: str) -> list[float]:
-        """The finite values of an instant query, one a series."""
+    def values(self, query: str, at: float | None = None) -> list[float]:
+        """The finite values of an instant query, one a series; `at` is Unix time, or now."""
         address = f"{self.url.rstrip('/')}/api/v1/query"
-        body = urllib.parse.urlencode({"query": query}).encode()
+        body = urllib.parse.urlencode({"query": query, **({"time": at} if at else {})}).encode()
         try:
             with urllib.request.urlopen(address, body, timeout=TIMEOUT_S) as response:
                 document = cast("dict[str, Any]", json.load(response))
@@ -47,13 +47,15 @@ class Prometheus:
             ) from None
         return [value for value in values if math.isfinite(value)]
 
-    def observe(self, selector: str, window: str) -> Observation:
-        """What the pods of `selector` did over `window`; the median pod where pods are told apart.
+    def observe(self, selector: str, window: str, at: float | None = None) -> Observation:
+        """What the pods of `selector` did over the `window` that ends `at` a Unix time, or now.
+
+        The median pod counts where pods are told apart.
 
         Raises `PrometheusError`.
         """
         found = {
-            name: self.values(ask(selector, window).replace("by () ", ""))
+            name: self.values(ask(selector, window).replace("by () ", ""), at)
             for name, ask in QUERIES.items()
         }
         return observation({name: median(values) for name, values in found.items() if values})

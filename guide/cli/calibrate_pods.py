@@ -1,0 +1,77 @@
+"""`guide calibrate --prometheus` and `--reset`: by hand what the operator does by itself."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from guide.cli.question import Question, answer
+from guide.errors import SpecError
+
+WINDOWS = 5  # of the past, one after the other
+
+
+def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[str]:
+    """Compare the pods of a plan with its best deployment and write a calibration file.
+
+    Yields lines to print. Raises `SpecError` where nothing can be learnt.
+    """
+    from guide.calibrate import store
+    from guide.kube.names import object_name
+    from guide.observe import by_hand
+    from guide.observe.learn import overlay
+    from guide.observe.measured import selector
+    from guide.observe.prometheus import Prometheus
+
+    best = answer(question).best
+    if best is None:
+        raise SpecError("the plan has no feasible deployment to compare with its pods")
+    meta = question.written.metadata
+    series = selector(meta.namespace, object_name(meta.name))
+    server, end = Prometheus(url), time.time()
+    windows = [
+        server.observe(series, f"{window_s}s", end - index * window_s) for index in range(WINDOWS)
+    ]
+    layout = by_hand.layout_of(best)
+    asked = (question.plan, question.inventory, question.catalog, layout)
+    ledger, pairs = by_hand.learn(*asked, by_hand.fitting(windows), _now())
+    for key, one in ledger.corrections.items():
+        yield (
+            f"{key}: step times x {math.exp(one.step):.3f}, what surrounds them x"
+            f" {math.exp(one.serving):.3f}, from {one.requests} requests."
+        )
+    if not ledger.corrections:
+        yield "Pods do what was predicted: nothing to correct."
+    found, expected = pairs[0]
+    for name, seen, told in (
+        ("TTFT", found.ttft_mean_s, expected.ttft.mean_s),
+        ("TPOT", found.tpot_mean_s, expected.tpot.mean_s),
+        ("Total time", found.e2e_mean_s, expected.e2e.mean_s),
+    ):
+        if seen:
+            yield f"{name}: observed mean {seen:.4g} s, predicted {told:.4g} s once corrected."
+    store.write(overlay(question.catalog, ledger).fits, out)
+    yield f"Wrote {out}."
+
+
+def reset(namespace: str) -> str:
+    """Forget what the operator has learnt; a sentence that says so."""
+    from guide.kube.client import connect
+    from guide.observe import learn
+    from guide.observe.ledger import NAME, config_map, from_config_map
+
+    client = connect()
+    try:
+        ledger = from_config_map(client.config_map(namespace, NAME))
+    except SpecError:  # damaged: begin anew
+        ledger = learn.Ledger()
+    after = learn.reset(ledger, _now())
+    client.apply(config_map(after, namespace))
+    return f"ConfigMap {namespace}/{NAME}, version {after.version}: nothing is corrected any more."
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,224 @@
+"""A stand-in for a vLLM pod: the metric families of the real one, driven by our own simulator.
+
+    python -m hack.fake_vllm -f PLAN --nodes FILE --bias 1.4 --port 8000
+
+Requests arrive in real time; `--bias` makes every step and all that surrounds it slower than the
+fits say, so that a prediction is wrong by a known factor.
+"""
+
+from __future__ import annotations
+
+import bisect
+import operator
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from guide.answer import GroupEvaluation
+from guide.catalog import load
+from guide.domain import Catalog, Workload
+from guide.search.study import load_share
+from guide.simulate.arrivals import Requests, requests_of
+from guide.simulate.cost import LayoutCost
+from guide.simulate.replica import Replica
+from guide.simulate.serve import Times, layout_cost, policy_of, times_of
+
+# The defaults of vLLM 0.33.
+TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20)
+ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+E2E = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480)
+OLD_TPOT = ("vllm:time_per_output_token_seconds",)
+NEW_TPOT = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
+TOKENS = tuple(m * 10**k for k in range(4) for m in (1, 2, 5))
+
+
+class SlowCost(LayoutCost):
+    """Every step takes `bias` times as long."""
+
+    def __init__(self, cost: LayoutCost, bias: float) -> None:
+        super().__init__(cost.facts, cost.params)
+        self._bias = bias
+
+    def prompt_step(self, *args: Any) -> float:
+        """Seconds of one step that holds prompt tokens."""
+        return self._bias * super().prompt_step(*args)
+
+    def decode_run(self, *args: Any) -> float:
+        """Seconds of a run of decode steps."""
+        return self._bias * super().decode_run(*args)
+
+    def decode_steps_within(self, seconds: float, *args: Any) -> int:
+        """How many decode steps it takes to pass `seconds`."""
+        return super().decode_steps_within(seconds / self._bias, *args)
+
+
+def simulated(
+    group: GroupEvaluation, load: Workload, catalog: Catalog, bias: float, count: int, seed: int = 1
+) -> tuple[Requests, Times]:
+    """What one replica does to `count` requests of `load`, its share of the plan's."""
+    cost, serving = layout_cost(group.group, catalog)
+    requests = requests_of(load, count, seed, group.group.limits.max_model_len)
+    replica = Replica(
+        policy_of(group.group, group.memory, catalog),
+        SlowCost(cost, bias),
+        requests.prompts,
+        requests.outputs,
+        requests.arrivals,
+        cached=requests.cached,
+    )
+    replica.run()
+    return requests, times_of(replica, requests, type(serving)(*(bias * v for v in serving)))
+
+
+class Served(NamedTuple):
+    """One request at the moment when it ends."""
+
+    end_s: float
+    start_s: float
+    prompt: int
+    output: int
+    ttft_s: float
+    tpot_s: float
+    e2e_s: float
+    queue_s: float
+
+
+def served(requests: Requests, times: Times) -> list[Served]:
+    """The requests by the time of their end."""
+    rows = zip(
+        map(operator.add, times.arrival, times.e2e),
+        map(operator.add, times.arrival, times.queue),
+        requests.prompts,
+        requests.outputs,
+        times.ttft,
+        times.tpot,
+        times.e2e,
+        times.queue,
+        strict=True,
+    )
+    return sorted(Served(*row) for row in rows)
+
+
+class FakeVllm:
+    """Metrics of one pod while `requests` go by; `old` names are those before vLLM 0.13."""
+
+    def __init__(
+        self, requests: Sequence[Served], kv_tokens: int, model: str, *, old: bool
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = requests
+        self._kv_tokens = kv_tokens
+        self._labels = {"model_name": model, "engine": "0"}
+        self._made: dict[str, Any] = {}
+        self._stop = threading.Event()
+        self._tpot = OLD_TPOT if old else NEW_TPOT
+        self._kv = "vllm:gpu_cache_usage_perc" if old else "vllm:kv_cache_usage_perc"
+        self._starts = sorted(r.start_s for r in requests)
+        for name in ("vllm:num_requests_running", "vllm:num_requests_waiting", self._kv):
+            self._gauge(name).set(0)
+        self._counter("vllm:num_preemptions")
+        for reason in ("stop", "length", "abort", "error"):
+            self._counter("vllm:request_success", finished_reason=reason)
+
+    def play(self) -> None:
+        """Go through the requests in real time, in a thread."""
+        threading.Thread(target=self._play, daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    def _play(self) -> None:
+        began = time.monotonic()
+        for index, request in enumerate(self._requests):
+            if self._stop.wait(max(0.0, request.end_s - (time.monotonic() - began))):
+                return
+            self._record(request)
+            begun = bisect.bisect_right(self._starts, request.end_s)
+            self._gauge("vllm:num_requests_running").set(begun - index - 1)
+            held = (begun - index - 1) * (request.prompt + request.output)
+            self._gauge(self._kv).set(min(1.0, held / self._kv_tokens))
+
+    def _record(self, one: Served) -> None:
+        self._histogram("vllm:time_to_first_token_seconds", TTFT).observe(one.ttft_s)
+        for name in self._tpot:
+            self._histogram(name, ITL).observe(one.tpot_s)
+        self._histogram("vllm:e2e_request_latency_seconds", E2E).observe(one.e2e_s)
+        self._histogram("vllm:request_queue_time_seconds", E2E).observe(one.queue_s)
+        self._histogram("vllm:request_prompt_tokens", TOKENS).observe(one.prompt)
+        self._histogram("vllm:request_generation_tokens", TOKENS).observe(one.output)
+        self._counter("vllm:prompt_tokens").inc(one.prompt)
+        self._counter("vllm:generation_tokens").inc(one.output)
+        self._counter("vllm:prefix_cache_queries").inc(one.prompt)
+        self._counter("vllm:prefix_cache_hits").inc(0)
+        self._counter("vllm:request_success", finished_reason="stop").inc()
+
+    def _histogram(self, name: str, buckets: Sequence[float]) -> Any:
+        return self._labelled(Histogram, name, {}, buckets=buckets)
+
+    def _counter(self, name: str, **more: str) -> Any:
+        return self._labelled(Counter, name, more)
+
+    def _gauge(self, name: str) -> Any:
+        return self._labelled(Gauge, name, {})
+
+    def _labelled(self, kind: Any, name: str, more: dict[str, str], **options: Any) -> Any:
+        labels = {**self._labels, **more}
+        if name not in self._made:
+            self._made[name] = kind(name, name, list(labels), registry=self.registry, **options)
+        return self._made[name].labels(**labels)
+
+
+def pods_of(
+    group: GroupEvaluation,
+    workload: Workload,
+    catalog: Catalog,
+    bias: float,
+    seconds: float,
+    *,
+    old: bool = False,
+) -> Iterator[FakeVllm]:
+    """One pod for every replica of the group, each under its share of an open-loop load."""
+    share = load_share(workload, group.group.replicas, group.group.load_share)
+    count = int(seconds * (share.requests_per_s or 1.0))
+    for index in range(group.group.replicas):
+        rows = served(*simulated(group, share, catalog, bias, count, seed=index + 1))
+        tokens = group.memory.kv_capacity_tokens
+        yield FakeVllm(rows, tokens, group.group.model.name, old=old)
+
+
+def main(
+    plan: Annotated[Path, typer.Option("-f", help="InferencePlan with requestsPerSecond")],
+    nodes: Annotated[Path, typer.Option(help="kubectl get nodes -o yaml")],
+    bias: Annotated[float, typer.Option(help="how much slower than predicted")] = 1.4,
+    port: Annotated[int, typer.Option(help="of the first replica; the next follow")] = 8000,
+    hours: Annotated[float, typer.Option(help="how long requests come")] = 1.0,
+    old: Annotated[bool, typer.Option(help="metric names before vLLM 0.13")] = False,
+) -> None:
+    """Serve /metrics of every replica of the plan's best deployment."""
+    from guide.cli.question import read_items
+    from guide.kube.inventory import read_inventory
+    from guide.search.recommend import recommend
+    from guide.spec import load_plan, resolve_plan
+
+    catalog = load()
+    question = resolve_plan(load_plan(plan.read_text()), catalog)
+    inventory = read_inventory(read_items(nodes, "Node"), (), catalog)
+    best = recommend(question, inventory, catalog).best
+    if best is None or question.workload.requests_per_s is None:
+        raise typer.BadParameter("the plan needs an answer and requestsPerSecond")
+    pods = pods_of(best.groups[0], question.workload, catalog, bias, 3600 * hours, old=old)
+    for index, pod in enumerate(pods):
+        start_http_server(port + index, "127.0.0.1", pod.registry)
+        pod.play()
+        print(f"http://127.0.0.1:{port + index}/metrics")
+    time.sleep(3600 * hours)
+
+
+if __name__ == "__main__":
+    typer.run(main)
