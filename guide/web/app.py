@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.concurrency import run_in_threadpool
@@ -55,6 +55,7 @@ def create(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # its page loads scripts from a CDN
         redoc_url=None,
         lifespan=_warm,
+        dependencies=[Depends(_limited)],
     )
     app.state.settings = settings
     app.state.rate = Rate(settings.answers_per_minute)
@@ -64,8 +65,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     app.add_api_route("/", submit, methods=["POST"], include_in_schema=False)
     app.add_api_route("/download/{name}", download, methods=["GET"], include_in_schema=False)
     app.add_api_route("/healthz", health, methods=["GET"], include_in_schema=False)
-    app.middleware("http")(_limited)
-    app.add_middleware(Guard)  # the last one added is the outermost
+    app.add_middleware(Guard)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misfit)
     app.add_exception_handler(GuideError, _told)
@@ -128,14 +128,16 @@ def _form(state: State, settings: Settings) -> dict[str, Any]:
 
 async def submit(request: Request) -> Response:
     """Take the form, turn files into parts of the URL, and send the browser there."""
-    form = await request.form(max_files=2, max_fields=FORM_FIELDS)
-    pairs = [(k, v) for k, v in form.multi_items() if isinstance(v, str)]
+    async with request.form(max_files=2, max_fields=FORM_FIELDS) as form:
+        pairs = [(k, v) for k, v in form.multi_items() if isinstance(v, str)]
+        file = form.get("nodes_file")
+        named = isinstance(file, UploadFile) and file.filename
+        upload = await file.read() if isinstance(file, UploadFile) and named else None
     state = from_pairs(pairs)
     pressed = dict(pairs)
     try:
-        nodes = form.get("nodes_file")
-        if isinstance(nodes, UploadFile) and nodes.filename:
-            text = (await nodes.read()).decode("utf-8", errors="replace")
+        if upload is not None:
+            text = upload.decode("utf-8", errors="replace")
             token = await run_in_threadpool(lambda: pack(uploaded(text)))
             state = replace(state, nodes=token, source="nodes")
         pasted = pressed.get("config_text", "").strip()
@@ -184,17 +186,13 @@ def download(name: str, request: Request) -> Response:
     )
 
 
-async def _limited(request: Request, call_next: Any) -> Response:
+def _limited(request: Request) -> None:
     """Count what makes the engine work."""
     path = request.url.path
     works = path.startswith(("/api/", "/download/")) or ("ask", "1") in parse_qsl(request.url.query)
     client = request.client.host if request.client else "unknown"
     if works and not request.app.state.rate.admits(client):
-        headers = {"retry-after": "60"}
-        if path.startswith("/api/"):
-            return JSONResponse({"error": {"message": PATIENCE, "field": None}}, 429, headers)
-        return _error_page(request, "One moment", PATIENCE, 429, headers)
-    return await call_next(request)
+        raise HTTPException(429, PATIENCE, headers={"retry-after": "60"})
 
 
 def _misfit(request: Request, error: Exception) -> Response:
@@ -207,8 +205,12 @@ def _refused(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: no such page, a form that is too large."""
     assert isinstance(error, HTTPException)
     if request.url.path.startswith("/api/"):
-        return api.problem(error.detail, error.status_code)
-    return _error_page(request, "This cannot be done", error.detail, error.status_code)
+        response: Response = api.problem(error.detail, error.status_code)
+    else:
+        title = "This cannot be done"
+        response = _error_page(request, title, error.detail, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _told(request: Request, error: Exception) -> Response:
@@ -235,10 +237,6 @@ def _apology(request: Request, error: Exception) -> Response:
     return response
 
 
-def _error_page(
-    request: Request, title: str, text: str, status: int, headers: dict[str, str] | None = None
-) -> Response:
+def _error_page(request: Request, title: str, text: str, status: int) -> Response:
     shown = {"title": title, "text": text, "version": guide.__version__}
-    return templates.TemplateResponse(
-        request, "error.html", shown, status_code=status, headers=headers
-    )
+    return templates.TemplateResponse(request, "error.html", shown, status_code=status)

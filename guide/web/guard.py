@@ -7,7 +7,6 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guide.units import MIB
@@ -26,15 +25,15 @@ HEADERS = {
 }
 TOO_LARGE = (
     f"The request is larger than {BODY_LIMIT_BYTES // MIB} MiB: for so many nodes use "
-    "`guide plan --nodes` on the command line.\n"
+    "`guide plan --nodes` on the command line."
 )
 
 
 class TooLarge(HTTPException):
-    """The body went on after its limit."""
+    """The body is longer than the limit, as stated or as counted."""
 
     def __init__(self) -> None:
-        super().__init__(413, TOO_LARGE.strip())
+        super().__init__(413, TOO_LARGE)
 
 
 class Guard:
@@ -48,7 +47,8 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        seen = 0
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        seen, stated = 0, int(length) if length.isdigit() else 0
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -61,17 +61,14 @@ class Guard:
 
         async def receive_guarded() -> Message:
             nonlocal seen
+            if stated > BODY_LIMIT_BYTES:
+                raise TooLarge
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > BODY_LIMIT_BYTES:
                 raise TooLarge
             return message
 
-        stated = dict(scope["headers"]).get(b"content-length", b"0")
-        if not stated.isdigit() or int(stated) > BODY_LIMIT_BYTES:
-            refusal = PlainTextResponse(TOO_LARGE, 413, headers={"connection": "close"})
-            await refusal(scope, receive, send_guarded)
-            return
         await self.app(scope, receive_guarded, send_guarded)
 
 
