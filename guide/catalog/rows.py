@@ -6,9 +6,10 @@ Every check that can be made on one row is made here; `guide.catalog` makes thos
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from guide.domain import (
     Gpu,
@@ -36,6 +37,13 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 Dotted = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+AsOf = Annotated[
+    str,
+    BeforeValidator(
+        lambda value: str(value) if isinstance(value, date) else value
+    ),  # as YAML has it
+    Field(pattern=r"^(unknown|\d{4}-\d{2}(-\d{2})?)$"),
+]
 PrecisionName = Literal["bf16", "fp16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 
 
@@ -204,7 +212,7 @@ class PriceRow(Row):
     capacity: Literal["on-demand", "spot"] = "on-demand"
     usd_per_gpu_h: Positive
     billed_gpus: Count = 1
-    as_of: Annotated[str, Field(pattern=r"^(unknown|\d{4}-\d{2}(-\d{2})?)$")]
+    as_of: AsOf
     source: Text
 
     @property
@@ -230,7 +238,7 @@ class InstancePriceRow(Row):
     region: Text | None = None  # None: the same everywhere
     capacity: Literal["on-demand", "spot"] = "on-demand"
     usd_per_h: Positive
-    as_of: Annotated[str, Field(pattern=r"^(unknown|\d{4}-\d{2}(-\d{2})?)$")]
+    as_of: AsOf
     source: Text
 
     def to_domain(self) -> InstancePrice:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from guide.cli.options import CalibrationFile, Listing, ListingFormat
+from guide.cli.options import CalibrationFile, GpusFile, Listing, ListingFormat, PricesFile
 
 
-def gpus(output: ListingFormat = Listing.TABLE, calibration: CalibrationFile = None) -> None:
+def gpus(
+    output: ListingFormat = Listing.TABLE,
+    calibration: CalibrationFile = None,
+    more: GpusFile = None,
+    prices: PricesFile = None,
+) -> None:
     """List the GPUs that are known, with peaks, price, source, and whether measurements stand
     behind them.
     """
@@ -17,7 +22,7 @@ def gpus(output: ListingFormat = Listing.TABLE, calibration: CalibrationFile = N
     from guide.report.rows import Table
     from guide.units import GB, GIB, TFLOP
 
-    catalog: Catalog = load(calibration=calibration)
+    catalog: Catalog = load(extra_gpus=more, prices=prices, calibration=calibration)
 
     def item(gpu: Gpu) -> dict[str, Any]:
         price = catalog.prices.get(gpu.name)

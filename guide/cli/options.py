@@ -41,6 +41,39 @@ PodsFile = Annotated[
     Path | None,
     typer.Option("--pods", help="Output of `kubectl get pods -A -o yaml` or json, with --nodes."),
 ]
+SlicesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--slices",
+        help="Output of `kubectl get resourceslices,resourceclaims -A -o yaml` or json (Dynamic"
+        " Resource Allocation), with --nodes.",
+    ),
+]
+NodePoolsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--node-pools",
+        help="Node pools that an autoscaler could add: YAML with nodePools, each with name, gpu,"
+        " gpusPerNode, maxNodes, nodeSelector and, where known, tolerations, usdPerHour.",
+    ),
+]
+GpusFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--gpus",
+        envvar="GUIDE_GPUS",
+        help="More GPU specifications, in the format of guide/catalog/gpus.yaml.",
+    ),
+]
+PricesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices",
+        envvar="GUIDE_PRICES",
+        help="Your own prices, before the shipped ones: YAML with instances (provider,"
+        " instance_type, usd_per_h, as_of, source) or rows (gpu, provider, usd_per_gpu_h, ...).",
+    ),
+]
 ModelConfig = Annotated[
     Path | None, typer.Option("--model-config", help="The model's published config.json.")
 ]

@@ -10,12 +10,16 @@ import typer
 
 from guide.cli.options import (
     CalibrationFile,
+    GpusFile,
     Listing,
     ListingFormat,
     ModelConfig,
+    NodePoolsFile,
     NodesFile,
     PlanFile,
     PodsFile,
+    PricesFile,
+    SlicesFile,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +34,10 @@ def plan(
     pods: PodsFile = None,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
+    slices: SlicesFile = None,
+    node_pools: NodePoolsFile = None,
+    gpus: GpusFile = None,
+    prices: PricesFile = None,
     output: ListingFormat = Listing.TABLE,
     watch: Annotated[
         bool,
@@ -41,14 +49,16 @@ def plan(
     With -o name, the objects that `guide render` would write are named. Exit code 0: feasible. 3:
     infeasible, every reason is printed. 2: bad input.
     """
-    from guide.cli.question import ask
+    from guide.cli.question import Extra, ask
     from guide.errors import SpecError
 
     if watch and "-" in map(str, (filename, nodes, pods)):
         raise SpecError("--watch cannot read stdin again: give files")
 
+    extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
+
     def read() -> Question:
-        return ask(filename, nodes, pods, model_config, calibration)
+        return ask(filename, nodes, pods, model_config, calibration, extra)
 
     question = read()
     code = _print(question, output)

@@ -17,6 +17,7 @@ from guide.units import MIB
 
 if TYPE_CHECKING:
     from guide.spec import InferencePlan
+    from guide.spec.node_pools import NodePool
 
 KubeObject = dict[str, Any]  # as the API server writes it
 LIST_LIMIT_BYTES = 1024 * MIB  # pods of ten thousand nodes
@@ -33,12 +34,33 @@ class Question:
     catalog: Catalog
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """Files that few users need."""
+
+    slices: Path | None = None
+    node_pools: Path | None = None
+    gpus: Path | None = None
+    prices: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The objects of a cluster, and the node pools that it could add."""
+
+    nodes: list[KubeObject]
+    pods: list[KubeObject]
+    devices: list[KubeObject]  # ResourceSlices and ResourceClaims
+    node_pools: tuple[NodePool, ...]
+
+
 def ask(
     plan_file: Path,
     nodes_file: Path | None,
     pods_file: Path | None,
     model_config: Path | None,
     calibration: Path | None = None,
+    extra: Extra | None = None,
 ) -> Question:
     """Read everything that the flags name; `SpecError` or `ClusterError` with one sentence if that
     fails.
@@ -46,10 +68,11 @@ def ask(
     from guide.catalog import load
     from guide.spec import load_plan
 
-    catalog = load(calibration=calibration)
+    extra = extra or Extra()
+    catalog = load(calibration=calibration, extra_gpus=extra.gpus, prices=extra.prices)
     written = load_plan(read_text(plan_file))
     config = None if model_config is None else read_text(model_config)
-    return about(written, config, nodes_file, pods_file, catalog)
+    return about(written, config, nodes_file, pods_file, catalog, extra)
 
 
 def about(
@@ -58,6 +81,7 @@ def about(
     nodes_file: Path | None,
     pods_file: Path | None,
     catalog: Catalog,
+    extra: Extra | None = None,
 ) -> Question:
     """The question of a plan that was read already; `config` is the model's config.json, if given.
 
@@ -65,10 +89,11 @@ def about(
     """
     from guide.kube.inventory import read_inventory
     from guide.kube.names import instance_labels
+    from guide.kube.potential import with_potential
     from guide.spec import resolve_plan
 
     plan = resolve_plan(written, catalog, config)
-    nodes, pods = _objects(nodes_file, pods_file)
+    found = cluster(nodes_file, pods_file, extra or Extra())
     mine = instance_labels(written.metadata.name).items()
 
     def own(pod: Mapping[str, Any]) -> bool:
@@ -76,11 +101,20 @@ def about(
         here = metadata.get("namespace") == written.metadata.namespace
         return here and mine <= _mapping(metadata.get("labels")).items()
 
+    selector = plan.node_selector
+    inventory = read_inventory(
+        found.nodes,
+        found.pods,
+        catalog,
+        slices=found.devices,
+        own=own,
+        node_selector=selector,
+    )
     return Question(
         written=written,
         plan=plan,
         config=config,
-        inventory=read_inventory(_selected(nodes, plan), pods, catalog, own=own),
+        inventory=with_potential(inventory, found.node_pools, found.nodes, catalog, selector),
         catalog=catalog,
     )
 
@@ -99,36 +133,37 @@ def answer(question: Question) -> Recommendation:
         return recommend(question.plan, question.inventory, question.catalog)
 
 
-def _objects(
-    nodes_file: Path | None, pods_file: Path | None
-) -> tuple[list[KubeObject], list[KubeObject]]:
+def cluster(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cluster:
+    """The cluster of the files, or of the current kube context."""
+    from guide.spec.node_pools import read_node_pools
+
+    pools: tuple[NodePool, ...] = ()
+    if extra.node_pools is not None:
+        pools = read_node_pools(read_text(extra.node_pools), str(extra.node_pools))
     if nodes_file is None:
-        if pods_file is not None:
-            raise SpecError("--pods needs --nodes: without both, the current kube context is read")
-        from guide.kube.client import cluster_objects
+        given = {"--pods": pods_file, "--slices": extra.slices}
+        flag = next((flag for flag, file in given.items() if file is not None), None)
+        if flag is not None:
+            raise SpecError(f"{flag} needs --nodes: without both, the current kube context is read")
+        from guide.kube.client import cluster_devices, cluster_objects
 
-        return cluster_objects()
-    nodes = read_items(nodes_file, "Node")
-    return nodes, [] if pods_file is None else read_items(pods_file, "Pod")
-
-
-def _selected(nodes: list[KubeObject], plan: Plan) -> list[KubeObject]:
-    """The nodes that carry every label of spec.placement.nodeSelector."""
-
-    def carries_all(node: KubeObject) -> bool:
-        metadata = _mapping(node.get("metadata"))
-        labels = _mapping(metadata.get("labels"))
-        return all(labels.get(key) == value for key, value in plan.node_selector)
-
-    return [node for node in nodes if carries_all(node)]
+        nodes, pods = cluster_objects()
+        return Cluster(nodes=nodes, pods=pods, devices=cluster_devices(), node_pools=pools)
+    devices = () if extra.slices is None else ("ResourceSlice", "ResourceClaim")
+    return Cluster(
+        nodes=read_items(nodes_file, "Node"),
+        pods=[] if pods_file is None else read_items(pods_file, "Pod"),
+        devices=[] if extra.slices is None else read_items(extra.slices, *devices),
+        node_pools=pools,
+    )
 
 
 def _mapping(value: Any) -> KubeObject:
     return cast("KubeObject", value) if isinstance(value, dict) else {}
 
 
-def read_items(path: Path, kind: str) -> list[KubeObject]:
-    """The objects of `kind` in a file: a List as kubectl writes it, or a single object."""
+def read_items(path: Path, *kinds: str) -> list[KubeObject]:
+    """The objects of `kinds` in a file: a List as kubectl writes it, or a single object."""
     import json
 
     text = read_text(path)
@@ -143,7 +178,7 @@ def read_items(path: Path, kind: str) -> list[KubeObject]:
 
         document = read_document(text, str(path), LIST_LIMIT_BYTES)
     if not isinstance(document, dict):
-        raise SpecError(f"{path} must hold a list of {kind} objects, as kubectl writes it")
+        raise SpecError(f"{path} must hold a list of {kinds[0]} objects, as kubectl writes it")
     parsed = cast("KubeObject", document)
     listed: Any = parsed.get("items", [parsed])
     if not isinstance(listed, list) or not all(
@@ -151,12 +186,12 @@ def read_items(path: Path, kind: str) -> list[KubeObject]:
     ):
         raise SpecError(f"{path}: items must be a list of objects, as kubectl writes it")
     items = cast("list[KubeObject]", listed)
-    found = [item for item in items if item.get("kind", kind) == kind]
+    found = [item for item in items if item.get("kind", kinds[0]) in kinds]
     if items and not found:
-        kinds = ", ".join(sorted({str(item.get("kind")) for item in items}))
+        others = ", ".join(sorted({str(item.get("kind")) for item in items}))
         raise SpecError(
-            f"{path} holds {kinds} objects, no {kind}: "
-            f"give the output of `kubectl get {kind.lower()}s -o yaml`"
+            f"{path} holds {others} objects, no {kinds[0]}: "
+            f"give the output of `kubectl get {kinds[0].lower()}s -o yaml`"
         )
     return found
 

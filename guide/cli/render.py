@@ -11,11 +11,15 @@ import typer
 
 from guide.cli.options import (
     CalibrationFile,
+    GpusFile,
     ModelConfig,
+    NodePoolsFile,
     NodesFile,
     Output,
     PlanFile,
     PodsFile,
+    PricesFile,
+    SlicesFile,
 )
 
 
@@ -46,6 +50,10 @@ def render(
     pods: PodsFile = None,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
+    slices: SlicesFile = None,
+    node_pools: NodePoolsFile = None,
+    gpus: GpusFile = None,
+    prices: PricesFile = None,
     form: RenderFormat = Format.KUSTOMIZE,
 ) -> None:
     """Write the recommended deployment as a kustomize base with REVIEW.md, byte-identical for the
@@ -57,11 +65,12 @@ def render(
     """
     from guide.cli import INFEASIBLE, show
     from guide.cli.folder import write_folder
-    from guide.cli.question import answer, ask, over_nodes
+    from guide.cli.question import Extra, answer, ask, over_nodes
     from guide.kube.folder import folder_files
     from guide.report.sentences import outcome
 
-    question = ask(filename, nodes, pods, model_config, calibration)
+    extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
+    question = ask(filename, nodes, pods, model_config, calibration, extra)
     question = replace(question, plan=over_nodes(question.plan, form.value))
     found = answer(question)
     if not found.feasible:

@@ -278,6 +278,16 @@ def cluster_objects(context: str | None = None) -> tuple[list[Object], list[Obje
     return client.nodes(), client.pods()
 
 
+def cluster_devices(context: str | None = None) -> list[Object]:
+    """ResourceSlices and ResourceClaims of the kube context; none where the user may not read
+    them, since most clusters have no such devices.
+    """
+    try:
+        return connect(context).devices()
+    except Refused:
+        return []
+
+
 def _pages(what: str, call: Callable[..., Any], **arguments: Any) -> list[Object]:
     items: list[Object] = []
     more: str | None = None

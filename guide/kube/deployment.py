@@ -49,10 +49,12 @@ def deployment(plan: InferencePlan, index: int, group: GroupEvaluation, launch: 
 
 def workload_meta(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
     """Name, namespace and labels of the workload of one replica group."""
+    marks = {"guide.dev/capacity": "potential"} if group.group.pool.potential else {}
     return {
         "name": object_name(plan.metadata.name, str(index)),
         "namespace": plan.metadata.namespace,
         "labels": _pod_labels(plan, index, group),
+        **({"annotations": marks} if marks else {}),
     }
 
 

@@ -27,9 +27,12 @@ def _priced(pool: GpuPool, catalog: Catalog) -> GpuPool:
         return pool
     for spot in (True, False) if pool.spot else (False,):
         for prices in catalog.price_lists:
-            price = _instance_price(pool, prices, spot) or _gpu_price(pool, prices, spot)
+            by_instance = _instance_price(pool, prices, spot)
+            price = by_instance or _gpu_price(pool, prices, spot)
             if price is not None:
                 notes = (NO_SPOT_PRICE,) if pool.spot and not spot else ()
+                if by_instance and len(pool.instance_types) > 1:
+                    notes += (f"nodes are {', '.join(pool.instance_types)}; the dearest counts",)
                 return replace(pool, price=price, notes=(*pool.notes, *notes))
     name = None if pool.gpu is None else pool.gpu.parent or pool.gpu.name
     return replace(pool, price=_share(catalog.prices.get(name or ""), pool))
