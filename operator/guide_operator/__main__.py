@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ async def _operate(settings: Settings) -> None:
 
     from guide.catalog import load
     from guide.kube.client import connect
+    from guide.spec.node_pools import read_node_pools
     from guide_operator import handlers
     from guide_operator.controller import Controller
     from guide_operator.engine import Engine
@@ -44,9 +46,17 @@ async def _operate(settings: Settings) -> None:
     kopf.configure(log_format=kopf.LogFormat.FULL)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
     metrics = Metrics()
-    engine = Engine(settings.workers, metrics.planning_duration.observe)
+    gpus, prices, pools = (
+        Path(name) if name else None
+        for name in (settings.gpus_file, settings.prices_file, settings.node_pools_file)
+    )
+    catalog = load(extra_gpus=gpus, prices=prices)
+    engine = Engine(settings.workers, metrics.planning_duration.observe, gpus, prices)
     client = connect()
-    controller = Controller(settings, client, load(), engine, metrics)
+    controller = Controller(settings, client, catalog, engine, metrics)
+    if pools is not None:
+        asked = read_node_pools(pools.read_text(encoding="utf-8"), str(pools))
+        controller.cluster.could_grow_by(asked)
     address = settings.bind_address
     server, _ = start_http_server(settings.metrics_port, address, metrics.registry)
     engine.start()

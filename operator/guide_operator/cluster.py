@@ -10,25 +10,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from guide.domain import Catalog, Inventory, Plan
-from guide.kube.inventory import read_inventory
+from guide.kube.inventory import Memory, read_inventory
 from guide.kube.json_values import mapping, sequence
 from guide.kube.names import PLAN_LABEL, object_name
-from guide.kube.nodes import PRICE_ANNOTATION
+from guide.kube.nodes import PRICE_ANNOTATION, stable_labels
+from guide.kube.potential import with_potential
+from guide.spec.node_pools import NodePool
 
 Object = dict[str, Any]
 
-_RESTLESS_LABELS = frozenset({"nvidia.com/gfd.timestamp"})
+_MOST_MEMORIES = 50  # one holds a few megabytes for ten thousand nodes
 
 
 def slim_node(node: Mapping[str, Any]) -> Object:
     """A Node object without what no inventory reads."""
     meta, spec, status = (mapping(node.get(key)) for key in ("metadata", "spec", "status"))
-    labels = mapping(meta.get("labels"))
     price = mapping(meta.get("annotations")).get(PRICE_ANNOTATION)
     return {
         "metadata": {
             "name": meta.get("name"),
-            "labels": {k: v for k, v in labels.items() if k not in _RESTLESS_LABELS},
+            "labels": stable_labels(meta),
             "annotations": {} if price is None else {PRICE_ANNOTATION: price},
             "deletionTimestamp": meta.get("deletionTimestamp"),
         },
@@ -103,6 +104,14 @@ class Cluster:
         self._pods: dict[tuple[str, str], Object] = {}
         self._devices: dict[tuple[str | None, str], Object] = {}
         self._cache: dict[tuple[object, ...], Inventory] = {}
+        self._memories: dict[tuple[object, ...], Memory] = {}
+        self._node_pools: tuple[NodePool, ...] = ()
+
+    def could_grow_by(self, node_pools: tuple[NodePool, ...]) -> None:
+        """Count these node pools too; `SpecError` for a GPU that the catalogue does not know."""
+        with_potential(Inventory(pools=()), node_pools, (), self._catalog)
+        self._node_pools = node_pools
+        self._cache.clear()
 
     def set_node(self, name: str, node: Mapping[str, Any] | None) -> bool:
         """Take over a node, or its absence; True if that can change an inventory."""
@@ -141,13 +150,19 @@ class Cluster:
     ) -> Inventory:
         key = (selector, own)
         if key not in self._cache:
-            self._cache[key] = read_inventory(
+            if len(self._memories) > _MOST_MEMORIES:
+                self._memories.clear()
+            found = read_inventory(
                 self._nodes.values(),
                 self._pods.values(),
                 self._catalog,
                 slices=tuple(self._devices.values()),
                 own=lambda pod: own is not None and _owner(pod) == own,
                 node_selector=selector,
+                memory=self._memories.setdefault(key, Memory()),
+            )
+            self._cache[key] = with_potential(
+                found, self._node_pools, self._nodes.values(), self._catalog, selector
             )
         return self._cache[key]
 

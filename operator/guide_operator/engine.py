@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from guide.answer import Recommendation
 from guide.catalog import load
@@ -50,8 +51,18 @@ class _Job:
 class Engine:
     """Recommendations from a fixed number of processes; start and close it on one event loop."""
 
-    def __init__(self, workers: int, observe: Callable[[float], None]) -> None:
-        """`observe` is told how many seconds each recommendation took."""
+    def __init__(
+        self,
+        workers: int,
+        observe: Callable[[float], None],
+        gpus: Path | None = None,
+        prices: Path | None = None,
+    ) -> None:
+        """`observe` is told how many seconds each recommendation took.
+
+        `gpus` and `prices` are files of the user for `guide.catalog.load`.
+        """
+        self._files = (gpus, prices)
         self._workers = workers
         self._observe = observe
         self._numbers = itertools.count()
@@ -125,15 +136,18 @@ class Engine:
     def _new_pool(self) -> ProcessPoolExecutor:
         # Spawned, not forked: a fork would copy locks that other threads of the operator hold.
         return ProcessPoolExecutor(
-            self._workers, multiprocessing.get_context("spawn"), initializer=_begin
+            self._workers,
+            multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=self._files,
         )
 
 
-def _begin() -> None:
+def _begin(gpus: Path | None, prices: Path | None) -> None:
     global _catalog
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the operator, which stops us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _catalog = load()
+    _catalog = load(extra_gpus=gpus, prices=prices)
 
 
 def _end_with_parent() -> None:

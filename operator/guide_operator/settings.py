@@ -34,6 +34,15 @@ class Settings(BaseModel):
     max_backoff_s: float = Field(
         default=60, ge=1, description="Longest wait in seconds between attempts after an error."
     )
+    gpus_file: str = Field(
+        default="", description="File with more GPU specifications (format of gpus.yaml)."
+    )
+    prices_file: str = Field(
+        default="", description="File with prices that come before the shipped ones."
+    )
+    node_pools_file: str = Field(
+        default="", description="File with node pools that an autoscaler could add."
+    )
     peering: str = Field(
         default="",
         description="Name of a ClusterKopfPeering for several replicas; empty: run alone.",
