@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from guide.answer import Evaluation, Percentiles
 from guide.domain import Slo
@@ -17,7 +15,6 @@ from guide.simulate.trace import Played
 from guide.units import format_seconds
 
 KIND = "Simulation"
-Floats = npt.NDArray[np.float64]
 
 
 def tables(played: Played, half_widths: dict[str, float], slo: Slo) -> list[Table]:
@@ -25,14 +22,17 @@ def tables(played: Played, half_widths: dict[str, float], slo: Slo) -> list[Tabl
     return [_latencies(played, half_widths, slo), _run(played)]
 
 
-def _measures(played: Played, slo: Slo) -> tuple[tuple[str, str, Floats, float | None], ...]:
+def _measures(
+    played: Played, slo: Slo
+) -> tuple[tuple[str, str, Sequence[float], float | None], ...]:
     """Name, metric, values in seconds, and the limit on their p95."""
     times = played.times
-    several = times.outputs > 1  # an answer of one token has no gap
-    gaps = times.tpot[several] if several.any() else times.tpot
+    # an answer of one token has no gap
+    several = [gap for gap, n in zip(times.tpot, times.outputs, strict=True) if n > 1]
+    gaps = several or times.tpot
     return (
         ("TTFT: arrival to first token", "ttft", times.ttft, slo.ttft_p95_s),
-        ("TPOT: mean gap between output tokens", "tpot", gaps, slo.tpot_p95_s),
+        ("TPOT: mean gap between output tokens", "tpot", gaps or times.tpot, slo.tpot_p95_s),
         ("E2E: arrival to last token", "e2e", times.e2e, slo.e2e_p95_s),
         ("Queue: arrival to first step", "queue", times.queue, None),
     )
@@ -59,8 +59,8 @@ def _latencies(played: Played, half_widths: dict[str, float], slo: Slo) -> Table
     )  # fmt: skip
 
 
-def _kept(values: Floats, limit: float) -> float:
-    return float((values <= limit).mean())
+def _kept(values: Sequence[float], limit: float) -> float:
+    return sum(value <= limit for value in values) / len(values)
 
 
 def _run(played: Played) -> Table:
@@ -73,7 +73,7 @@ def _run(played: Played) -> Table:
         ("last arrival", format_seconds(played.last_arrival_s)),
         ("last answer ends", format_seconds(played.end_s)),
         ("requests/s", f"{_per_second(played, len(played.times.ttft)):.4g}"),
-        ("output tokens/s", f"{_per_second(played, float(played.times.outputs.sum())):,.4g}"),
+        ("output tokens/s", f"{_per_second(played, sum(played.times.outputs)):,.4g}"),
         ("peak of the KV cache", f"{100 * played.kv_peak_share:.0f} %"),
         ("preemptions", f"{played.preemptions:,}"),
         ("mean batch while decoding", f"{played.batch_mean:.1f}"),
@@ -107,9 +107,7 @@ def to_document(
         "lastArrivalSeconds": significant(played.last_arrival_s),
         "endSeconds": significant(played.end_s),
         "requestsPerSecond": significant(_per_second(played, len(played.times.ttft))),
-        "outputTokensPerSecond": significant(
-            _per_second(played, float(played.times.outputs.sum()))
-        ),
+        "outputTokensPerSecond": significant(_per_second(played, sum(played.times.outputs))),
         "kvPeakShare": significant(played.kv_peak_share),
         "preemptions": played.preemptions,
         "meanBatch": significant(played.batch_mean),

@@ -6,16 +6,19 @@ an open loop are gamma-distributed with the stated coefficient of variation (1 =
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from random import Random
 from statistics import NormalDist
-
-import numpy as np
-import numpy.typing as npt
 
 from guide.domain import Lengths, Workload
 from guide.simulate.replica import NEVER
 
 DEFAULT_P95_RATIO = 2.0
+CACHE_BLOCK_TOKENS = 16
 _Z95 = NormalDist().inv_cdf(0.95)
 _NARROWEST = 1.0001  # a p95 at the mean means fixed lengths
 
@@ -36,37 +39,46 @@ def sigma_of(lengths: Lengths) -> float:
     p95/mean = exp(z sigma - sigma^2/2) has a root up to exp(z^2/2); heavier tails are cut there.
     """
     p95 = lengths.p95_tokens or DEFAULT_P95_RATIO * lengths.mean_tokens
-    log_ratio = np.log(max(_NARROWEST, p95 / lengths.mean_tokens))
+    log_ratio = math.log(max(_NARROWEST, p95 / lengths.mean_tokens))
     inside = _Z95 * _Z95 - 2 * log_ratio
-    return float(_Z95 - np.sqrt(inside)) if inside > 0 else _Z95
+    return _Z95 - math.sqrt(inside) if inside > 0 else _Z95
 
 
-def _lengths(
-    lengths: Lengths, count: int, rng: np.random.Generator, most: int | None
-) -> npt.NDArray[np.int64]:
-    sigma = sigma_of(lengths)
-    values = lengths.mean_tokens * np.exp(sigma * rng.standard_normal(count) - sigma**2 / 2)
-    return np.clip(np.rint(values), 1, most).astype(np.int64)
+@lru_cache(maxsize=64)
+def _lengths(lengths: Lengths, count: int, dice: str) -> tuple[int, ...]:
+    """Token counts, at least one each; the same dice give the same counts."""
+    sigma, draw = sigma_of(lengths), Random(dice)
+    scale = lengths.mean_tokens * math.exp(-(sigma**2) / 2)
+    return tuple(max(1, round(scale * math.exp(draw.gauss(0, sigma)))) for _ in range(count))
 
 
-def cached_tokens(prompts: npt.NDArray[np.int64], hit_share: float) -> npt.NDArray[np.int64]:
+@lru_cache(maxsize=256)
+def _gaps(cv: float, count: int, dice: str) -> tuple[float, ...]:
+    """Gaps between arrivals of mean 1: gamma-distributed with this coefficient of variation."""
+    shape, draw = 1 / max(cv, 1e-3) ** 2, Random(dice)
+    return tuple(draw.gammavariate(shape, 1 / shape) for _ in range(count))
+
+
+def cached_tokens(prompts: Iterable[int], hit_share: float) -> list[int]:
     """Prompt tokens found in the prefix cache, in whole blocks of 16."""
-    return np.floor(prompts * hit_share / 16).astype(np.int64) * 16
+    block = CACHE_BLOCK_TOKENS
+    return [math.floor(prompt * hit_share / block) * block for prompt in prompts]
 
 
 def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requests:
-    """Draw `count` requests; prompt plus output never exceeds `longest` tokens."""
-    rng = np.random.default_rng(seed)
-    prompts = _lengths(workload.prompt, count, rng, max(1, longest - 1))
-    outputs = np.minimum(
-        _lengths(workload.output, count, rng, None), np.maximum(1, longest - prompts)
-    )
+    """Draw `count` requests; prompt plus output never exceeds `longest` tokens.
+
+    Prompts, outputs and gaps have dice of their own, so the lengths do not depend on the rate.
+    """
+    most = max(1, longest - 1)
+    prompts = [min(most, n) for n in _lengths(workload.prompt, count, f"prompt {seed}")]
+    drawn = _lengths(workload.output, count, f"output {seed}")
+    outputs = [min(n, max(1, longest - prompt)) for n, prompt in zip(drawn, prompts, strict=True)]
     if workload.requests_per_s is not None:
-        shape = 1 / max(workload.arrival_cv, 1e-3) ** 2
-        gaps = rng.gamma(shape, 1 / (shape * workload.requests_per_s), count)
-        arrivals = np.cumsum(gaps)
+        gap_s = 1 / workload.requests_per_s
+        gaps = _gaps(workload.arrival_cv, count, f"gap {seed}")
+        arrivals = list(accumulate(gap * gap_s for gap in gaps))
     else:
-        arrivals = np.full(count, NEVER)
-        arrivals[: workload.concurrency] = 0.0
-    cached = cached_tokens(prompts, workload.prefix_hit_share)
-    return Requests(prompts.tolist(), outputs.tolist(), arrivals.tolist(), cached.tolist())
+        users = min(count, workload.concurrency or 0)
+        arrivals = [0.0] * users + [NEVER] * (count - users)
+    return Requests(prompts, outputs, arrivals, cached_tokens(prompts, workload.prefix_hit_share))

@@ -4,12 +4,12 @@ report."""
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from statistics import fmean, quantiles
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from guide.answer import (
     MemoryFit,
@@ -28,7 +28,6 @@ from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, Replica
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
-Floats = npt.NDArray[np.float64]
 OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
 WAVES = 4  # closed loop: requests per user, of which the first wave is not counted
 MOST_CLOSED = 4000
@@ -161,12 +160,12 @@ class Times(NamedTuple):
     step.
     """
 
-    arrival: Floats
-    ttft: Floats
-    tpot: Floats
-    e2e: Floats
-    queue: Floats
-    outputs: Floats  # tokens
+    arrival: list[float]
+    ttft: list[float]
+    tpot: list[float]
+    e2e: list[float]
+    queue: list[float]
+    outputs: list[float]  # tokens
 
 
 def times_of(
@@ -175,27 +174,27 @@ def times_of(
     """Times of the requests of a replica that has run, without the first `uncounted` (at most half
     of those served). `ValueError` where none is left.
     """
-    arrival, start, first, finish = (
-        np.array(x)
-        for x in (replica.arrival_s, replica.start_s, replica.first_token_s, replica.finish_s)
-    )
-    served = (first < NEVER) & (finish < NEVER)
-    served[: min(uncounted, len(served) // 2)] = False
-    if not served.any():
+    first, finish = replica.first_token_s, replica.finish_s
+    served = [
+        i
+        for i in range(min(uncounted, len(first) // 2), len(first))
+        if first[i] < NEVER and finish[i] < NEVER
+    ]
+    if not served:
         raise ValueError("a replica that serves nothing was simulated")
-    arrival, start, first, finish = (x[served] for x in (arrival, start, first, finish))
-    outputs = np.array(requests.outputs, dtype=np.float64)[served]
-    around = serving.r0 + serving.rt * np.array(requests.prompts)[served]
-    gaps = np.maximum(0, outputs - 1)
-    streamed = serving.u * gaps
-    return Times(
-        arrival=arrival,
-        ttft=first - arrival + around,
-        tpot=(finish - first + streamed) / np.maximum(1, gaps),
-        e2e=finish - arrival + around + streamed,
-        queue=np.maximum(0.0, start - arrival),
-        outputs=outputs,
-    )
+    times = Times([], [], [], [], [], [])
+    for i in served:
+        arrival, output = replica.arrival_s[i], requests.outputs[i]
+        around = serving.r0 + serving.rt * requests.prompts[i]
+        gaps = max(0, output - 1)
+        streamed = serving.u * gaps
+        times.arrival.append(arrival)
+        times.ttft.append(first[i] - arrival + around)
+        times.tpot.append((finish[i] - first[i] + streamed) / max(1, gaps))
+        times.e2e.append(finish[i] - arrival + around + streamed)
+        times.queue.append(max(0.0, replica.start_s[i] - arrival))
+        times.outputs.append(output)
+    return times
 
 
 def _per_engine(workload: Workload, engines: int) -> Workload:
@@ -208,12 +207,10 @@ def _per_engine(workload: Workload, engines: int) -> Workload:
     return replace(workload, requests_per_s=workload.requests_per_s / engines)
 
 
-def percentiles(values: Floats) -> Percentiles:
+def percentiles(values: Sequence[float]) -> Percentiles:
     """Mean and percentiles of a sample, in seconds."""
-    p50, p95, p99 = np.percentile(values, (50, 95, 99))
-    return Percentiles(
-        mean_s=float(values.mean()), p50_s=float(p50), p95_s=float(p95), p99_s=float(p99)
-    )
+    cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
+    return Percentiles(mean_s=fmean(values), p50_s=cuts[49], p95_s=cuts[94], p99_s=cuts[98])
 
 
 def _report(
@@ -226,8 +223,8 @@ def _report(
 ) -> ServingReport:
     warm = workload.concurrency or int(WARM_SHARE * len(replica.arrival_s))
     times = times_of(replica, requests, serving, warm)
-    span = replica.clock - float(times.arrival.min())
-    in_steady = float(len(times.arrival)) / max(span, 1e-9)
+    span = replica.clock - min(times.arrival)
+    in_steady = len(times.arrival) / max(span, 1e-9)
     if workload.requests_per_s is not None:
         in_steady = min(in_steady, workload.requests_per_s)
     return ServingReport(
@@ -236,7 +233,7 @@ def _report(
         e2e=percentiles(times.e2e),
         queue=percentiles(times.queue),
         requests_per_s=in_steady * engines,
-        output_tokens_per_s=in_steady * float(times.outputs.mean()) * engines,
+        output_tokens_per_s=in_steady * fmean(times.outputs) * engines,
         kv_peak_share=replica.block_peak / replica.policy.kv_blocks,
         batch_mean=replica.decoding.sequence_ticks / max(1, replica.decoding.tick),
         preemptions=replica.preemptions,
@@ -249,10 +246,9 @@ def _stable(replica: Replica, workload: Workload) -> bool:
     """Whether the backlog has stopped growing: at the last arrival it is what it was half-way."""
     if workload.concurrency is not None:
         return True
-    arrival = np.array(replica.arrival_s)
-    start = np.sort(np.array(replica.start_s))
-    moments = arrival[[len(arrival) // 2, -1]]
-    arrived = np.searchsorted(arrival, moments, side="right")
-    started = np.searchsorted(start, moments, side="right")
-    halfway, end = (arrived - started).tolist()
+    arrival, start = replica.arrival_s, sorted(replica.start_s)
+    halfway, end = (
+        bisect_right(arrival, moment) - bisect_right(start, moment)
+        for moment in (arrival[len(arrival) // 2], arrival[-1])
+    )
     return end <= GROWTH * halfway + SLACK_REQUESTS

@@ -160,9 +160,10 @@ def replay(
             f"no request of the trace fits the layout, which accepts {int(limits.max()):,} tokens; "
             "raise spec.workload.maxContextTokens"
         )
-    times = Times(
-        *(np.concatenate(parts) for parts in zip(*(e.times for e in engines), strict=True))
-    )
+    times = Times([], [], [], [], [], [])
+    for engine in engines:
+        for all_of_them, own in zip(times, engine.times, strict=True):
+            all_of_them.extend(own)
     _, counts = np.unique(owner, axis=0, return_counts=True)
     return Played(
         times=times,
@@ -216,12 +217,12 @@ def _engine(
     """One engine over its requests; None when it gets none, or can serve none of them."""
     if not len(mine):
         return None
-    prompts = trace.prompts[mine]
+    prompts: list[int] = trace.prompts[mine].tolist()
     requests = Requests(
-        prompts=prompts.tolist(),
+        prompts=prompts,
         outputs=trace.outputs[mine].tolist(),
         arrivals=trace.arrivals[mine].tolist(),
-        cached=cached_tokens(prompts, prefix_hit_share).tolist(),
+        cached=cached_tokens(prompts, prefix_hit_share),
     )
     replica, serving = run(group, memory, requests, catalog)
     if len(replica.refused) == len(mine):
