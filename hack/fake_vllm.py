@@ -15,9 +15,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import typer
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from guide.answer import GroupEvaluation
 from guide.catalog import load
@@ -104,6 +106,11 @@ def served(requests: Requests, times: Times) -> list[Served]:
     return sorted(Served(*row) for row in rows)
 
 
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        del format, args
+
+
 class FakeVllm:
     """Metrics of one pod while `requests` go by; `old` names are those before vLLM 0.13."""
 
@@ -132,6 +139,19 @@ class FakeVllm:
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
+
+    def serve(self, port: int) -> None:
+        """Serve /metrics on 127.0.0.1, in a thread.
+
+        Always as text 0.0.4: as OpenMetrics, prometheus_client writes a colon as an underscore.
+        """
+
+        def app(_: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)])
+            return [generate_latest(self.registry)]
+
+        server = make_server("127.0.0.1", port, app, handler_class=_Quiet)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def _play(self) -> None:
         began = time.monotonic()
@@ -214,7 +234,7 @@ def main(
         raise typer.BadParameter("the plan needs an answer and requestsPerSecond")
     pods = pods_of(best.groups[0], question.workload, catalog, bias, 3600 * hours, old=old)
     for index, pod in enumerate(pods):
-        start_http_server(port + index, "127.0.0.1", pod.registry)
+        pod.serve(port + index)
         pod.play()
         print(f"http://127.0.0.1:{port + index}/metrics")
     time.sleep(3600 * hours)

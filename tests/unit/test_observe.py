@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from guide.perf.fits import observed_key
 from guide.simulate.serve import layout_cost
 from guide_operator import findings
 from guide_operator.reconcile import Decision
+from hack.dashboards import files
 from tests.handmade import GROUP
 from tests.toy import question
 
@@ -298,3 +300,21 @@ def test_queries_name_old_and_new_metrics():
     text = q.quantile(0.95, "tpot", "", "5m")
     assert text.index("inter_token_latency") < text.index("vllm:time_per_output_token")
     assert "gpu_cache_usage_perc" in q.kv_usage("")
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_dashboards_and_rules_are_as_generated(path: Path):
+    assert path.read_text() == files()[path], "run: make generate"
+
+
+def test_panels_select_a_data_source_and_a_plan():
+    for path, text in files().items():
+        if path.suffix != ".json":
+            continue
+        board = json.loads(text)
+        assert board["templating"]["list"][0]["name"] == "datasource"
+        for panel in board["panels"]:
+            assert panel["datasource"]["uid"] == "${datasource}"
+            assert panel["description"].endswith(".")
+            ids = [target["refId"] for target in panel["targets"]]
+            assert len(set(ids)) == len(ids) > 0
