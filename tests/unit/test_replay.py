@@ -1,152 +1,28 @@
-"""Replaying measurements: CSV files and their errors, protocols, recordings, predictions."""
+"""Replaying measurements: protocols, lengths, and recordings that equal the simulation."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from guide.catalog import load
-from guide.domain import Reason
-from guide.errors import SpecError
 from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
-from guide.replay.answers import OUTPUTS, predict_csv
-from guide.replay.case import Case, Refused, build
+from guide.replay.case import Case, build
 from guide.replay.evaluate import batch_of, predict
 from guide.replay.lengths import draw
 from guide.replay.protocols import LengthRule, Protocol, protocol_of, protocols
 from guide.replay.record import METRICS, record
-from guide.replay.rows import Measurement, measurements, parse, read_rows
+from guide.replay.rows import measurements, parse
 from guide.simulate.replica import NEVER, Replica
+from tests.measured import row
 
 CATALOG = load()
 DATA = Path(__file__).parents[1] / "accuracy" / "data" / "measurements.csv"
-ROW = {
-    "id": "a1",
-    "source": "nobody",
-    "framework": "vllm",
-    "framework_version": "0.10.0",
-    "model": "meta-llama/Llama-3.1-8B",
-    "precision": "bf16",
-    "gpu": "H100-SXM",
-    "tp": "1",
-    "kind": "concurrency",
-    "batch_or_concurrency": "8",
-    "isl": "500",
-    "osl": "100",
-    "note": "",
-}
-
-
-def row(**changed: object) -> dict[str, str]:
-    return {**ROW, **{name: str(value) for name, value in changed.items()}}
-
-
-def write(path: Path, rows: list[dict[str, str]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def error_of(path: Path) -> str:
-    with pytest.raises(SpecError) as caught:
-        list(measurements(path))
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-# --- bad CSV files: one sentence with line and column ---
-
-
-@pytest.mark.parametrize("column", ["framework", "model", "gpu", "tp", "kind", "isl", "osl"])
-def test_a_missing_column_is_named(tmp_path: Path, column: str):
-    bare = {name: value for name, value in ROW.items() if name != column}
-    message = error_of(write(tmp_path / "m.csv", [bare]))
-    assert f"line 1: column '{column}' is missing" in message
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "what"),
-    [
-        ("isl", "many", "'many' is no number"),
-        ("isl", "", "above zero"),
-        ("isl", "-5", "above zero"),
-        ("osl", "0", "above zero"),
-        ("osl", "nan", "no finite number"),
-        ("batch_or_concurrency", "inf", "no finite number"),
-        ("batch_or_concurrency", "1e12", "more than 100,000"),
-        ("osl", "1e9", "more than 10,000,000"),
-        ("tp", "0", "above zero"),
-        ("tp", "1.5", "no whole number"),
-        ("ttft_ms", "-1", "never below zero"),
-        ("tpot_ms", "fast", "'fast' is no number"),
-        ("e2e_s", "-0.5", "never below zero"),
-        ("kind", "soak", "'soak' is none of static_batch, burst, concurrency, rate"),
-        ("framework", "tgi", "'tgi' is none of vllm, fastgen"),
-    ],
-)
-def test_a_bad_value_names_line_and_column(tmp_path: Path, column: str, value: str, what: str):
-    good, bad = row(**{column: ROW.get(column, "")}), row(**{column: value})
-    message = error_of(write(tmp_path / "m.csv", [good, good, bad, good]))
-    assert f"m.csv line 4, column '{column}'" in message
-    assert what in message
-
-
-def test_lines_are_those_of_the_file(tmp_path: Path):
-    """Blank lines and quoted line breaks do not shift the count."""
-    path = write(tmp_path / "m.csv", [row(note="two\nlines"), row(isl="x")])
-    assert "line 4, column 'isl'" in error_of(path)
-    header, first, *_ = write(path, [row(), row()]).read_text().splitlines()
-    path.write_text("\n".join([header, "", first, "", first.replace("500", "x")]))
-    assert "line 5, column 'isl'" in error_of(path)
-
-
-def test_another_number_of_columns_is_named(tmp_path: Path):
-    path = write(tmp_path / "m.csv", [row(), row()])
-    lines = path.read_text().splitlines()
-    for broken in (lines[2] + ",more", lines[2].rsplit(",", 1)[0]):
-        path.write_text("\n".join([*lines[:2], broken]))
-        message = error_of(path)
-        assert f"line 3: has another number of columns than the header ({len(ROW)})" in message
-
-
-def test_a_file_that_is_no_csv_is_one_sentence(tmp_path: Path):
-    path = tmp_path / "m.csv"
-    path.write_bytes(b"framework,\xff\xfe\x00")
-    assert "is not UTF-8 text" in error_of(path)
-    path.write_text("")
-    assert "column 'framework' is missing" in error_of(path)
-    path.write_bytes(bytes(range(1, 127)))
-    assert "line 1" in error_of(path)
-    good = write(path, [row()]).read_text()
-    path.write_text(good + '"never closed')
-    assert "is no valid CSV" in error_of(path)
-    assert "cannot be read" in error_of(tmp_path / "absent.csv")
-    assert "cannot be read" in error_of(tmp_path)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=300))
-def test_garbage_is_never_a_traceback(tmp_path_factory: pytest.TempPathFactory, garbage: bytes):
-    path = tmp_path_factory.getbasetemp() / "garbage.csv"
-    path.write_bytes(garbage)
-    with pytest.raises(SpecError, match=r"garbage\.csv"):
-        list(measurements(path))
-
-
-def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path):
-    text = write(tmp_path / "m.csv", [row()]).read_text()
-    (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert read_rows(tmp_path / "m.csv")[0] == list(ROW)
-
 
 # --- protocols and lengths ---
 
@@ -346,80 +222,3 @@ def test_the_noted_cache_presses_and_preempts():
     assert not free.preemptions
     assert pressed.preemptions
     assert pressed.policy.kv_blocks == 900
-
-
-# --- refusals and predictions ---
-
-
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        ({"gpu": "Abacus"}, Reason.UNKNOWN_GPU),
-        ({"model": "nobody/nothing"}, Reason.UNSUPPORTED_MODEL),
-        ({"precision": "fp3"}, Reason.UNSUPPORTED_PRECISION),
-        ({"tp": 3}, Reason.HEADS_NOT_DIVISIBLE),
-    ],
-)
-def test_a_row_without_an_answer_has_a_reason(changed: dict[str, object], reason: Reason):
-    refused = build(parse(row(**changed), "here"), CATALOG)
-    assert isinstance(refused, Refused)
-    assert refused.reason is reason
-    assert str(next(iter(changed.values()))) in refused.detail
-
-
-def test_predictions_keep_the_file_and_mark_refusals(tmp_path: Path):
-    rows = [
-        {**row(id="one", kind="static_batch", batch_or_concurrency=4), "extra": "kept, as it is"},
-        {**row(id="two", gpu="Abacus"), "extra": ""},
-        {**row(id="three", kind="rate", batch_or_concurrency=2), "extra": "ü"},
-    ]
-    source, target = write(tmp_path / "in.csv", rows), tmp_path / "out.csv"
-    seen: list[tuple[int, int]] = []
-    answered = predict_csv(source, target, CATALOG, lambda done, total: seen.append((done, total)))
-    assert answered == (2, 1)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    with target.open(encoding="utf-8", newline="") as file:
-        out = list(csv.DictReader(file))
-    assert [{name: r[name] for name in rows[0]} for r in out] == rows
-    names = [name for name, _ in OUTPUTS.values()]
-    for answer in (out[0], out[2]):
-        assert answer["refused"] == ""
-        assert answer["provenance"] in ("Calibrated", "Extrapolated")
-        for name in names:
-            low, value, high = (float(answer[name + end]) for end in ("_lo", "", "_hi"))
-            assert 0 < low < value < high
-    assert out[1]["refused"] == "UnknownGPU"
-    assert all(out[1][name + end] == "" for name in names for end in ("", "_lo", "_hi"))
-    assert out[1]["provenance"] == ""
-
-
-def test_predicting_twice_gives_the_same_bytes_and_columns(tmp_path: Path):
-    source = write(tmp_path / "in.csv", [row(batch_or_concurrency=2)])
-    predict_csv(source, tmp_path / "one.csv", CATALOG)
-    predict_csv(source, tmp_path / "two.csv", CATALOG)
-    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
-    predict_csv(tmp_path / "one.csv", tmp_path / "again.csv", CATALOG)  # its own output as input
-    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
-
-
-def test_an_unwritable_target_fails_before_the_work(tmp_path: Path):
-    source = write(tmp_path / "in.csv", [row()])
-    with pytest.raises(SpecError, match=r"absent.out\.csv: cannot be written"):
-        predict_csv(
-            source, tmp_path / "absent" / "out.csv", CATALOG, lambda *_: pytest.fail("worked")
-        )
-
-
-def test_a_bad_row_leaves_no_half_written_predictions(tmp_path: Path):
-    source = write(tmp_path / "in.csv", [row(kind="static_batch"), row(isl="x")])
-    with pytest.raises(SpecError, match="line 3, column 'isl'"):
-        predict_csv(source, tmp_path / "out.csv", CATALOG)
-    assert not (tmp_path / "out.csv").exists()
-
-
-def test_published_rows_are_answered():
-    """At most 2 % of the shipped rows may be refused; today none is."""
-    rows = list(measurements(DATA))[::7]
-    refused = [m for m in rows if isinstance(build(m, CATALOG), Refused)]
-    assert len(refused) <= 0.02 * len(rows)
-    assert all(isinstance(m, Measurement) for m in rows)
