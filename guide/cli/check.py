@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guide.cli.options import CalibrationFile, NodesFile, PodsFile
+from guide.cli.options import (
+    CalibrationFile,
+    GpusFile,
+    NodePoolsFile,
+    NodesFile,
+    PodsFile,
+    PricesFile,
+    SlicesFile,
+)
 
 if TYPE_CHECKING:
+    from guide.cli.question import Extra
     from guide.domain import Catalog, Inventory
     from guide.kube import standing
     from guide.report.findings import Finding
@@ -43,6 +52,10 @@ def check(
     nodes: NodesFile = None,
     pods: PodsFile = None,
     calibration: CalibrationFile = None,
+    slices: SlicesFile = None,
+    node_pools: NodePoolsFile = None,
+    gpus: GpusFile = None,
+    prices: PricesFile = None,
     output: Annotated[
         CheckOutput,
         typer.Option("-o", "--output", help="Form: text, or what a CI system reads."),
@@ -62,7 +75,7 @@ def check(
     from guide.cli import DIFFERS, OK
     from guide.cli.folder import read_folder
     from guide.cli.progress import shown_when_slow
-    from guide.cli.question import read_text
+    from guide.cli.question import Extra, read_text
     from guide.errors import SpecError
     from guide.report import findings as report
     from guide.spec import load_plan
@@ -70,13 +83,14 @@ def check(
     paths = _rendered_folders(folders)
     if filename is not None and len(paths) > 1:
         raise SpecError("-f names the plan of one folder: check the folders one by one")
-    catalog = load(calibration=calibration)
+    catalog = load(calibration=calibration, extra_gpus=gpus, prices=prices)
+    extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
     found: list[Finding] = []
     for path in paths:
         lying = read_folder(path)
         asked = lying.plan if filename is None else load_plan(read_text(filename))
         with shown_when_slow(f"checking {path}"):
-            each = findings(lying, asked, catalog, nodes, pods)
+            each = findings(lying, asked, catalog, nodes, pods, extra)
         found += [replace(one, file=(path / one.file).as_posix()) for one in each]
     write = {
         CheckOutput.TEXT: report.as_text,
@@ -107,6 +121,7 @@ def findings(
     catalog: Catalog,
     nodes: Path | None,
     pods: Path | None,
+    extra: Extra,
 ) -> list[Finding]:
     """Everything that a check finds, worst first."""
     from guide.cli.question import about, over_nodes
@@ -124,7 +139,7 @@ def findings(
     found += standing.edited_files(lying, wanted)
     found += standing.changed_engine(lying, catalog)
     if nodes is not None or pods is not None:
-        question = about(asked, lock.model, nodes, pods, catalog)
+        question = about(asked, lock.model, nodes, pods, catalog, extra)
         inventory: Inventory = question.inventory
         found += standing.changed_inventory(lying, inventory)
     else:

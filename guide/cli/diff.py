@@ -11,11 +11,15 @@ import typer
 from guide.cli.options import (
     CalibrationFile,
     Folder,
+    GpusFile,
     ModelConfig,
+    NodePoolsFile,
     NodesFile,
     Output,
     PlanFile,
     PodsFile,
+    PricesFile,
+    SlicesFile,
 )
 
 _LOCK = "guide.lock.yaml"  # its changes are told as reasons, not as lines
@@ -29,6 +33,10 @@ def diff(
     pods: PodsFile = None,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
+    slices: SlicesFile = None,
+    node_pools: NodePoolsFile = None,
+    gpus: GpusFile = None,
+    prices: PricesFile = None,
 ) -> None:
     """Show what rendering the plan again would change in DIR, and why.
 
@@ -38,12 +46,13 @@ def diff(
     """
     from guide.cli import DIFFERS, INFEASIBLE, OK, show
     from guide.cli.folder import read_folder
-    from guide.cli.question import answer, ask, over_nodes
+    from guide.cli.question import Extra, answer, ask, over_nodes
     from guide.kube import standing
     from guide.kube.folder import folder_files
 
     lying = read_folder(folder)
-    question = ask(filename, nodes, pods, model_config, calibration)
+    extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
+    question = ask(filename, nodes, pods, model_config, calibration, extra)
     question = replace(question, plan=over_nodes(question.plan, lying.lock.format))
     found = answer(question)
     if not found.feasible:

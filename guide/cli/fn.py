@@ -7,10 +7,16 @@ import sys
 
 import typer
 
-from guide.cli.options import CalibrationFile, NodesFile, PodsFile
+from guide.cli.options import CalibrationFile, GpusFile, NodesFile, PodsFile, PricesFile
 
 
-def fn(nodes: NodesFile = None, pods: PodsFile = None, calibration: CalibrationFile = None) -> None:
+def fn(
+    nodes: NodesFile = None,
+    pods: PodsFile = None,
+    calibration: CalibrationFile = None,
+    gpus: GpusFile = None,
+    prices: PricesFile = None,
+) -> None:
     """Read a ResourceList from stdin and write it to stdout with the manifests of its plans.
 
     The plan is the functionConfig or an item of kind InferencePlan. The cluster is --nodes, else
@@ -27,7 +33,7 @@ def fn(nodes: NodesFile = None, pods: PodsFile = None, calibration: CalibrationF
     value = read_document(text, "stdin", LIST_LIMIT_BYTES)
     found, well = run(
         value,
-        load(calibration=calibration),
+        load(calibration=calibration, extra_gpus=gpus, prices=prices),
         [] if nodes is None else read_items(nodes, "Node"),
         [] if pods is None else read_items(pods, "Pod"),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from typer.testing import Result
 
 from guide.kube.manifests import formats
@@ -61,6 +62,17 @@ def test_junit_counts_its_failures(here: Path):
     assert int(suite.get("tests", "0")) == len(cases) == len(RULES)
     assert int(suite.get("failures", "0")) == len(suite.findall(".//failure")) == 1
     assert all(case.get("classname") and case.get("name") for case in cases)
+
+
+def test_own_prices_are_part_of_what_is_checked(here: Path):
+    own = {"gpu": "H100-SXM", "provider": "us", "capacity": "on-demand", "usd_per_gpu_h": 1.5}
+    row = {**own, "as_of": "2026-11-01", "source": "our contract"}
+    Path("prices.yaml").write_text(yaml.safe_dump({"rows": [row]}))
+    flags = ("--nodes", "nodes.yaml", "--prices", "prices.yaml")
+    assert run("render", "-f", "plan.yaml", *flags, "--out", "own").exit_code == 0
+    assert run("check", "own", "--prices", "prices.yaml").exit_code == 0
+    assert run("diff", "-f", "plan.yaml", *flags, "own").exit_code == 0
+    assert "CatalogChanged" in rules(run("check", "own"))
 
 
 @pytest.mark.parametrize("form", sorted(formats()))
