@@ -1,0 +1,196 @@
+"""Predicted against observed, on a real control plane with a real Prometheus.
+
+Time is compressed 30-fold: a window of 20 s stands for one of 10 minutes, a look a second for one
+every half minute. Requests arrive at the rate that the plan says.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import pytest
+from tenacity import retry, stop_after_delay, wait_fixed
+
+from guide.answer import GroupEvaluation
+from guide.catalog import load
+from guide.domain import Plan
+from guide.kube.inventory import read_inventory
+from guide.observe.ledger import NAME
+from guide.search.assess import assess
+from guide.spec import parse_plan, resolve_plan
+from guide_operator.findings import layout_of
+from hack.controlplane.kubectl import Kubectl
+from hack.dashboards import FOLDER
+from hack.fake_vllm import pods_of, simulated
+from hack.rules import RULES
+from tests.e2e.conftest import ControlPlane
+from tests.e2e.operator_process import (
+    Operator,
+    chat,
+    condition,
+    eventually,
+    free_port,
+    install_crd,
+    plan_when,
+    running,
+)
+from tests.e2e.prometheus_process import Prometheus, prometheus, promtool
+
+CATALOG = load()
+BIAS = 1.4
+WINDOW_S = 20
+COMPRESSED = {
+    "observe_s": "1",
+    "window_s": str(WINDOW_S),
+    "drift_s": "5",
+    "resync_s": "3600",
+}
+LOOP = {
+    "workload": {
+        "inputTokens": {"mean": 512, "p95": 1000},
+        "outputTokens": {"mean": 48, "p95": 90},
+        "maxContextTokens": 8192,
+        "requestsPerSecond": 20,
+    },
+    "slo": {"ttftP95Milliseconds": 2000, "tpotP95Milliseconds": 100, "e2eP95Milliseconds": 20000},
+    "budget": {"maxGPUs": 1},
+    "placement": {"gpus": ["H100-SXM"]},
+}
+
+
+class Loop(NamedTuple):
+    """All that runs."""
+
+    prometheus: Prometheus
+    operator: Operator
+    namespace: str
+    group: GroupEvaluation
+    question: Plan
+
+
+def test_the_rules_hold(tmp_path: Path):
+    promtool("check", "rules", RULES)
+    shutil.copy(RULES, tmp_path / "rules.yaml")
+    shutil.copy(Path(__file__).parent / "prometheus/rules_test.yaml", tmp_path)
+    promtool("test", "rules", "rules_test.yaml", cwd=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def loop(
+    control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Loop]:
+    install_crd(kubectl)
+    folder = tmp_path_factory.mktemp("observe")
+    namespace, operator_port = "observe-loop", free_port()
+    prometheus_port = free_port()
+    kubectl("create", "namespace", namespace)
+    settings = {
+        **COMPRESSED,
+        "namespace": namespace,
+        "metrics_port": str(operator_port),
+        "prometheus_url": f"http://127.0.0.1:{prometheus_port}",
+    }
+    with running(control_plane.kubeconfig, folder / "log", **settings) as operator:
+        operator.metrics_port = operator_port
+        kubectl.apply(chat(namespace, **LOOP))
+        plan = plan_when(kubectl, namespace, "chat", "Recommended", "True")
+        question = resolve_plan(parse_plan(plan), CATALOG)
+        nodes = kubectl.json("get", "nodes")["items"]
+        found = assess(
+            question, read_inventory(nodes, (), CATALOG), CATALOG, layout_of(plan["status"])
+        )
+        assert found is not None
+        group = found.evaluation.groups[0]
+        pods = list(pods_of(group, question.workload, CATALOG, BIAS, 400))
+        old = list(pods_of(group, question.workload, CATALOG, BIAS, 400, old=True))
+        targets: list[tuple[int, dict[str, str]]] = [(operator_port, {})]
+        for name, each in (("chat", pods), ("old", old)):
+            for pod in each:
+                targets.append((free_port(), {"namespace": namespace, "plan": name}))
+                pod.serve(targets[-1][0])
+                pod.play()
+        with prometheus(folder / "prometheus", targets, prometheus_port) as server:
+            yield Loop(server, operator, namespace, group, question)
+        for pod in (*pods, *old):
+            pod.stop()
+    kubectl("delete", "namespace", namespace, "--wait=false")
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def plan_of(kubectl: Kubectl, loop: Loop) -> dict[str, Any]:
+    return kubectl.json("-n", loop.namespace, "get", "iplan", "chat")
+
+
+@retry(stop=stop_after_delay(2 * WINDOW_S), wait=wait_fixed(0.5), reraise=True)
+def drift_is(kubectl: Kubectl, loop: Loop, reason: str) -> None:
+    plan = plan_of(kubectl, loop)
+    found = condition(plan, "PredictionDrift")
+    assert found.get("reason") == reason, (found, plan["status"].get("observed"))
+
+
+def corrections(kubectl: Kubectl, loop: Loop) -> dict[str, Any]:
+    found = kubectl.json("-n", loop.namespace, "get", "configmap", NAME)
+    return json.loads(found["data"]["corrections.json"])
+
+
+def errors(kubectl: Kubectl, loop: Loop) -> dict[str, float]:
+    """|predicted / truth - 1| of the plan's own prediction; the truth is a long biased run."""
+    _, truth = simulated(loop.group, loop.question.workload, CATALOG, BIAS, 8000, seed=77)
+    predicted = plan_of(kubectl, loop)["status"]["best"]["predicted"]
+    told = {m: float(predicted[f"{m}Seconds"]["mean"]) for m in ("ttft", "tpot", "e2e")}
+    return {m: abs(value / fmean(getattr(truth, m)) - 1) for m, value in told.items()}
+
+
+def test_a_bias_is_found_shown_and_learnt(kubectl: Kubectl, loop: Loop):
+    before = errors(kubectl, loop)
+    assert before["tpot"] > 0.25
+    drift_is(kubectl, loop, "OutsideBand")
+    observed = plan_of(kubectl, loop)["status"]["observed"]
+    assert float(observed["predicted"]["tpot"]["observedOverPredicted"]) > 1.3
+    assert "Not learnt from" in observed["learning"]  # the pods have just been started
+    began = time.monotonic()
+    eventually(lambda: max(errors(kubectl, loop).values()) < 0.1, 90)
+    print(f"learnt in {time.monotonic() - began:.0f} s: {before} -> {errors(kubectl, loop)}")
+    drift_is(kubectl, loop, "InsideBand")
+    rate = float(plan_of(kubectl, loop)["status"]["observed"]["requestsPerSecond"])
+    assert rate == pytest.approx(20, rel=0.25)
+    ledger = corrections(kubectl, loop)
+    (correction,) = ledger["corrections"].values()
+    assert correction["requests"] >= 50
+    assert ledger["version"] == len(ledger["history"])
+    assert "guide_correction_ratio" in loop.operator.metrics()
+
+
+def test_every_query_of_every_dashboard_returns_data(loop: Loop):
+    empty: list[str] = []
+    for name in ("chat", "old"):
+        for path in sorted(FOLDER.glob("*.json")):
+            for panel in json.loads(path.read_text())["panels"]:
+                for target in panel["targets"]:
+                    if name == "old" and "vllm:" not in target["expr"]:
+                        continue
+                    if name == "old" and "guide_" in target["expr"]:
+                        continue  # there is no plan of that name
+                    expression = (
+                        target["expr"]
+                        .replace("$__rate_interval", f"{WINDOW_S}s")
+                        .replace("$namespace", loop.namespace)
+                        .replace("$plan", name)
+                    )
+                    if not loop.prometheus.query(expression):
+                        empty.append(f"{path.name}, {panel['title']}: {expression}")
+    assert not empty
+
+
+def test_what_the_operator_exports_is_clean(loop: Loop):
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{loop.operator.metrics_port}/metrics"
+    ) as response:
+        promtool("check", "metrics", stdin=response.read().decode())
