@@ -12,7 +12,9 @@ import yaml
 from guide.catalog import load
 from guide.domain import GpuPool, Inventory
 from guide.kube.inventory import read_inventory
+from guide.kube.potential import with_potential
 from guide.spec import write_document
+from guide.spec.node_pools import read_node_pools
 from guide.units import MIB
 from tests.golden.compare import compare
 
@@ -28,7 +30,12 @@ def items(case: str, kind: str) -> list[dict[str, Any]]:
 
 def inventory(case: str) -> Inventory:
     nodes, pods, slices = (items(case, kind) for kind in ("nodes", "pods", "slices"))
-    return read_inventory(nodes, pods, CATALOG, slices=slices)
+    found = read_inventory(nodes, pods, CATALOG, slices=slices)
+    asked = HERE / case / "node-pools.yaml"
+    if not asked.exists():
+        return found
+    pools = read_node_pools(asked.read_text(encoding="utf-8"), asked.name)
+    return with_potential(found, pools, nodes, CATALOG)
 
 
 def shown(pool: GpuPool) -> dict[str, Any]:
@@ -76,7 +83,11 @@ def test_a_selector_matches_exactly_the_nodes_of_its_pool(case: str):
     found = inventory(case)
     skipped = {node.node for node in found.skipped}
     for pool in found.pools:
-        if pool.device_class or any("no label tells" in note for note in pool.notes):
+        if (
+            pool.potential
+            or pool.device_class
+            or any("no label tells" in note for note in pool.notes)
+        ):
             continue
         tolerated = {(t.get("key"), t.get("value", "")) for t in map(dict, pool.tolerations)}
         reached = [
