@@ -22,12 +22,13 @@ def serve(
         ),
     ] = None,
     cluster: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--cluster",
-            help="Offer the nodes of the kube context, or of the cluster that this runs in.",
+            "--cluster/--no-cluster",
+            help="Offer the nodes of the kube context, or of the cluster that this runs in."
+            " Default: where there is one and no --nodes.",
         ),
-    ] = False,
+    ] = None,
 ) -> None:
     """Serve the web page: a form, the answer with charts, and the JSON API (POST /api/recommend).
 
@@ -46,8 +47,21 @@ def serve(
         if not nodes.is_file():
             raise SpecError(f"cannot read {nodes}: there is no such file")
         os.environ["GUIDE_WEB_NODES"] = str(nodes.resolve())
-    if cluster:
+    if _has_cluster() if cluster is None and nodes is None else cluster:
         os.environ["GUIDE_WEB_CLUSTER"] = "true"
     typer.echo(f"GUIDE listens on http://{host}:{port}/ (stop it by Ctrl-C)")
     # by name, since the faces do not import each other
     uvicorn.run("guide.web.app:create", factory=True, host=host, port=port, log_level="warning")
+
+
+def _has_cluster() -> bool:
+    """Whether a kubeconfig or a service account is at hand; no call is made."""
+    from guide.errors import ClusterError
+
+    try:
+        from guide.kube.client import connect
+
+        connect()
+    except (ClusterError, ModuleNotFoundError):
+        return False
+    return True

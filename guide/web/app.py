@@ -24,9 +24,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 import guide
+from guide.answer import Recommendation
 from guide.errors import ClusterError, GuideError, SpecError
+from guide.report.rows import Table
 from guide.web import api, fields
-from guide.web.asking import Wrong, answer, catalog, question
+from guide.web.asking import Question, Wrong, answer, catalog, question
 from guide.web.downloads import FILES
 from guide.web.guard import HEADERS, Guard, Rate
 from guide.web.nodes import uploaded
@@ -98,14 +100,25 @@ def page(request: Request) -> Response:
             asked = question(state, settings)
             found = answer(asked)
             shown["answer"] = answer_view(state, asked, found)
-            if state.compare:
-                before = question(from_query(state.compare), settings)
-                shown["comparison"] = comparison((asked, found), (before, answer(before)))
+            shown["comparison"] = _beside(state, settings, (asked, found))
         except Wrong as wrong:
             status, shown["errors"] = 422, wrong.errors
     return templates.TemplateResponse(
         request, "page.html", {**_form(state, settings), **shown}, status_code=status
     )
+
+
+def _beside(
+    state: State, settings: Settings, here: tuple[Question, Recommendation]
+) -> Table | None:
+    """This run beside the one that it is compared with; None where that one is no question."""
+    if not state.compare:
+        return None
+    try:
+        before = question(from_query(state.compare), settings)
+    except Wrong:
+        return None
+    return comparison(here, (before, answer(before)))
 
 
 def _form(state: State, settings: Settings) -> dict[str, Any]:

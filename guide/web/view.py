@@ -138,7 +138,7 @@ def _figures(item: Evaluation, asked: Question) -> tuple[Figure, ...]:
             band=f"{format_count(interval.lower)} – {format_count(interval.upper)}",
             limit="" if need is None else format_count(need),
         ),
-        Figure(name="Saturates at", value=f"{capacity_per_s(item):.3g} requests/s", band=""),
+        Figure(name="Saturates at", value=f"{capacity_per_s(item):.3g} req/s", band=""),
     )
 
 
