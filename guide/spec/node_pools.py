@@ -50,7 +50,10 @@ def read_node_pools(text: str, name: str) -> tuple[NodePool, ...]:
     try:
         pools = NodePools.model_validate(value).node_pools
     except ValidationError as error:
-        raise SpecError(f"{name}: {spec_error(error, NodePools)}") from None
+        sentence = str(spec_error(error, NodePools)).replace(
+            "an InferencePlan", "a node pools file"
+        )
+        raise SpecError(f"{name}: {sentence}") from None
     names = [pool.name for pool in pools]
     twice = sorted({one for one in names if names.count(one) > 1})
     if twice:
