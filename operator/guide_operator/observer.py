@@ -69,14 +69,19 @@ class Observer:
             await asyncio.sleep(self._settings.observe_s)
 
     async def _look(self) -> None:
-        ledger = await self._ledger()
+        ledger, damaged = self._engine.ledger, False
+        try:
+            ledger = await self._ledger()
+        except SpecError as error:  # the last good corrections stay
+            log.warning("observing: %s", error)
+            damaged = True
         works = self._controller.answered()
         keys = {_key(work) for work in works}
         self._watched = {key: one for key, one in self._watched.items() if key in keys}
         for work in works:
-            work.finding = await self._find(work, ledger)
+            work.finding = await self._find_or_say_why(work, ledger)
             work.changed.set()
-        if self._settings.learn:
+        if self._settings.learn and not damaged:
             await self._learn(ledger)
 
     async def _ledger(self) -> Ledger:
@@ -89,6 +94,17 @@ class Observer:
                 one.samples.clear()  # they were taken beside other predictions
             self._controller.use(ledger)
         return ledger
+
+    async def _find_or_say_why(self, work: Work, ledger: Ledger) -> Finding:
+        """One plan that cannot be compared must not keep others from it."""
+        generation = work.plan["metadata"]["generation"]
+        try:
+            return await self._find(work, ledger)
+        except (ClusterError, SpecError) as error:
+            return findings.blind(generation, "NotCompared", str(error))
+        except Exception as error:
+            log.exception("observing %s: this is a bug in GUIDE", "/".join(_key(work)))
+            return findings.blind(generation, "InternalError", f"{type(error).__name__}: {error}")
 
     async def _find(self, work: Work, ledger: Ledger) -> Finding:
         plan = work.plan

@@ -1,0 +1,167 @@
+"""The observer with a cluster and a Prometheus made by hand: one failure does not spread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from guide.errors import ClusterError, SpecError
+from guide.observe.expect import Expected
+from guide.observe.learn import Ledger
+from guide.observe.ledger import FILE, config_map
+from guide.observe.measured import Observation
+from guide.observe.prometheus import PrometheusError
+from guide_operator.observer import Observer
+from guide_operator.settings import Settings
+from guide_operator.work import Work
+from tests.toy import question
+from tests.unit.test_observe import EXPECTED, GOOD, KEY, SHOWN
+
+GROUP = {
+    "pool": "p",
+    "framework": "vLLM",
+    "checkpoint": "m",
+    "precision": "bf16",
+    "kvCacheDtype": "auto",
+    "tp": 1,
+    "pp": 1,
+    "replicas": 1,
+    "loadShare": "1",
+}
+
+
+class Cluster:
+    """Holds the ConfigMap; as a controller it knows some plans and what breaks for them."""
+
+    def __init__(self, *names: str, breaks: dict[str, Exception] | None = None) -> None:
+        self.held: dict[str, Any] | None = None
+        self.works = [Work(_plan(name)) for name in names]
+        self.breaks = breaks or {}
+        self.ledger = Ledger()
+        self.load: Observation | Exception = GOOD
+
+    def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.held
+
+    def apply(self, value: dict[str, Any]) -> None:
+        self.held = value
+
+    def answered(self) -> list[Work]:
+        return self.works
+
+    async def question(self, work: Work) -> tuple[Any, Any]:
+        problem = self.breaks.get(work.plan["metadata"]["name"])
+        if problem is not None:
+            raise problem
+        return question(), None
+
+    def use(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    async def expect(self, *_: Any) -> Expected:
+        factor = self.ledger.corrections[KEY].step if self.ledger.corrections else 0.0
+        tpot = EXPECTED.tpot
+        return replace(EXPECTED, tpot=replace(tpot, mean_s=tpot.mean_s * 2.718281828**factor))
+
+    def observe(self, selector: str, window: str) -> Observation:
+        if isinstance(self.load, Exception):
+            raise self.load
+        return self.load
+
+
+def _plan(name: str) -> dict[str, Any]:
+    status = {**SHOWN["status"], "best": {"groups": [GROUP]}}
+    return {"metadata": {**SHOWN["metadata"], "name": name}, "status": status}
+
+
+def observer(cluster: Cluster, **settings: Any) -> Observer:
+    given = Settings(prometheus_url="http://x", observe_s=1, window_s=5, **settings)
+    found = Observer(given, cast("Any", cluster), cast("Any", cluster), cast("Any", cluster))
+    found._prometheus = cast("Any", cluster)
+    return found
+
+
+def looks(found: Observer, times: int = 1) -> None:
+    async def look() -> None:
+        for _ in range(times):
+            await found._look()
+
+    asyncio.run(look())
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Observer, "_settling", lambda *_: None)
+
+
+def reasons(cluster: Cluster) -> dict[str, str]:
+    return {
+        work.plan["metadata"]["name"]: work.finding.condition.reason
+        for work in cluster.works
+        if work.finding is not None
+    }
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (SpecError("wrong"), "NotCompared"),
+        (ClusterError("gone"), "NotCompared"),
+        (ValueError("a bug"), "InternalError"),
+    ],
+)
+def test_one_plan_that_fails_does_not_keep_others_from_being_compared(
+    problem: Exception, reason: str
+):
+    cluster = Cluster("bad", "good", breaks={"bad": problem})
+    looks(observer(cluster))
+    assert reasons(cluster) == {"bad": reason, "good": "OutsideBandBriefly"}
+
+
+def test_three_windows_that_agree_are_learnt_and_then_rest():
+    cluster = Cluster("chat")
+    looks(observer(cluster), 2)
+    assert cluster.held is None
+    cluster = Cluster("chat")
+    looks(observer(cluster), 6)
+    assert cluster.ledger.version == 1  # the next update waits for a new window
+    assert 0 < cluster.ledger.corrections[KEY].step <= 0.25
+    assert cluster.held == config_map(cluster.ledger, "guide-system")
+
+
+def test_nothing_is_learnt_unasked_or_from_what_is_no_measure():
+    quiet = Cluster("chat")
+    looks(observer(quiet, learn=False), 6)
+    overloaded = Cluster("chat")
+    overloaded.load = replace(GOOD, preemptions=3)
+    looks(observer(overloaded), 6)
+    assert quiet.held is overloaded.held is None
+
+
+def test_when_prometheus_is_down_the_correction_stays():
+    cluster = Cluster("chat")
+    found = observer(cluster)
+    looks(found, 4)
+    held = cluster.held
+    cluster.load = PrometheusError("Prometheus is down")
+    looks(found, 4)
+    assert reasons(cluster) == {"chat": "PrometheusUnavailable"}
+    assert cluster.held is held
+    assert cluster.ledger.corrections
+
+
+def test_a_damaged_config_map_changes_nothing(caplog: pytest.LogCaptureFixture):
+    cluster = Cluster("chat")
+    found = observer(cluster)
+    looks(found, 4)
+    good = cluster.ledger
+    cluster.held = {"data": {FILE: "{"}}
+    with caplog.at_level(logging.WARNING):
+        looks(found, 4)
+    assert cluster.ledger is good
+    assert cluster.held == {"data": {FILE: "{"}}
+    assert "--reset" in caplog.text
