@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from guide.cli.options import CalibrationFile, GpusFile, NodePoolsFile, PricesFile
+
 
 def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
@@ -29,6 +31,10 @@ def serve(
             " Default: where there is one and no --nodes.",
         ),
     ] = None,
+    node_pools: NodePoolsFile = None,
+    gpus: GpusFile = None,
+    prices: PricesFile = None,
+    calibration: CalibrationFile = None,
 ) -> None:
     """Serve the web page: a form, the answer with charts, and the JSON API (POST /api/recommend).
 
@@ -43,10 +49,18 @@ def serve(
         raise SpecError(
             "the web page needs more libraries: pip install 'guide-advisor[web]'"
         ) from None
-    if nodes is not None:
-        if not nodes.is_file():
-            raise SpecError(f"cannot read {nodes}: there is no such file")
-        os.environ["GUIDE_WEB_NODES"] = str(nodes.resolve())
+    files = {
+        "GUIDE_WEB_NODES": nodes,
+        "GUIDE_WEB_NODE_POOLS": node_pools,
+        "GUIDE_GPUS": gpus,
+        "GUIDE_PRICES": prices,
+        "GUIDE_CALIBRATION": calibration,
+    }
+    for variable, file in files.items():
+        if file is not None and not file.is_file():
+            raise SpecError(f"cannot read {file}: there is no such file")
+        if file is not None:
+            os.environ[variable] = str(file.resolve())
     if _has_cluster() if cluster is None and nodes is None else cluster:
         os.environ["GUIDE_WEB_CLUSTER"] = "true"
     typer.echo(f"GUIDE listens on http://{host}:{port}/ (stop it by Ctrl-C)")

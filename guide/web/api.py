@@ -11,14 +11,13 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from guide.errors import GuideError, SpecError
-from guide.kube.inventory import read_inventory
 from guide.report import to_json
 from guide.spec import InferencePlan, resolve_plan
 from guide.spec.edge import Edge
 from guide.spec.messages import field_path
 from guide.spec.scalars import GpuName
 from guide.web.asking import Question, answer, catalog
-from guide.web.nodes import MOST_NODES, MOST_PER_NODE, imagined, live
+from guide.web.nodes import MOST_NODES, MOST_PER_NODE, Found, imagined, live
 from guide.web.schema import ProblemBody, RecommendationBody
 from guide.web.settings import Settings
 from guide.web.state import MOST_POOLS, PoolRow
@@ -89,21 +88,20 @@ def _question(body: Ask, settings: Settings) -> Question:
     if body.nodes is not None and body.pools:
         raise SpecError("nodes and pools are both given: keep one of them", field="pools")
     if body.nodes is not None:
-        nodes, pods = list(body.nodes), list(body.pods)
+        found = Found(nodes=body.nodes, pods=body.pods)
     elif body.pools:
-        nodes, pods = imagined((pool.row() for pool in body.pools), catalog()), []
+        found = Found(nodes=imagined((pool.row() for pool in body.pools), catalog()))
     elif settings.live:
-        nodes, pods = live(settings)
+        found = live(settings)
     else:
         raise SpecError("give pools or nodes: this server reads no cluster", field="pools")
-    inventory = read_inventory(nodes, pods, catalog(), node_selector=plan.node_selector)
     return Question(
         written=body.plan,
         plan=plan,
         config=config,
-        inventory=inventory,
+        inventory=found.inventory(plan, catalog()),
         catalog=catalog(),
-        nodes=tuple(nodes),
+        nodes=tuple(found.nodes),
     )
 
 

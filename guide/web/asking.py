@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,14 +15,13 @@ from guide.answer import Recommendation
 from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import GuideError, SpecError
-from guide.kube.inventory import read_inventory
 from guide.search.recommend import recommend
 from guide.search.sweep import LoadPoint, latency_over_load
 from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
 from guide.spec.messages import spec_errors
 from guide.web.fields import BY_PATH, ENTRIES, Choice, Field
-from guide.web.nodes import Node, RowError, imagined, live
-from guide.web.settings import Settings
+from guide.web.nodes import Found, Node, RowError, imagined, live
+from guide.web.settings import Settings, catalogue_files
 from guide.web.state import State, unpack
 
 REMEMBERED = 64  # answers; downloads and charts ask again for what the page has shown
@@ -52,8 +50,8 @@ class Wrong(Exception):
 
 @lru_cache(maxsize=1)
 def catalog() -> Catalog:
-    """The shipped catalogue, loaded once."""
-    return load()
+    """The catalogue of this server, loaded once."""
+    return load(**catalogue_files())
 
 
 def question(state: State, settings: Settings) -> Question:
@@ -69,20 +67,19 @@ def question(state: State, settings: Settings) -> Question:
         except ValidationError as error:
             for one in spec_errors(error, InferencePlan):
                 _put(errors, one)
-    nodes, pods = _nodes(state, settings, errors)
+    found = _found(state, settings, errors)
     config, plan = _config(state, errors), None
     if written is not None and not errors:
         plan = _resolved(written, config, errors)
     if errors or written is None or plan is None:
         raise Wrong(errors)
-    inventory = read_inventory(nodes, pods, catalog(), node_selector=plan.node_selector)
     return Question(
         written=written,
         plan=plan,
         config=config,
-        inventory=inventory,
+        inventory=found.inventory(plan, catalog()),
         catalog=catalog(),
-        nodes=tuple(nodes) if state.source != "cluster" else (),
+        nodes=tuple(found.nodes) if state.source != "cluster" else (),
     )
 
 
@@ -145,9 +142,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _nodes(
-    state: State, settings: Settings, errors: dict[str, str]
-) -> tuple[list[Node], Sequence[Node]]:
+def _found(state: State, settings: Settings, errors: dict[str, str]) -> Found:
     try:
         if state.source == "cluster":
             if not settings.live:
@@ -156,16 +151,16 @@ def _nodes(
         if state.source == "nodes":
             if not state.nodes:
                 raise SpecError("upload a node list: the output of `kubectl get nodes -o yaml`")
-            return unpack(state.nodes), []
+            return Found(nodes=unpack(state.nodes))
         found = imagined(state.pools, catalog())
         if not found:
             raise RowError(0, "gpu", "Choose a GPU for at least one pool.")
-        return found, []
+        return Found(nodes=found)
     except RowError as error:
         errors[f"pool-{error.row}-{error.column}"] = _sentence(str(error))
     except GuideError as error:
         errors["nodes" if state.source == "nodes" else "source"] = _sentence(str(error))
-    return [], []
+    return Found()
 
 
 def _config(state: State, errors: dict[str, str]) -> str | None:

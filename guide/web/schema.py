@@ -79,6 +79,8 @@ class RecommendationBody(TypedDict):
     rejectionCounts: dict[str, int]
     rejections: list[RejectionBody]
     relaxations: list[RelaxationBody]
+    combinedRelaxation: list[RelaxationBody]
+    contextTiers: list[dict[str, Any]]
     inventory: dict[str, Any]
     notes: list[str]
     engine: dict[str, Any]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from guide.answer import Evaluation, Recommendation, Rejection
+from guide.answer import Evaluation, Recommendation, Rejection, Relaxation
 from guide.domain import Provenance
 from guide.report import rows
 from guide.report.document import whole
@@ -80,6 +80,8 @@ def answer_view(state: State, asked: Question, found: Recommendation) -> dict[st
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
         "relaxations": _relaxations(state, found),
+        "combined": _combined(state, found),
+        "tiers": rows.context_tiers(found),
         "reasons": _reasons(found),
         "rejections": [_why(r) for r in nearest_misses(found.rejections)[:REJECTIONS_SHOWN]],
         "candidates": found.candidates,
@@ -143,16 +145,27 @@ def _figures(item: Evaluation, asked: Question) -> tuple[Figure, ...]:
 
 
 def _relaxations(state: State, found: Recommendation) -> list[Relax]:
-    made: list[Relax] = []
-    for item in found.relaxations:
-        name = BY_PATH.get(item.field)
-        entry = ENTRIES.get(name or "")
-        if name is None or not isinstance(entry, Field):
-            continue
+    return [one for item in found.relaxations if (one := _relax(state, [item]))]
+
+
+def _combined(state: State, found: Recommendation) -> Relax | None:
+    """All of several changes as one link."""
+    return _relax(state, found.combined) if found.combined else None
+
+
+def _relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
+    """None where the form has no field for a change."""
+    words: list[str] = []
+    values: dict[str, str] = {}
+    for item in items:
+        name = BY_PATH.get(item.field, "")
+        entry = ENTRIES.get(name)
+        if not isinstance(entry, Field):
+            return None
         now, then = whole(item.current), whole(item.needed)
-        words = f"{entry.label}: {then:,} {entry.unit} instead of {now:,}"
-        made.append(Relax(words=words, query=state.changed(**{name: str(then)}).query))
-    return made
+        words.append(f"{entry.label}: {then:,} {entry.unit} instead of {now:,}")
+        values[name] = str(then)
+    return Relax(words="; ".join(words), query=state.changed(**values).query)
 
 
 def _reasons(found: Recommendation) -> list[Why]:

@@ -36,7 +36,12 @@ def test_the_page_is_off_by_default(programs: Path):
 def test_the_page_is_locked_down_and_only_lists(programs: Path):
     found = {d["kind"]: d for d in of_the_page(programs, "x")}
     assert found["ClusterRole"]["rules"] == [
-        {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list"]}
+        {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list"]},
+        {
+            "apiGroups": ["resource.k8s.io"],
+            "resources": ["resourceslices", "resourceclaims"],
+            "verbs": ["list"],
+        },
     ]
     pod = found["Deployment"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -79,8 +84,7 @@ def as_the_page(
 
 
 def test_its_rights_are_enough_for_an_answer_and_no_more(as_the_page: str, kubectl: Kubectl):
-    nodes, _ = live(Settings(cluster=True))
-    assert nodes
+    assert live(Settings(cluster=True)).nodes
     with TestClient(create(Settings(cluster=True))) as client:
         page = client.get(QUESTION)
     assert page.status_code == 200
