@@ -139,6 +139,7 @@ class Plan:
     switches: Switches = Switches()
     gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
     node_selector: tuple[tuple[str, str], ...] = ()
+    unready: tuple[str, ...] = ()  # frameworks without an image to run: ranked behind all others
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does
 
 

@@ -131,33 +131,41 @@ def hunt(
     map: Map,  # noqa: A002 - the name by which executors offer it
 ) -> list[Evaluation]:
     """Find the best `places` deployments, each of another shape; enter all that was simulated."""
-    queue = sorted(prospects, key=lambda p: optimistic_key(p, preference))
+    unready = study.plan.unready
+    queue = sorted(prospects, key=lambda p: optimistic_key(p, preference, unready))
     while queue:
-        bar = _bar(ledger, preference, places)
-        wave = [p for p in queue[:WAVE] if bar is None or optimistic_key(p, preference) < bar[0]]
+        bar = _bar(ledger, preference, places, unready)
+        wave = [
+            p
+            for p in queue[:WAVE]
+            if bar is None or optimistic_key(p, preference, unready) < bar[0]
+        ]
         if not wave:
             break
         queue = queue[WAVE:]
         task = partial(attempt, study=study, preference=preference, bar=bar and bar[1])
         for trial in map(task, wave):
             ledger.add(trial)
-    return leaders(ledger, preference, places)
+    return leaders(ledger, preference, places, unready)
 
 
 def _bar(
-    ledger: Ledger, preference: Preference, places: int
+    ledger: Ledger, preference: Preference, places: int, unready: tuple[str, ...]
 ) -> tuple[tuple[Any, ...], Evaluation] | None:
     """Key and deployment of the last place, once all places are taken."""
-    first = leaders(ledger, preference, places)
+    first = leaders(ledger, preference, places, unready)
     if len(first) < places:
         return None
-    return rank_key(first[-1], preference), first[-1]
+    return rank_key(first[-1], preference, unready), first[-1]
 
 
-def leaders(ledger: Ledger, preference: Preference, places: int) -> list[Evaluation]:
+def leaders(
+    ledger: Ledger, preference: Preference, places: int, unready: tuple[str, ...] = ()
+) -> list[Evaluation]:
     """The best `places` of what was simulated, each of another shape."""
     found: dict[tuple[Any, ...], Evaluation] = {}
-    for evaluation in sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference)):
+    ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference, unready))
+    for evaluation in ranked:
         found.setdefault(shape_identity(evaluation), evaluation)
         if len(found) == places:
             break

@@ -49,7 +49,7 @@ def search(
     if not fleet.may_win(best):
         return top
     ledger.add(fleet.trial(best, max(1, places - len(top))))
-    return leaders(ledger, preference, places)
+    return leaders(ledger, preference, places, study.plan.unready)
 
 
 def parts_of(survey: Survey, plan: Plan) -> list[Part]:

@@ -19,10 +19,11 @@ from guide.search.space import precision_loss
 Key = tuple[Any, ...]  # compared with keys of the same preference only
 
 
-def rank_key(evaluation: Evaluation, preference: Preference) -> Key:
-    """Sort key of a simulated deployment: smaller is better."""
+def rank_key(evaluation: Evaluation, preference: Preference, unready: tuple[str, ...] = ()) -> Key:
+    """Sort key of a simulated deployment: smaller is better. What lacks an image comes last."""
     return _key(
         preference,
+        lacks_image=any(item.group.framework in unready for item in evaluation.groups),
         usd_per_h=evaluation.usd_per_h,
         gpus=evaluation.gpus,
         loss=worst_loss(evaluation),
@@ -36,13 +37,16 @@ def rank_key(evaluation: Evaluation, preference: Preference) -> Key:
     )
 
 
-def optimistic_key(prospect: Prospect, preference: Preference) -> Key:
+def optimistic_key(
+    prospect: Prospect, preference: Preference, unready: tuple[str, ...] = ()
+) -> Key:
     """A key that no deployment made from `prospect` can beat, known without simulating."""
     replica = prospect.replica
     ttft_s, tpot_s = replica.zero_load_ttft_s, replica.zero_load_tpot_s
     count = prospect.most if preference is Preference.THROUGHPUT else prospect.fewest
     return _key(
         preference,
+        lacks_image=replica.shape.release.framework in unready,
         usd_per_h=prospect.usd_per_h(count),
         gpus=count * replica.shape.gpus,
         loss=replica.shape.variant.loss,
@@ -59,6 +63,7 @@ def optimistic_key(prospect: Prospect, preference: Preference) -> Key:
 def _key(
     preference: Preference,
     *,
+    lacks_image: bool,
     usd_per_h: float | None,
     gpus: int,
     loss: int,
@@ -72,10 +77,10 @@ def _key(
     # at the same cost the all-rounder wins: each factor counts alike, whatever its unit
     rounded = math.prod((*others_s, e2e_s)) / capacity_per_s if capacity_per_s > 0 else math.inf
     if preference is Preference.LATENCY:
-        return (grade(e2e_s), *cost, rounded, identity)
+        return (lacks_image, grade(e2e_s), *cost, rounded, identity)
     if preference is Preference.THROUGHPUT:
-        return (-grade(capacity_per_s), *cost, rounded, identity)
-    return (*cost, rounded, identity)
+        return (lacks_image, -grade(capacity_per_s), *cost, rounded, identity)
+    return (lacks_image, *cost, rounded, identity)
 
 
 def identity(evaluation: Evaluation) -> Key:

@@ -49,7 +49,7 @@ def recommend(
     top = search(study, found, plan.preference, PLACES, ledger, map)
     fastest = hunt(found.prospects, study, Preference.LATENCY, 1, ledger, map) if top else []
     widest = hunt(found.prospects, study, Preference.THROUGHPUT, 1, ledger, map) if top else []
-    rejections = _rejections(found, ledger, top, plan.preference)
+    rejections = _rejections(found, ledger, top, plan)
     offers = () if top else relaxations(study, inventory)
     together = () if top or offers else combined_relaxation(study, inventory)
     return Recommendation(
@@ -77,12 +77,13 @@ def _rejections(
     found: Survey,
     ledger: Ledger,
     top: list[Evaluation],
-    preference: Preference,
+    plan: Plan,
 ) -> tuple[Rejection, ...]:
     """Everything that is neither best nor alternative, with its reason."""
+    preference, unready = plan.preference, plan.unready
     winners = {identity(evaluation) for evaluation in top}
     tried = {key[:-1] for table in (ledger.kept, ledger.broken) for key in table}
-    ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference))
+    ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference, unready))
     return (
         *found.refused,
         *(rejection(e.candidate, broken) for e, broken in ledger.broken.values()),

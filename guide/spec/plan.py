@@ -195,6 +195,7 @@ class InferencePlanSpec(Edge):
             preference=Preference(self.preference),
             tolerance=Tolerance(self.precision_tolerance),
             frameworks=tuple(self.frameworks),
+            unready=() if self.deployment.image_fast_gen else ("FastGen",),
             switches=self.optimizations.to_domain(),
             gpus=self.placement.gpus,
             node_selector=tuple(sorted(self.placement.node_selector.items())),
