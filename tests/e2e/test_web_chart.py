@@ -11,12 +11,14 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+from guide.catalog import load
+from guide.spec.node_pools import read_node_pools
 from guide.web.app import create
 from guide.web.nodes import live
-from guide.web.settings import Settings
+from guide.web.settings import ANSWERS, Settings
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.conftest import ControlPlane
-from tests.e2e.test_chart import RBAC_KINDS, rendered
+from tests.e2e.test_chart import CHART, RBAC_KINDS, helm, rendered
 
 QUESTION = (
     "/?model=meta-llama/Llama-3.1-8B-Instruct&input=1000&output=200&rps=2&source=cluster&ask=1"
@@ -99,3 +101,32 @@ def test_its_rights_are_enough_for_an_answer_and_no_more(as_the_page: str, kubec
     ):
         answer = kubectl("auth", "can-i", verb, resource, "-A", account, check=False)
         assert answer.stdout.strip() == "no", (verb, resource)
+
+
+def test_a_catalogue_of_ones_own_reaches_the_page(programs: Path, tmp_path: Path):
+    pool = {
+        "name": "burst",
+        "gpu": "L4",
+        "gpusPerNode": 1,
+        "maxNodes": 4,
+        "nodeSelector": {"a": "b"},
+    }
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"web": {"enabled": True}, "catalog": {"nodePools": [pool]}}))
+    text = helm(programs, "template", "guide", CHART, "-f", values, "--kube-version", "1.37.0")
+    objects = {d["metadata"]["name"]: d for d in yaml.safe_load_all(text) if d}
+    data = objects["guide-catalog"]["data"]
+    (page,) = (
+        d
+        for d in yaml.safe_load_all(text)
+        if d and d["kind"] == "Deployment" and d["metadata"]["name"] == "guide-web"
+    )
+    (container,) = page["spec"]["template"]["spec"]["containers"]
+    names = {e["name"]: e["value"] for e in container["env"]}
+    files = {Path(value).name for name, value in names.items() if name != ANSWERS}
+    assert files == set(data)
+    for name, text in data.items():
+        (tmp_path / name).write_text(text)
+    load(extra_gpus=tmp_path / "gpus.yaml", prices=tmp_path / "prices.yaml")
+    (read,) = read_node_pools(data["node-pools.yaml"], "node-pools.yaml")
+    assert read.max_nodes == 4
