@@ -175,10 +175,12 @@ def serve(
     tpot_s = decode_s(group, max(1.0, load * group.limits.max_num_seqs))
     ttft_s = prefill_s(group, workload) / (1 - load)
     e2e_s = ttft_s + tpot_s * workload.output.mean_tokens
+    # above any p95 that a sample of the lengths may have: bounds must stay bounds
+    long_s = ttft_s + tpot_s * 1.5 * (workload.output.p95_tokens or 3 * workload.output.mean_tokens)
     return ServingReport(
         ttft=spread(ttft_s),
         tpot=spread(tpot_s),
-        e2e=spread(e2e_s),
+        e2e=replace(spread(e2e_s), p95_s=max(1.5 * e2e_s, long_s)),
         queue=spread(ttft_s - prefill_s(group, workload)),
         requests_per_s=min(rate, most),
         output_tokens_per_s=min(rate, most) * workload.output.mean_tokens,

@@ -22,7 +22,7 @@ from guide.domain import Catalog, Scheduling, Workload
 from guide.perf.adjust import mean_context_tokens
 from guide.perf.fits import ServingParams, resolve
 from guide.perf.ops import Layout
-from guide.perf.step import StepFacts, StepParams, fold
+from guide.perf.step import StepParams, fold
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, Replica
@@ -37,16 +37,8 @@ SLACK_REQUESTS = 8
 RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
 
 
-@lru_cache(maxsize=4096)
-def _facts(group: ReplicaGroup) -> StepFacts:
-    return fold(
-        group.model,
-        group.gpu,
-        group.precision,
-        Layout(tp=group.tp, pp=group.pp),
-        group.limits.kv_cache_dtype,
-        group.switches,
-    )
+# keyed by what it depends on: a pool lists its nodes, and there may be thousands
+_facts = lru_cache(maxsize=4096)(fold)
 
 
 def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
@@ -56,7 +48,15 @@ def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, Serv
     ).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
-    return LayoutCost(_facts(group), step), serving
+    facts = _facts(
+        group.model,
+        group.gpu,
+        group.precision,
+        Layout(tp=group.tp, pp=group.pp),
+        group.limits.kv_cache_dtype,
+        group.switches,
+    )
+    return LayoutCost(facts, step), serving
 
 
 def policy_of(group: ReplicaGroup, memory: MemoryFit, catalog: Catalog) -> SchedulerPolicy:

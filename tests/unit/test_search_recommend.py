@@ -302,3 +302,24 @@ def test_checkpoints_that_serve_alike_are_simulated_once(monkeypatch: pytest.Mon
     calls.clear()
     recommend(toy.question(tolerance=Tolerance.INT4), toy.CLUSTER, toy.CATALOG)
     assert with_twin <= len(calls)  # the twin costs nothing and fills a place
+
+
+def test_work_grows_with_kinds_of_pools_not_with_nodes(monkeypatch: pytest.MonkeyPatch):
+    calls: list[int] = []
+
+    def counted(*args: object, **other: object) -> object:
+        calls.append(1)
+        return toy.serve(*args, **other)  # pyright: ignore
+
+    monkeypatch.setattr("guide.search.study.serve", counted)
+    simulated: list[int] = []
+    for nodes in (10, 10_000):
+        pools = (
+            toy.pool("big", toy.BIG, (8,) * (nodes // 2)),
+            toy.pool("small", toy.SMALL, (4,) * (nodes // 2), 4),
+        )
+        found = ask(toy.question(tolerance=Tolerance.FP8), Inventory(pools=pools))
+        assert found.best is not None
+        simulated.append(len(calls))
+        calls.clear()
+    assert simulated[1] <= 2 * simulated[0]
