@@ -208,6 +208,11 @@ def test_every_relaxation_works(plan: Plan, cluster: Inventory):
     for offer in found.relaxations:
         dial = next(d for d in DIALS if d.field == offer.field)
         assert ask(dial.turned(plan, offer.needed), cluster).feasible
+    together = plan
+    for offer in found.combined:
+        dial = next(d for d in DIALS if d.field == offer.field)
+        together = dial.turned(together, offer.needed)
+    assert not found.combined or ask(together, cluster).feasible
 
 
 @SETTINGS
