@@ -20,7 +20,7 @@ from guide.search.sweep import LoadPoint, latency_over_load
 from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
 from guide.spec.messages import spec_errors
 from guide.web.fields import BY_PATH, ENTRIES, Choice, Field
-from guide.web.nodes import Found, Node, RowError, imagined, live
+from guide.web.nodes import Found, Node, RowError, imagined, live, unpacked_nodes
 from guide.web.settings import Settings, catalogue_files
 from guide.web.state import State, unpack
 
@@ -151,7 +151,7 @@ def _found(state: State, settings: Settings, errors: dict[str, str]) -> Found:
         if state.source == "nodes":
             if not state.nodes:
                 raise SpecError("upload a node list: the output of `kubectl get nodes -o yaml`")
-            return Found(nodes=unpack(state.nodes))
+            return Found(nodes=unpacked_nodes(state.nodes))
         found = imagined(state.pools, catalog())
         if not found:
             raise RowError(0, "gpu", "Choose a GPU for at least one pool.")

@@ -26,7 +26,7 @@ from guide.spec import read_document
 from guide.spec.node_pools import NodePool, read_node_pools
 from guide.units import MIB
 from guide.web.settings import Settings
-from guide.web.state import PoolRow
+from guide.web.state import PoolRow, unpack
 
 Node = dict[str, Any]
 UPLOAD_LIMIT_BYTES = 8 * MIB
@@ -119,6 +119,14 @@ def uploaded(text: str) -> list[Node]:
             "`kubectl get nodes -o yaml`, from a cluster whose device plugin runs"
         )
     return nodes
+
+
+def unpacked_nodes(token: str) -> list[Node]:
+    """The nodes of a link; `SpecError` when the token holds something else."""
+    listed = sequence(unpack(token))
+    if not listed or not all(isinstance(node, dict) for node in listed):
+        raise SpecError("this part of the link is damaged: upload the file again")
+    return [slim(node) for node in listed]
 
 
 def slim(node: Mapping[str, Any]) -> Node:

@@ -54,6 +54,9 @@ def client() -> Iterator[TestClient]:
         ({"pool": []}, "p0-gpu", "Choose a GPU"),
         ({"source": "nodes"}, "nodes", "upload a node list"),
         ({"source": "nodes", "nodes": "AAAA"}, "nodes", "damaged"),
+        ({"source": "nodes", "nodes": pack("text")}, "nodes", "damaged"),
+        ({"source": "nodes", "nodes": pack([1, 2])}, "nodes", "damaged"),
+        ({"config": pack([1])}, "config", "damaged"),
         ({"config": "AAAA"}, "config", "damaged"),
     ],
 )  # fmt: skip
