@@ -46,8 +46,14 @@ def promtool(*words: str | Path, stdin: str | None = None, cwd: Path | None = No
 class Prometheus:
     """A running server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url = url
+        self._process = process
+
+    def stop(self) -> None:
+        """End it; more than once does no harm."""
+        self._process.terminate()
+        self._process.wait(timeout=20)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series of an instant query."""
@@ -96,10 +102,9 @@ def prometheus(
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    server = Prometheus(f"http://127.0.0.1:{port}")
+    server = Prometheus(f"http://127.0.0.1:{port}", process)
     try:
         eventually(server.alive)
         yield server
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        server.stop()

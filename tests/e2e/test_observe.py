@@ -7,7 +7,10 @@ every half minute. Requests arrive at the rate that the plan says.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -29,8 +32,9 @@ from guide_operator.findings import layout_of
 from hack.controlplane.kubectl import Kubectl
 from hack.dashboards import FOLDER
 from hack.fake_vllm import pods_of, simulated
+from hack.learning_picture import draw
 from hack.rules import RULES
-from tests.e2e.conftest import ControlPlane
+from tests.e2e.conftest import ROOT, ControlPlane
 from tests.e2e.operator_process import (
     Operator,
     chat,
@@ -140,12 +144,19 @@ def corrections(kubectl: Kubectl, loop: Loop) -> dict[str, Any]:
     return json.loads(found["data"]["corrections.json"])
 
 
+def truth(loop: Loop) -> dict[str, float]:
+    """Mean latencies of a long biased run at the load of the plan."""
+    _, times = simulated(loop.group, loop.question.workload, CATALOG, BIAS, 8000, seed=77)
+    return {metric: fmean(getattr(times, metric)) for metric in ("ttft", "tpot", "e2e")}
+
+
 def errors(kubectl: Kubectl, loop: Loop) -> dict[str, float]:
-    """|predicted / truth - 1| of the plan's own prediction; the truth is a long biased run."""
-    _, truth = simulated(loop.group, loop.question.workload, CATALOG, BIAS, 8000, seed=77)
+    """|predicted / truth - 1| of the plan's own prediction."""
     predicted = plan_of(kubectl, loop)["status"]["best"]["predicted"]
-    told = {m: float(predicted[f"{m}Seconds"]["mean"]) for m in ("ttft", "tpot", "e2e")}
-    return {m: abs(value / fmean(getattr(truth, m)) - 1) for m, value in told.items()}
+    return {
+        metric: abs(float(predicted[f"{metric}Seconds"]["mean"]) / seconds - 1)
+        for metric, seconds in truth(loop).items()
+    }
 
 
 def test_a_bias_is_found_shown_and_learnt(kubectl: Kubectl, loop: Loop):
@@ -155,9 +166,9 @@ def test_a_bias_is_found_shown_and_learnt(kubectl: Kubectl, loop: Loop):
     observed = plan_of(kubectl, loop)["status"]["observed"]
     assert float(observed["predicted"]["tpot"]["observedOverPredicted"]) > 1.3
     assert "Not learnt from" in observed["learning"]  # the pods have just been started
-    began = time.monotonic()
+    began = time.time()
     eventually(lambda: max(errors(kubectl, loop).values()) < 0.1, 90)
-    print(f"learnt in {time.monotonic() - began:.0f} s: {before} -> {errors(kubectl, loop)}")
+    print(f"learnt in {time.time() - began:.0f} s: {before} -> {errors(kubectl, loop)}")
     drift_is(kubectl, loop, "InsideBand")
     rate = float(plan_of(kubectl, loop)["status"]["observed"]["requestsPerSecond"])
     assert rate == pytest.approx(20, rel=0.25)
@@ -166,6 +177,9 @@ def test_a_bias_is_found_shown_and_learnt(kubectl: Kubectl, loop: Loop):
     assert correction["requests"] >= 50
     assert ledger["version"] == len(ledger["history"])
     assert "guide_correction_ratio" in loop.operator.metrics()
+    picture = os.environ.get("GUIDE_LEARNING_PICTURE")
+    if picture:
+        draw(loop.prometheus.url, loop.namespace, time.time() - began, Path(picture))
 
 
 def test_every_query_of_every_dashboard_returns_data(loop: Loop):
@@ -194,3 +208,58 @@ def test_what_the_operator_exports_is_clean(loop: Loop):
         f"http://127.0.0.1:{loop.operator.metrics_port}/metrics"
     ) as response:
         promtool("check", "metrics", stdin=response.read().decode())
+
+
+def test_the_same_is_learnt_by_hand(kubectl: Kubectl, loop: Loop, tmp_path: Path):
+    (tmp_path / "plan.json").write_text(json.dumps(chat(loop.namespace, **LOOP)))
+    (tmp_path / "nodes.json").write_text(kubectl("get", "nodes", "-o", "json").stdout)
+    files = ("-f", tmp_path / "plan.json", "--nodes", tmp_path / "nodes.json")
+    out = tmp_path / "fits.yaml"
+    words = ("--prometheus", loop.prometheus.url, "--window", "8", "--out", out)
+    text = guide("calibrate", *words, *files)
+    factor = re.search(r"step times x ([0-9.]+)", text)
+    assert factor, text
+    assert float(factor[1]) == pytest.approx(BIAS, rel=0.1)
+    corrected = json.loads(guide("plan", *files, "--calibration", out, "-o", "json"))
+    predicted = corrected["best"]["predicted"]
+    for metric, seconds in truth(loop).items():  # a slower step also makes batches larger
+        near = pytest.approx(seconds, rel=0.2 if metric == "ttft" else 0.1)  # short windows
+        assert predicted[f"{metric}Seconds"]["mean"] == near
+
+
+def test_without_prometheus_the_correction_stays_and_a_condition_says_why(
+    control_plane: ControlPlane, kubectl: Kubectl, loop: Loop
+):
+    loop.prometheus.stop()
+    drift_is(kubectl, loop, "PrometheusUnavailable")
+    assert condition(plan_of(kubectl, loop), "PredictionDrift")["status"] == "Unknown"
+    assert condition(plan_of(kubectl, loop), "Ready")["status"] == "True"
+    before = corrections(kubectl, loop)
+    assert before["corrections"]
+    slow = plan_of(kubectl, loop)["status"]["best"]["predicted"]["tpotSeconds"]["mean"]
+    guide(
+        *("calibrate", "--reset", "--operator-namespace", loop.namespace),
+        kubeconfig=control_plane.kubeconfig,
+    )
+    after = corrections(kubectl, loop)
+    assert not after["corrections"]
+    assert after["version"] == before["version"] + 1
+
+    def forgotten() -> bool:
+        best = plan_of(kubectl, loop)["status"]["best"]
+        return float(best["predicted"]["tpotSeconds"]["mean"]) < float(slow) / 1.2
+
+    eventually(forgotten)
+
+
+def guide(*words: str | Path, kubeconfig: Path | None = None) -> str:
+    environment = {**os.environ, **({"KUBECONFIG": str(kubeconfig)} if kubeconfig else {})}
+    result = subprocess.run(
+        [ROOT / ".venv/bin/guide", *map(str, words)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
