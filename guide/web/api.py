@@ -33,13 +33,15 @@ class WhatIfPool(Edge):
     gpus_per_node: Annotated[int, Field(ge=1, le=MOST_PER_NODE)] = Field(
         alias="gpusPerNode", description="GPUs of each node."
     )
-    usd_per_gpu_hour: Annotated[float, Field(gt=0, le=999_999)] | None = Field(
-        default=None, alias="usdPerGPUHour", description="Price; absent: the catalogue's."
+    usd_per_node_hour: Annotated[float, Field(gt=0, le=999_999)] | None = Field(
+        default=None,
+        alias="usdPerNodeHour",
+        description="Price of a whole node; absent: the catalogue's price of a GPU.",
     )
 
     def row(self) -> PoolRow:
         """The same as a row of the form."""
-        price = "" if self.usd_per_gpu_hour is None else f"{self.usd_per_gpu_hour:.4f}"
+        price = "" if self.usd_per_node_hour is None else f"{self.usd_per_node_hour:.4f}"
         return PoolRow(
             gpu=self.gpu, nodes=str(self.nodes), per=str(self.gpus_per_node), price=price
         )

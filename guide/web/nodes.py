@@ -79,12 +79,12 @@ def _price(row: int, text: str) -> float | None:
     return float(text)
 
 
-def _node(name: str, gpu: Gpu, per: int, usd_per_gpu_h: float | None) -> Node:
+def _node(name: str, gpu: Gpu, per: int, usd_per_h: float | None) -> Node:
     resource, label = _LABELS[gpu.vendor]
     offered = {resource: str(per)}
     annotations = {}
-    if usd_per_gpu_h is not None:
-        annotations[PRICE_ANNOTATION] = f"{usd_per_gpu_h * per:.4f}"
+    if usd_per_h is not None:
+        annotations[PRICE_ANNOTATION] = f"{usd_per_h:.4f}"
     return {
         "apiVersion": "v1",
         "kind": "Node",

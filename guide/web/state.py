@@ -32,7 +32,7 @@ class PoolRow:
     gpu: str = ""
     nodes: str = "1"
     per: str = "8"
-    price: str = ""  # USD per GPU hour; empty: the catalogue's
+    price: str = ""  # USD per node hour; empty: the catalogue's
 
     @property
     def blank(self) -> bool:

@@ -63,7 +63,7 @@ def test_api_gives_the_same_document(client: TestClient, tmp_path: Path):
     pools = [
         {"gpu": "H100-SXM", "nodes": 2, "gpusPerNode": 8},
         {"gpu": "A100-80GB", "nodes": 2, "gpusPerNode": 8},
-        {"gpu": "L4", "nodes": 3, "gpusPerNode": 1, "usdPerGPUHour": 0.8},
+        {"gpu": "L4", "nodes": 3, "gpusPerNode": 1, "usdPerNodeHour": 0.8},
     ]
     answer = client.post("/api/recommend", json={"plan": plan, "pools": pools})
     assert answer.status_code == 200
@@ -172,3 +172,10 @@ def test_preset_keeps_model_and_gpus():
     assert changed.values["usd"] == "9"
     assert isinstance(changed, State)
     assert quote(state.model, safe="") in changed.query
+
+
+def test_a_stated_price_bills_whole_nodes(client: TestClient):
+    fields = {**CHAT, "pool": "H100-SXM:2:8:24"}
+    found = client.get(url(fields, "/download/recommendation.json")).json()
+    assert found["best"]["gpus"] < 8
+    assert found["best"]["usdPerHour"] == 24
