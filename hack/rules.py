@@ -50,6 +50,14 @@ def alerts() -> list[Object]:
         ),
         *(_drift(quantity, plan) for quantity in _LATENCIES),
         _alert(
+            "GuidePredictionDrift",
+            f"{_DRIFT} == 1",
+            "1m",  # the condition has waited for its 15 minutes
+            "warning",
+            f"Pods of plan {plan} are outside the predicted band for their load.",
+            "The condition PredictionDrift and status.observed say by how much.",
+        ),
+        _alert(
             "GuideBetterPlanAvailable",
             'guide_plan_condition{type="BetterPlanAvailable"} == 1',
             "1h",
@@ -100,6 +108,11 @@ def _burn(quantity: str, plan: str) -> Object:
     )
 
 
+# The operator compares means under the load as it is, where it reads Prometheus. Where it does not,
+# a p95 must do, although it is only as exact as the buckets.
+_DRIFT = 'guide_plan_condition{type="PredictionDrift"}'
+
+
 def _drift(quantity: str, plan: str) -> Object:
     name = f"plan:observed_{quantity}_seconds:p95_5m"
     sides = (
@@ -109,7 +122,7 @@ def _drift(quantity: str, plan: str) -> Object:
     )
     return _alert(
         "GuidePredictionDrift",
-        " or ".join(sides),
+        f"({' or '.join(sides)}) unless on (namespace, plan) {_DRIFT} >= 0",
         "15m",
         "warning",
         f"p95 of {quantity.upper()} of plan {plan} is {{{{ $value | humanize }}}} s, outside the"
