@@ -26,7 +26,7 @@ check: $(SETUP) ## static gates and fast tests
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) -m "not e2e and not scale"
+	$(PYTEST) -n auto -m "not e2e and not scale"
 
 fix: $(SETUP) ## format and apply safe lint fixes
 	$(BIN)/ruff format .

@@ -55,7 +55,11 @@ def _tables(found: Recommendation, *, wide: bool) -> None:
             rows.predictions(found.best),
             rows.memory(found.best),
             rows.operating_point(found.best),
-            *([rows.costs(found.best), rows.pareto(found), rows.context_tiers(found)] if wide else []),
+            *(
+                [rows.costs(found.best), rows.pareto(found), rows.context_tiers(found)]
+                if wide
+                else []
+            ),
         ]
     else:
         shown = [rows.relaxations(found), rows.combined(found), rows.context_tiers(found)]

@@ -55,16 +55,13 @@ def catalog() -> Catalog:
 
 
 def plan(**changes: object) -> Plan:
-    asked = Plan(
-        model=catalog().models[LLAMA],
-        workload=Workload(
-            prompt=Lengths(mean_tokens=512, p95_tokens=1024),
-            output=Lengths(mean_tokens=128, p95_tokens=256),
-            requests_per_s=2.0,
-            max_context_tokens=2048,
-        ),
-        frameworks=("vLLM",),
+    workload = Workload(
+        prompt=Lengths(mean_tokens=512, p95_tokens=1024),
+        output=Lengths(mean_tokens=128, p95_tokens=256),
+        requests_per_s=2.0,
+        max_context_tokens=2048,
     )
+    asked = Plan(model=catalog().models[LLAMA], workload=workload, frameworks=("vLLM",))
     return replace(asked, **changes)  # pyright: ignore[reportArgumentType]
 
 
@@ -342,14 +339,11 @@ def test_p20_the_batch_limit_follows_the_task_and_the_hardware():
     slo = Slo(tpot_p95_s=1.8 * free.zero_load_tpot_s)
     tight = replica(asked=plan(slo=slo))
     assert tight.limits.max_num_seqs < free.limits.max_num_seqs
-    assert replica(asked=plan(slo=slo), name="H100-SXM").limits.max_num_seqs > (
-        tight.limits.max_num_seqs
-    )
-    short = Lengths(mean_tokens=32, p95_tokens=64)
-    chat = replace(plan().workload, prompt=short)
-    assert replica(asked=plan(slo=slo, workload=chat)).limits.max_num_seqs > (
-        tight.limits.max_num_seqs
-    )
+    batch = tight.limits.max_num_seqs
+    faster = replica(asked=plan(slo=slo), name="H100-SXM")
+    assert faster.limits.max_num_seqs > batch
+    chat = replace(plan().workload, prompt=Lengths(mean_tokens=32, p95_tokens=64))
+    assert replica(asked=plan(slo=slo, workload=chat)).limits.max_num_seqs > batch
     found = recommend(plan(slo=slo, preference=Preference.COST), cluster(), catalog())
     assert found.best is not None
     assert found.best.groups[0].group.limits.max_num_seqs < free.limits.max_num_seqs
