@@ -57,6 +57,7 @@ e2e: $(SETUP) ## tests on a real API server with fake GPU nodes (or on GUIDE_E2E
 
 scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_SCALE_OBJECTS=$(SCALE) $(PYTEST) tests/e2e -m scale
+	GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/unit/test_hostile_plans.py
 
 soak: $(SETUP) ## hours of edits and node changes against the operator
 	$(PY) -m hack.soak

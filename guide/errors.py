@@ -15,11 +15,13 @@ class GuideError(Exception):
 class SpecError(GuideError):
     """The input is wrong: says what, where and how to mend it.
 
-    ``field`` is the path in the plan, if any.
+    ``field`` is the path in the plan, if any. Line breaks and other unprintable characters of the
+    input are shown as escapes: what a user wrote must not forge a line of a log or a terminal.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(message)
+        shown = (char if char.isprintable() else ascii(char)[1:-1] for char in message)
+        super().__init__("".join(shown))
         self.field = field
 
 
