@@ -16,9 +16,9 @@ from guide.perf.step import StepFacts, Traits, fold
 from guide.replay.load import Load, load_of
 from guide.replay.protocols import Protocol, protocol_of, version_dates
 from guide.replay.rows import Measurement
+from guide.simulate.serve import RESUME_HIT_SHARE
 from guide.units import GIB
 
-RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
 CSV_PRECISION = {"fp4": "nvfp4"}
 
 
