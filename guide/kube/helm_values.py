@@ -13,8 +13,8 @@ from guide.answer import Evaluation, GroupEvaluation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.kube.deployment import Object, pod_template
-from guide.kube.manifests import Named, launch_options
 from guide.kube.names import labels, object_name
+from guide.kube.objects import Named, launch_options
 from guide.spec import InferencePlan
 
 # Written by the chart from a value of its own, or by its template.

@@ -15,9 +15,8 @@ from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.frameworks.vllm_flags import FLAGS, image_version
 from guide.kube.deployment import Object, pod_template, workload_meta
-from guide.kube.manifests import Named, launch_options
 from guide.kube.names import instance_labels
-from guide.kube.objects import claim, pod_monitor, traffic
+from guide.kube.objects import Named, claim, launch_options, pod_monitor, traffic
 from guide.spec import InferencePlan
 
 ROLE_LABEL = "guide.dev/role"

@@ -11,9 +11,8 @@ from guide.answer import Evaluation, GroupEvaluation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.kube.deployment import Object, pod_template, workload_meta
-from guide.kube.manifests import Named, launch_options
 from guide.kube.names import object_name
-from guide.kube.objects import claim
+from guide.kube.objects import Named, claim, launch_options
 from guide.spec import InferencePlan
 
 CONTAINER = "main"  # the container that KServe's own template merges with

@@ -7,20 +7,20 @@ same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from guide.answer import Evaluation, Recommendation
 from guide.domain import Catalog
-from guide.frameworks import FRAMEWORKS, DeploymentOptions, Launch
+from guide.frameworks import FRAMEWORKS, Launch
 from guide.kube.deployment import Object, deployment
-from guide.kube.objects import claim, files_map, pod_monitor, traffic
+from guide.kube.helm_values import helm_values
+from guide.kube.leaderworkerset import leader_worker_sets
+from guide.kube.llminferenceservice import llm_inference_service
+from guide.kube.objects import Named, claim, files_map, launch_options, pod_monitor, traffic
 from guide.report import review_markdown
 from guide.spec import InferencePlan, write_document
 
 DEFAULT_FORMAT = "kustomize"
 KUSTOMIZATION = "kustomization.yaml"
-
-Named = list[tuple[str, Object]]  # file name, object
 
 
 def render_files(
@@ -54,10 +54,6 @@ def render_files(
 
 def formats() -> dict[str, Callable[[InferencePlan, Evaluation], Named]]:
     """The forms of output by name."""
-    from guide.kube.helm_values import helm_values
-    from guide.kube.leaderworkerset import leader_worker_sets
-    from guide.kube.llminferenceservice import llm_inference_service
-
     return {
         DEFAULT_FORMAT: build_objects,
         "helm-values": helm_values,
@@ -83,9 +79,3 @@ def build_objects(plan: InferencePlan, evaluation: Evaluation) -> Named:
     if plan.spec.output.monitoring == "PodMonitor" and any(x.metrics_path for x in launches):
         objects["podmonitor.yaml"] = pod_monitor(plan, launches)
     return sorted(objects.items())
-
-
-def launch_options(plan: InferencePlan) -> DeploymentOptions:
-    """What the plan says about how replicas start."""
-    options = plan.spec.deployment.to_domain(plan.spec.model.name)
-    return replace(options, slo=plan.spec.slo.to_domain())

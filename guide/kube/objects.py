@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from guide.answer import GroupEvaluation
 from guide.errors import SpecError
-from guide.frameworks import Launch
+from guide.frameworks import DeploymentOptions, Launch
 from guide.kube.deployment import Object, claim_name, files_name, selector
 from guide.kube.names import instance_labels, labels, object_name
 from guide.spec import InferencePlan
 
+Named = list[tuple[str, Object]]  # file name, object
+
 PORT = 80
 _SHARE_TOLERANCE = 1e-6
 _UNSAFE = frozenset('"\\')  # would end the text in a CEL selector
+
+
+def launch_options(plan: InferencePlan) -> DeploymentOptions:
+    """What the plan says about how replicas start."""
+    options = plan.spec.deployment.to_domain(plan.spec.model.name)
+    return replace(options, slo=plan.spec.slo.to_domain())
 
 
 def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[str, Object]:
