@@ -1,0 +1,165 @@
+"""A proxy before the API server that answers a share of the requests with an error of its own.
+
+Clients speak plain HTTP to it on 127.0.0.1; it speaks as the administrator to the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+
+REASONS = {
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+}
+READS, WRITES = (429, 500), (409, 429, 500)
+_HOP = {"connection", "content-encoding", "content-length", "host", "transfer-encoding"}
+
+
+def _failure(code: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Status",
+        "metadata": {},
+        "status": "Failure",
+        "code": code,
+        "reason": REASONS[code],
+        "message": "made up by the proxy",
+    }
+
+
+@dataclass
+class Faults:
+    """How often something fails; `given` counts what did, by status."""
+
+    share: float
+    dice: random.Random = field(default_factory=lambda: random.Random(0))
+    given: Counter[int] = field(default_factory=Counter)
+
+    def next(self, request: web.Request) -> int | None:
+        """The status of an invented error, or None to let the request through."""
+        if self.dice.random() >= self.share:
+            return None
+        watch = request.query.get("watch") in {"true", "1"}
+        codes = (410,) if watch else READS if request.method == "GET" else WRITES
+        code = self.dice.choice(codes)
+        self.given[code] += 1
+        return code
+
+
+@dataclass(frozen=True)
+class _Upstream:
+    """The API server and how to log in to it."""
+
+    url: str
+    trust: ssl.SSLContext
+
+    @classmethod
+    def of(cls, kubeconfig: Path, folder: Path) -> _Upstream:
+        value = yaml.safe_load(kubeconfig.read_text())
+        cluster, user = value["clusters"][0]["cluster"], value["users"][0]["user"]
+        pair = folder / "client.pem"
+        pair.write_bytes(
+            base64.b64decode(user["client-certificate-data"])
+            + base64.b64decode(user["client-key-data"])
+        )
+        ca = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        trust = ssl.create_default_context(cadata=ca)
+        trust.load_cert_chain(pair)
+        return cls(cluster["server"], trust)
+
+
+async def _answer(
+    request: web.Request, session: ClientSession, upstream: _Upstream, faults: Faults
+) -> web.StreamResponse:
+    code = faults.next(request)
+    if code == 410:  # how API servers tell a watch that its version is gone
+        return web.json_response({"type": "ERROR", "object": _failure(410)})
+    if code is not None:
+        # Half of the failed writes have reached the server: only the answer was lost.
+        if code == 500 and request.method != "GET" and faults.dice.random() < 0.5:
+            await (await _forward(request, session, upstream)).read()
+        return web.json_response(_failure(code), status=code)
+    async with await _forward(request, session, upstream) as found:
+        headers = {k: v for k, v in found.headers.items() if k.lower() not in _HOP}
+        response = web.StreamResponse(status=found.status, headers=headers)
+        with suppress(ConnectionResetError):  # the client has gone
+            await response.prepare(request)
+            async for part in found.content.iter_any():
+                await response.write(part)
+            await response.write_eof()
+        return response
+
+
+async def _forward(request: web.Request, session: ClientSession, upstream: _Upstream) -> Any:
+    return await session.request(
+        request.method,
+        upstream.url + request.raw_path,
+        headers={k: v for k, v in request.headers.items() if k.lower() not in _HOP},
+        data=await request.read() or None,
+    )
+
+
+@contextmanager
+def faulty(kubeconfig: Path, folder: Path, share: float) -> Generator[tuple[Path, Faults]]:
+    """A proxy in a thread of its own: the kubeconfig that leads through it, and its faults."""
+    upstream, faults = _Upstream.of(kubeconfig, folder), Faults(share)
+    loop, started, port = asyncio.new_event_loop(), threading.Event(), []
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        connector = TCPConnector(ssl=upstream.trust, limit=0)
+        timeout = ClientTimeout(total=None)
+        async with ClientSession(connector=connector, timeout=timeout) as session:
+
+            async def handle(request: web.Request) -> web.StreamResponse:
+                return await _answer(request, session, upstream, faults)
+
+            application = web.Application(client_max_size=16 * 2**20)
+            application.router.add_route("*", "/{path:.*}", handle)
+            runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            port.append(runner.addresses[0][1])
+            started.set()
+            await stop.wait()
+            await runner.cleanup()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    through = folder / "through-proxy"
+    through.write_text(json.dumps(_kubeconfig(port[0])))
+    try:
+        yield through, faults
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=10)
+        loop.close()
+
+
+def _kubeconfig(port: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+        "current-context": "proxy",
+    }
