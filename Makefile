@@ -56,7 +56,7 @@ e2e: $(SETUP) ## tests on a real API server with fake GPU nodes (or on GUIDE_E2E
 	$(PYTEST) -rs tests/e2e -m "not scale"
 
 scale: $(SETUP) ## the scale cases with SCALE objects
-	GUIDE_SCALE_OBJECTS=$(SCALE) GUIDE_ETCD_PAUSE_S=60 $(PYTEST) tests/e2e -m scale
+	GUIDE_SCALE_OBJECTS=$(SCALE) GUIDE_ETCD_PAUSE_S=60 GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/e2e -m scale
 	GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/unit/test_hostile_plans.py
 
 soak: $(SETUP) ## hours of edits and node changes against the operator

@@ -21,6 +21,7 @@ from guide.kube.manifests import build_objects, render_files
 from guide.spec import InferencePlan, load_plan, parse_plan, resolve_plan
 from tests.broken_plans import PLAN
 from tests.handmade import RECOMMENDATION
+from tests.hostile_plans import MARKED, accepted, changed, changes, filled, scalars, texts
 
 CATALOG = load()
 # The API server takes no longer message in a condition.
@@ -33,98 +34,6 @@ many = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-
-PAYLOADS = (
-    "$(reboot)",
-    "`id`",
-    "; rm -rf / #",
-    "' || true; '",
-    '"; cat /etc/passwd; "',
-    "a\nb: c",
-    "x\n---\nkind: Secret",
-    "{{ .Values.secret }}",
-    "{% import os %}",
-    "${HOME}",
-    "$(HF_TOKEN)",
-    "%s%n{0.__class__}",
-    "../../etc/shadow",
-    "kube-system/token",
-    "&a *a",
-    "!!python/object/apply:os.system [id]",
-    "<script>alert(1)</script>",
-    "[x](javascript:alert(1)) | | \\",
-    "\u202egnp.exe",
-    "\u2028\x85\ufeff",
-    "\x00\x1b[2J",
-    "\ud800",
-    "na\u0131ve\u0301",
-    "~",
-    "yes",
-    "0x1f",
-    "1e999",
-    "-1",
-    "a" * 5000,
-)
-PATHS = (
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.labels",
-    "spec",
-    "spec.model.name",
-    "spec.model.configFrom",
-    "spec.workload.inputTokens.mean",
-    "spec.workload.outputTokens.p95",
-    "spec.workload.requestsPerSecond",
-    "spec.workload.arrivalCV",
-    "spec.workload.maxContextTokens",
-    "spec.slo.ttftP95Milliseconds",
-    "spec.budget.maxGPUs",
-    "spec.budget.maxHourlyUSD",
-    "spec.preference",
-    "spec.frameworks",
-    "spec.optimizations",
-    "spec.placement.gpus",
-    "spec.placement.nodeSelector",
-    "spec.deployment.image",
-    "spec.deployment.imageFastGen",
-    "spec.deployment.modelCache",
-    "spec.deployment.modelCache.claimName",
-    "spec.deployment.tokenSecretRef.name",
-    "spec.deployment.tokenSecretRef.key",
-    "spec.deployment.extraArgs",
-    "spec.output.mode",
-)
-
-texts = st.sampled_from(PAYLOADS) | st.text(max_size=40)
-arguments = st.builds("{}={}".format, st.sampled_from(("--seed", "--tokenizer")), texts)
-scalars = (
-    texts
-    | arguments
-    | st.none()
-    | st.booleans()
-    | st.integers()
-    | st.sampled_from((0, -1, 2**63, 10**400))
-    | st.floats()
-)
-values = st.recursive(
-    scalars,
-    lambda child: st.lists(child, max_size=3) | st.dictionaries(texts, child, max_size=3),
-    max_leaves=6,
-)
-changes = st.dictionaries(st.sampled_from(PATHS), values, min_size=1, max_size=3)
-
-
-def changed(new: dict[str, Any]) -> dict[str, Any]:
-    """The good plan with other values at those paths."""
-    plan = copy.deepcopy(PLAN)
-    for path in sorted(new):  # parents first
-        *parents, last = path.split(".")
-        place: Any = plan
-        for part in parents:
-            place = place.setdefault(part, {}) if isinstance(place, dict) else None
-        if isinstance(place, dict):
-            place[last] = new[path]
-    return plan
 
 
 def one_sentence(error: SpecError) -> None:
@@ -201,27 +110,6 @@ def test_an_alias_bomb_is_refused_before_it_grows(levels: int, width: int, use: 
 
 # --- text that is accepted stays where it belongs -------------------------------------------------
 
-MODEL, IMAGE, CLAIM, SECRET, KEY, TEAM, ARGUMENT = (f"mark{index}mark" for index in range(7))
-MARKED = (MODEL, IMAGE, CLAIM, SECRET, KEY, TEAM, ARGUMENT)
-
-
-def filled(texts: tuple[str, ...]) -> dict[str, Any]:
-    """A plan with these texts in every field that reaches a manifest."""
-    model, image, claim, secret, key, team, argument = texts
-    plan = copy.deepcopy(PLAN)
-    plan["spec"] |= {
-        "model": {"name": model},
-        "placement": {"nodeSelector": {"team": team}},
-        "output": {"monitoring": "PodMonitor"},
-        "deployment": {
-            "image": image,
-            "modelCache": {"claimName": claim},
-            "tokenSecretRef": {"name": secret, "key": key},
-            "extraArgs": [f"--tokenizer={argument}", "--seed=1"],
-        },
-    }
-    return plan
-
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(path, scalar) of all that a document holds."""
@@ -246,17 +134,6 @@ def rendered(texts: tuple[str, ...]) -> dict[str, dict[tuple[str, ...], Any]]:
 
 
 EXPECTED = rendered(MARKED)
-name_like = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
-hostile_arguments = texts.filter(lambda text: not {"\r", "\n"} & set(text) and len(text) < 400)
-accepted = st.tuples(
-    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,20}", fullmatch=True),
-    st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,20}", fullmatch=True),
-    name_like,
-    name_like,
-    st.from_regex(r"[-._a-zA-Z0-9]{1,12}", fullmatch=True),
-    st.from_regex(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,8}[A-Za-z0-9])?)?", fullmatch=True),
-    hostile_arguments,
-)
 
 
 @many
