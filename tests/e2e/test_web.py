@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,20 +280,3 @@ def test_no_serious_accessibility_fault(visit: Opener, size: dict[str, int] | No
     page.get_by_label("First token within").fill("20")
     ask(page)
     assert not faults(page)
-
-
-def test_an_answer_takes_a_second(visit: Opener):
-    page = visit()
-    fill_in(page)
-    ask(page)  # warm: a server has been asked before
-    page.get_by_label("Requests per second").fill("9")
-    begin = time.perf_counter()
-    page.get_by_role("button", name="Recommend", exact=True).last.click()
-    page.wait_for_url(re.compile("rps=9"))
-    taken_s = time.perf_counter() - begin
-    paint = visit().evaluate(
-        "performance.getEntriesByName('first-contentful-paint').map(e => e.startTime)[0]"
-    )
-    print(f"answer {taken_s:.2f} s, first contentful paint {paint:.0f} ms")
-    assert taken_s < 3  # 1 s on an idle machine; CI runs other things beside
-    assert paint < 2500  # likewise
