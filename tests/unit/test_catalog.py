@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from guide.catalog import find_gpu, find_model, load, release
 from guide.domain import Catalog, Scheduling
 from guide.errors import SpecError
 from guide.models.precision import PRECISIONS
 from guide.units import GIB
+
+FOLDER = Path(__file__).parents[2] / "guide" / "catalog"
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +202,17 @@ def test_digest_names_the_content(catalog: Catalog):
     assert load().digest == catalog.digest
 
 
-def test_loading_takes_a_blink():
-    best = min(_timed() for _ in range(3))
-    assert best < 0.12
+def test_loading_costs_little_more_than_reading_the_files():
+    files = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yaml")]
+
+    def parse() -> float:
+        start = time.process_time()
+        for text in files:
+            yaml.load(text, Loader=yaml.CSafeLoader)
+        return time.process_time() - start
+
+    # checks and conversion, beside what the YAML parser needs
+    assert min(_timed() for _ in range(3)) < 5 * min(parse() for _ in range(3))
 
 
 def _timed() -> float:
