@@ -53,11 +53,12 @@ class Faults:
 
     def next(self, request: web.Request) -> int | None:
         """The status of an invented error, or None to let the request through."""
-        if self.dice.random() >= self.share:
-            return None
         watch = request.query.get("watch") in {"true", "1"}
         codes = (410,) if watch else READS if request.method == "GET" else WRITES
-        code = self.dice.choice(codes)
+        due = [code for code in codes if not self.given[code]]  # each happens at least once
+        if self.share == 0 or (not due and self.dice.random() >= self.share):
+            return None
+        code = self.dice.choice(due or codes)
         self.given[code] += 1
         return code
 
