@@ -35,7 +35,16 @@ ROOT = Path(__file__).parents[1]
 GUIDE = Path(sys.executable).with_name("guide")
 PLAN = ["plan", "-f", "examples/chat.yaml", "--nodes", "examples/nodes.yaml"]
 PEER = [
-    *("cli", "default", "--model", "Qwen/Qwen3-32B", "--total_gpus", "16", "--system", "h100_sxm"),
+    *(
+        "cli",
+        "default",
+        "--model-path",
+        "Qwen/Qwen3-32B",
+        "--total-gpus",
+        "16",
+        "--system",
+        "h100_sxm",
+    ),
     *("--backend", "vllm", "--isl", "3000", "--osl", "300", "--ttft", "1000", "--tpot", "50"),
 ]
 RUNS = 5
@@ -59,7 +68,8 @@ def timed(command: list[str]) -> Timed:
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        | {"HF_HUB_OFFLINE": "1"},  # the peer ships the configs of its models
     )
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
