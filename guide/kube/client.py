@@ -7,6 +7,7 @@ or `FieldConflict` (another field manager owns a field), each with one sentence.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -259,7 +260,11 @@ def connect(context: str | None = None) -> ClusterClient:
     settings = Configuration()
     try:
         try:
-            config.load_kube_config(context=context, client_configuration=settings)  # pyright: ignore[reportUnknownMemberType]
+            config.load_kube_config(  # pyright: ignore[reportUnknownMemberType]
+                config_file=os.environ.get("KUBECONFIG") or None,  # the library asks at import only
+                context=context,
+                client_configuration=settings,
+            )
         except config.ConfigException:
             if context is not None:
                 raise
