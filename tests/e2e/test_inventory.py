@@ -21,6 +21,7 @@ from guide.spec import parse_plan, resolve_plan, write_document
 from hack import nodes as fake
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.conftest import ControlPlane
+from tests.e2e.operator_process import eventually
 
 CATALOG = load()
 INSTANCE = "node.kubernetes.io/instance-type"
@@ -124,6 +125,12 @@ def objects(
 ) -> tuple[list[Any], list[Any], list[Any]]:
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
     client = connect()
+
+    def settled() -> bool:  # a node stays tainted for a moment after it is Ready
+        found = read_inventory(client.nodes(), [], CATALOG, slices=client.devices())
+        return not any(node.node.startswith(("cloud-", DRA_NODE)) for node in found.skipped)
+
+    eventually(settled, limit_s=30)
     return client.nodes(), client.pods(), client.devices()
 
 
