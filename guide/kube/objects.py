@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guide.answer import GroupEvaluation
+from guide.answer import Candidate, GroupEvaluation
 from guide.errors import SpecError
 from guide.frameworks import DeploymentOptions, Launch
 from guide.kube.deployment import Object, claim_name, files_name, selector
@@ -15,7 +15,6 @@ from guide.spec import InferencePlan
 Named = list[tuple[str, Object]]  # file name, object
 
 PORT = 80
-_SHARE_TOLERANCE = 1e-6
 _UNSAFE = frozenset('"\\')  # would end the text in a CEL selector
 
 
@@ -28,8 +27,7 @@ def launch_options(plan: InferencePlan) -> DeploymentOptions:
 def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[str, Object]:
     """One Service when replicas share the load evenly, else one a group, with weights."""
     name = plan.metadata.name
-    per_replica = [g.group.load_share / g.group.replicas for g in groups]
-    if max(per_replica) - min(per_replica) <= _SHARE_TOLERANCE:
+    if Candidate(groups=tuple(g.group for g in groups)).equal_shares:
         return {"service.yaml": service(plan, object_name(name), instance_labels(name))}
     services = {
         f"service-{i}.yaml": service(plan, object_name(name, f"group-{i}"), selector(name, i))
