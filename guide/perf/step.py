@@ -173,37 +173,76 @@ def pnorm(a: Number, b: Number, p: Number) -> Number:
     return (a**p + b**p) ** (1 / p)
 
 
+class FixedTerms(NamedTuple):
+    """A step without its attention, as far as the layout alone decides it; see `fixed_seconds`."""
+
+    step_s: Number
+    prompt_s: Number  # more for a step that holds a prompt
+    sequence_s: Number
+    token_s: Number
+    decode_weight: Number  # of a decode token among the tokens of dense GEMMs
+    dense_s: Number
+    dense_token_s: Number
+    ramp: Number
+    expert_s: Number
+    expert_token_s: Number
+    expert_ramp: Number
+    expert_tokens: Number
+    idle_share: Number  # of the experts that one token leaves alone
+    distinct: Number
+    head_s: Number
+    head_sequence_s: Number
+    p: Number
+
+
+def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
+    """What does not change from step to step, so that an event loop works it out once."""
+    return FixedTerms(
+        step_s=v.c0 + v.cl * f.layers + v.cm * f.expert_layers + v.ca * f.all_reduces,
+        prompt_s=v.cp + v.clp * f.layers,
+        sequence_s=v.cs,
+        token_s=f.all_reduce_token_s / v.share_l + f.elementwise_token_s / v.share_w,
+        decode_weight=1.0 / (v.decode_c * f.width**v.decode_h),
+        dense_s=f.dense_s / v.share_w,
+        dense_token_s=f.dense_token_s / v.share_c,
+        ramp=v.ramp,
+        expert_s=f.expert_s / v.share_ew,
+        expert_token_s=f.expert_token_s / v.share_ec,
+        expert_ramp=v.ramp_e * f.experts,
+        expert_tokens=f.expert_tokens,
+        idle_share=1.0 - f.active_share,
+        distinct=f.distinct,
+        head_s=f.head_s / v.share_w,
+        head_sequence_s=f.head_sequence_s / v.share_c,
+        p=v.p,
+    )
+
+
 def fixed_seconds(
-    f: StepFacts,
-    v: StepParams,
+    terms: FixedTerms,
     prefill_tokens: Number,
     prefill_sequences: Number,
     decode_sequences: Number,
     sampled_sequences: Number,
 ) -> Number:
     """Seconds of a step without its attention: all that does not grow with context."""
+    t = terms
     tokens = prefill_tokens + decode_sequences
-    prompt = 1.0 * (prefill_sequences > 0)
-    host = (
-        v.c0
-        + v.cl * f.layers
-        + v.cm * f.expert_layers
-        + v.cs * (prefill_sequences + decode_sequences)
-        + prompt * (v.cp + v.clp * f.layers)
-    )
-    weighted = prefill_tokens + decode_sequences / (v.decode_c * f.width**v.decode_h)
-    dense = pnorm(f.dense_s / v.share_w, f.dense_token_s * (weighted + v.ramp) / v.share_c, v.p)
-    routed = tokens * f.expert_tokens
-    reached = 1.0 - (1.0 - f.active_share) ** (routed**f.distinct)
-    per_expert_ramp = v.ramp_e * f.experts * reached
+    weighted = prefill_tokens + decode_sequences * t.decode_weight
+    routed = tokens * t.expert_tokens
+    reached = 1.0 - t.idle_share ** (routed**t.distinct)
     experts = pnorm(
-        f.expert_s * reached / v.share_ew,
-        f.expert_token_s * (routed + per_expert_ramp) / v.share_ec,
-        v.p,
+        t.expert_s * reached, t.expert_token_s * (routed + t.expert_ramp * reached), t.p
     )
-    head = pnorm(f.head_s / v.share_w, f.head_sequence_s * sampled_sequences / v.share_c, v.p)
-    network = v.ca * f.all_reduces + f.all_reduce_token_s * tokens / v.share_l
-    return host + dense + experts + head + network + f.elementwise_token_s * tokens / v.share_w
+    return (
+        t.step_s
+        + t.prompt_s * (prefill_sequences > 0)
+        + t.sequence_s * (prefill_sequences + decode_sequences)
+        + t.token_s * tokens
+        + pnorm(t.dense_s, t.dense_token_s * (weighted + t.ramp), t.p)
+        + experts
+        + pnorm(t.head_s, t.head_sequence_s * sampled_sequences, t.p)
+    )
 
 
 def _kv_slowdown(f: StepFacts, v: StepParams, decode_sequences: Number) -> Number:
@@ -240,8 +279,7 @@ def step_seconds(f: StepFacts, v: StepParams, shape: StepShape) -> Number:
     full, window = pair_seconds(f, v)
     return (
         fixed_seconds(
-            f,
-            v,
+            fixed_terms(f, v),
             shape.prefill_tokens,
             shape.prefill_sequences,
             shape.decode_sequences,

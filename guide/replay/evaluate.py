@@ -14,6 +14,7 @@ from guide.perf.step import (
     StepParams,
     context_seconds,
     fixed_seconds,
+    fixed_terms,
     pair_seconds,
     window_seconds,
 )
@@ -112,7 +113,7 @@ def predict(batch: Batch, latent: Floats) -> Floats:
     lines = StepParams(*(np.asarray(v)[batch.owner] for v in step))
     facts = batch.facts
     tokens, prompts, decodes, sampled = batch.shapes.T
-    fixed = fixed_seconds(facts, lines, tokens, prompts, decodes, sampled)
+    fixed = fixed_seconds(fixed_terms(facts, lines), tokens, prompts, decodes, sampled)
     full, window = pair_seconds(facts, lines)
     context = context_seconds(facts, lines, decodes)
     inside = window_seconds(facts, lines, decodes)

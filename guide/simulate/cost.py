@@ -10,6 +10,7 @@ from guide.perf.step import (
     StepParams,
     context_seconds,
     fixed_seconds,
+    fixed_terms,
     pair_seconds,
     window_seconds,
 )
@@ -20,6 +21,7 @@ class LayoutCost:
 
     def __init__(self, facts: StepFacts, params: StepParams) -> None:
         self.facts, self.params = facts, params
+        self._fixed = fixed_terms(facts, params)
         self._pair_s, self._window_pair_s = pair_seconds(facts, params)
         self._decode: dict[int, tuple[float, float, float]] = {}
 
@@ -29,7 +31,7 @@ class LayoutCost:
         if found is None:
             f, v = self.facts, self.params
             found = (
-                fixed_seconds(f, v, 0, 0, decodes, decodes),
+                fixed_seconds(self._fixed, 0, 0, decodes, decodes),
                 context_seconds(f, v, decodes),
                 window_seconds(f, v, decodes),
             )
@@ -49,7 +51,7 @@ class LayoutCost:
     ) -> float:
         """Seconds of one step that holds prompt tokens."""
         seconds = (
-            fixed_seconds(self.facts, self.params, tokens, sequences, decodes, sampled)
+            fixed_seconds(self._fixed, tokens, sequences, decodes, sampled)
             + self._pair_s * pairs
             + self._window_pair_s * window_pairs
         )

@@ -76,7 +76,11 @@ class DecodeSet:
     def blocks_for(self, steps: int) -> int:
         """New KV blocks that `steps` steps need."""
         cycles, rest = divmod(steps, self.block)
-        partial = sum(self.residue[(self.tick + i) % self.block] for i in range(rest))
+        first = self.tick % self.block
+        end = first + rest
+        partial = sum(self.residue[first:end])
+        if end > self.block:
+            partial += sum(self.residue[: end - self.block])
         return cycles * len(self.members) + partial
 
     def steps_within_blocks(self, steps: int, free: int) -> int:
@@ -114,6 +118,8 @@ class DecodeSet:
                 when, request = heapq.heappop(self.saturations)
                 if request in self.growing and when == self._saturates(request):
                     self.growing.remove(request)
+        if not self.finishes or self.finishes[0][0] > self.tick:
+            return []
         done: dict[int, None] = {}  # a set in order: a whole batch may end at once
         while self.finishes and self.finishes[0][0] <= self.tick:
             when, request = heapq.heappop(self.finishes)

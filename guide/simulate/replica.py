@@ -105,9 +105,14 @@ class Replica:
         self.decoding = DecodeSet(n, policy.block_tokens, self.window)
         self.free_blocks = policy.kv_blocks
         self.blocks = [0] * n
-        self.block_peak = 0
+        self.fewest_free = policy.kv_blocks
         self.preemptions = 0
         self.refused: list[int] = []
+
+    @property
+    def block_peak(self) -> int:
+        """Most KV blocks held at any moment."""
+        return self.policy.kv_blocks - self.fewest_free
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -116,8 +121,9 @@ class Replica:
         prefill_first = self.policy.scheduling == Scheduling.PREFILL_FIRST
         form = self._whole_prompts if prefill_first else self._chunked_prompts
         while True:
-            self._arrive()
-            if form():
+            if self.next_arrival < self.known:
+                self._arrive()
+            if (self.waiting or self.partial) and form():
                 continue
             if self.decoding.members:
                 self._decode()
@@ -148,7 +154,7 @@ class Replica:
     # -- forming steps ---------------------------------------------------------------------------
 
     def _target(self, request: int) -> int:
-        """Tokens to (re)compute before the request decodes: its prompt and what it generated."""
+        """Tokens to (re)compute before it decodes: its prompt and what it generated."""
         return self.prompt[request] + self.generated[request]
 
     def _hit(self, request: int) -> int:
@@ -172,13 +178,13 @@ class Replica:
         return self._run_prompts(work) if work.tokens else False
 
     def _chunked_prompts(self) -> bool:
-        policy, decodes = self.policy, len(self.decoding)
+        policy, decodes = self.policy, len(self.decoding.members)
         promised = self.decoding.blocks_next()  # decodes take their blocks first
         budget = policy.token_budget - decodes
-        if not (self.partial or self.waiting) or budget <= 0 or promised > self.free_blocks:
+        if budget <= 0 or promised > self.free_blocks:
             return False
         work = _Prompts()
-        for request in list(self.partial):
+        for request in tuple(self.partial):
             used = self._chunk(work, request, budget, promised)
             if not used:
                 break
@@ -200,15 +206,15 @@ class Replica:
 
     def _chunk(self, work: _Prompts, request: int, budget: int, promised: int) -> int:
         """Add the request's next chunk to the step; 0 when the budget or the blocks forbid it."""
-        before = self.computed[request]
-        used = min(budget, self._target(request) - before)
+        before, target = self.computed[request], self._target(request)
+        used = min(budget, target - before)
         need = blocks_of(before + used, self.policy) - self.blocks[request]
         if used <= 0 or need > self.free_blocks - promised:
             return 0
         self._take(request, need)
         self.computed[request] = before + used
         self._add(work, request, before, used)
-        if before + used == self._target(request):
+        if before + used == target:
             work.complete.append(request)
         return used
 
@@ -257,12 +263,12 @@ class Replica:
 
     def _decode(self) -> None:
         """Run decode steps up to the next event."""
-        decoding = self.decoding
+        decoding, members = self.decoding, len(self.decoding.members)
         steps = decoding.steps_to_event()
-        if self.next_arrival < self.known:
+        if self.next_arrival < self.known and steps > 1:
             gap = self.arrival_s[self.next_arrival] - self.clock
             sums = (decoding.context_sum, decoding.window_sum, len(decoding.growing))
-            steps = min(steps, self.cost.decode_steps_within(gap, len(decoding), *sums))
+            steps = min(steps, self.cost.decode_steps_within(gap, members, *sums))
         while not (possible := decoding.steps_within_blocks(steps, self.free_blocks)):
             self._preempt()
             if not decoding.members:
@@ -278,7 +284,8 @@ class Replica:
 
     def _first_or_next_token(self, request: int) -> None:
         """The prompt is computed and one token sampled: decode from here on."""
-        self.first_token_s[request] = min(self.first_token_s[request], self.clock)
+        if self.first_token_s[request] == NEVER:  # else it was preempted after its first
+            self.first_token_s[request] = self.clock
         length = self._target(request)
         self.generated[request] += 1
         if self.generated[request] >= self.output[request]:
@@ -338,7 +345,8 @@ class Replica:
 
     def _occupy(self, blocks: int) -> None:
         self.free_blocks -= blocks
-        self.block_peak = max(self.block_peak, self.policy.kv_blocks - self.free_blocks)
+        if self.free_blocks < self.fewest_free:
+            self.fewest_free = self.free_blocks
 
     def _release(self, request: int) -> None:
         self.free_blocks += self.blocks[request]
