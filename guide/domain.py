@@ -257,6 +257,10 @@ class Catalog:
     digest: str
     price_lists: tuple[PriceList, ...] = ()  # in this order, before `prices`
 
+    def __hash__(self) -> int:
+        """By content, so that what follows from a catalogue can be remembered."""
+        return hash(self.digest)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitTable:

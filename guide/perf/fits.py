@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance, Scheduling
@@ -208,6 +209,7 @@ INTERVAL_METRICS = ("ttft", "tpot", "e2e", "throughput")
 DEFAULT_HALF_WIDTH = {"ttft": 0.6, "tpot": 0.4, "e2e": 0.45, "throughput": 0.4}  # without any fit
 
 
+@lru_cache(maxsize=4096)
 def resolve(
     catalog: Catalog,
     gpu: Gpu,

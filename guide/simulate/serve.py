@@ -18,7 +18,15 @@ from guide.answer import (
     SchedulerPolicy,
     ServingReport,
 )
-from guide.domain import Catalog, Scheduling, Workload
+from guide.domain import (
+    Catalog,
+    Gpu,
+    ModelArch,
+    Precision,
+    Scheduling,
+    Switches,
+    Workload,
+)
 from guide.perf.adjust import mean_context_tokens
 from guide.perf.fits import ServingParams, resolve
 from guide.perf.ops import Layout
@@ -37,26 +45,33 @@ SLACK_REQUESTS = 8
 RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
 
 
-# keyed by what it depends on: a pool lists its nodes, and there may be thousands
-_facts = lru_cache(maxsize=4096)(fold)
-
-
 def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
     """The step cost of a group's replica and what requests pay around it."""
-    fit = resolve(
-        catalog, group.gpu, group.framework, group.version, group.precision, group.model
-    ).values
+    layout = Layout(tp=group.tp, pp=group.pp)
+    kv_cache_dtype = group.limits.kv_cache_dtype
+    return _cost(
+        *(catalog, group.gpu, group.framework, group.version, group.precision, group.model),
+        *(layout, kv_cache_dtype, group.switches),
+    )
+
+
+# keyed by what it depends on: a pool lists its nodes, and there may be thousands
+@lru_cache(maxsize=4096)
+def _cost(
+    catalog: Catalog,
+    gpu: Gpu,
+    framework: str,
+    version: str,
+    precision: Precision,
+    model: ModelArch,
+    layout: Layout,
+    kv_cache_dtype: str,
+    switches: Switches,
+) -> tuple[LayoutCost, ServingParams]:
+    fit = resolve(catalog, gpu, framework, version, precision, model).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
-    facts = _facts(
-        group.model,
-        group.gpu,
-        group.precision,
-        Layout(tp=group.tp, pp=group.pp),
-        group.limits.kv_cache_dtype,
-        group.switches,
-    )
-    return LayoutCost(facts, step), serving
+    return LayoutCost(fold(model, gpu, precision, layout, kv_cache_dtype, switches), step), serving
 
 
 def policy_of(group: ReplicaGroup, memory: MemoryFit, catalog: Catalog) -> SchedulerPolicy:

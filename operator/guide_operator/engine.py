@@ -27,6 +27,7 @@ from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
 
 _catalog: Catalog | None = None  # of a worker process
+_corrections: tuple[Ledger, Catalog] | None = None  # the last ones, and the catalogue under them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +165,13 @@ def _nothing() -> None:
 
 
 def _corrected(ledger: Ledger) -> Catalog:
+    """The same object for the same ledger, since what follows from it is remembered by it."""
+    global _corrections
     if _catalog is None:
         raise RuntimeError("the worker process has no catalogue")
-    return overlay(_catalog, ledger)
+    if _corrections is None or _corrections[0] != ledger:
+        _corrections = ledger, overlay(_catalog, ledger)
+    return _corrections[1]
 
 
 def _expect(
