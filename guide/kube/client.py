@@ -1,7 +1,7 @@
 """Every call to the Kubernetes API in the project; nothing else opens a connection.
 
-Objects go in and out as plain JSON mappings. Errors become `ClusterError` (try again), `NotFound`
-or `FieldConflict` (another field manager owns a field), each with one sentence.
+Objects go in and out as plain JSON mappings. Errors become `ClusterError` (try again) or one of
+`guide.kube.refusals`, each with one sentence.
 """
 
 from __future__ import annotations
@@ -15,12 +15,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 from guide.errors import ClusterError
 from guide.kube.json_values import mapping, sequence
+from guide.kube.refusals import FieldConflict, NotFound, Refused, Stale, translate
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
-    from kubernetes.client.exceptions import ApiException
+
+__all__ = [
+    "FIELD_MANAGER",
+    "ClusterClient",
+    "FieldConflict",
+    "NotFound",
+    "Object",
+    "Refused",
+    "Stale",
+    "cluster_devices",
+    "cluster_objects",
+    "connect",
+    "translate",
+]
 
 FIELD_MANAGER = "guide-operator"
+PEOPLE = "guide-web"  # field manager of what a person creates from the page
 Object = dict[str, Any]
 
 _PAGE = 500
@@ -37,26 +52,8 @@ _PLURALS = {
     "ResourceClaimTemplate": "resourceclaimtemplates",
 }
 _GROUP, _VERSION = "guide.dev", "v1alpha1"
-
-
-class NotFound(ClusterError):
-    """The object, its namespace or its kind does not exist."""
-
-
-class Refused(ClusterError):
-    """The request is forbidden or invalid as it stands: trying again will not help."""
-
-
-class Stale(ClusterError):
-    """The object has changed or was replaced since it was read: read it again."""
-
-
-class FieldConflict(ClusterError):
-    """Server-side apply met fields of another manager; ``owners`` holds (manager, field) pairs."""
-
-    def __init__(self, message: str, owners: tuple[tuple[str, str], ...]) -> None:
-        super().__init__(message)
-        self.owners = owners
+# How a cluster is reached, without who asks.
+_ADDRESS = ("verify_ssl", "ssl_ca_cert", "assert_hostname", "tls_server_name", "proxy", "no_proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,33 @@ class ClusterClient:
     def plans(self) -> list[Object]:
         """All InferencePlans of all namespaces."""
         return self._custom_list(_GROUP, _VERSION, "inferenceplans")
+
+    def with_token(self, token: str) -> ClusterClient:
+        """The same cluster asked with `token` alone: no other credential of ours goes along."""
+        from kubernetes.client import ApiClient, Configuration
+
+        ours = cast("Configuration", self.api.configuration)  # pyright: ignore[reportUnknownMemberType]
+        theirs = Configuration(host=ours.host)
+        for name in _ADDRESS:
+            setattr(theirs, name, getattr(ours, name))
+        return ClusterClient(ApiClient(theirs, "authorization", f"Bearer {token}"))
+
+    def create_plan(self, value: Mapping[str, Any]) -> Object:
+        """Make an InferencePlan; `Stale` where there is one of its name already."""
+        from kubernetes.client import CustomObjectsApi
+
+        meta = mapping(value["metadata"])
+        return _call(
+            f"create InferencePlan {meta['namespace']}/{meta['name']}",
+            CustomObjectsApi(self.api).create_namespaced_custom_object,
+            group=_GROUP,
+            version=_VERSION,
+            plural="inferenceplans",
+            namespace=meta["namespace"],
+            body=dict(value),
+            field_manager=PEOPLE,
+            field_validation="Strict",
+        )
 
     def _custom_list(self, group: str, version: str, plural: str) -> list[Object]:
         from kubernetes.client import CustomObjectsApi
@@ -317,33 +341,3 @@ def _call(what: str, call: Callable[..., Any], **arguments: Any) -> Object:
     except (HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ClusterError(f"cannot {what}: the API server did not answer ({reason})") from None
-
-
-def translate(what: str, error: ApiException) -> ClusterError:
-    """An API error in our words; `what` is the action that failed."""
-    status, body = cast("int", error.status), _body(error)
-    reason = str(body.get("message") or cast("str | None", error.reason) or "no reason given")  # pyright: ignore[reportUnknownMemberType]
-    if status == 409:
-        owners = tuple(
-            (_manager(str(cause.get("message"))), str(cause.get("field")))
-            for cause in map(mapping, sequence(mapping(body.get("details")).get("causes")))
-            if cause.get("reason") == "FieldManagerConflict"
-        )
-        if owners:
-            held = ", ".join(f"{field} belongs to {manager}" for manager, field in owners[:5])
-            return FieldConflict(f"cannot {what}: {held}", owners)
-    kind = {403: Refused, 404: NotFound, 409: Stale, 422: Refused}.get(status, ClusterError)
-    return kind(f"cannot {what}: the API server says {status}, {reason[:500]}")
-
-
-def _body(error: ApiException) -> Object:
-    try:
-        return mapping(json.loads(cast("str | bytes", error.body) or "{}"))
-    except ValueError:
-        return {}
-
-
-def _manager(message: str) -> str:
-    """The name in ``conflict with "kubectl" using apps/v1``."""
-    parts = message.split('"')
-    return parts[1] if len(parts) > 2 else message

@@ -10,41 +10,33 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 import guide
-from guide.answer import Recommendation
 from guide.errors import ClusterError, GuideError, SpecError
-from guide.report.rows import Table
-from guide.web import api, fields
-from guide.web.asking import Question, Wrong, answer, catalog, question
+from guide.web import api, cluster, fields
+from guide.web.asking import Wrong, answer, catalog, question, sentence
 from guide.web.downloads import FILES
 from guide.web.guard import HEADERS, Guard, Rate
 from guide.web.nodes import uploaded
+from guide.web.pages import HERE, answer_page, error_page, form_page
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_pairs, from_query, pack
-from guide.web.view import answer_view, comparison
 
-HERE = Path(__file__).resolve().parent
 FORM_FIELDS = 120
 MODEL_CONFIG_LIMIT = 1_000_000  # characters
 FIRST = State(values={**fields.DEFAULTS, **fields.PRESETS["chat"][1]})
 SORRY = "Something went wrong on our side; the question was fine as far as we can tell."
 PATIENCE = "Too many questions from this address: wait a minute and ask again."
 log = logging.getLogger("guide.web")
-templates = Jinja2Templates(HERE / "templates")
-templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 
 def create(settings: Settings | None = None) -> FastAPI:
@@ -63,6 +55,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     app.state.rate = Rate(settings.answers_per_minute)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.include_router(api.router)
+    app.include_router(cluster.router)
     app.add_api_route("/", page, methods=["GET"], include_in_schema=False)
     app.add_api_route("/", submit, methods=["POST"], include_in_schema=False)
     app.add_api_route("/download/{name}", download, methods=["GET"], include_in_schema=False)
@@ -89,54 +82,8 @@ def health() -> PlainTextResponse:
 
 def page(request: Request) -> Response:
     """The form, and below it the answer when the URL asks for one."""
-    state = from_query(request.url.query)
-    if not request.url.query:
-        state = FIRST
-    settings: Settings = request.app.state.settings
-    shown: dict[str, Any] = {"answer": None, "errors": {}, "comparison": None}
-    status = 200
-    if state.ask:
-        try:
-            asked = question(state, settings)
-            found = answer(asked)
-            shown["answer"] = answer_view(state, asked, found)
-            shown["comparison"] = _beside(state, settings, (asked, found))
-        except Wrong as wrong:
-            status, shown["errors"] = 422, wrong.errors
-    return templates.TemplateResponse(
-        request, "page.html", {**_form(state, settings), **shown}, status_code=status
-    )
-
-
-def _beside(
-    state: State, settings: Settings, here: tuple[Question, Recommendation]
-) -> Table | None:
-    """This run beside the one that it is compared with; None where that one is no question."""
-    if not state.compare:
-        return None
-    try:
-        before = question(from_query(state.compare), settings)
-    except Wrong:
-        return None
-    return comparison(here, (before, answer(before)))
-
-
-def _form(state: State, settings: Settings) -> dict[str, Any]:
-    """What the form needs to show `state`."""
-    rows = [*state.pools] or [PoolRow(gpu="H100-SXM", nodes="1", per="8")]
-    return {
-        "state": state,
-        "rows": rows,
-        "groups": fields.GROUPS,
-        "presets": fields.PRESETS,
-        "models": sorted(catalog().models, key=str.casefold),
-        "gpus": sorted(g.name for g in catalog().gpus.values() if g.parent is None),
-        "live": settings.live,
-        "version": guide.__version__,
-        "compared": from_query(state.compare) if state.compare else None,
-        "kept": replace(state, compare=state.alone.query, ask=False).query,
-        "back": state.compare,
-    }
+    state = from_query(request.url.query) if request.url.query else FIRST
+    return answer_page(request, state) if state.ask else form_page(request, state, {})
 
 
 async def submit(request: Request) -> Response:
@@ -160,9 +107,7 @@ async def submit(request: Request) -> Response:
             state = replace(state, config=pack(pasted))
     except SpecError as error:
         place = error.field if error.field == "config" else "nodes"
-        shown = {**_form(state, request.app.state.settings), "answer": None, "comparison": None}
-        shown["errors"] = {place: str(error)[:1].upper() + str(error)[1:] + "."}
-        return templates.TemplateResponse(request, "page.html", shown, status_code=422)
+        return form_page(request, state, {place: sentence(str(error))})
     return RedirectResponse("/?" + _pressed(state, pressed).query, status_code=303)
 
 
@@ -202,7 +147,9 @@ def download(name: str, request: Request) -> Response:
 def _limited(request: Request) -> None:
     """Count what makes the engine work."""
     path = request.url.path
-    works = path.startswith(("/api/", "/download/")) or ("ask", "1") in parse_qsl(request.url.query)
+    works = path.startswith(("/api/", "/download/", "/create")) or ("ask", "1") in parse_qsl(
+        request.url.query
+    )
     client = request.client.host if request.client else "unknown"
     if works and not request.app.state.rate.admits(client):
         raise HTTPException(429, PATIENCE, headers={"retry-after": "60"})
@@ -221,7 +168,7 @@ def _refused(request: Request, error: Exception) -> Response:
         response: Response = api.problem(error.detail, error.status_code)
     else:
         title = "This cannot be done"
-        response = _error_page(request, title, error.detail, error.status_code)
+        response = error_page(request, title, error.detail, error.status_code)
     response.headers.update(error.headers or {})
     return response
 
@@ -232,9 +179,7 @@ def _told(request: Request, error: Exception) -> Response:
     status = 503 if isinstance(error, ClusterError) else 422
     if request.url.path.startswith("/api/"):
         return api.refused(error, status)
-    return _error_page(
-        request, "This cannot be done", str(error)[:1].upper() + str(error)[1:], status
-    )
+    return error_page(request, "This cannot be done", sentence(str(error)), status)
 
 
 def _apology(request: Request, error: Exception) -> Response:
@@ -245,11 +190,6 @@ def _apology(request: Request, error: Exception) -> Response:
         response: Response = api.problem(f"{SORRY} Report id {number}.", 500)
     else:
         text = f"{SORRY} If you report it, name the id {number}."
-        response = _error_page(request, "Sorry", text, 500)
+        response = error_page(request, "Sorry", text, 500)
     response.headers.update(HEADERS)  # it leaves by a way around the guard
     return response
-
-
-def _error_page(request: Request, title: str, text: str, status: int) -> Response:
-    shown = {"title": title, "text": text, "version": guide.__version__}
-    return templates.TemplateResponse(request, "error.html", shown, status_code=status)

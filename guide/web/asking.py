@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -19,7 +21,7 @@ from guide.search.recommend import recommend
 from guide.search.sweep import LoadPoint, latency_over_load
 from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
 from guide.spec.messages import spec_errors
-from guide.web.fields import BY_PATH, ENTRIES, Choice, Field
+from guide.web.fields import BY_PATH, DEFAULTS, ENTRIES, Choice, Field
 from guide.web.nodes import Found, Node, RowError, imagined, live, unpacked_nodes
 from guide.web.settings import Settings, catalogue_files
 from guide.web.state import State, unpack
@@ -88,7 +90,7 @@ def _resolved(written: InferencePlan, config: str | None, errors: dict[str, str]
         return resolve_plan(written, catalog(), config)
     except SpecError as error:
         place = "model" if config is None else "config"
-        errors[place] = _sentence(str(error).replace("(--model-config FILE, ", "(below, or "))
+        errors[place] = sentence(str(error).replace("(--model-config FILE, ", "(below, or "))
         return None
 
 
@@ -122,6 +124,31 @@ def _place(document: dict[str, Any], path: str, value: Any) -> None:
     document[last] = value
 
 
+def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The leaves of a document by path."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        here = f"{path}.{key}" if path else key
+        found |= flat(item, here) if isinstance(item, Mapping) else {here: item}  # pyright: ignore[reportUnknownArgumentType]
+    return found
+
+
+def form_of(written: InferencePlan) -> tuple[State, tuple[str, ...]]:
+    """The form that describes a plan, without GPUs; and fields of the plan that no form has."""
+    leaves = flat(written.model_dump(by_alias=True, exclude_defaults=True))
+    values: dict[str, str] = {}
+    for name, entry in ENTRIES.items():
+        value = leaves.get(entry.path)
+        if name == "framework":
+            several = cast("tuple[str, ...]", value or ())
+            value = several[0] if len(several) == 1 else None  # both, in any order, is the default
+        if value is not None:
+            values[name] = f"{value:f}" if isinstance(value, Decimal) else str(value)
+    known = {*(entry.path for entry in ENTRIES.values()), "spec.model.name"}
+    left_out = tuple(p for p in leaves if p.startswith("spec.") and p not in known)
+    return State(values={**DEFAULTS, **values}, model=written.spec.model.name), left_out
+
+
 def _put(errors: dict[str, str], error: SpecError) -> None:
     """Beside its field, or beside the nearest one above it; the first error of a field stays."""
     path = error.field or ""
@@ -134,10 +161,11 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
             name = other if word in text else name
         if "exactly one" in text:
             text = "fill in requests per second or requests at a time: one of the two"
-    errors.setdefault(name, _sentence(text))
+    errors.setdefault(name, sentence(text))
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """An error as a sentence, with a capital letter and an end."""
     text = text.removeprefix("is wrong: ")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
@@ -157,9 +185,9 @@ def _found(state: State, settings: Settings, errors: dict[str, str]) -> Found:
             raise RowError(0, "gpu", "Choose a GPU for at least one pool.")
         return Found(nodes=found)
     except RowError as error:
-        errors[f"pool-{error.row}-{error.column}"] = _sentence(str(error))
+        errors[f"pool-{error.row}-{error.column}"] = sentence(str(error))
     except GuideError as error:
-        errors["nodes" if state.source == "nodes" else "source"] = _sentence(str(error))
+        errors["nodes" if state.source == "nodes" else "source"] = sentence(str(error))
     return Found()
 
 
@@ -172,7 +200,7 @@ def _config(state: State, errors: dict[str, str]) -> str | None:
             raise SpecError("this part of the link is damaged: paste the file again")
         return value
     except SpecError as error:
-        errors["config"] = _sentence(str(error))
+        errors["config"] = sentence(str(error))
         return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
 from guide.units import format_count, format_seconds, format_usd
 from guide.web import charts
-from guide.web.asking import Question, curve
+from guide.web.asking import Question, curve, flat
 from guide.web.fields import BY_PATH, ENTRIES, Field
 from guide.web.state import State
 
@@ -211,7 +211,7 @@ def comparison(
 
 
 def _inputs(a: Question, b: Question) -> list[tuple[str, Any, Any]]:
-    mine, other = (_flat(q.written.model_dump(by_alias=True, exclude_unset=True)) for q in (a, b))
+    mine, other = (flat(q.written.model_dump(by_alias=True, exclude_unset=True)) for q in (a, b))
     paths = [p for p in (*mine, *other) if mine.get(p) != other.get(p)]
     found = [(_label(p), mine.get(p), other.get(p)) for p in dict.fromkeys(paths)]
     if a.inventory != b.inventory:
@@ -231,14 +231,6 @@ def _gpus(asked: Question) -> str:
     return ", ".join(
         f"{p.free_gpus} x {p.gpu.name if p.gpu else p.product}" for p in asked.inventory.pools
     )
-
-
-def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        here = f"{path}.{key}" if path else key
-        found |= _flat(item, here) if isinstance(item, Mapping) else {here: item}  # pyright: ignore[reportUnknownArgumentType]
-    return found
 
 
 def _cell(value: Any) -> str:

@@ -44,6 +44,7 @@ def test_the_page_is_locked_down_and_only_lists(programs: Path):
             "resources": ["resourceslices", "resourceclaims"],
             "verbs": ["list"],
         },
+        {"apiGroups": ["guide.dev"], "resources": ["inferenceplans"], "verbs": ["list"]},
     ]
     pod = found["Deployment"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -98,6 +99,7 @@ def test_its_rights_are_enough_for_an_answer_and_no_more(as_the_page: str, kubec
         ("create", "pods"),
         ("patch", "nodes"),
         ("create", "inferenceplans.guide.dev"),
+        ("patch", "inferenceplans.guide.dev"),
     ):
         answer = kubectl("auth", "can-i", verb, resource, "-A", account, check=False)
         assert answer.stdout.strip() == "no", (verb, resource)

@@ -188,7 +188,7 @@ def test_an_engine_error_is_an_apology_with_an_id(
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(web, "answer", broken)
+    monkeypatch.setattr("guide.web.pages.answer", broken)
     monkeypatch.setattr("guide.web.api.answer", broken)
     with client_of(Settings(nodes_file=NODES)) as client:
         page = client.get(url(CHAT))

@@ -1,0 +1,98 @@
+"""What every page has: the templates, the form with its answer, and the page of an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.templating import Jinja2Templates
+
+import guide
+from guide.answer import Recommendation
+from guide.report.rows import Table
+from guide.web import fields
+from guide.web.asking import Question, Wrong, answer, catalog, question
+from guide.web.creating import Offer, offer
+from guide.web.settings import Settings
+from guide.web.state import PoolRow, State, from_query
+from guide.web.view import answer_view, comparison
+
+HERE = Path(__file__).resolve().parent
+
+
+def _everywhere(request: Request) -> dict[str, Any]:
+    settings: Settings = request.app.state.settings
+    return {"version": guide.__version__, "cluster": settings.cluster}
+
+
+_templates = Jinja2Templates(HERE / "templates", context_processors=[_everywhere])
+_templates.env.trim_blocks = _templates.env.lstrip_blocks = True
+
+
+def show(request: Request, name: str, shown: dict[str, Any], status: int = 200) -> Response:
+    """One page."""
+    return _templates.TemplateResponse(request, name, shown, status_code=status)
+
+
+def form_page(request: Request, state: State, errors: dict[str, str]) -> Response:
+    """The form without an answer; 422 where something in it is wrong."""
+    shown = {**_form(request, state), "answer": None, "comparison": None, "errors": errors}
+    return show(request, "page.html", shown, 422 if errors else 200)
+
+
+def answer_page(
+    request: Request, state: State, tried: Offer | None = None, status: int = 200
+) -> Response:
+    """The form with its answer; `tried` is a plan that could not be created."""
+    settings: Settings = request.app.state.settings
+    try:
+        asked = question(state, settings)
+    except Wrong as wrong:
+        return form_page(request, state, wrong.errors)
+    found = answer(asked)
+    shown = {
+        "answer": answer_view(state, asked, found),
+        "errors": {},
+        "comparison": _beside(state, settings, (asked, found)),
+        "offer": tried or offer(asked, settings, request.headers),
+    }
+    return show(request, "page.html", {**_form(request, state), **shown}, status)
+
+
+def error_page(request: Request, title: str, text: str, status: int) -> Response:
+    """A page with one sentence."""
+    return show(request, "error.html", {"title": title, "text": text}, status)
+
+
+def _beside(
+    state: State, settings: Settings, here: tuple[Question, Recommendation]
+) -> Table | None:
+    """This run beside the one that it is compared with; None where that one is no question."""
+    if not state.compare:
+        return None
+    try:
+        before = question(from_query(state.compare), settings)
+    except Wrong:
+        return None
+    return comparison(here, (before, answer(before)))
+
+
+def _form(request: Request, state: State) -> dict[str, Any]:
+    """What the form needs to show `state`."""
+    settings: Settings = request.app.state.settings
+    rows = [*state.pools] or [PoolRow(gpu="H100-SXM", nodes="1", per="8")]
+    return {
+        "state": state,
+        "rows": rows,
+        "groups": fields.GROUPS,
+        "presets": fields.PRESETS,
+        "models": sorted(catalog().models, key=str.casefold),
+        "gpus": sorted(g.name for g in catalog().gpus.values() if g.parent is None),
+        "live": settings.live,
+        "compared": from_query(state.compare) if state.compare else None,
+        "kept": replace(state, compare=state.alone.query, ask=False).query,
+        "back": state.compare,
+    }

@@ -1,0 +1,269 @@
+"""InferencePlans of the cluster as the plans page shows them; every value is the operator's.
+
+A status is read guardedly: another version of the operator may have written it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from guide.errors import ClusterError, SpecError
+from guide.kube.client import connect
+from guide.kube.json_values import mapping, sequence
+from guide.kube.refusals import NotFound
+from guide.report.rows import Table
+from guide.spec.resolve import parse_plan
+from guide.units import format_count, format_seconds, format_usd
+from guide.web.asking import form_of
+from guide.web.nodes import FRESH_S
+
+Object = Mapping[str, Any]
+# Condition -> its question, in the order in which people ask.
+ASPECTS = {
+    "Ready": "Is it answered, and in place?",
+    "Feasible": "Does any deployment keep every limit?",
+    "Stalled": "Must a person act?",
+    "Reconciling": "Is the operator at work on it?",
+    "Applied": "Has mode Apply deployed it?",
+    "BetterPlanAvailable": "Is a cheaper deployment known?",
+    "PredictionDrift": "Do its pods leave the predicted band?",
+}
+_LATENCIES = {
+    "ttft": "First token (TTFT)",
+    "tpot": "Further tokens (TPOT)",
+    "e2e": "Whole answer",
+}
+_RATES = {"requestsPerSecond": "Requests/s", "outputTokensPerSecond": "Output tokens/s"}
+_ORDER = ("no", "warn", "wait", "yes")  # what needs a look comes first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a plan stands; `kind` is a class of the style sheet."""
+
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A plan in the list."""
+
+    namespace: str
+    name: str
+    path: str
+    standing: Standing
+    model: str
+    layout: str
+    cost: str
+    predicted: str
+    observed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aspect:
+    """A condition in words."""
+
+    question: str
+    answer: str
+    message: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """One plan with what its status says."""
+
+    row: Row
+    sentence: str
+    aspects: tuple[Aspect, ...]
+    service: Table
+    observed_at: str
+    notes: tuple[str, ...]
+    query: str  # of the form; empty where the plan cannot be read
+    left_out: tuple[str, ...]  # fields of the plan that the form does not have
+    problem: str  # why it cannot be read
+
+
+def listed() -> tuple[Object, ...]:
+    """All InferencePlans of the cluster, read at most `FRESH_S` ago; `ClusterError`."""
+    return _listed(int(time.monotonic() // FRESH_S))
+
+
+@lru_cache(maxsize=1)
+def _listed(period: int) -> tuple[Object, ...]:
+    del period  # only tells one reading from the next
+    try:
+        return tuple(connect().plans())
+    except NotFound:
+        raise ClusterError(
+            "this cluster knows no InferencePlan: install the chart, or crds/inferenceplans.yaml"
+        ) from None
+
+
+def read_anew() -> None:
+    """Forget the last reading: a plan was created."""
+    _listed.cache_clear()
+
+
+def rows(plans: Sequence[Object]) -> list[Row]:
+    """Plans for the list: those that need a look first, then by namespace and name."""
+    found = [_row(plan) for plan in plans]
+    return sorted(found, key=lambda r: (_ORDER.index(r.standing.kind), r.namespace, r.name))
+
+
+def find(plans: Sequence[Object], namespace: str, name: str) -> Object | None:
+    """The plan of that name, if there is one."""
+    wanted = (namespace, name)
+    metas = ((plan, mapping(plan.get("metadata"))) for plan in plans)
+    return next((p for p, m in metas if (m.get("namespace"), m.get("name")) == wanted), None)
+
+
+def _row(plan: Object) -> Row:
+    meta, spec, status = (mapping(plan.get(key)) for key in ("metadata", "spec", "status"))
+    namespace, name = str(meta.get("namespace")), str(meta.get("name"))
+    summary = mapping(status.get("summary"))
+    usd = _number(summary.get("hourlyUSD"))
+    seen = mapping(status.get("observed"))
+    return Row(
+        namespace=namespace,
+        name=name,
+        path=f"/plans/{quote(namespace, safe='')}/{quote(name, safe='')}",
+        standing=standing(plan),
+        model=str(mapping(spec.get("model")).get("name")),
+        layout=_layout(summary),
+        cost="–" if usd is None else f"{format_usd(usd)}/h",
+        predicted=_time(_predicted(status, "ttft").get("p95")),
+        observed=_time(seen.get("ttftP95Seconds")),
+    )
+
+
+def _layout(summary: Object) -> str:
+    if not summary:
+        return "–"
+    pipeline = summary.get("pp", 1)
+    spread = f"TP {summary.get('tp')}" + (f" x PP {pipeline}" if pipeline != 1 else "")
+    return f"{summary.get('replicas')} x {summary.get('gpu')} {spread}, {summary.get('framework')}"
+
+
+def standing(plan: Object) -> Standing:
+    """How a plan stands, from the conditions that the operator keeps."""
+    meta, status = mapping(plan.get("metadata")), mapping(plan.get("status"))
+    state = {kind: c.get("status") for kind, c in _conditions(status).items()}
+    if not state:
+        return Standing(kind="wait", words="not answered yet")
+    if status.get("observedGeneration") != meta.get("generation"):
+        return Standing(kind="wait", words="changed, not answered yet")
+    if state.get("Stalled") == "True":
+        infeasible = state.get("Feasible") == "False"
+        return Standing(kind="no", words="infeasible" if infeasible else "needs a person")
+    if state.get("Ready") != "True":
+        return Standing(kind="wait", words="in progress")
+    if state.get("PredictionDrift") == "True":
+        return Standing(kind="warn", words="drifts")
+    return Standing(kind="yes", words="ready")
+
+
+def _conditions(status: Object) -> dict[str, Object]:
+    found = map(mapping, sequence(status.get("conditions")))
+    return {str(condition.get("type")): condition for condition in found}
+
+
+def detail(plan: Object) -> Detail:
+    """One plan in full."""
+    status = mapping(plan.get("status"))
+    conditions = _conditions(status)
+    query, left_out, problem = "", (), ""
+    try:
+        form, left_out = form_of(parse_plan(plan))
+        query = replace(form, source="cluster").query
+    except SpecError as error:
+        problem = str(error)
+    feasible = conditions.get("Feasible", {})
+    return Detail(
+        row=_row(plan),
+        sentence=str(feasible.get("message", "The operator has not answered this plan yet.")),
+        aspects=tuple(
+            _aspect(kind, conditions[kind])
+            for kind in dict.fromkeys((*ASPECTS, *conditions))
+            if kind in conditions
+        ),
+        service=_service(status),
+        observed_at=_when(mapping(status.get("observed")).get("at")),
+        notes=tuple(map(str, sequence(status.get("notes")))),
+        query=query,
+        left_out=left_out,
+        problem=problem,
+    )
+
+
+def _aspect(kind: str, condition: Object) -> Aspect:
+    return Aspect(
+        question=ASPECTS.get(kind, kind),
+        answer={"True": "yes", "False": "no"}.get(str(condition.get("status")), "unknown"),
+        message=str(condition.get("message", "")),
+        since=_when(condition.get("lastTransitionTime")),
+    )
+
+
+def _predicted(status: Object, metric: str) -> Object:
+    predicted = mapping(mapping(status.get("best")).get("predicted"))
+    return mapping(predicted.get(f"{metric}Seconds"))
+
+
+def _service(status: Object) -> Table:
+    """Predicted beside observed: for the load of the plan, and for the load as it is."""
+    seen = mapping(status.get("observed"))
+    lines: list[tuple[str, ...]] = []
+    for metric, name in _LATENCIES.items():
+        planned = _predicted(status, metric)
+        now = mapping(mapping(seen.get("predicted")).get(metric))
+        for key in ("mean", "p95"):
+            ends = mapping(planned.get("interval90")) if key == "p95" else {}
+            lines.append(
+                (
+                    f"{name}, {key}",
+                    _time(seen.get(f"{metric}{key.capitalize()}Seconds")),
+                    _time(now.get(f"{key}Seconds")),
+                    _time(planned.get(key)),
+                    " – ".join(_time(ends.get(end)) for end in ("lower", "upper")) if ends else "",
+                )
+            )
+    for key, name in _RATES.items():
+        planned = mapping(mapping(mapping(status.get("best")).get("predicted")).get(key))
+        lines.append((name, _count(seen.get(key)), "", _count(planned.get("value")), ""))
+    return Table(
+        title="Predicted against observed",
+        heads=("metric", "observed", "predicted for this load", "as planned", "90 % interval"),
+        rows=tuple(lines),
+        numeric=(1, 2, 3, 4),
+    )
+
+
+def _when(value: object) -> str:
+    """An RFC 3339 time as people write it; empty where there is none."""
+    return str(value or "").replace("T", " ").replace("Z", " UTC")
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _time(value: object) -> str:
+    number = _number(value)
+    return "–" if number is None else format_seconds(number)
+
+
+def _count(value: object) -> str:
+    number = _number(value)
+    return "–" if number is None else format_count(number)

@@ -1,0 +1,306 @@
+"""The plans page: what it says of plans, whatever their status holds, and plans created from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+from kubernetes.client import ApiClient, Configuration
+
+from guide.errors import ClusterError
+from guide.kube.client import ClusterClient
+from guide.kube.refusals import Forbidden, NotFound, Refused, Stale, Unauthenticated
+from guide.spec import InferencePlan
+from guide.web import creating, plans
+from guide.web.asking import form_of, plan_document
+from guide.web.settings import Settings
+from guide.web.state import State, from_query, pack
+from tests.llama_config import LLAMA
+from tests.web_questions import CHAT, HOSTILE, NODES, ROOT, client_of, url
+
+OURS = {"sec-fetch-site": "same-origin"}
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl"
+FORM = {"namespace": "ml", "name": "mine", "token": TOKEN}
+
+
+class Cluster:
+    """In place of the API server."""
+
+    def __init__(self) -> None:
+        self.held: list[dict[str, Any]] = []
+        self.refusal: ClusterError | None = None
+        self.created: list[tuple[str, Any]] = []
+
+    def plans(self) -> list[dict[str, Any]]:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.held
+
+    def with_token(self, token: str) -> Cluster:
+        self.token = token
+        return self
+
+    def create_plan(self, value: Any) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.created.append((self.token, value))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    found = Cluster()
+    for module in ("plans", "creating"):
+        monkeypatch.setattr(f"guide.web.{module}.connect", lambda: found)
+    plans.read_anew()
+    return found
+
+
+@pytest.fixture
+def page(cluster: Cluster) -> Iterator[TestClient]:
+    settings = Settings(cluster=True, nodes_file=NODES, answers_per_minute=100_000)
+    with client_of(settings) as client:
+        yield client
+
+
+def plan(name: str = "chat", *conditions: tuple[str, str], **status: Any) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
+    found["metadata"] = {"name": name, "namespace": "ml", "generation": 2}
+    told = [{"type": t, "status": s, "message": f"{t} is {s}"} for t, s in conditions]
+    found["status"] = {"observedGeneration": 2, "conditions": told, **status}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("conditions", "status", "kind", "words"),
+    [
+        ((), {}, "wait", "not answered yet"),
+        ((("Ready", "True"),), {}, "yes", "ready"),
+        ((("Ready", "True"),), {"observedGeneration": 1}, "wait", "changed, not answered yet"),
+        ((("Ready", "False"), ("Reconciling", "True")), {}, "wait", "in progress"),
+        ((("Stalled", "True"), ("Feasible", "False")), {}, "no", "infeasible"),
+        ((("Stalled", "True"), ("Feasible", "Unknown")), {}, "no", "needs a person"),
+        ((("Ready", "True"), ("PredictionDrift", "True")), {}, "warn", "drifts"),
+        ((("Ready", "True"), ("PredictionDrift", "False")), {}, "yes", "ready"),
+    ],
+)
+def test_how_a_plan_stands(
+    conditions: tuple[tuple[str, str], ...], status: dict[str, Any], kind: str, words: str
+):
+    found = plans.standing(plan("chat", *conditions, **status))
+    assert (found.kind, found.words) == (kind, words)
+
+
+def test_plans_that_need_a_look_come_first(page: TestClient, cluster: Cluster):
+    cluster.held = [
+        plan("b", ("Ready", "True")),
+        plan("a", ("Ready", "True")),
+        plan("z", ("Stalled", "True")),
+        plan("y", ("Ready", "True"), ("PredictionDrift", "True")),
+        plan("x"),
+    ]
+    text = page.get("/plans").text
+    assert re.findall(r'href="/plans/ml/(\w)"', text) == ["z", "y", "x", "a", "b"]
+    assert "5 plans" in text
+
+
+def test_a_cluster_without_plans_says_how_to_begin(page: TestClient):
+    text = page.get("/plans").text
+    assert "Nobody has asked for anything yet" in text
+    assert "<table" not in text
+
+
+def test_predicted_stands_beside_observed(page: TestClient, cluster: Cluster):
+    predicted = {"mean": "0.1", "p95": "0.25", "interval90": {"lower": "0.2", "upper": "0.3"}}
+    cluster.held = [
+        plan(
+            "chat",
+            ("Ready", "True"),
+            ("Feasible", "True"),
+            best={"predicted": {"ttftSeconds": predicted}},
+            observed={
+                "at": "2026-11-25T02:10:00Z",
+                "ttftMeanSeconds": "0.14",
+                "ttftP95Seconds": "0.28",
+                "requestsPerSecond": "7.5",
+                "predicted": {"ttft": {"meanSeconds": "0.12", "p95Seconds": "0.27"}},
+            },
+        )
+    ]
+    text = page.get("/plans/ml/chat").text
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in text.split("<tr>")]
+    assert ["First token (TTFT), mean", "140 ms", "120 ms", "100 ms", ""] in rows
+    assert ["First token (TTFT), p95", "280 ms", "270 ms", "250 ms", "200 ms – 300 ms"] in rows
+    assert ["Requests/s", "7.5", "", "–", ""] in rows
+    assert "Observed at 2026-11-25 02:10:00 UTC" in text
+    assert "Feasible is True" in text
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"summary": HOSTILE, "best": [1], "observed": 7, "notes": HOSTILE},
+        {"summary": {"gpu": HOSTILE, "hourlyUSD": "free"}, "notes": [HOSTILE]},
+        {"best": {"predicted": {"ttftSeconds": {"p95": "nan", "interval90": {"lower": []}}}}},
+        {"observed": {"at": HOSTILE, "ttftP95Seconds": HOSTILE, "predicted": []}},
+        {"conditions": ["text", {"type": HOSTILE, "status": HOSTILE, "message": HOSTILE}]},
+    ],
+)
+def test_a_strange_status_is_text(page: TestClient, cluster: Cluster, status: dict[str, Any]):
+    cluster.held = [plan("chat", **status)]
+    for path in ("/plans", "/plans/ml/chat"):
+        shown = page.get(path)
+        assert shown.status_code == 200
+        assert "<script>alert" not in shown.text
+
+
+def test_a_plan_of_another_version_is_shown_without_a_link(page: TestClient, cluster: Cluster):
+    newer = plan("chat", ("Ready", "True"))
+    newer["spec"]["quantum"] = True
+    cluster.held = [newer]
+    text = page.get("/plans/ml/chat").text
+    assert "cannot read the plan" in text
+    assert "Open as a question" not in text
+
+
+def test_a_plan_opens_as_a_question(page: TestClient, cluster: Cluster):
+    cluster.held = [plan()]
+    text = unescape(page.get("/plans/ml/chat").text)
+    (query,) = re.findall(r'href="/\?([^"]+)"', text)
+    state = from_query(query)
+    assert state.source == "cluster"
+    asked = plan_document(state, {})["spec"]
+    spec = plan()["spec"]
+    assert asked["slo"] == spec["slo"]
+    assert asked["workload"]["inputTokens"] == spec["workload"]["inputTokens"]
+    assert "<code>spec.deployment.tokenSecretRef.name</code>" in text  # the form has no such field
+
+
+def test_form_and_plan_say_the_same():
+    state = from_query(url({**CHAT, "usd": "12.5", "framework": "vLLM", "prefix": "30"})[2:])
+    written = InferencePlan.model_validate(plan_document(state, {}))
+    assert form_of(written) == (State(values=state.values, model=state.model), ())
+
+
+def test_without_a_cluster_there_are_no_plans():
+    with client_of(Settings(nodes_file=NODES)) as client:
+        assert client.get("/plans").status_code == 404
+        assert client.post(url(CHAT, "/create"), data=FORM, headers=OURS).status_code == 404
+        assert 'href="/plans"' not in client.get("/").text
+        assert "create-title" not in client.get(url(CHAT), headers=OURS).text
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NotFound("cannot list"), "install the chart"),
+        (Forbidden("cannot list inferenceplans: 403"), "Cannot list inferenceplans"),
+        (ClusterError("the API server did not answer"), "The API server did not answer."),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_told(
+    page: TestClient, cluster: Cluster, error: ClusterError, words: str
+):
+    cluster.refusal = error
+    shown = page.get("/plans")
+    assert shown.status_code == 503
+    assert words in shown.text
+    cluster.refusal = None
+    assert page.get("/plans").status_code == 200
+
+
+def test_what_is_created_is_the_plan_of_the_answer(page: TestClient, cluster: Cluster):
+    sent = page.post(url(CHAT, "/create"), data=FORM, headers=OURS)
+    assert sent.status_code == 303
+    ((token, made),) = cluster.created
+    assert token == TOKEN
+    downloaded = yaml.safe_load(page.get(url(CHAT, "/download/plan.yaml")).text)
+    assert made["metadata"] == {"namespace": "ml", "name": "mine"}
+    assert made["spec"] == downloaded["spec"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"token": ""}, "token", "Paste a token"),
+        ({"token": "two words"}, "token", "no bearer token"),
+        ({"token": "a\r\nHost: x"}, "token", "no bearer token"),
+        ({"token": "ä"}, "token", "no bearer token"),
+        ({"token": "x" * 20_000}, "token", "no bearer token"),
+        ({"name": "Not a name"}, "name", "not a valid"),
+        ({"namespace": ""}, "namespace", "at least 1 character"),
+    ],
+)
+def test_a_form_that_is_wrong_reaches_no_cluster(
+    page: TestClient, cluster: Cluster, changes: dict[str, str], field: str, words: str
+):
+    sent = page.post(url(CHAT, "/create"), data={**FORM, **changes}, headers=OURS)
+    assert sent.status_code == 422
+    said = re.search(rf'id="e-c-{field}">(.*?)</span>', sent.text)
+    assert said
+    assert words in unescape(said[1])
+    assert cluster.created == []
+    if changes.get("token"):
+        assert changes["token"] not in sent.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (Unauthenticated("no"), 401, "wrong or has expired"),
+        (Forbidden("cannot create: 403"), 403, "Cannot create: 403."),
+        (NotFound("no"), 404, "no namespace ml"),
+        (Stale("no"), 409, "a plan mine in ml already"),
+        (Refused("cannot create: spec.x is wrong"), 422, "Cannot create: spec.x is wrong."),
+        (ClusterError("the API server did not answer"), 503, "did not answer"),
+    ],
+)
+def test_each_refusal_has_its_sentence(
+    page: TestClient, cluster: Cluster, error: ClusterError, status: int, words: str
+):
+    cluster.refusal = error
+    sent = page.post(url(CHAT, "/create"), data=FORM, headers=OURS)
+    assert sent.status_code == status
+    assert words in unescape(sent.text)
+    assert "answer-title" in sent.text  # the answer stays
+    assert TOKEN not in sent.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "words"),
+    [({}, {}, creating.OPEN_WIRE), (OURS, {"config": pack(json.dumps(LLAMA))}, creating.PASTED)],
+    ids=["plain HTTP", "pasted config"],
+)
+def test_no_form_where_a_token_could_be_read_or_the_plan_is_incomplete(
+    page: TestClient, headers: dict[str, str], query: dict[str, str], words: str
+):
+    text = unescape(page.get(url({**CHAT, **query}), headers=headers).text)
+    assert words in text
+    assert 'name="token"' not in text
+
+
+def test_a_loaded_again_refusal_is_the_answer(page: TestClient):
+    again = page.get(url(CHAT, "/create"))
+    assert again.status_code == 303
+    assert again.headers["location"] == url(CHAT)
+
+
+def test_a_token_goes_alone(monkeypatch: pytest.MonkeyPatch):
+    settings = Configuration(
+        host="https://api.example", api_key={"authorization": "Bearer ours"}, username="us"
+    )
+    settings.ssl_ca_cert, settings.cert_file, settings.key_file = "ca", "cert", "key"
+    settings.refresh_api_key_hook = lambda _: None
+    monkeypatch.setattr("kubernetes.client.rest.RESTClientObject.__init__", lambda *_, **__: None)
+    theirs = ClusterClient(ApiClient(settings)).with_token("theirs").api
+    kept = theirs.configuration
+    assert theirs.default_headers["authorization"] == "Bearer theirs"
+    assert (kept.host, kept.ssl_ca_cert) == ("https://api.example", "ca")
+    assert (kept.cert_file, kept.key_file, kept.username) == (None, None, None)
+    assert (kept.api_key, kept.refresh_api_key_hook) == ({}, None)
+    assert kept.auth_settings() == {}
