@@ -14,8 +14,8 @@ from guide.models.precision import PRECISIONS
 from guide.perf.fits import PARAMETERS, constants, latent_centre
 from guide.perf.ops import Layout
 from guide.perf.step import fold
-from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica, StepCost
+from guide.simulate.cost import LayoutCost, StepCost
+from guide.simulate.replica import NEVER, Replica
 
 CATALOG = load()
 ARCH = CATALOG.models["openai/gpt-oss-20b"]  # full and windowed layers: both sums have a price

@@ -162,7 +162,13 @@ def zero_load(
 
 
 def serve(
-    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog, *, seed: int
+    group: ReplicaGroup,
+    memory: MemoryFit,
+    workload: Workload,
+    catalog: Catalog,
+    *,
+    seed: int,
+    runs: object = None,
 ) -> ServingReport:
     most = saturation(group, memory, workload, catalog)
     if workload.concurrency is None:

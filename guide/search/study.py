@@ -21,7 +21,7 @@ from guide.domain import Catalog, Plan, Provenance, Workload
 from guide.perf.roofline import typical_bound
 from guide.search.replica import Replica, half_width
 from guide.search.spending import group_usd_per_h
-from guide.simulate.serve import serve
+from guide.simulate.serve import Runs, serve
 
 SECONDS_PER_HOUR = 3600
 MILLION = 1e6
@@ -30,16 +30,14 @@ ROUNDING = 1e-9  # so that 8.000000001 replicas or users are 8
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What stays the same over one recommendation. `reports` remembers simulations, which no limit
+    """What stays the same over one recommendation. `runs` remembers simulations, which no limit
     changes.
     """
 
     plan: Plan
     catalog: Catalog
     seed: int = 0
-    reports: dict[tuple[object, ...], ServingReport] = field(
-        default_factory=dict[tuple[object, ...], ServingReport]
-    )
+    runs: Runs = field(default_factory=Runs)
 
     def under(self, plan: Plan) -> Study:
         """The same study with other limits; simulations are shared."""
@@ -47,29 +45,8 @@ class Study:
 
     def report(self, replica: Replica, load: Workload) -> ServingReport:
         """Simulate one replica under its share of the load, once."""
-        key = (_service_of(replica), load)
-        found = self.reports.get(key)
-        if found is None:
-            found = serve(replica.group(1), replica.memory, load, self.catalog, seed=self.seed)
-            self.reports[key] = found
-        return found
-
-
-def _service_of(replica: Replica) -> tuple[object, ...]:
-    """What a simulation depends on: the same for pools of one GPU and for renamed checkpoints."""
-    group = replica.group(1)
-    model = group.model
-    return (
-        group.gpu.name,
-        group.framework,
-        group.version,
-        replace(model, name=model.base or model.name, base=None, parameters=0, precision=""),
-        group.precision.name,
-        group.tp,
-        group.pp,
-        group.limits,
-        group.switches,
-    )
+        group = replica.group(1)
+        return serve(group, replica.memory, load, self.catalog, seed=self.seed, runs=self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""The step-time model bound to one layout: plain floats, cached by batch size, for the event
-loop."""
+"""What the event loop asks of a step-time model, and the model bound to one layout: plain floats,
+cached by batch size."""
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from guide.perf.step import (
     StepFacts,
@@ -16,8 +17,36 @@ from guide.perf.step import (
 )
 
 
+class StepCost(Protocol):
+    """Seconds of steps, and of runs of decode steps."""
+
+    def prompt_step(
+        self,
+        tokens: int,
+        sequences: int,
+        pairs: float,
+        window_pairs: float,
+        decodes: int,
+        context: float,
+        window_context: float,
+        sampled: int,
+    ) -> float:
+        """Seconds of one step that holds prompt tokens."""
+        ...
+
+    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
+        """Seconds of `steps` decode steps whose context sums average to those given."""
+        ...
+
+    def decode_steps_within(
+        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
+    ) -> int:
+        """How many decode steps it takes to reach or pass `seconds` (at least 1)."""
+        ...
+
+
 class LayoutCost:
-    """Implements `guide.simulate.replica.StepCost` for folded facts and resolved fits."""
+    """Implements `StepCost` for folded facts and resolved fits."""
 
     def __init__(self, facts: StepFacts, params: StepParams) -> None:
         self.facts, self.params = facts, params

@@ -15,41 +15,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from guide.answer import SchedulerPolicy
 from guide.domain import Scheduling
+from guide.simulate.cost import StepCost
 from guide.simulate.decoding import DecodeSet
 
 NEVER = float("inf")
-
-
-class StepCost(Protocol):
-    """Seconds of steps, and of runs of decode steps."""
-
-    def prompt_step(
-        self,
-        tokens: int,
-        sequences: int,
-        pairs: float,
-        window_pairs: float,
-        decodes: int,
-        context: float,
-        window_context: float,
-        sampled: int,
-    ) -> float:
-        """Seconds of one step that holds prompt tokens."""
-        ...
-
-    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
-        """Seconds of `steps` decode steps whose context sums average to those given."""
-        ...
-
-    def decode_steps_within(
-        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
-    ) -> int:
-        """How many decode steps it takes to reach or pass `seconds` (at least 1)."""
-        ...
 
 
 def blocks_of(tokens: int, policy: SchedulerPolicy) -> int:
@@ -106,6 +78,7 @@ class Replica:
         self.free_blocks = policy.kv_blocks
         self.blocks = [0] * n
         self.fewest_free = policy.kv_blocks
+        self.starved = False  # whether anything ever waited for blocks
         self.preemptions = 0
         self.refused: list[int] = []
 
@@ -116,13 +89,17 @@ class Replica:
 
     # -- the loop --------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Serve every request to its end."""
+    def run(self, *, more: bool = False) -> None:
+        """Serve every request to its end; with `more`, until the last one has arrived: what comes
+        then depends on the next arrival, which is not known yet.
+        """
         prefill_first = self.policy.scheduling == Scheduling.PREFILL_FIRST
         form = self._whole_prompts if prefill_first else self._chunked_prompts
         while True:
             if self.next_arrival < self.known:
                 self._arrive()
+            if more and self.next_arrival >= self.known:
+                return
             if (self.waiting or self.partial) and form():
                 continue
             if self.decoding.members:
@@ -168,8 +145,10 @@ class Replica:
             request = self.waiting[0]
             length, hit = self._target(request), self._hit(request)
             need = blocks_of(length, policy)
-            over_budget = work.sequences and work.tokens + length - hit > policy.token_budget
-            if over_budget or self.free_blocks - need < reserve:
+            if work.sequences and work.tokens + length - hit > policy.token_budget:
+                break
+            if self.free_blocks - need < reserve:
+                self.starved = True
                 break
             self.waiting.popleft()
             self._take(request, need)
@@ -182,6 +161,7 @@ class Replica:
         promised = self.decoding.blocks_next()  # decodes take their blocks first
         budget = policy.token_budget - decodes
         if budget <= 0 or promised > self.free_blocks:
+            self.starved = self.starved or promised > self.free_blocks
             return False
         work = _Prompts()
         for request in tuple(self.partial):
@@ -194,6 +174,7 @@ class Replica:
             request = self.waiting[0]
             needed = blocks_of(self._target(request), policy)
             if whole and needed > self.free_blocks - promised:
+                self.starved = True
                 break
             self.computed[request] = self._hit(request)
             used = self._chunk(work, request, budget, promised)
@@ -210,6 +191,7 @@ class Replica:
         used = min(budget, target - before)
         need = blocks_of(before + used, self.policy) - self.blocks[request]
         if used <= 0 or need > self.free_blocks - promised:
+            self.starved = self.starved or used > 0
             return 0
         self._take(request, need)
         self.computed[request] = before + used
@@ -269,11 +251,15 @@ class Replica:
             gap = self.arrival_s[self.next_arrival] - self.clock
             sums = (decoding.context_sum, decoding.window_sum, len(decoding.growing))
             steps = min(steps, self.cost.decode_steps_within(gap, members, *sums))
-        while not (possible := decoding.steps_within_blocks(steps, self.free_blocks)):
+        while (possible := decoding.steps_within_blocks(steps, self.free_blocks)) < steps:
+            self.starved = True
+            if possible:
+                break
             self._preempt()
             if not decoding.members:
                 return
-        self.clock += self.cost.decode_run(possible, len(decoding), *decoding.mean_sums(possible))
+        members = len(decoding.members)
+        self.clock += self.cost.decode_run(possible, members, *decoding.mean_sums(possible))
         self._tick(possible)
 
     def _tick(self, steps: int) -> None:

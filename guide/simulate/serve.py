@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from statistics import fmean, quantiles
@@ -132,18 +132,74 @@ def saturation(
 
 
 def serve(
-    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog, *, seed: int
+    group: ReplicaGroup,
+    memory: MemoryFit,
+    workload: Workload,
+    catalog: Catalog,
+    *,
+    seed: int,
+    runs: Runs | None = None,
 ) -> ServingReport:
-    """Simulate one replica of `group` under `workload`, already its share of the plan's load."""
+    """Simulate one replica of `group` under `workload`, already its share of the plan's load.
+
+    `runs` remembers what was simulated, and is asked first.
+    """
     share = _per_engine(workload, group.pp)
-    count = OPEN_REQUESTS
-    if share.concurrency is not None:
-        count = min(
-            MOST_CLOSED, max(share.concurrency + OPEN_REQUESTS // 4, WAVES * share.concurrency)
-        )
-    requests = requests_of(share, count, seed, group.limits.max_model_len)
-    replica, serving = run(group, memory, requests, catalog, closed_users=share.concurrency)
-    return _report(replica, requests, serving, share, group.pp, seed)
+    runs = Runs() if runs is None else runs
+    policy = policy_of(group, memory, catalog)
+    cost, serving = layout_cost(group, catalog)
+    key = (
+        *(cost.facts, cost.params, serving),
+        replace(policy, kv_blocks=0, virtual_engines=1),
+        *(share, group.limits.max_model_len, _window(group), seed),
+    )
+    found = runs.find(key, policy.kv_blocks)
+    if found is None:
+        count = OPEN_REQUESTS
+        if (users := share.concurrency) is not None:
+            count = min(MOST_CLOSED, max(users + OPEN_REQUESTS // 4, WAVES * users))
+        requests = requests_of(share, count, seed, group.limits.max_model_len)
+        replica, _ = run(group, memory, requests, catalog, closed_users=users)
+        report = _report(replica, requests, serving, share, seed)
+        found = EngineRun(policy.kv_blocks, replica.starved, report)
+        runs.add(key, found)
+    one = found.report
+    return replace(
+        one,
+        requests_per_s=one.requests_per_s * group.pp,
+        output_tokens_per_s=one.output_tokens_per_s * group.pp,
+        kv_peak_share=one.kv_peak_share * found.kv_blocks / policy.kv_blocks,
+    )
+
+
+class EngineRun(NamedTuple):
+    """What one engine did with so many KV blocks, and whether anything waited for them."""
+
+    kv_blocks: int
+    starved: bool
+    report: ServingReport
+
+
+class Runs:
+    """Simulations by all that they depend on, so that none is made twice.
+
+    A run in which nothing ever waited for KV blocks is the run of any larger cache as well: so one
+    of the virtual engines of a pipeline is often a replica that was simulated already.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, list[EngineRun]] = {}
+
+    def find(self, key: Hashable, kv_blocks: int) -> EngineRun | None:
+        """The run of `key` with so many blocks, if one is known."""
+        for one in self._known.get(key, ()):
+            if one.kv_blocks == kv_blocks or (not one.starved and one.kv_blocks < kv_blocks):
+                return one
+        return None
+
+    def add(self, key: Hashable, one: EngineRun) -> None:
+        """Remember a run."""
+        self._known.setdefault(key, []).append(one)
 
 
 def run(
@@ -162,7 +218,7 @@ def run(
         requests.prompts,
         requests.outputs,
         requests.arrivals,
-        window=group.model.window_tokens if group.model.window_layers else None,
+        window=_window(group),
         cached=requests.cached,
         closed_users=closed_users,
     )
@@ -212,6 +268,10 @@ def times_of(
     return times
 
 
+def _window(group: ReplicaGroup) -> int | None:
+    return group.model.window_tokens if group.model.window_layers else None
+
+
 def _per_engine(workload: Workload, engines: int) -> Workload:
     """The load of one of the virtual engines that pipeline stages make."""
     if engines == 1:
@@ -233,9 +293,9 @@ def _report(
     requests: Requests,
     serving: ServingParams,
     workload: Workload,
-    engines: int,
     seed: int,
 ) -> ServingReport:
+    """What one engine did; `workload` is its share."""
     warm = workload.concurrency or int(WARM_SHARE * len(replica.arrival_s))
     times = times_of(replica, requests, serving, warm)
     span = replica.clock - min(times.arrival)
@@ -247,8 +307,8 @@ def _report(
         tpot=percentiles(times.tpot),
         e2e=percentiles(times.e2e),
         queue=percentiles(times.queue),
-        requests_per_s=in_steady * engines,
-        output_tokens_per_s=in_steady * fmean(times.outputs) * engines,
+        requests_per_s=in_steady,
+        output_tokens_per_s=in_steady * fmean(times.outputs),
         kv_peak_share=replica.block_peak / replica.policy.kv_blocks,
         batch_mean=replica.decoding.sequence_ticks / max(1, replica.decoding.tick),
         preemptions=replica.preemptions,

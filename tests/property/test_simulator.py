@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -167,6 +167,20 @@ def test_a_pool_for_everything_never_preempts(case: Case):
     assert not replica.preemptions
     if case.policy.scheduling != Scheduling.PREFILL_FIRST:
         assert not replica.refused
+
+
+@settings(deadline=None)
+@given(cases(), st.integers(1, 50))
+def test_a_run_that_never_waited_for_blocks_is_that_of_any_larger_pool(case: Case, more: int):
+    """INV-11."""
+    replica, _ = run(case)
+    assume(not replica.starved)
+    policy = replace(case.policy, kv_blocks=case.policy.kv_blocks + more)
+    larger, _ = run(replace(case, policy=policy))
+    assert not larger.starved
+    assert replica.finish_s == larger.finish_s
+    assert replica.first_token_s == larger.first_token_s
+    assert replica.block_peak == larger.block_peak
 
 
 @settings(deadline=None)
