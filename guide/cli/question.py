@@ -5,7 +5,7 @@ context.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -202,6 +202,20 @@ def read_text(path: Path) -> str:
         if str(path) == "-":
             return sys.stdin.read()
         return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SpecError(f"{path} is not a UTF-8 text file") from None
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a file, or of stdin for ``-``, one after the other."""
+    try:
+        if str(path) == "-":
+            yield from sys.stdin
+            return
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from file
     except UnicodeDecodeError:
         raise SpecError(f"{path} is not a UTF-8 text file") from None
     except OSError as error:

@@ -43,28 +43,31 @@ def simulate(
     queueing, throughput, KV cache, preemptions.
 
     The plan chooses the deployment; the trace replaces its lengths and its load. Requests are
-    dealt to the replicas at random, as a Service does. Exit code 0: simulated. 3: infeasible, every
-    reason is printed. 2: bad input.
+    dealt to the replicas at random, as a Service does. The trace is read as it is served, so that
+    it may have any length; requests may stand out of order by up to 4,096 lines. Exit code 0:
+    simulated. 3: infeasible, every reason is printed. 2: bad input.
     """
     from guide.cli import show
     from guide.cli.candidate import chosen
-    from guide.cli.question import ask, read_text
+    from guide.cli.progress import shown_when_slow
+    from guide.cli.question import ask, read_lines
     from guide.report.sentences import choice
     from guide.report.simulation import tables, to_document
     from guide.search.explanation import half_widths
-    from guide.simulate.trace import read_trace, replay
+    from guide.simulate.play import replay
+    from guide.simulate.trace import read_trace
 
-    recorded = read_trace(read_text(trace), "stdin" if str(trace) == "-" else str(trace))
     question = ask(filename, nodes, pods, model_config, calibration)
     evaluation = chosen(question, candidate)
     layout = [(item.group, item.memory) for item in evaluation.groups]
-    hits = question.plan.workload.prefix_hit_share
-    played = replay(layout, recorded, hits, question.catalog, seed=seed)
+    hits, slo = question.plan.workload.prefix_hit_share, question.plan.slo
+    recorded = read_trace(read_lines(trace), "stdin" if str(trace) == "-" else str(trace))
+    with shown_when_slow("simulating"):
+        played = replay(layout, recorded, hits, question.catalog, seed=seed, slo=slo)
     widths = half_widths(evaluation, question.catalog)
-    slo = question.plan.slo
     if output is not Output.TABLE:
-        show.document(to_document(evaluation, played, widths, slo), output)
+        show.document(to_document(evaluation, played, widths), output)
         return
     typer.echo(typer.style(choice(evaluation), bold=True))
-    for table in tables(played, widths, slo):
+    for table in tables(played, widths):
         show.print_table(table)

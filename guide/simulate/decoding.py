@@ -8,6 +8,7 @@ once, so nothing here costs time per token.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 
 class DecodeSet:
@@ -30,6 +31,24 @@ class DecodeSet:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    def grow(self, requests: int) -> None:
+        """Make room for that many requests more."""
+        for values in (self.length, self.entered, self.due):
+            values += [0] * requests
+
+    def renumber(self, left: Sequence[int]) -> None:
+        """Number the requests `left`, all members among them, 0, 1, 2 ...; forget the others."""
+        place = {old: new for new, old in enumerate(left)}
+        self.length = [self.length[i] for i in left]
+        self.entered = [self.entered[i] for i in left]
+        self.due = [self.due[i] for i in left]
+        self.members = {place[i]: None for i in self.members}
+        self.growing = {place[i] for i in self.growing}
+        self.finishes = [(self.due[i], i) for i in self.members]
+        self.saturations = [(self._saturates(i), i) for i in self.growing]
+        heapq.heapify(self.finishes)
+        heapq.heapify(self.saturations)
 
     def enter(self, request: int, length: int, remaining: int) -> None:
         """Start decoding with `length` tokens cached and `remaining` tokens to produce."""

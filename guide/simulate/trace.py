@@ -1,8 +1,8 @@
-"""A recorded trace of requests, replayed through one layout.
+"""A recorded trace of requests, read and replayed as a stream.
 
-The trace names when each request arrives and how long its prompt and its answer are. A Service
-splits connections at random and evenly, so requests are dealt to the replicas by seeded dice; the
-virtual engines that pipeline stages make take turns.
+The trace names when each request arrives and how long its prompt and its answer are. Only a window
+of it is in memory, together with the requests that are being served: memory does not depend on the
+length of the trace.
 """
 
 from __future__ import annotations
@@ -10,227 +10,172 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from guide.answer import MemoryFit, ReplicaGroup
-from guide.domain import Catalog
 from guide.errors import SpecError
-from guide.simulate.arrivals import Requests, cached_tokens
-from guide.simulate.serve import Times, run, times_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Row = tuple[int, Sequence[object]]  # number of the line, and its cells in the order of COLUMNS
 COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
 MOST_TOKENS = 10_000_000  # of a prompt or an answer, as in a plan
+WINDOW = 4096  # requests read at once; as many may stand out of order
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One element a request, in order of arrival; the first arrives at 0 s."""
+    """A part of a trace, one element a request in order of arrival; the first of all arrives at
+    0 s.
+    """
 
     arrivals: Floats
     prompts: Ints
     outputs: Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
-    """What a layout did with a trace."""
+def read_trace(lines: Iterable[str], name: str) -> Iterator[Trace]:
+    """Read a trace part by part: JSON Lines where the first line begins with a brace, else CSV with
+    a header.
 
-    times: Times  # of the requests that were served
-    requests: int
-    too_long: int  # refused at once: longer than the layout accepts
-    unserved: int  # accepted, but their KV cache never fits
-    last_arrival_s: float
-    end_s: float  # when the last request finished
-    kv_peak_share: float  # of the fullest engine
-    batch_mean: float  # over the engines that decoded
-    preemptions: int
-    busiest: int  # requests that the busiest replica got
-
-
-def read_trace(text: str, name: str) -> Trace:
-    """Read a trace: JSON Lines where the first line begins with a brace, else CSV with a header.
-
-    Further columns are ignored. Raises `SpecError` naming line and column.
+    Further columns are ignored. Requests that stand no more than WINDOW lines too late are put in
+    order. Raises `SpecError` naming line and column.
     """
-    lines = _json_lines if text.lstrip().startswith("{") else _csv_lines
-    found = [_request(cells, where) for cells, where in lines(text, name)]
-    if not found:
+    began = None
+    latest = -math.inf
+    held = np.empty((0, 4))  # line, arrival, prompt and output of what has been read, in order
+    for part in _parts(lines, name):
+        held = np.concatenate((held, part))
+        held = held[np.argsort(held[:, 1], kind="stable")]
+        ready = held[: max(0, len(held) - WINDOW)] if len(part) == WINDOW else held
+        held = held[len(ready) :]
+        if not len(ready):
+            continue
+        if ready[0, 1] < latest:
+            raise SpecError(
+                f"{name} line {int(ready[0, 0])}, column 'arrival_s': {ready[0, 1]:g} s stands more"
+                f" than {WINDOW:,} lines after later arrivals; sort the trace by arrival_s"
+            )
+        latest = ready[-1, 1]
+        began = ready[0, 1] if began is None else began
+        yield Trace(
+            arrivals=ready[:, 1] - began,
+            prompts=ready[:, 2].astype(np.int64),
+            outputs=ready[:, 3].astype(np.int64),
+        )
+    if began is None:
         raise SpecError(f"{name} holds no request: give {', '.join(COLUMNS)} for each, one a line")
-    table = np.array(found)
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    return Trace(
-        arrivals=table[:, 0] - table[0, 0],
-        prompts=table[:, 1].astype(np.int64),
-        outputs=table[:, 2].astype(np.int64),
-    )
 
 
-def _csv_lines(text: str, name: str) -> Iterator[tuple[Mapping[str, object], str]]:
-    reader = csv.DictReader(text.splitlines(), strict=True, skipinitialspace=True)
+def _parts(lines: Iterable[str], name: str) -> Iterator[Floats]:
+    """Line, arrival, prompt and output of WINDOW requests; fewer, or none, in the last part."""
+    unread = iter(lines)
+    head: list[str] = []
+    for line in unread:
+        head.append(line)
+        if line.strip():
+            break
+    json_lines = bool(head) and head[-1].lstrip().startswith("{")
+    read = _json_lines if json_lines else _csv_lines
+    rows = read(chain(head, unread), name)
+    while True:
+        part = list(islice(rows, WINDOW))
+        yield _table(part, name)
+        if len(part) < WINDOW:
+            return
+
+
+def _csv_lines(lines: Iterable[str], name: str) -> Iterator[Row]:
+    reader = csv.reader(lines, strict=True, skipinitialspace=True)
     try:
-        header = reader.fieldnames or ()
+        header = next(reader, list[str]())
         missing = [column for column in COLUMNS if column not in header]
         if missing:
             raise SpecError(
                 f"{name} line 1: column '{missing[0]}' is missing; add it to the header"
             )
-        for row in reader:
-            yield row, f"{name} line {reader.line_num}"
+        first, second, third = (header.index(column) for column in COLUMNS)
+        width = len(header)
+        for cells in reader:
+            if len(cells) < width:
+                if not cells:
+                    continue
+                cells += [""] * (width - len(cells))
+            yield reader.line_num, (cells[first], cells[second], cells[third])
     except csv.Error as error:
-        raise SpecError(
-            f"{name} line {reader.reader.line_num}: is no valid CSV ({error})"
-        ) from None
+        raise SpecError(f"{name} line {reader.line_num}: is no valid CSV ({error})") from None
 
 
-def _json_lines(text: str, name: str) -> Iterator[tuple[Mapping[str, object], str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+def _json_lines(lines: Iterable[str], name: str) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        where = f"{name} line {number}"
         try:
             row: object = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise SpecError(f"{where}: is no valid JSON ({error})") from None
+            raise SpecError(f"{name} line {number}: is no valid JSON ({error})") from None
         if not isinstance(row, dict):
-            raise SpecError(f"{where}: must be an object with {', '.join(COLUMNS)}")
-        yield cast("Mapping[str, object]", row), where
+            raise SpecError(f"{name} line {number}: must be an object with {', '.join(COLUMNS)}")
+        found = cast("Mapping[str, object]", row)
+        yield number, [found.get(column) for column in COLUMNS]
 
 
-def _request(cells: Mapping[str, object], where: str) -> tuple[float, float, float]:
-    arrival = _number(cells, "arrival_s", where)
+def _table(rows: Sequence[Row], name: str) -> Floats:
+    """The rows as numbers: at once where all are in order, else cell by cell for the sentence."""
+    table = np.empty((len(rows), 4))
+    if not rows:
+        return table
+    table[:, 0] = [number for number, _ in rows]
+    columns = tuple(zip(*(cells for _, cells in rows), strict=True))
+    try:
+        for index, cells in enumerate(columns, start=1):
+            if bool in set(map(type, cells)):
+                raise ValueError
+            table[:, index] = np.array(cells, dtype=np.float64)
+        tokens = table[:, 2:]
+        fine = (
+            np.isfinite(table).all()
+            and (table[:, 1] >= 0).all()
+            and ((tokens >= 1) & (tokens <= MOST_TOKENS) & (tokens == np.floor(tokens))).all()
+        )
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        for index, (number, cells) in enumerate(rows):
+            table[index, 1:] = _request(cells, f"{name} line {number}")
+    return table
+
+
+def _request(cells: Sequence[object], where: str) -> tuple[float, float, float]:
+    arrival = _number(cells[0], f"{where}, column 'arrival_s'")
     if arrival < 0:
         raise SpecError(f"{where}, column 'arrival_s': {arrival:g} is negative; count from 0 s")
-    return arrival, _tokens(cells, "input_tokens", where), _tokens(cells, "output_tokens", where)
+    prompt, output = (
+        _tokens(cell, f"{where}, column '{column}'")
+        for cell, column in zip(cells[1:], COLUMNS[1:], strict=True)
+    )
+    return arrival, prompt, output
 
 
-def _number(cells: Mapping[str, object], column: str, where: str) -> float:
-    value = cells.get(column)
+def _number(value: object, where: str) -> float:
     if value is None or value == "":
-        raise SpecError(f"{where}, column '{column}': is missing")
+        raise SpecError(f"{where}: is missing")
     try:
         number = math.nan if isinstance(value, bool) else float(cast("str", value))
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise SpecError(f"{where}, column '{column}': {value!r} is no finite number")
+        raise SpecError(f"{where}: {value!r} is no finite number")
     return number
 
 
-def _tokens(cells: Mapping[str, object], column: str, where: str) -> float:
-    number = _number(cells, column, where)
+def _tokens(value: object, where: str) -> float:
+    number = _number(value, where)
     if number != int(number) or not 1 <= number <= MOST_TOKENS:
-        raise SpecError(
-            f"{where}, column '{column}': {cells[column]!r} must be a whole number from 1 to "
-            f"{MOST_TOKENS:,}"
-        )
+        raise SpecError(f"{where}: {value!r} must be a whole number from 1 to {MOST_TOKENS:,}")
     return number
-
-
-def replay(
-    groups: Sequence[tuple[ReplicaGroup, MemoryFit]],
-    trace: Trace,
-    prefix_hit_share: float,
-    catalog: Catalog,
-    *,
-    seed: int,
-) -> Played:
-    """Serve a trace by the replicas of `groups`, each group with its share of the load.
-
-    Raises `SpecError` where no request can be served at all.
-    """
-    owner = _dealt([group for group, _ in groups], len(trace.arrivals), seed)
-    limits = np.array([group.limits.max_model_len for group, _ in groups])
-    accepted = trace.prompts + trace.outputs <= limits[owner[:, 0]]
-    played = [
-        _engine(group, memory, trace, np.flatnonzero(accepted & mine), prefix_hit_share, catalog)
-        for number, (group, memory) in enumerate(groups)
-        for replica in range(group.replicas)
-        for mine in _engines(owner, number, replica, group.pp)
-    ]
-    engines = [engine for engine in played if engine is not None]
-    if not any(len(engine.times.ttft) for engine in engines):
-        raise SpecError(
-            f"no request of the trace fits the layout, which accepts {int(limits.max()):,} tokens; "
-            "raise spec.workload.maxContextTokens"
-        )
-    times = Times([], [], [], [], [], [])
-    for engine in engines:
-        for all_of_them, own in zip(times, engine.times, strict=True):
-            all_of_them.extend(own)
-    _, counts = np.unique(owner, axis=0, return_counts=True)
-    return Played(
-        times=times,
-        requests=len(trace.arrivals),
-        too_long=int((~accepted).sum()),
-        unserved=int(accepted.sum()) - len(times.ttft),
-        last_arrival_s=float(trace.arrivals[-1]),
-        end_s=max(engine.end_s for engine in engines),
-        kv_peak_share=max(engine.kv_peak_share for engine in engines),
-        batch_mean=float(np.mean([engine.batch_mean for engine in engines])),
-        preemptions=sum(engine.preemptions for engine in engines),
-        busiest=int(counts.max()),
-    )
-
-
-def _dealt(groups: Sequence[ReplicaGroup], count: int, seed: int) -> Ints:
-    """(group, replica) of each request: every replica of a group is as likely as the next."""
-    replicas = [(n, r) for n, group in enumerate(groups) for r in range(group.replicas)]
-    share = np.array([groups[n].load_share / groups[n].replicas for n, _ in replicas])
-    chosen = np.random.default_rng(seed).choice(len(replicas), size=count, p=share / share.sum())
-    return np.array(replicas, dtype=np.int64)[chosen]
-
-
-def _engines(
-    owner: Ints, group: int, replica: int, engines: int
-) -> Iterator[npt.NDArray[np.bool_]]:
-    """The requests of each virtual engine of a replica: they take turns."""
-    mine = (owner[:, 0] == group) & (owner[:, 1] == replica)
-    turn = np.cumsum(mine) % engines
-    for engine in range(engines):
-        yield mine & (turn == engine)
-
-
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    times: Times
-    end_s: float
-    kv_peak_share: float
-    batch_mean: float
-    preemptions: int
-
-
-def _engine(
-    group: ReplicaGroup,
-    memory: MemoryFit,
-    trace: Trace,
-    mine: Ints,
-    prefix_hit_share: float,
-    catalog: Catalog,
-) -> _Engine | None:
-    """One engine over its requests; None when it gets none, or can serve none of them."""
-    if not len(mine):
-        return None
-    prompts: list[int] = trace.prompts[mine].tolist()
-    requests = Requests(
-        prompts=prompts,
-        outputs=trace.outputs[mine].tolist(),
-        arrivals=trace.arrivals[mine].tolist(),
-        cached=cached_tokens(prompts, prefix_hit_share),
-    )
-    replica, serving = run(group, memory, requests, catalog)
-    if len(replica.refused) == len(mine):
-        return None
-    return _Engine(
-        times=times_of(replica, requests, serving),
-        end_s=replica.clock,
-        kv_peak_share=replica.block_peak / replica.policy.kv_blocks,
-        batch_mean=replica.decoding.sequence_ticks / max(1, replica.decoding.tick),
-        preemptions=replica.preemptions,
-    )

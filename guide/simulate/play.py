@@ -1,0 +1,189 @@
+"""A trace replayed through one layout.
+
+A Service splits connections at random and evenly, so requests are dealt to the replicas by seeded
+dice; the virtual engines that pipeline stages make take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from guide.answer import MemoryFit, ReplicaGroup
+from guide.domain import Catalog, Slo
+from guide.errors import SpecError
+from guide.simulate.arrivals import Requests, cached_tokens
+from guide.simulate.latency import Latency
+from guide.simulate.serve import Times, layout_cost, policy_of
+from guide.simulate.stream import Stream
+from guide.simulate.trace import Ints, Trace
+
+
+class Latencies:
+    """The latencies of the requests that were served, and the limits on them."""
+
+    def __init__(self, slo: Slo) -> None:
+        self.ttft = Latency(slo.ttft_p95_s)
+        self.tpot = Latency(slo.tpot_p95_s)  # of answers that have a gap: two tokens or more
+        self.e2e = Latency(slo.e2e_p95_s)
+        self.queue = Latency()
+        self.output_tokens = 0
+
+    @property
+    def served(self) -> int:
+        """Requests that were served."""
+        return self.e2e.count
+
+    def add(self, times: Times) -> None:
+        """Take in what a replica has served."""
+        self.ttft.add(times.ttft)
+        pairs = zip(times.tpot, times.outputs, strict=True)
+        self.tpot.add([gap for gap, outputs in pairs if outputs > 1])
+        self.e2e.add(times.e2e)
+        self.queue.add(times.queue)
+        self.output_tokens += int(sum(times.outputs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What a layout did with a trace."""
+
+    latencies: Latencies
+    requests: int
+    too_long: int  # refused at once: longer than the layout accepts
+    unserved: int  # accepted, but their KV cache never fits
+    last_arrival_s: float
+    end_s: float  # when the last request finished
+    kv_peak_share: float  # of the fullest engine
+    batch_mean: float  # over the engines that served
+    preemptions: int
+    busiest: int  # requests that the busiest replica got
+
+
+def replay(
+    groups: Sequence[tuple[ReplicaGroup, MemoryFit]],
+    trace: Iterable[Trace],
+    prefix_hit_share: float,
+    catalog: Catalog,
+    *,
+    seed: int,
+    slo: Slo | None = None,
+) -> Played:
+    """Serve a trace by the replicas of `groups`, each group with its share of the load.
+
+    Raises `SpecError` where no request can be served at all.
+    """
+    latencies = Latencies(slo or Slo())
+    replicas = [
+        _Replica(group, memory, prefix_hit_share, catalog, latencies)
+        for group, memory in groups
+        for _ in range(group.replicas)
+    ]
+    chances = np.array([r.group.load_share / r.group.replicas for r in replicas])
+    chances /= chances.sum()
+    dice = np.random.default_rng(seed)
+    requests, last_arrival_s = 0, 0.0
+    for part in trace:
+        owner = dice.choice(len(replicas), size=len(part.arrivals), p=chances)
+        order = np.argsort(owner, kind="stable")
+        ends = np.searchsorted(owner[order], np.arange(len(replicas)), side="right")
+        for replica, mine in zip(replicas, np.split(order, ends[:-1]), strict=True):
+            replica.take(part, mine)
+        requests += len(part.arrivals)
+        last_arrival_s = float(part.arrivals[-1])
+    for replica in replicas:
+        replica.close()
+    engines = [e for replica in replicas for e in replica.engines if e.served]
+    if not engines:
+        most = max(group.limits.max_model_len for group, _ in groups)
+        raise SpecError(
+            f"no request of the trace fits the layout, which accepts {most:,} tokens; "
+            "raise spec.workload.maxContextTokens"
+        )
+    too_long = sum(replica.too_long for replica in replicas)
+    return Played(
+        latencies=latencies,
+        requests=requests,
+        too_long=too_long,
+        unserved=requests - too_long - latencies.served,
+        last_arrival_s=last_arrival_s,
+        end_s=max(e.stream.clock for e in engines),
+        kv_peak_share=max(e.stream.block_peak / e.stream.policy.kv_blocks for e in engines),
+        batch_mean=fmean(
+            e.stream.decoding.sequence_ticks / max(1, e.stream.decoding.tick) for e in engines
+        ),
+        preemptions=sum(e.stream.preemptions for e in engines),
+        busiest=max(replica.dealt for replica in replicas),
+    )
+
+
+class _Replica:
+    """A replica: virtual engines that take turns."""
+
+    def __init__(
+        self,
+        group: ReplicaGroup,
+        memory: MemoryFit,
+        prefix_hit_share: float,
+        catalog: Catalog,
+        latencies: Latencies,
+    ) -> None:
+        self.group = group
+        self.engines = [
+            _Engine(group, memory, prefix_hit_share, catalog, latencies) for _ in range(group.pp)
+        ]
+        self.dealt = 0
+        self.too_long = 0
+
+    def take(self, part: Trace, mine: Ints) -> None:
+        """Serve the requests `mine` of a part of the trace."""
+        fits = part.prompts[mine] + part.outputs[mine] <= self.group.limits.max_model_len
+        turn = (self.dealt + np.arange(len(mine))) % self.group.pp
+        self.dealt += len(mine)
+        self.too_long += int((~fits).sum())
+        for number, engine in enumerate(self.engines):
+            engine.take(part, mine[fits & (turn == number)])
+
+    def close(self) -> None:
+        """Serve everything to its end."""
+        for engine in self.engines:
+            engine.count(engine.stream.close())
+
+
+class _Engine:
+    """One virtual engine over its requests."""
+
+    def __init__(
+        self,
+        group: ReplicaGroup,
+        memory: MemoryFit,
+        prefix_hit_share: float,
+        catalog: Catalog,
+        latencies: Latencies,
+    ) -> None:
+        cost, serving = layout_cost(group, catalog)
+        window = group.model.window_tokens if group.model.window_layers else None
+        self.stream = Stream(policy_of(group, memory, catalog), cost, serving, window=window)
+        self.prefix_hit_share = prefix_hit_share
+        self.latencies = latencies
+        self.served = 0
+
+    def take(self, part: Trace, mine: Ints) -> None:
+        if not len(mine):
+            return
+        prompts: list[int] = part.prompts[mine].tolist()
+        requests = Requests(
+            prompts=prompts,
+            outputs=part.outputs[mine].tolist(),
+            arrivals=part.arrivals[mine].tolist(),
+            cached=cached_tokens(prompts, self.prefix_hit_share),
+        )
+        self.count(self.stream.feed(requests))
+
+    def count(self, times: Times | None) -> None:
+        if times is not None:
+            self.served += len(times.e2e)
+            self.latencies.add(times)
