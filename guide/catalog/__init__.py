@@ -41,6 +41,7 @@ from guide.domain import (
     Release,
 )
 from guide.errors import CatalogError, SpecError
+from guide.shipped import parsed
 
 _HERE = Path(__file__).parent
 _VENDOR_PREFIX = re.compile(r"^(nvidia-|tesla-|geforce-)+")
@@ -143,8 +144,9 @@ def product_key(text: str) -> str:
 
 def _read(path: Path, *sections: str) -> _Document:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
+        ours = path.parent == _HERE
+        document = parsed(path) if ours else yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    except OSError as error:
         raise CatalogError(f"{path}: cannot be read ({error}).") from error
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from guide.shipped import parsed
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 REGION = "topology.kubernetes.io/region"
@@ -57,8 +58,8 @@ class Match:
 @cache
 def label_rows() -> tuple[LabelRow, ...]:
     """All schemes, in the order in which they are tried."""
-    text = files("guide.kube").joinpath("labels.yaml").read_text(encoding="utf-8")
-    return TypeAdapter(tuple[LabelRow, ...]).validate_python(yaml.safe_load(text))
+    rows = parsed(Path(__file__).with_name("labels.yaml"))
+    return TypeAdapter(tuple[LabelRow, ...]).validate_python(rows)
 
 
 def matches(labels: Mapping[str, str]) -> tuple[Match, ...]:

@@ -4,13 +4,15 @@ protocols.yaml)."""
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from guide.replay.rows import Measurement
+from guide.shipped import parsed
+
+_FILE = Path(__file__).with_name("protocols.yaml")
 
 Column = Literal[
     "source", "framework", "version", "model", "gpu", "tp", "kind", "note", "semantics"
@@ -84,8 +86,7 @@ class VersionDate(_Row):
 
 @cache
 def _document() -> dict[str, list[dict[str, Any]]]:
-    text = (files("guide.replay") / "protocols.yaml").read_text(encoding="utf-8")
-    return yaml.load(text, Loader=yaml.CSafeLoader)
+    return cast("dict[str, list[dict[str, Any]]]", parsed(_FILE))
 
 
 @cache
