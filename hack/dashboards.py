@@ -54,7 +54,7 @@ def latency(title: str, quantity: str, metric: str) -> Panel:
     return Panel(
         f"{title}: predicted and observed",
         "Predicted p95 with its 90 % interval. Observed quantiles are as exact as vLLM's buckets; "
-        "the mean is exact. FastGen exports no metrics: without a probe there is nothing observed.",
+        "the mean is exact. Of FastGen, TTFT and TPOT are those of streamed answers.",
         "s",
         (
             *band(metric, "p95"),
@@ -104,7 +104,7 @@ def plan_panels() -> list[Panel]:
         ),
         Panel(
             "KV cache in use",
-            "The fullest pod.",
+            "The fullest pod. FastGen does not tell.",
             "percentunit",
             ((q.kv_usage(PLAN), "KV cache"),),
         ),

@@ -24,19 +24,16 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from guide.answer import GroupEvaluation
 from guide.catalog import load
 from guide.domain import Catalog, Workload
+from guide.frameworks.base import DEFAULT_BUCKETS as BUCKETS
+from guide.frameworks.fastgen_proxy import TOKENS
 from guide.search.study import load_share
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import Replica
 from guide.simulate.serve import Times, layout_cost, policy_of, times_of
 
-# The defaults of vLLM 0.33.
-TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20)
-ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-E2E = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480)
 OLD_TPOT = ("vllm:time_per_output_token_seconds",)
 NEW_TPOT = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
-TOKENS = tuple(m * 10**k for k in range(4) for m in (1, 2, 5))
 
 
 class SlowCost(LayoutCost):
@@ -165,11 +162,17 @@ class FakeVllm:
             self._gauge(self._kv).set(min(1.0, held / self._kv_tokens))
 
     def _record(self, one: Served) -> None:
-        self._histogram("vllm:time_to_first_token_seconds", TTFT).observe(one.ttft_s)
+        self._histogram("vllm:time_to_first_token_seconds", BUCKETS["time_to_first_token"]).observe(
+            one.ttft_s
+        )
         for name in self._tpot:
-            self._histogram(name, ITL).observe(one.tpot_s)
-        self._histogram("vllm:e2e_request_latency_seconds", E2E).observe(one.e2e_s)
-        self._histogram("vllm:request_queue_time_seconds", E2E).observe(one.queue_s)
+            self._histogram(name, BUCKETS["inter_token_latency"]).observe(one.tpot_s)
+        self._histogram("vllm:e2e_request_latency_seconds", BUCKETS["request_latency"]).observe(
+            one.e2e_s
+        )
+        self._histogram("vllm:request_queue_time_seconds", BUCKETS["request_latency"]).observe(
+            one.queue_s
+        )
         self._histogram("vllm:request_prompt_tokens", TOKENS).observe(one.prompt)
         self._histogram("vllm:request_generation_tokens", TOKENS).observe(one.output)
         self._counter("vllm:prompt_tokens").inc(one.prompt)

@@ -36,6 +36,14 @@ class EnvVar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """A container through which the requests to the server go, in the image of the server."""
+
+    command: tuple[str, ...]
+    server_port: int  # where the server listens behind it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How one replica starts: an argv, never a shell line."""
 
@@ -43,11 +51,12 @@ class Launch:
     command: tuple[str, ...]
     args: tuple[str, ...]
     env: tuple[EnvVar, ...]
-    port: int
+    port: int  # of clients
     health_path: str
     metrics_path: str | None  # None: the framework exports no metrics
     shm_bytes: int
     files: tuple[tuple[str, str], ...] = ()  # absolute path in the container, text
+    proxy: Proxy | None = None  # it then has `port` and `metrics_path`
 
 
 class Framework(Protocol):
@@ -111,3 +120,36 @@ def hugging_face_env(options: DeploymentOptions) -> tuple[EnvVar, ...]:
 def shared_memory_bytes(gpus: int) -> int:
     """Size of /dev/shm: NCCL and worker queues between the GPU processes of one replica."""
     return int(2 * GIB * max(1, gpus))
+
+
+# Upper bounds of vLLM 0.33's histograms, in seconds, by their name in --custom-histogram-buckets.
+DEFAULT_BUCKETS: dict[str, tuple[float, ...]] = {
+    "inter_token_latency": (
+        *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20),
+        *(40, 80),
+    ),
+    "request_latency": (
+        *(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920),
+        *(7680,),
+    ),
+    "time_to_first_token": (
+        *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+        *(20, 40, 80, 160, 640, 2560),
+    ),
+}
+# Fine around the limit, so that the share of requests within it can be read off, coarse elsewhere.
+_LIMIT_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0)
+
+
+def slo_buckets(slo: Slo) -> dict[str, tuple[float, ...]]:
+    """Bounds with one at each limit of `slo`, for the histograms that it limits."""
+    limits = {
+        "inter_token_latency": slo.tpot_p95_s,
+        "request_latency": slo.e2e_p95_s,
+        "time_to_first_token": slo.ttft_p95_s,
+    }
+    return {
+        family: tuple(float(f"{limit * share:.6g}") for share in _LIMIT_SHARES)
+        for family, limit in limits.items()
+        if limit is not None
+    }

@@ -8,19 +8,24 @@ carries a small script. Sources: deepspeed/inference/v2/model_implementations, D
 from __future__ import annotations
 
 import json
+from functools import cache
+from importlib.resources import files
 
 from guide.answer import Limits, ReplicaGroup
 from guide.domain import Gpu, ModelArch, Precision, Reason, Release
 from guide.errors import SpecError
 from guide.frameworks.base import (
+    DEFAULT_BUCKETS,
     PORT,
     DeploymentOptions,
     EnvVar,
     Launch,
+    Proxy,
     below,
     capability,
     hugging_face_env,
     shared_memory_bytes,
+    slo_buckets,
     tier_limits,
 )
 
@@ -41,6 +46,8 @@ ARCHITECTURES = frozenset(
     }
 )
 SCRIPT_PATH = "/etc/guide/serve.py"
+PROXY_PATH = "/etc/guide/proxy.py"
+_SERVER_PORT = 8001
 _DEPLOYMENT = "guide"
 _LOAD_BALANCER_PORT = 50050
 _TRACKED_SEQUENCES = 2048
@@ -104,7 +111,7 @@ class FastGen:
         return tier_limits(release, gpu, max_model_len)
 
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
-        """A Python process that runs the script, which holds the operating point."""
+        """A Python process that runs the script, which holds the operating point, and a proxy."""
         if options.image_fastgen is None:
             raise SpecError(
                 "spec.deployment.imageFastGen is needed: DeepSpeed-FastGen has no official image, "
@@ -120,10 +127,35 @@ class FastGen:
             env=(*hugging_face_env(options), EnvVar(name="PYTHONUNBUFFERED", value="1")),
             port=PORT,
             health_path="/health",
-            metrics_path=None,
+            metrics_path="/metrics",
             shm_bytes=shared_memory_bytes(group.tp),
-            files=((SCRIPT_PATH, _script(group)),),
+            files=((SCRIPT_PATH, _script(group)), (PROXY_PATH, _proxy_script())),
+            proxy=_proxy(group, options),
         )
+
+
+@cache
+def _proxy_script() -> str:
+    return (files("guide.frameworks") / "fastgen_proxy.py").read_text("utf-8")
+
+
+def _proxy(group: ReplicaGroup, options: DeploymentOptions) -> Proxy:
+    buckets = {**DEFAULT_BUCKETS, **slo_buckets(options.slo)}
+    arguments = {
+        "model": group.model.name,
+        "port": PORT,
+        "server-port": _SERVER_PORT,
+        "max-sequences": group.limits.max_num_seqs,
+        "buckets": json.dumps(buckets, separators=(",", ":")),
+    }
+    return Proxy(
+        command=(
+            "python3",
+            PROXY_PATH,
+            *(f"--{name}={value}" for name, value in arguments.items()),
+        ),
+        server_port=_SERVER_PORT,
+    )
 
 
 def _seen_bytes(group: ReplicaGroup) -> float:
@@ -157,6 +189,6 @@ def _script(group: ReplicaGroup) -> str:
         f"--deployment-name={_DEPLOYMENT}",
         f"--load-balancer=localhost:{_LOAD_BALANCER_PORT}",
         "--host=0.0.0.0",
-        f"--port={PORT}",
+        f"--port={_SERVER_PORT}",
     ]
     return _SCRIPT.format(engine=json.dumps(engine, indent=2), server=json.dumps(server, indent=2))

@@ -16,6 +16,7 @@ from guide.frameworks.base import (
     capability,
     hugging_face_env,
     shared_memory_bytes,
+    slo_buckets,
     tier_limits,
 )
 from guide.frameworks.vllm_flags import BUCKETS, FLAGS, image_version, missing
@@ -171,23 +172,10 @@ def _check_flags(image: str, args: tuple[str, ...]) -> None:
         )
 
 
-# Fine around the limit, so that the share of requests within it can be read off, coarse elsewhere.
-_LIMIT_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0)
-
-
 def _buckets(image: str, slo: Slo) -> tuple[str, ...]:
     """Histograms with a boundary at each limit; the defaults begin at 10 ms and 0.3 s."""
     version = image_version(image)
     if version is None or version < FLAGS[BUCKETS]:
         return ()
-    limits = {
-        "inter_token_latency": slo.tpot_p95_s,
-        "request_latency": slo.e2e_p95_s,
-        "time_to_first_token": slo.ttft_p95_s,
-    }
-    bounds = {
-        family: [float(f"{limit * share:.6g}") for share in _LIMIT_SHARES]
-        for family, limit in limits.items()
-        if limit is not None
-    }
+    bounds = slo_buckets(slo)
     return (f"{BUCKETS}={json.dumps(bounds, separators=(',', ':'))}",) if bounds else ()

@@ -12,7 +12,7 @@ from typing import Any
 
 from guide.answer import GroupEvaluation, ReplicaGroup
 from guide.frameworks import EnvVar, Launch
-from guide.frameworks.base import HUGGING_FACE_HOME
+from guide.frameworks.base import HUGGING_FACE_HOME, Proxy
 from guide.kube.names import GROUP_LABEL, instance_labels, labels, object_name
 from guide.spec import InferencePlan
 from guide.units import GIB, MIB
@@ -23,6 +23,7 @@ _READ_BYTES_PER_S = 200e6
 _ENGINE_START_S = 300  # imports, CUDA graphs, kernel compilation
 _IMAGE_PULL_S = 900
 _PROBE_PERIOD_S = 10
+_PROXY_MODELS = "/models"
 
 Object = dict[str, Any]
 
@@ -116,7 +117,10 @@ def _pod(
         claim = claim_name(plan.metadata.name, index)
         optional["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": claim}]
     return {
-        "containers": [_container(group, launch, start_s)],
+        "containers": [
+            _container(group, launch, start_s),
+            *([_proxy(launch, launch.proxy)] if launch.proxy else []),
+        ],
         "dnsPolicy": "ClusterFirst",
         # A Service called vllm would set VLLM_PORT, which vLLM reads as its own.
         "enableServiceLinks": False,
@@ -130,6 +134,11 @@ def _pod(
 
 
 def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
+    name, port = ("server", launch.proxy.server_port) if launch.proxy else ("http", launch.port)
+
+    def probe(failures: int) -> Object:
+        return _probe(launch.health_path, name, failures)
+
     return {
         "name": "server",
         "image": launch.image,
@@ -137,16 +146,53 @@ def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
         "command": list(launch.command),
         **({"args": list(launch.args)} if launch.args else {}),
         "env": [_env(EnvVar(name="HF_HOME", value=HUGGING_FACE_HOME)), *map(_env, launch.env)],
-        "ports": [{"containerPort": launch.port, "name": "http", "protocol": "TCP"}],
+        "ports": [{"containerPort": port, "name": name, "protocol": "TCP"}],
         "resources": _resources(group),
-        "startupProbe": _probe(launch, math.ceil(start_s / _PROBE_PERIOD_S)),
-        "readinessProbe": _probe(launch, 3),
-        "livenessProbe": _probe(launch, 6),
+        "startupProbe": probe(math.ceil(start_s / _PROBE_PERIOD_S)),
+        "readinessProbe": probe(3),
+        "livenessProbe": probe(6),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"mountPath": "/dev/shm", "name": "shm"},
             {"mountPath": HUGGING_FACE_HOME, "name": "models"},
+            *_file_mounts(launch),
+        ],
+    }
+
+
+def _proxy(launch: Launch, proxy: Proxy) -> Object:
+    """Clients and Prometheus reach it; it reaches the server."""
+    return {
+        "name": "proxy",
+        "image": launch.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": list(proxy.command),
+        "env": [
+            # Not below /root, which only root may enter. The server fills it: nothing is fetched.
+            {"name": "HF_HOME", "value": _PROXY_MODELS},
+            {"name": "HF_HUB_OFFLINE", "value": "1"},
+            {"name": "USE_TORCH", "value": "0"},  # of transformers, the tokenizers alone
+        ],
+        "ports": [{"containerPort": launch.port, "name": "http", "protocol": "TCP"}],
+        "resources": {
+            "limits": {"memory": "1Gi"},
+            "requests": {"cpu": "250m", "memory": "512Mi"},
+        },
+        "readinessProbe": _probe(launch.health_path, "http", 3),
+        "livenessProbe": _probe(launch.metrics_path or "/", "http", 6),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"mountPath": _PROXY_MODELS, "name": "models", "readOnly": True},
             *_file_mounts(launch),
         ],
     }
@@ -166,10 +212,10 @@ def _resources(group: ReplicaGroup) -> Object:
     return {"limits": gpus, "requests": dict(gpus)}
 
 
-def _probe(launch: Launch, failures: int) -> Object:
+def _probe(path: str, port: str, failures: int) -> Object:
     return {
         "failureThreshold": failures,
-        "httpGet": {"path": launch.health_path, "port": "http", "scheme": "HTTP"},
+        "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
         "periodSeconds": _PROBE_PERIOD_S,
         "successThreshold": 1,
         "timeoutSeconds": 5,

@@ -55,9 +55,10 @@ class Prometheus:
         self._process.terminate()
         self._process.wait(timeout=20)
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an instant query."""
-        body = urllib.parse.urlencode({"query": expression}).encode()
+    def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The series of an instant query, now or `at` a Unix time."""
+        asked = {"query": expression, **({"time": at} if at else {})}
+        body = urllib.parse.urlencode(asked).encode()
         with urllib.request.urlopen(f"{self.url}/api/v1/query", body, timeout=10) as response:
             return json.load(response)["data"]["result"]
 

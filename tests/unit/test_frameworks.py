@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from guide.catalog import load, release
-from guide.domain import Gpu, Reason
+from guide.domain import Gpu, Reason, Slo
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
+from guide.frameworks.base import DEFAULT_BUCKETS
 from guide.models.precision import PRECISIONS
 from tests.handmade import AMD_POOL, GROUP, MODEL, V100_POOL
 
@@ -123,8 +124,7 @@ def test_the_image_is_pinned_and_follows_the_vendor():
 
 def test_fastgen_holds_the_token_budget_in_a_script_that_is_valid_python():
     launch = FASTGEN.launch(GROUP, OPTIONS)
-    ((path, text),) = launch.files
-    assert path == launch.command[-1]
+    text = dict(launch.files)[launch.command[-1]]
     ast.parse(text)
     engine = json.loads(text.split('ENGINE = json.loads("""')[1].split('""")')[0])
     manager = engine["inference_engine_config"]["state_manager"]
@@ -132,7 +132,19 @@ def test_fastgen_holds_the_token_budget_in_a_script_that_is_valid_python():
     assert manager["max_ragged_sequence_count"] == 96
     assert manager["max_context"] == engine["max_length"] == 8192
     assert engine["tensor_parallel"] == 2
-    assert launch.metrics_path is None
+
+
+def test_fastgen_is_reached_and_measured_through_its_proxy():
+    launch = FASTGEN.launch(GROUP, replace(OPTIONS, slo=Slo(ttft_p95_s=0.5)))
+    assert launch.metrics_path == "/metrics"
+    assert launch.proxy is not None
+    assert dict(launch.files)[launch.proxy.command[1]]
+    given = dict(word[2:].split("=", 1) for word in launch.proxy.command[2:])
+    assert (given["port"], given["max-sequences"]) == (str(launch.port), "96")
+    assert f'"--port={given["server-port"]}"' in dict(launch.files)[launch.command[-1]]
+    buckets = json.loads(given["buckets"])
+    assert 0.5 in buckets["time_to_first_token"]
+    assert tuple(buckets["request_latency"]) == DEFAULT_BUCKETS["request_latency"]
 
 
 def test_fastgen_without_an_image_says_what_to_name():

@@ -28,7 +28,7 @@ def test_flags_of_every_manifest_exist_in_its_image(name: str):
     for _, value in build_objects(case.plan, best):
         if value["kind"] != "Deployment":
             continue
-        (container,) = value["spec"]["template"]["spec"]["containers"]
+        container = value["spec"]["template"]["spec"]["containers"][0]
         if container["command"] == ["vllm", "serve"]:
             version = image_version(container["image"])
             assert version is not None

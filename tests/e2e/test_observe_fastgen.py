@@ -1,0 +1,135 @@
+"""FastGen seen through its proxy by a real Prometheus, and what the loop makes of it.
+
+The stand-in server streams tokens 1.4 times as slowly as predicted for the load that it gets.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from guide.catalog import load
+from guide.domain import Inventory, Plan
+from guide.kube.inventory import read_inventory
+from guide.observe import by_hand
+from guide.observe.expect import expect
+from guide.observe.learn import factors
+from guide.observe.measured import Observation, lacking, selector, unfit
+from guide.observe.prometheus import Prometheus as Reader
+from guide.search.assess import Running
+from guide.search.recommend import recommend
+from guide.spec import parse_plan, resolve_plan
+from hack.controlplane.processes import free_ports
+from hack.dashboards import FOLDER
+from tests.e2e.conftest import ROOT
+from tests.e2e.operator_process import chat
+from tests.e2e.prometheus_process import Prometheus, prometheus
+from tests.fastgen_pod import exchange, process, proxy, question, request
+
+CATALOG = load()
+BIAS = 1.4
+REQUESTS_PER_S, TOKENS = 12, 30
+WINDOW_S = 6
+SPEC = {
+    "frameworks": ["FastGen"],
+    "deployment": {"imageFastGen": "registry.example/fastgen:0.3.3"},
+    "workload": {
+        "inputTokens": {"mean": 3},
+        "outputTokens": {"mean": TOKENS},
+        "maxContextTokens": 8192,
+        "requestsPerSecond": REQUESTS_PER_S,
+    },
+    "budget": {"maxGPUs": 1},
+}
+# Panels that a proxy cannot fill (docs/monitoring.md); the rest of them must have data.
+BLIND = {"KV cache in use"}
+
+
+class Seen(NamedTuple):
+    """What was asked for, and the server that saw what became of it."""
+
+    plan: Plan
+    inventory: Inventory
+    layout: tuple[Running, ...]
+    predicted_s: float
+    end_s: float  # Unix time
+    prometheus: Prometheus
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    plan = resolve_plan(parse_plan(chat("ml", "fastgen", **SPEC)), CATALOG)
+    nodes = yaml.safe_load((ROOT / "examples/nodes.yaml").read_text())["items"]
+    inventory = read_inventory(nodes, (), CATALOG)
+    best = recommend(plan, inventory, CATALOG).best
+    assert best is not None
+    layout = by_hand.layout_of(best)
+    expected = expect(plan, inventory, CATALOG, layout, plan.workload)
+    assert expected is not None
+    folder = tmp_path_factory.mktemp("fastgen")
+    server_port, port = free_ports(2)
+    labels = {"namespace": "ml", "plan": "fastgen"}
+    with (
+        process(server_port, "-m", "tests.mii_server", str(server_port)),
+        proxy(folder, port, server_port),
+        prometheus(folder / "prometheus", [(port, labels)]) as server,
+    ):
+        stream(port, expected.ttft.mean_s, BIAS * expected.tpot.mean_s, 5 * WINDOW_S)
+        time.sleep(1)  # one more scrape
+        yield Seen(plan, inventory, layout, expected.tpot.mean_s, time.time() - 1, server)
+
+
+def stream(port: int, first_s: float, gap_s: float, seconds: float) -> None:
+    """Ask for streamed answers at a steady rate."""
+    path = f"/v1/completions?first={first_s}&gap={gap_s}&tokens={TOKENS}"
+    sent = request(path, question(stream=True))
+    with ThreadPoolExecutor(64) as pool:
+        for _ in range(round(seconds * REQUESTS_PER_S)):
+            pool.submit(exchange, port, sent)
+            time.sleep(1 / REQUESTS_PER_S)
+
+
+def windows(seen: Seen) -> list[Observation]:
+    reader, series = Reader(seen.prometheus.url), selector("ml", "fastgen")
+    return [reader.observe(series, f"{WINDOW_S}s", seen.end_s - n * WINDOW_S) for n in range(3)]
+
+
+def test_the_loop_sees_fastgen_and_learns_its_bias(seen: Seen):
+    found = windows(seen)
+    assert [(lacking(one), unfit(one)) for one in found] == [(None, None)] * 3
+    for one in found:
+        assert one.prompt_mean == pytest.approx(3)
+        assert one.output_mean == pytest.approx(TOKENS)
+        assert one.requests_per_s == pytest.approx(REQUESTS_PER_S, rel=0.15)
+        assert one.tpot_mean_s == pytest.approx(BIAS * seen.predicted_s, rel=0.15)
+        assert one.kv_usage is one.preemptions is one.prefix_hit_share is None
+    ledger, pairs = by_hand.learn(
+        seen.plan, seen.inventory, CATALOG, seen.layout, by_hand.fitting(found), "now"
+    )
+    step = next(factor for (_, part), factor in factors(ledger).items() if part == "step")
+    print(f"step times x {step:.3f}, truth {BIAS}")
+    for one, corrected in pairs:
+        assert corrected.tpot.mean_s == pytest.approx(one.tpot_mean_s, rel=0.1)
+
+
+def test_the_panels_that_a_proxy_can_fill_have_data(seen: Seen):
+    empty: set[str] = set()
+    for panel in json.loads((FOLDER / "guide-plan.json").read_text())["panels"]:
+        for target in panel["targets"]:
+            if "guide_" in target["expr"]:
+                continue  # of the operator
+            expression = (
+                target["expr"]
+                .replace("$__rate_interval", f"{WINDOW_S}s")
+                .replace("$namespace", "ml")
+                .replace("$plan", "fastgen")
+            )
+            if not seen.prometheus.query(expression, seen.end_s):
+                empty.add(panel["title"])
+    assert empty == BLIND
