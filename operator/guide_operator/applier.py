@@ -28,11 +28,12 @@ _KINDS = (
 
 
 def apply_layout(
-    client: ClusterClient, plan: InferencePlan, best: Evaluation, uid: str
+    client: ClusterClient, plan: InferencePlan, best: Evaluation, uid: str, *, rehearsal: bool
 ) -> list[Condition]:
     """Apply a layout without force; once its Deployments are available, delete what it replaces.
 
-    Returns the conditions to be set. Raises `ClusterError` when trying again may help.
+    Returns the conditions to be set. A rehearsal changes nothing and returns those of a refusal, or
+    none. Raises `ClusterError` when trying again may help.
     """
     namespace = plan.metadata.namespace
     try:
@@ -42,7 +43,9 @@ def apply_layout(
         live = {value["metadata"]["name"]: value for value in _own(client, plan, *_KINDS[0])}
         scaled = apply.scaled_deployments(autoscalers)
         objects = apply.wanted(plan, best, uid, live, scaled)
-        held = [client.apply(value) for value in objects]
+        held = [client.apply(value, dry_run=rehearsal) for value in objects]
+        if rehearsal:
+            return []
         waiting = apply.rollout([value for value in held if value["kind"] == "Deployment"])
         if not waiting:
             _prune(client, plan, objects, uid)

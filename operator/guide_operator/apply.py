@@ -18,7 +18,8 @@ from guide.search.assess import Assessment, Running
 from guide.search.rank import identity
 from guide.spec import InferencePlan
 from guide.units import format_usd
-from guide_operator.reconcile import owner
+from guide_operator import status as statuses
+from guide_operator.reconcile import Observed, owner
 from guide_operator.status import Condition
 
 Object = dict[str, Any]
@@ -27,7 +28,7 @@ MARGIN_SHARE = 0.1
 PATIENCE_S = 1800.0
 
 ROLLOUT, ROLLOUT_STALLED = "RolloutInProgress", "RolloutStalled"
-APPLIED, NOT_APPLIED = "Applied", "NotApplied"
+APPLIED, NOT_APPLIED, RESERVED = "Applied", "NotApplied", "Reserved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +229,27 @@ def applied() -> Condition:
     """Everything was applied."""
     message = "Every object was applied."
     return Condition(type="Applied", status=True, reason=APPLIED, message=message)
+
+
+def holds(status: Mapping[str, Any], layout: Mapping[str, Any]) -> bool:
+    """Whether the status already reserves `layout`: then no other plan counts on its GPUs."""
+    reserved = bool(statuses.find(status, "Applied"))
+    return reserved and status.get("applied", {}).get("groups") == layout["groups"]
+
+
+def reservation(best: Evaluation) -> list[Condition]:
+    """The layout is chosen and its GPUs are held; applying it comes next."""
+    message = f"{best.gpus} GPUs are reserved; the objects are applied next."
+    applied = Condition(type="Applied", status=None, reason=RESERVED, message=message)
+    return [applied, *_unready(ROLLOUT, message, stalled=False)]
+
+
+def without_reservation(observed: Observed) -> Observed:
+    """`observed` without a layout that was reserved and not applied: nothing of it is to run."""
+    if statuses.find(observed.status, "Applied").get("reason") != RESERVED:
+        return observed
+    rest = {key: value for key, value in observed.status.items() if key != "applied"}
+    return replace(observed, status=rest)
 
 
 def idle(recommendation: Recommendation) -> list[Condition]:

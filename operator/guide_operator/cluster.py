@@ -1,4 +1,4 @@
-"""What the operator keeps of nodes and pods: only what an inventory depends on (pure).
+"""What the operator keeps of nodes, pods and plans: only what an inventory depends on (pure).
 
 Heartbeats, images and the like fall away, so that an object that "changed" really did, and a
 thousand nodes fit in a few megabytes.
@@ -7,17 +7,24 @@ thousand nodes fit in a few megabytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from guide.domain import Catalog, Inventory, Plan
-from guide.kube.inventory import Memory, read_inventory
+from guide.answer import Recommendation
+from guide.domain import Catalog, Inventory, Plan, Reason
+from guide.kube.inventory import Memory, read_cluster, read_inventory
 from guide.kube.json_values import mapping, sequence
 from guide.kube.names import PLAN_LABEL, object_name
 from guide.kube.nodes import PRICE_ANNOTATION, stable_labels
 from guide.kube.potential import with_potential
+from guide.search.space import considered_pools
 from guide.spec.node_pools import NodePool
+from guide_operator import holdings
+from guide_operator.holdings import Holder, Owner, Selector, Spots
 
 Object = dict[str, Any]
+Key = tuple[str, str]  # namespace, name
 
 _MOST_MEMORIES = 50  # one holds a few megabytes for ten thousand nodes
 
@@ -95,14 +102,38 @@ def _extended(resources: object) -> Object:
     return {key: value for key, value in mapping(resources).items() if "/" in key}
 
 
+@dataclass
+class _Taken:
+    """Who holds which GPUs, worked out once for each state of the cluster."""
+
+    cluster: Cluster
+
+    @cached_property
+    def by_pods(self) -> holdings.Taken:
+        return holdings.taken(self.cluster.pods.values())
+
+    @cached_property
+    def stand_ins(self) -> tuple[Object, ...]:
+        holders = self.cluster.holders.values()
+        return holdings.stand_ins(holders, self.cluster.spots, self.by_pods) if holders else ()
+
+    @cached_property
+    def by_plan(self) -> holdings.Taken:
+        return holdings.taken((*self.cluster.pods.values(), *self.stand_ins))
+
+
 class Cluster:
-    """Nodes and pods as they are now, and the inventory that they make for each plan."""
+    """Nodes, pods and applied layouts as they are now, and the inventory they make for a plan."""
 
     def __init__(self, catalog: Catalog) -> None:
+        self.pods: dict[Key, Object] = {}
+        self.holders: dict[Key, Holder] = {}
         self._catalog = catalog
         self._nodes: dict[str, Object] = {}
-        self._pods: dict[tuple[str, str], Object] = {}
         self._devices: dict[tuple[str | None, str], Object] = {}
+        self._versions: dict[Key, int] = {}  # of plans
+        self._taken = _Taken(self)
+        self._spots: dict[Selector, Spots] = {}
         self._cache: dict[tuple[object, ...], Inventory] = {}
         self._memories: dict[tuple[object, ...], Memory] = {}
         self._node_pools: tuple[NodePool, ...] = ()
@@ -115,17 +146,36 @@ class Cluster:
 
     def set_node(self, name: str, node: Mapping[str, Any] | None) -> bool:
         """Take over a node, or its absence; True if that can change an inventory."""
-        return self._set(self._nodes, name, None if node is None else slim_node(node))
+        slim = None if node is None else slim_node(node)
+        return self._set(self._nodes, name, slim, moves_pools=True)
 
-    def set_pod(self, key: tuple[str, str], pod: Mapping[str, Any] | None) -> bool:
+    def set_pod(self, key: Key, pod: Mapping[str, Any] | None) -> bool:
         """Take over the pod (namespace, name), or its absence; True if that can change one."""
-        return self._set(self._pods, key, None if pod is None else slim_pod(pod))
+        return self._set(self.pods, key, None if pod is None else slim_pod(pod))
 
     def set_device(self, key: tuple[str | None, str], value: Mapping[str, Any] | None) -> bool:
         """Take over a ResourceSlice (no namespace) or a ResourceClaim, or its absence."""
-        return self._set(self._devices, key, None if value is None else slim_device(value))
+        slim = None if value is None else slim_device(value)
+        return self._set(self._devices, key, slim, moves_pools=True)
 
-    def _set(self, table: dict[Any, Object], key: object, value: Object | None) -> bool:
+    def set_plan(self, key: Key, plan: Mapping[str, Any] | None) -> bool:
+        """Take over what a plan holds, or its absence; True if that can change an inventory.
+
+        A version older than one that was seen changes nothing: the answer to our own write comes
+        before the watch tells of what was before it.
+        """
+        if plan is None:
+            self._versions.pop(key, None)
+            return self._set(self.holders, key, None)
+        version = int(plan["metadata"]["resourceVersion"])
+        if version < self._versions.get(key, 0):
+            return False
+        self._versions[key] = version
+        return self._set(self.holders, key, holdings.holder(plan))
+
+    def _set(
+        self, table: dict[Any, Any], key: object, value: object, *, moves_pools: bool = False
+    ) -> bool:
         if table.get(key) == value:
             return False
         if value is None:
@@ -133,31 +183,60 @@ class Cluster:
         else:
             table[key] = value
         self._cache.clear()
+        self._taken = _Taken(self)
+        if moves_pools:
+            self._spots.clear()
         return True
 
+    def spots(self, selector: Selector) -> Spots:
+        """Where the pools are that a plan with this node selector sees."""
+        if selector not in self._spots:
+            view = read_cluster(
+                self._nodes.values(),
+                (),
+                self._catalog,
+                slices=tuple(self._devices.values()),
+                node_selector=selector,
+            )
+            self._spots[selector] = holdings.spots_of(view)
+        return self._spots[selector]
+
     def inventory(self, plan: Plan, namespace: str, name: str) -> Inventory:
-        """What `guide plan` would find, except that GPUs of the plan's own pods count as free."""
+        """What `guide plan` would find, except that GPUs of the plan's own pods count as free, and
+        those as used that applied layouts of others hold before their pods run.
+        """
         own = (namespace, object_name(name))
-        running = any(_owner(pod) == own for pod in self._pods.values())
-        return self._read(plan.node_selector, own if running else None)
+        return self._read(plan.node_selector, own if own in self._taken.by_plan else None)
 
     def whole_inventory(self) -> Inventory:
-        """All pools of the cluster, every pod counted."""
+        """All pools of the cluster, every pod and every applied layout counted."""
         return self._read((), None)
 
-    def _read(
-        self, selector: tuple[tuple[str, str], ...], own: tuple[str, str] | None
-    ) -> Inventory:
+    def held_by_others(
+        self, question: Plan, answer: Recommendation, namespace: str, name: str
+    ) -> str:
+        """Which plans hold the GPUs that `answer` lacks; empty when it lacks none."""
+        short = {item.pool for item in answer.rejections if item.reason is Reason.NOT_ENOUGH_GPUS}
+        pools = [p for p in considered_pools(question, answer.inventory) if p.name in short]
+        spots = self.spots(question.node_selector)
+        by_plan: dict[Owner, holdings.Counts] = {
+            owner: holdings.on_pools(counts, spots)
+            for owner, counts in self._taken.by_plan.items()
+            if owner is not None
+        }
+        return holdings.held_by_others(pools, by_plan, (namespace, object_name(name)))
+
+    def _read(self, selector: Selector, own: Owner | None) -> Inventory:
         key = (selector, own)
         if key not in self._cache:
             if len(self._memories) > _MOST_MEMORIES:
                 self._memories.clear()
             found = read_inventory(
                 self._nodes.values(),
-                self._pods.values(),
+                (*self.pods.values(), *self._taken.stand_ins),
                 self._catalog,
                 slices=tuple(self._devices.values()),
-                own=lambda pod: own is not None and _owner(pod) == own,
+                own=lambda pod: own is not None and holdings.owner_of(pod) == own,
                 node_selector=selector,
                 memory=self._memories.setdefault(key, Memory()),
             )
@@ -165,10 +244,3 @@ class Cluster:
                 found, self._node_pools, self._nodes.values(), self._catalog, selector
             )
         return self._cache[key]
-
-
-def _owner(pod: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(namespace, plan label) of a pod that a plan runs."""
-    metadata = pod["metadata"]
-    label = metadata["labels"].get(PLAN_LABEL)
-    return None if label is None else (metadata["namespace"], label)

@@ -10,27 +10,26 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from guide.domain import Catalog, Inventory, Plan
-from guide.errors import ClusterError, SpecError
+from guide.errors import ClusterError
 from guide.kube.client import ClusterClient, FieldConflict, Stale
-from guide.kube.names import manifests_name
 from guide.observe.learn import Ledger, factors, overlay
-from guide.spec import InferencePlan, parse_plan, resolve_plan
-from guide_operator import apply, findings, reconcile
+from guide.spec import parse_plan
+from guide_operator import findings, reconcile
 from guide_operator import status as statuses
-from guide_operator.applier import apply_layout, progress
 from guide_operator.cluster import Cluster
-from guide_operator.engine import Answer, Engine
+from guide_operator.deciding import Decider, observed_of, time_now
+from guide_operator.engine import Engine
+from guide_operator.findings import Finding
 from guide_operator.metrics import Metrics
-from guide_operator.reconcile import Decision, Event, Observed
+from guide_operator.reconcile import Decision, Event
 from guide_operator.settings import Settings
-from guide_operator.status import Condition, Stamp
+from guide_operator.turns import Age
 from guide_operator.work import TryAgain, Work, either, pause
 
 Object = Mapping[str, Any]
@@ -39,8 +38,7 @@ Tell = Callable[[Object, Event], None]
 
 log = logging.getLogger("guide")
 
-_POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
-_LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
+_PATIENT_ATTEMPTS = 3  # so often may a plan fail before younger ones go first
 
 
 class Controller:
@@ -56,14 +54,29 @@ class Controller:
     ) -> None:
         self._settings = settings
         self._client = client
-        self._catalog = self._shipped = catalog
+        self._shipped = catalog
         self._engine = engine
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
         self._settling: asyncio.TimerHandle | None = None
         self.cluster = Cluster(catalog)
+        self._decider = Decider(
+            settings, client, catalog, engine, metrics, self.cluster, self._settle_now
+        )
+        self._turns = self._decider.turns
 
     # --- what happened ---------------------------------------------------------------------------
+
+    def plan_seen(self, plan: Object) -> None:
+        """A plan is there or changed; of all plans this is said before the first one is worked on.
+
+        So no plan takes GPUs that another one holds, or before an older one was known.
+        """
+        key = _key(plan)
+        if self.cluster.set_plan(key, plan):
+            self.cluster_changed()
+        if key not in self._work:
+            self._queue(plan)
 
     def plan_changed(self, plan: Object, tell: Tell) -> None:
         """A plan appeared or changed; `tell` records an event on it."""
@@ -78,17 +91,21 @@ class Controller:
             return
         work.plan = plan
         work.asked = True
-        work.changed.set()
+        self._wake(work)
 
     def plan_deleted(self, plan: Object) -> None:
         """A plan is gone; the garbage collector removes what it owned."""
-        work = self._work.pop(_key(plan), None)
+        key = _key(plan)
+        work = self._work.pop(key, None)
         if work is not None and work.task is not None:
             work.task.cancel()
-        self._metrics.plans.forget(_key(plan))
+        self._turns.leave(key)
+        if self.cluster.set_plan(key, None):
+            self.cluster_changed()
+        self._metrics.plans.forget(key)
 
     def cluster_changed(self) -> None:
-        """Nodes or pods changed: plans look again, once for all changes of a few seconds."""
+        """What plans may use changed: they look again, once for all changes of a few seconds."""
         if self._settling is None:
             loop = asyncio.get_running_loop()
             self._settling = loop.call_later(self._settings.settle_s, self._settled)
@@ -97,7 +114,22 @@ class Controller:
         self._settling = None
         self._metrics.plans.show_inventory(self.cluster.whole_inventory())
         for work in self._work.values():
-            work.changed.set()
+            self._wake(work)
+
+    def _settle_now(self) -> None:
+        """Before a plan takes GPUs, older ones hear of what it would see."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settled()
+
+    def _wake(self, work: Work) -> None:
+        self._queue(work.plan)
+        work.changed.set()
+
+    def _queue(self, plan: Object) -> None:
+        """A plan of mode Apply has its place among those that wait for GPUs from now on."""
+        if plan["spec"].get("output", {}).get("mode") == "Apply":
+            self._turns.join(_key(plan), _age(plan))
 
     # --- what the observer asks and tells --------------------------------------------------------
 
@@ -107,16 +139,21 @@ class Controller:
 
     async def question(self, work: Work) -> tuple[Plan, Inventory]:
         """What a plan asks, and of which inventory."""
-        question = await self._question(work, parse_plan(work.plan))
+        question = await self._decider.question(work, parse_plan(work.plan))
         return question, self.cluster.inventory(question, *_key(work.plan))
+
+    def found(self, work: Work, finding: Finding) -> None:
+        """Its pods were compared with what was predicted."""
+        work.finding = finding
+        self._wake(work)
 
     def use(self, ledger: Ledger) -> None:
         """Answer by other corrections from now on: plans that they concern are planned again."""
         self._engine.ledger = ledger
-        self._catalog = overlay(self._shipped, ledger)
+        self._decider.catalog = overlay(self._shipped, ledger)
         self._metrics.plans.show_corrections(factors(ledger))
         for work in self._work.values():
-            work.changed.set()
+            self._wake(work)
 
     async def close(self) -> None:
         """Stop all tasks; what they were about to write is found again at the next start."""
@@ -156,10 +193,25 @@ class Controller:
         work.look_again_s = work.poll_s = None
         asked, plan = work.asked, work.plan
         work.asked = False
+        self._queue(plan)
         try:
-            decision = await self._decide(work, plan, asked=asked)
-            decision = findings.merged(decision, plan, work.finding, _now())
+            await self._try(work, plan, tell, asked=asked)
+            work.failures = 0
+        except TryAgain:
+            work.failures += 1
+            raise
+        finally:
+            patient = 0 < work.failures <= _PATIENT_ATTEMPTS
+            self._turns.leave(_key(plan), keep_place=patient or work.changed.is_set())
+
+    async def _try(self, work: Work, plan: Object, tell: Tell, *, asked: bool) -> None:
+        try:
+            decision = await self._decider.decide(work, plan, asked=asked)
+            decision = findings.merged(decision, plan, work.finding, time_now())
             await self._write(work, plan, decision, tell)
+            if decision.again:
+                work.asked = True
+                self._wake(work)
         except FieldConflict as error:
             self._failed(statuses.CONFLICT, error)
             await self._write_refusal(work, plan, statuses.CONFLICT, str(error), tell)
@@ -182,116 +234,6 @@ class Controller:
         self._metrics.errors.labels(reason).inc()
         return TryAgain(str(error) or type(error).__name__)
 
-    # --- read and decide -------------------------------------------------------------------------
-
-    async def _decide(self, work: Work, plan: Object, *, asked: bool) -> Decision:
-        now = _now()
-        try:
-            written = parse_plan(plan)
-            question = await self._question(work, written)
-        except SpecError as error:
-            self._metrics.errors.labels(statuses.INVALID_SPEC).inc()
-            refusal = _observed(plan, None)
-            return reconcile.refuse(statuses.INVALID_SPEC, str(error), refusal, now)
-        inventory = self.cluster.inventory(question, *_key(plan))
-        inputs = reconcile.inputs_digest(written, question, inventory, self._catalog)
-        settled = reconcile.settled(_observed(plan, None), inputs)
-        applies = written.spec.output.mode == "Apply"
-        if settled and not asked:
-            progress = await self._progress(work, written, plan, now) if applies else Decision()
-            if progress is not None:
-                return progress
-        observed = await self._observe(plan)
-        if settled and not applies and reconcile.intact(written, observed):
-            return Decision()
-        if reconcile.left_behind(observed):
-            raise ClusterError("the ConfigMap of a deleted plan of the same name is still there")
-        running = apply.running(observed.status) if applies else ()
-        answer = await self._engine.answer(question, inventory, running, routine=not asked)
-        if applies:
-            return await self._apply(work, written, answer, observed, inputs, now)
-        return reconcile.decide(
-            written, answer.recommendation, self._catalog, observed, inputs, now
-        )
-
-    async def _question(self, work: Work, written: InferencePlan) -> Plan:
-        source = written.spec.model.config_from
-        if source is None:
-            return resolve_plan(written, self._catalog)
-        reference, namespace = source.config_map_key_ref, written.metadata.namespace
-        found = await asyncio.to_thread(self._client.config_map, namespace, reference.name)
-        config = None if found is None else found.get("data", {}).get(reference.key)
-        if config is None:
-            work.look_again_s = _LOOK_AGAIN_S
-            missing = "does not exist" if found is None else f"has no key {reference.key}"
-            raise SpecError(
-                f"spec.model.configFrom: ConfigMap {namespace}/{reference.name} {missing}: "
-                "put the model's config.json there",
-                field="spec.model.configFrom",
-            )
-        return resolve_plan(written, self._catalog, config)
-
-    async def _observe(self, plan: Object) -> Observed:
-        namespace, name = _key(plan)
-        found = await asyncio.to_thread(self._client.config_map, namespace, manifests_name(name))
-        return _observed(plan, found)
-
-    # --- mode Apply ------------------------------------------------------------------------------
-
-    async def _apply(
-        self,
-        work: Work,
-        written: InferencePlan,
-        answer: Answer,
-        observed: Observed,
-        inputs: str,
-        now: str,
-    ) -> Decision:
-        """Apply what is to run, and say how far that has come."""
-        since = observed.status.get("applied", {}).get("betterSince")
-        chosen = apply.choose(
-            answer.recommendation, answer.running, since, _seconds_since(since, now), now
-        )
-        best = chosen.recommendation.best
-        arguments = (written, chosen.recommendation, self._catalog, observed, inputs, now)
-        if best is None:  # what runs, if anything, is left alone
-            return reconcile.decide(*arguments, apply.idle(chosen.recommendation))
-        if reconcile.decide(*arguments).refused:
-            return reconcile.decide(*arguments)
-        more = await asyncio.to_thread(apply_layout, self._client, written, best, observed.uid)
-        self._poll(work, more)
-        return reconcile.decide(
-            *arguments, [*more, chosen.better], apply.record(best, chosen.better_since)
-        )
-
-    async def _progress(
-        self, work: Work, written: InferencePlan, plan: Object, now: str
-    ) -> Decision | None:
-        """How far the applied Deployments have come; None when they must be applied again."""
-        observed = _observed(plan, None)
-        groups = len(apply.running(observed.status))
-        if statuses.find(observed.status, "Applied").get("status") != "True" or not groups:
-            return Decision()
-        waiting = await asyncio.to_thread(progress, self._client, written, groups)
-        if waiting is None:
-            return None
-        ready = statuses.find(observed.status, "Feasible")["message"]
-        more = waiting or statuses.available(ready)
-        if not waiting and statuses.find(observed.status, "Ready").get("status") != "True":
-            return None  # just became available: apply once more, which removes what was replaced
-        self._poll(work, more)
-        stamp = Stamp(generation=observed.generation, now=now, previous=observed.status)
-        status = statuses.progressed(more, stamp)
-        return Decision(status=None if statuses.same(status, observed.status) else status)
-
-    def _poll(self, work: Work, conditions: Iterable[Condition]) -> None:
-        """Look again soon while a rollout goes on, later where something is in the way."""
-        for condition in conditions:
-            if condition.type == "Reconciling" and condition.status:
-                work.poll_s = _POLL_S
-            elif condition.type == "Stalled" and condition.status:
-                work.look_again_s = self._settings.max_backoff_s
-
     # --- write -----------------------------------------------------------------------------------
 
     async def _write(self, work: Work, plan: Object, decision: Decision, tell: Tell) -> None:
@@ -309,6 +251,8 @@ class Controller:
                 resource_version=metadata["resourceVersion"],
             )
             work.written = new["metadata"]["resourceVersion"]
+            if self.cluster.set_plan(_key(new), new):
+                self.cluster_changed()
             if work.plan is plan:
                 work.plan = new
                 self._metrics.plans.show(new)
@@ -318,7 +262,7 @@ class Controller:
     async def _write_refusal(
         self, work: Work, plan: Object, reason: str, message: str, tell: Tell
     ) -> None:
-        refusal = reconcile.refuse(reason, message, _observed(plan, None), _now(), stalled=False)
+        refusal = reconcile.refuse(reason, message, observed_of(plan), time_now(), stalled=False)
         await self._write(work, plan, refusal, tell)
 
 
@@ -330,21 +274,5 @@ def _name(plan: Object) -> str:
     return "/".join(_key(plan))
 
 
-def _observed(plan: Object, config_map: Object | None) -> Observed:
-    metadata = plan["metadata"]
-    return Observed(
-        uid=metadata["uid"],
-        generation=metadata["generation"],
-        status=plan.get("status") or {},
-        config_map=config_map,
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _seconds_since(then: str | None, now: str) -> float:
-    if then is None:
-        return 0.0
-    return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()
+def _age(plan: Object) -> Age:
+    return plan["metadata"]["creationTimestamp"], *_key(plan)

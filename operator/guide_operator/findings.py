@@ -152,7 +152,7 @@ def merged(
     new = old if decision.status is None else decision.status
     if decision.refused or "conditions" not in new:
         return decision
-    seen, condition = old.get("observed"), _previous(old)
+    seen, condition = old.get("observed"), statuses.as_it_is(old, DRIFT)
     if finding is not None and finding.generation == plan["metadata"]["generation"]:
         told = condition is not None and condition.reason == finding.condition.reason
         if not (told and much_the_same(finding.observed or seen, seen)):
@@ -168,14 +168,6 @@ def merged(
         {**rest, **({"observed": seen} if seen else {})}, [condition] if condition else [], stamp
     )
     return replace(decision, status=None if statuses.same(status, old) else status)
-
-
-def _previous(status: Mapping[str, Any]) -> Condition | None:
-    found = statuses.find(status, DRIFT)
-    if not found:
-        return None
-    state = {"True": True, "False": False}.get(found["status"])
-    return Condition(type=DRIFT, status=state, reason=found["reason"], message=found["message"])
 
 
 def much_the_same(new: object, old: object) -> bool:

@@ -72,6 +72,10 @@ def register(controller: Controller) -> kopf.OperatorRegistry:
             ),
         )
 
+    @kopf.index(group, version, PLURAL, id="seen-plans", registry=registry)
+    async def plan_seen(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        controller.plan_seen(dict(body))
+
     @kopf.on.event(group, version, PLURAL, registry=registry)
     async def plan(event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
         value = cast("Mapping[str, Any]", event["object"])

@@ -79,8 +79,7 @@ class Observer:
         keys = {_key(work) for work in works}
         self._watched = {key: one for key, one in self._watched.items() if key in keys}
         for work in works:
-            work.finding = await self._find_or_say_why(work, ledger)
-            work.changed.set()
+            self._controller.found(work, await self._find_or_say_why(work, ledger))
         if self._settings.learn and not damaged:
             await self._learn(ledger)
 

@@ -55,6 +55,7 @@ class Decision:
     status: Status | None = None
     events: tuple[Event, ...] = ()
     refused: bool = False  # there is no answer to apply
+    again: bool = False  # once this is written, the plan is to be looked at again
 
 
 def inputs_digest(
@@ -85,6 +86,7 @@ def settled(observed: Observed, inputs: str) -> bool:
         status.get("observedGeneration") == observed.generation
         and status.get("engine", {}).get("inputsDigest") == inputs
         and statuses.find(status, "Feasible").get("status") in {"True", "False"}
+        and statuses.find(status, "Applied").get("status") != "Unknown"  # reserved, not applied
     )
 
 
@@ -110,10 +112,12 @@ def decide(
     now: str,
     more: Sequence[Condition] = (),
     applied: Mapping[str, Any] | None = None,
+    held: str = "",
 ) -> Decision:
     """What to write for an answer: the ConfigMap of manifests, then the status.
 
-    `more` and `applied` are what mode Apply adds to the status.
+    `more` and `applied` are what mode Apply adds to the status; `held` names who has the GPUs that
+    the plan lacks.
     """
     stamp = Stamp(generation=observed.generation, now=now, previous=observed.status)
     if _foreign(observed.config_map):
@@ -124,7 +128,7 @@ def decide(
         return refuse(statuses.INVALID_SPEC, str(error), observed, now)
     wanted = config_map(plan, observed.uid, files)
     unchanged = intact(plan, observed) and (observed.config_map or {}).get("data") == files
-    status = statuses.answered(recommendation, inputs, stamp, more, applied)
+    status = statuses.answered(recommendation, inputs, stamp, more, applied, held)
     return Decision(
         objects=() if unchanged else (wanted,),
         status=None if statuses.same(status, observed.status) else status,
@@ -219,7 +223,7 @@ def _events(
     changed = statuses.find(before, "Feasible").get("reason") != reason
     if not recommendation.feasible:
         if changed:
-            message = statuses.infeasible(recommendation)
+            message = statuses.find(status, "Feasible")["message"]
             told.append(Event(type="Warning", reason=reason, message=message))
     else:
         new: Object = status["summary"]

@@ -54,18 +54,20 @@ def answered(
     stamp: Stamp,
     more: Iterable[Condition] = (),
     applied: Mapping[str, Any] | None = None,
+    held: str = "",
 ) -> Status:
     """The status that follows from an answer; `inputs` is the digest of the question.
 
     `more` adds conditions, or replaces those of the same type. `applied` is the layout that mode
-    Apply has put there; by default what the status says already.
+    Apply has put there; by default what the status says already. `held` says who has the GPUs that
+    are lacking.
     """
     status = to_status(recommendation)
     status["engine"]["inputsDigest"] = inputs
     layout = applied or stamp.previous.get("applied")
     if layout is not None:
         status["applied"] = layout
-    return _with_conditions(status, [*verdict(recommendation), *more], stamp)
+    return _with_conditions(status, [*verdict(recommendation, held), *more], stamp)
 
 
 def refused(reason: str, message: str, stamp: Stamp, *, stalled: bool = True) -> Status:
@@ -78,13 +80,23 @@ def refused(reason: str, message: str, stamp: Stamp, *, stalled: bool = True) ->
         for key, value in stamp.previous.items()
         if key not in {"conditions", "observedGeneration"}
     }
+    applied = as_it_is(stamp.previous, "Applied")  # what was applied is still there
     conditions = [
+        *([applied] if applied else []),
         Condition(type="Ready", status=False, reason=reason, message=message),
         Condition(type="Reconciling", status=not stalled, reason=reason, message=message),
         Condition(type="Stalled", status=stalled, reason=reason, message=message),
         Condition(type="Feasible", status=None, reason=reason, message="There is no answer yet."),
     ]
     return _with_conditions(kept, conditions, stamp)
+
+
+def reserved(layout: Mapping[str, Any], stamp: Stamp, conditions: Iterable[Condition]) -> Status:
+    """The status of a plan that has chosen a layout and did not apply it yet: it holds its GPUs.
+
+    The last answer stays beside it, and the generation is not answered by this.
+    """
+    return with_conditions({**stamp.previous, "applied": dict(layout)}, conditions, stamp)
 
 
 def available(message: str) -> list[Condition]:
@@ -103,9 +115,18 @@ def progressed(more: Iterable[Condition], stamp: Stamp) -> Status:
 
 def with_conditions(status: Mapping[str, Any], more: Iterable[Condition], stamp: Stamp) -> Status:
     """`status` with some conditions added or replaced."""
-    conditions = {c["type"]: c for c in status["conditions"]}
+    conditions = {c["type"]: c for c in status.get("conditions", [])}
     conditions |= {condition.type: _condition(condition, stamp) for condition in more}
     return {**status, "conditions": [conditions[kind] for kind in sorted(conditions)]}
+
+
+def as_it_is(status: Mapping[str, Any], kind: str) -> Condition | None:
+    """The condition of type `kind` as it was written, to be written again; None without one."""
+    found = find(status, kind)
+    if not found:
+        return None
+    state = {"True": True, "False": False}.get(found["status"])
+    return Condition(type=kind, status=state, reason=found["reason"], message=found["message"])
 
 
 def find(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -120,10 +141,10 @@ def same(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     return dict(new) == dict(old)
 
 
-def verdict(r: Recommendation) -> list[Condition]:
+def verdict(r: Recommendation, held: str = "") -> list[Condition]:
     """The conditions that say whether there is an answer."""
     reason = RECOMMENDED if r.feasible else INFEASIBLE
-    message = outcome(r) if r.feasible else infeasible(r)
+    message = outcome(r) if r.feasible else infeasible(r, held)
     feasible = Condition(type="Feasible", status=r.feasible, reason=reason, message=message)
     if r.feasible:
         return [*available(message), feasible]
@@ -135,9 +156,11 @@ def verdict(r: Recommendation) -> list[Condition]:
     ]
 
 
-def infeasible(r: Recommendation) -> str:
-    """Why there is no answer, the nearest miss, and which single changes would help."""
-    parts = [outcome(r)]
+def infeasible(r: Recommendation, held: str = "") -> str:
+    """Why there is no answer, who has the GPUs, the nearest miss, and which single changes would
+    help.
+    """
+    parts = [outcome(r), *([held] if held else [])]
     nearest = nearest_misses(r.rejections)[:1]
     parts += [f"Nearest miss: {item.reason.value}, {item.detail}." for item in nearest]
     if r.relaxations:

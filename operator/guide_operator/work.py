@@ -23,6 +23,7 @@ class Work:
     plan: Object
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     asked: bool = True  # by its user or by time, and not merely by a change in the cluster
+    failures: int = 0  # since it last came to an end
     written: str | None = None  # resourceVersion after our own last write
     look_again_s: float | None = None
     poll_s: float | None = None  # while a rollout goes on

@@ -15,6 +15,7 @@ from guide.observe.learn import Ledger
 from guide.observe.ledger import FILE, config_map
 from guide.observe.measured import Observation
 from guide.observe.prometheus import PrometheusError
+from guide_operator.findings import Finding
 from guide_operator.observer import Observer
 from guide_operator.settings import Settings
 from guide_operator.work import Work
@@ -58,6 +59,9 @@ class Cluster:
         if problem is not None:
             raise problem
         return question(), None
+
+    def found(self, work: Work, finding: Finding) -> None:
+        work.finding = finding
 
     def use(self, ledger: Ledger) -> None:
         self.ledger = ledger

@@ -1,0 +1,255 @@
+"""What an attempt at a plan comes to: read the cluster, ask the engine, decide. Nothing is written
+here but the objects of mode Apply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from guide.answer import Recommendation
+from guide.domain import Catalog, Inventory, Plan
+from guide.errors import ClusterError, SpecError
+from guide.kube.client import ClusterClient
+from guide.kube.names import manifests_name
+from guide.spec import InferencePlan, parse_plan, resolve_plan
+from guide_operator import apply, reconcile
+from guide_operator import status as statuses
+from guide_operator.applier import apply_layout, progress
+from guide_operator.cluster import Cluster
+from guide_operator.engine import Answer, Engine
+from guide_operator.metrics import Metrics
+from guide_operator.reconcile import Decision, Observed
+from guide_operator.settings import Settings
+from guide_operator.status import Condition, Stamp
+from guide_operator.turns import Turns
+from guide_operator.work import Work
+
+Object = Mapping[str, Any]
+Key = tuple[str, str]  # namespace, name
+
+_POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
+_LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A plan as it was written, what it asks, and what the cluster held of it at that time."""
+
+    written: InferencePlan
+    question: Plan
+    observed: Observed
+    now: str
+    asked: bool  # by its user or by time
+
+    @property
+    def key(self) -> Key:
+        return self.written.metadata.namespace, self.written.metadata.name
+
+
+class Decider:
+    """Decisions on plans; `settle` is called before a plan may take GPUs, so that older plans have
+    seen what has changed as well.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: ClusterClient,
+        catalog: Catalog,
+        engine: Engine,
+        metrics: Metrics,
+        cluster: Cluster,
+        settle: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._engine = engine
+        self._metrics = metrics
+        self._cluster = cluster
+        self._settle = settle
+        self.catalog = catalog
+        self.turns = Turns()
+
+    async def decide(self, work: Work, plan: Object, *, asked: bool) -> Decision:
+        """What to write for `plan`. Raises `ClusterError` when trying again may help."""
+        now = time_now()
+        try:
+            written = parse_plan(plan)
+            question = await self.question(work, written)
+        except SpecError as error:
+            self._metrics.errors.labels(statuses.INVALID_SPEC).inc()
+            refusal = observed_of(plan)
+            return reconcile.refuse(statuses.INVALID_SPEC, str(error), refusal, now)
+        one = _Asked(
+            written=written, question=question, observed=observed_of(plan), now=now, asked=asked
+        )
+        if written.spec.output.mode == "Apply":
+            return await self._apply(work, one)
+        return await self._recommend(one)
+
+    async def question(self, work: Work, written: InferencePlan) -> Plan:
+        """What a plan asks, with its model's config.json read from where the plan says."""
+        source = written.spec.model.config_from
+        if source is None:
+            return resolve_plan(written, self.catalog)
+        reference, namespace = source.config_map_key_ref, written.metadata.namespace
+        found = await asyncio.to_thread(self._client.config_map, namespace, reference.name)
+        config = None if found is None else found.get("data", {}).get(reference.key)
+        if config is None:
+            work.look_again_s = _LOOK_AGAIN_S
+            missing = "does not exist" if found is None else f"has no key {reference.key}"
+            raise SpecError(
+                f"spec.model.configFrom: ConfigMap {namespace}/{reference.name} {missing}: "
+                "put the model's config.json there",
+                field="spec.model.configFrom",
+            )
+        return resolve_plan(written, self.catalog, config)
+
+    def _inputs(self, one: _Asked) -> tuple[Inventory, str]:
+        inventory = self._cluster.inventory(one.question, *one.key)
+        digest = reconcile.inputs_digest(one.written, one.question, inventory, self.catalog)
+        return inventory, digest
+
+    async def _observe(self, one: _Asked) -> _Asked:
+        namespace, name = one.key
+        found = await asyncio.to_thread(self._client.config_map, namespace, manifests_name(name))
+        observed = replace(one.observed, config_map=found)
+        if reconcile.left_behind(observed):
+            raise ClusterError("the ConfigMap of a deleted plan of the same name is still there")
+        return replace(one, observed=observed)
+
+    def _result(
+        self,
+        one: _Asked,
+        answer: Recommendation,
+        inputs: str,
+        more: Iterable[Condition] = (),
+        applied: Mapping[str, Any] | None = None,
+    ) -> Decision:
+        held = self._cluster.held_by_others(one.question, answer, *one.key)
+        return reconcile.decide(
+            one.written,
+            answer,
+            self.catalog,
+            one.observed,
+            inputs,
+            one.now,
+            tuple(more),
+            applied,
+            "" if answer.feasible else held,
+        )
+
+    # --- mode Recommend --------------------------------------------------------------------------
+
+    async def _recommend(self, one: _Asked) -> Decision:
+        inventory, inputs = self._inputs(one)
+        settled = reconcile.settled(one.observed, inputs)
+        if settled and not one.asked:
+            return Decision()
+        one = await self._observe(one)
+        if settled and reconcile.intact(one.written, one.observed):
+            return Decision()
+        answer = await self._engine.answer(one.question, inventory, (), routine=not one.asked)
+        return self._result(one, answer.recommendation, inputs)
+
+    # --- mode Apply ------------------------------------------------------------------------------
+
+    async def _apply(self, work: Work, one: _Asked) -> Decision:
+        """Apply what is to run once its GPUs are reserved, and say how far that has come.
+
+        From reading the inventory until the reservation is written it is this plan's turn.
+        """
+        _, inputs = self._inputs(one)
+        if reconcile.settled(one.observed, inputs) and not one.asked:
+            found = await self._progress(work, one)
+            if found is not None:
+                return found
+        one = await self._observe(one)
+        self._settle()
+        await self.turns.come(one.key)
+        inventory, inputs = self._inputs(one)  # others may have taken GPUs meanwhile
+        running = apply.running(one.observed.status)
+        answer = await self._engine.answer(one.question, inventory, running, routine=not one.asked)
+        return await self._act(work, one, answer, inputs)
+
+    async def _act(self, work: Work, one: _Asked, answer: Answer, inputs: str) -> Decision:
+        status, uid = one.observed.status, one.observed.uid
+        since = status.get("applied", {}).get("betterSince")
+        chosen = apply.choose(
+            answer.recommendation, answer.running, since, _seconds_since(since, one.now), one.now
+        )
+        best = chosen.recommendation.best
+        if best is None:  # what runs, if anything, is left alone
+            idle = apply.idle(chosen.recommendation)
+            one = replace(one, observed=apply.without_reservation(one.observed))
+            return self._result(one, chosen.recommendation, inputs, idle)
+        if (refusal := self._result(one, chosen.recommendation, inputs)).refused:
+            return refusal
+        layout = apply.record(best, chosen.better_since)
+        arguments = (apply_layout, self._client, one.written, best, uid)
+        if not apply.holds(status, layout):
+            refused = await asyncio.to_thread(*arguments, rehearsal=True)
+            if not refused:
+                stamp = Stamp(generation=one.observed.generation, now=one.now, previous=status)
+                reserved = statuses.reserved(layout, stamp, apply.reservation(best))
+                return Decision(status=reserved, again=True)
+            self._poll(work, refused)
+            more = [*refused, chosen.better]
+            return self._result(one, chosen.recommendation, inputs, more)
+        self.turns.leave(one.key, keep_place=work.changed.is_set())
+        more = await asyncio.to_thread(*arguments, rehearsal=False)
+        self._poll(work, more)
+        more = [*more, chosen.better]
+        return self._result(one, chosen.recommendation, inputs, more, layout)
+
+    async def _progress(self, work: Work, one: _Asked) -> Decision | None:
+        """How far the applied Deployments have come; None when they must be applied again."""
+        observed = one.observed
+        groups = len(apply.running(observed.status))
+        if statuses.find(observed.status, "Applied").get("status") != "True" or not groups:
+            return Decision()
+        waiting = await asyncio.to_thread(progress, self._client, one.written, groups)
+        if waiting is None:
+            return None
+        ready = statuses.find(observed.status, "Feasible")["message"]
+        more = waiting or statuses.available(ready)
+        if not waiting and statuses.find(observed.status, "Ready").get("status") != "True":
+            return None  # just became available: apply once more, which removes what was replaced
+        self._poll(work, more)
+        stamp = Stamp(generation=observed.generation, now=one.now, previous=observed.status)
+        status = statuses.progressed(more, stamp)
+        return Decision(status=None if statuses.same(status, observed.status) else status)
+
+    def _poll(self, work: Work, conditions: Iterable[Condition]) -> None:
+        """Look again soon while a rollout goes on, later where something is in the way."""
+        for condition in conditions:
+            if condition.type == "Reconciling" and condition.status:
+                work.poll_s = _POLL_S
+            elif condition.type == "Stalled" and condition.status:
+                work.look_again_s = self._settings.max_backoff_s
+
+
+def observed_of(plan: Object) -> Observed:
+    """What the plan's own object says; its ConfigMap is not read."""
+    metadata = plan["metadata"]
+    return Observed(
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        status=plan.get("status") or {},
+        config_map=None,
+    )
+
+
+def time_now() -> str:
+    """The wall clock, as the API writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _seconds_since(then: str | None, now: str) -> float:
+    if then is None:
+        return 0.0
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()
