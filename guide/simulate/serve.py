@@ -144,7 +144,7 @@ def serve(
 
     `runs` remembers what was simulated, and is asked first.
     """
-    share = _per_engine(workload, group.pp)
+    share = per_engine(workload, group.pp)
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog)
     cost, serving = layout_cost(group, catalog)
@@ -272,7 +272,7 @@ def _window(group: ReplicaGroup) -> int | None:
     return group.model.window_tokens if group.model.window_layers else None
 
 
-def _per_engine(workload: Workload, engines: int) -> Workload:
+def per_engine(workload: Workload, engines: int) -> Workload:
     """The load of one of the virtual engines that pipeline stages make."""
     if engines == 1:
         return workload

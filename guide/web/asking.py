@@ -17,8 +17,10 @@ from guide.answer import Recommendation
 from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import GuideError, SpecError
+from guide.search.explanation import Explanation, explain
 from guide.search.recommend import recommend
 from guide.search.sweep import LoadPoint, latency_over_load
+from guide.search.timeline import Timeline, one_minute
 from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
 from guide.spec.messages import spec_errors
 from guide.web.fields import BY_PATH, DEFAULTS, ENTRIES, Choice, Field
@@ -227,3 +229,23 @@ def _curve(plan: Plan, inventory: Inventory) -> tuple[LoadPoint, ...]:
         return ()
     with _TURN:
         return latency_over_load(best, plan, catalog())
+
+
+def explained(asked: Question) -> Explanation | None:
+    """The recommended deployment taken apart."""
+    best = answer(asked).best
+    return None if best is None else explain(best, asked.plan, asked.catalog)
+
+
+def minutes(asked: Question) -> tuple[Timeline, ...]:
+    """A minute of a replica of each group of the best deployment; remembered like the answer."""
+    return _minutes(asked.plan, asked.inventory)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _minutes(plan: Plan, inventory: Inventory) -> tuple[Timeline, ...]:
+    best = _answer(plan, inventory).best
+    if best is None:
+        return ()
+    with _TURN:
+        return tuple(one_minute(item, plan, catalog()) for item in best.groups)

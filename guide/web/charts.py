@@ -46,6 +46,46 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogAxis:
+    """Values from `bottom` to `top`, both above 0, by their logarithm."""
+
+    bottom: float
+    top: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """The pixel of a value; values beyond an end stay there."""
+        share = math.log(value / self.bottom) / math.log(self.top / self.bottom)
+        return round(self.start + min(max(share, 0.0), 1.0) * (self.end - self.start), 1)
+
+    def ticks(self, write: Callable[[float], str]) -> tuple[Tick, ...]:
+        """The powers of ten along the axis."""
+        first, last = (math.log10(value) for value in (self.bottom, self.top))
+        powers = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
+        return tuple(Tick(at=self.at(10.0**n), text=write(10.0**n)) for n in powers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line through points; `kind` is a class of the style sheet, `name` stands in the legend."""
+
+    points: str
+    kind: str = "line"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """Words in the plot."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """A point with its words; `kind` is a class of the style sheet."""
 
@@ -68,7 +108,8 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     marks: tuple[Mark, ...] = ()
-    line: str = ""
+    lines: tuple[Line, ...] = ()
+    words: tuple[Word, ...] = ()
     band: str = ""
     limit: Tick | None = None  # the service level, across the plot
     now: Tick | None = None  # the load that is asked for
@@ -99,11 +140,13 @@ class Bill:
     note: str
 
 
-def _x(top: float) -> Axis:
+def across(top: float) -> Axis:
+    """The horizontal axis of a plot, from 0."""
     return Axis(top=top, start=LEFT, end=WIDTH - RIGHT)
 
 
-def _y(top: float) -> Axis:
+def upwards(top: float) -> Axis:
+    """The vertical axis of a plot, from 0."""
     return Axis(top=top, start=HEIGHT - BOTTOM, end=TOP)
 
 
@@ -161,8 +204,8 @@ def pareto(found: Recommendation) -> Chart | None:
     if best is None or len(items) < 2:
         return None
     front = {_point_name(item) for item in found.pareto}
-    x = _x(1.1 * max(item.predicted.e2e.p95_s for item in items.values()))
-    y = _y(1.15 * max(item.usd_per_h or 0 for item in items.values()))
+    x = across(1.1 * max(item.predicted.e2e.p95_s for item in items.values()))
+    y = upwards(1.15 * max(item.usd_per_h or 0 for item in items.values()))
     marks: list[Mark] = []
     rows: list[tuple[str, ...]] = []
     for name, item in items.items():
@@ -207,8 +250,8 @@ def _load(points: Sequence[LoadPoint], plan: Plan, metric: str) -> Chart:
     limit_s = _limit(plan.slo, metric)
     highest = max(point.upper_s[metric] for point in points)
     shown = limit_s is not None and limit_s <= 3 * highest
-    x = _x(points[-1].load)
-    y = _y(1.1 * (max(highest, limit_s or 0.0) if shown else highest))
+    x = across(points[-1].load)
+    y = upwards(1.1 * (max(highest, limit_s or 0.0) if shown else highest))
     turn = knee(points, metric)
     asked = plan.workload.requests_per_s or float(plan.workload.concurrency or 1)
     return Chart(
@@ -219,8 +262,8 @@ def _load(points: Sequence[LoadPoint], plan: Plan, metric: str) -> Chart:
         y_title="p95",
         x_ticks=x.ticks(lambda value: f"{value:,.4g}"),
         y_ticks=y.ticks(format_tick_seconds),
-        line=_path([(x.at(p.load), y.at(p.p95_s[metric])) for p in points]),
-        band=_path(
+        lines=(Line(points=path([(x.at(p.load), y.at(p.p95_s[metric])) for p in points])),),
+        band=path(
             [(x.at(p.load), y.at(p.upper_s[metric])) for p in points]
             + [(x.at(p.load), y.at(p.lower_s[metric])) for p in reversed(points)]
         ),
@@ -281,7 +324,8 @@ def _limit(slo: Slo, metric: str) -> float | None:
     return {"ttft": slo.ttft_p95_s, "tpot": slo.tpot_p95_s, "e2e": slo.e2e_p95_s}[metric]
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """Points as SVG wants them."""
     return " ".join(f"{x},{y}" for x, y in points)
 
 

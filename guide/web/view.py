@@ -10,13 +10,15 @@ from guide.answer import Evaluation, Recommendation, Rejection, Relaxation
 from guide.domain import Provenance
 from guide.report import rows
 from guide.report.document import whole
-from guide.report.sentences import choice, decision_changers, outcome
+from guide.report.sentences import choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
 from guide.units import format_count, format_seconds, format_usd
 from guide.web import charts
-from guide.web.asking import Question, curve, flat
+from guide.web.asking import Question, curve, explained, flat, minutes
 from guide.web.fields import BY_PATH, ENTRIES, Field
+from guide.web.minute import minute
+from guide.web.roofline import roofline
 from guide.web.state import State
 
 REJECTIONS_SHOWN = 60
@@ -64,6 +66,15 @@ class Why:
     margin: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """What goes on in a replica of one group."""
+
+    title: str
+    roofline: charts.Chart
+    minute: tuple[charts.Chart, ...]
+
+
 def answer_view(state: State, asked: Question, found: Recommendation) -> dict[str, Any]:
     """Everything that `answer.html` shows."""
     best = found.best
@@ -77,6 +88,7 @@ def answer_view(state: State, asked: Question, found: Recommendation) -> dict[st
         "bills": charts.memory_bills(best) if best else (),
         "pareto": charts.pareto(found),
         "loads": charts.loads(curve(asked), asked.plan),
+        "insides": _insides(asked),
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
         "relaxations": _relaxations(state, found),
@@ -94,6 +106,22 @@ def answer_view(state: State, asked: Question, found: Recommendation) -> dict[st
         "has_config": asked.config is not None,
         "plan_name": asked.written.metadata.name,
     }
+
+
+def _insides(asked: Question) -> list[Inside]:
+    """Roofline and timeline of each group."""
+    taken_apart = explained(asked)
+    if taken_apart is None:
+        return []
+    pairs = zip(taken_apart.groups, minutes(asked), strict=True)
+    return [
+        Inside(
+            title=f"{item.evaluated.group.gpu.name}, {parallel(item.evaluated)}",
+            roofline=roofline(item, number),
+            minute=minute(timeline, asked.plan.slo.ttft_p95_s, number),
+        )
+        for number, (item, timeline) in enumerate(pairs, 1)
+    ]
 
 
 def _cards(asked: Question, found: Recommendation) -> list[Card]:
