@@ -4,7 +4,7 @@ mean.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 import guide
 from guide.answer import (
@@ -20,14 +20,31 @@ from guide.answer import (
     ReplicaGroup,
 )
 from guide.domain import GpuPool, Inventory, Price
+from guide.report.document_types import (
+    CandidateDocument,
+    ContextTierDocument,
+    EngineDocument,
+    EvaluationDocument,
+    GroupDocument,
+    IntervalDocument,
+    InventoryDocument,
+    LatencyDocument,
+    LayoutDocument,
+    PoolDocument,
+    PriceDocument,
+    RateDocument,
+    RecommendationDocument,
+    RejectionDocument,
+    RelaxationDocument,
+)
 from guide.units import GIB
 
-API_VERSION = "guide.dev/v1alpha1"
-KIND = "Recommendation"
+API_VERSION: Final = "guide.dev/v1alpha1"
+KIND: Final = "Recommendation"
 DIGITS = 5  # significant digits of predicted numbers: more would be noise
 
 
-def to_json(recommendation: Recommendation) -> dict[str, Any]:
+def to_json(recommendation: Recommendation) -> RecommendationDocument:
     """The whole answer, JSON-able: seconds, tokens, dollars per hour, GiB. Same answer, same
     document.
     """
@@ -37,10 +54,10 @@ def to_json(recommendation: Recommendation) -> dict[str, Any]:
         "kind": KIND,
         "feasible": r.feasible,
         "best": evaluation(r.best),
-        "alternatives": [evaluation(item) for item in r.alternatives],
+        "alternatives": [_evaluation(item) for item in r.alternatives],
         "highestThroughput": evaluation(r.highest_throughput),
         "lowestLatency": evaluation(r.lowest_latency),
-        "pareto": [evaluation(item) for item in r.pareto],
+        "pareto": [_evaluation(item) for item in r.pareto],
         "candidates": r.candidates,
         "rejectionCounts": rejection_counts(r),
         "rejections": [rejection(item) for item in r.rejections],
@@ -53,10 +70,12 @@ def to_json(recommendation: Recommendation) -> dict[str, Any]:
     }
 
 
-def evaluation(item: Evaluation | None) -> dict[str, Any] | None:
+def evaluation(item: Evaluation | None) -> EvaluationDocument | None:
     """One deployment that was simulated; None stays None."""
-    if item is None:
-        return None
+    return None if item is None else _evaluation(item)
+
+
+def _evaluation(item: Evaluation) -> EvaluationDocument:
     p = item.predicted
     return {
         "groups": [_group(group) for group in item.groups],
@@ -74,7 +93,7 @@ def evaluation(item: Evaluation | None) -> dict[str, Any] | None:
     }
 
 
-def _group(item: GroupEvaluation) -> dict[str, Any]:
+def _group(item: GroupEvaluation) -> GroupDocument:
     group, memory = item.group, item.memory
     limits = group.limits
     return {
@@ -103,7 +122,7 @@ def _group(item: GroupEvaluation) -> dict[str, Any]:
     }
 
 
-def layout(group: ReplicaGroup) -> dict[str, Any]:
+def layout(group: ReplicaGroup) -> LayoutDocument:
     """What a group is, without what it does: enough to name a candidate."""
     return {
         "pool": group.pool.name,
@@ -118,7 +137,7 @@ def layout(group: ReplicaGroup) -> dict[str, Any]:
     }
 
 
-def candidate(item: Candidate | None, pool: str) -> dict[str, Any]:
+def candidate(item: Candidate | None, pool: str) -> CandidateDocument:
     """The candidate of a rejection: its layout, all groups when there are several, or only the
     pool.
     """
@@ -129,7 +148,7 @@ def candidate(item: Candidate | None, pool: str) -> dict[str, Any]:
     return {"groups": [layout(group) for group in item.groups]}
 
 
-def rejection(item: Rejection) -> dict[str, Any]:
+def rejection(item: Rejection) -> RejectionDocument:
     """A candidate that lost, why, and by how much."""
     return {
         "candidate": candidate(item.candidate, item.pool),
@@ -139,12 +158,12 @@ def rejection(item: Rejection) -> dict[str, Any]:
     }
 
 
-def relaxation(item: Relaxation) -> dict[str, Any]:
+def relaxation(item: Relaxation) -> RelaxationDocument:
     """A change of the plan that makes it feasible."""
     return {"field": item.field, "from": whole(item.current), "to": whole(item.needed)}
 
 
-def context_tier(item: ContextTier) -> dict[str, Any]:
+def context_tier(item: ContextTier) -> ContextTierDocument:
     """The longest context of so many GPUs."""
     return {
         "gpus": item.gpus,
@@ -168,7 +187,7 @@ def rejection_counts(recommendation: Recommendation) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def inventory(item: Inventory) -> dict[str, Any]:
+def inventory(item: Inventory) -> InventoryDocument:
     """The pools as they were found, and the nodes that were left out."""
     return {
         "pools": [_pool(pool) for pool in item.pools],
@@ -176,7 +195,7 @@ def inventory(item: Inventory) -> dict[str, Any]:
     }
 
 
-def _pool(pool: GpuPool) -> dict[str, Any]:
+def _pool(pool: GpuPool) -> PoolDocument:
     return {
         "name": pool.name,
         "gpu": pool.gpu.name if pool.gpu else None,
@@ -194,13 +213,13 @@ def _pool(pool: GpuPool) -> dict[str, Any]:
     }
 
 
-def _price(price: Price | None) -> dict[str, Any] | None:
+def _price(price: Price | None) -> PriceDocument | None:
     if price is None:
         return None
     return {"billedGPUs": price.billed_gpus, "source": price.source, "asOf": price.as_of}
 
 
-def engine(recommendation: Recommendation) -> dict[str, Any]:
+def engine(recommendation: Recommendation) -> EngineDocument:
     """Which engine, data and framework versions gave the answer."""
     return {
         "version": guide.__version__,
@@ -210,7 +229,7 @@ def engine(recommendation: Recommendation) -> dict[str, Any]:
     }
 
 
-def _latency(p: Percentiles, interval: Interval) -> dict[str, Any]:
+def _latency(p: Percentiles, interval: Interval) -> LatencyDocument:
     return {
         "mean": significant(p.mean_s),
         "p50": significant(p.p50_s),
@@ -220,11 +239,11 @@ def _latency(p: Percentiles, interval: Interval) -> dict[str, Any]:
     }
 
 
-def _rate(value: float, interval: Interval) -> dict[str, Any]:
+def _rate(value: float, interval: Interval) -> RateDocument:
     return {"value": significant(value), "interval90": _interval(interval)}
 
 
-def _interval(interval: Interval) -> dict[str, float]:
+def _interval(interval: Interval) -> IntervalDocument:
     return {"lower": significant(interval.lower), "upper": significant(interval.upper)}
 
 

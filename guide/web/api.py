@@ -9,16 +9,17 @@ from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from guide.errors import GuideError, SpecError
 from guide.report import to_json
+from guide.report.document_types import RecommendationDocument
 from guide.spec import InferencePlan, resolve_plan
 from guide.spec.edge import Edge
 from guide.spec.messages import field_path
 from guide.spec.scalars import GpuName
 from guide.web.asking import Question, answer, catalog
 from guide.web.nodes import MOST_NODES, MOST_PER_NODE, Found, imagined, live
-from guide.web.schema import ProblemBody, RecommendationBody
 from guide.web.settings import Settings
 from guide.web.state import MOST_POOLS, PoolRow
 
@@ -68,13 +69,26 @@ class Ask(Edge):
     )
 
 
+class ErrorDocument(TypedDict):
+    """One sentence, and the path of the field where there is one."""
+
+    message: str
+    field: str | None
+
+
+class Problem(TypedDict):
+    """Why there is no answer."""
+
+    error: ErrorDocument
+
+
 @router.post(
     "/recommend",
-    response_model=RecommendationBody,
+    response_model=RecommendationDocument,
     responses={
-        422: {"model": ProblemBody},
-        429: {"model": ProblemBody},
-        503: {"model": ProblemBody},
+        422: {"model": Problem},
+        429: {"model": Problem},
+        503: {"model": Problem},
     },
     summary="Recommend a deployment",
 )
@@ -115,7 +129,8 @@ def refused(error: GuideError, status: int) -> JSONResponse:
 
 def problem(sentence: str, status: int, field: str | None = None) -> JSONResponse:
     """An error as JSON."""
-    return JSONResponse({"error": {"message": sentence, "field": field}}, status_code=status)
+    body: Problem = {"error": {"message": sentence, "field": field}}
+    return JSONResponse(body, status_code=status)
 
 
 def misfit(error: RequestValidationError) -> JSONResponse:

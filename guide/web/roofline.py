@@ -96,15 +96,7 @@ def roofline(item: GroupExplanation, number: int) -> Chart:
                 text=f"memory: {bandwidth / GB:,.4g} GB/s",
                 anchor="end",
             ),
-            *(
-                Word(
-                    x=min(x.at(d.flop_per_byte), WIDTH - RIGHT - 50),
-                    y=y.at(d.flop_per_s) + 22,
-                    text=d.name,
-                    anchor="middle",
-                )
-                for d in dots
-            ),
+            *(_named(d.name, x.at(d.flop_per_byte), y.at(d.flop_per_s)) for d in dots),
         ),
         marks=tuple(
             Mark(
@@ -112,7 +104,6 @@ def roofline(item: GroupExplanation, number: int) -> Chart:
                 y=y.at(d.flop_per_s),
                 kind=d.kind,
                 text=d.told,
-                label=d.name,
             )
             for d in dots
         ),
@@ -129,6 +120,13 @@ def roofline(item: GroupExplanation, number: int) -> Chart:
             for d in dots
         ),
     )
+
+
+def _named(name: str, x: float, y: float) -> Word:
+    """The name of a dot: beside it, or below it where the plot ends."""
+    if x < WIDTH - RIGHT - 110:
+        return Word(x=x + 11, y=y + 4, text=name)
+    return Word(x=min(x, WIDTH - RIGHT - 50), y=y + 22, text=name, anchor="middle")
 
 
 def _dot(kind: str, name: str, view: StepView, peak: float, bandwidth: float) -> _Dot:

@@ -15,13 +15,14 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from guide.cli.app import app as cli
 from guide.web.settings import Settings
 from guide.web.state import State, from_query
 from tests.llama_config import LLAMA
-from tests.web_questions import CHAT, NODES, ROOT, SLOW, client_of, field_error, url
+from tests.web_questions import CHAT, NODES, SLOW, client_of, field_error, url
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +71,73 @@ def test_api_gives_the_same_document(client: TestClient, tmp_path: Path):
     assert answer.json() == by_cli(tmp_path, CHAT, client)
 
 
-def test_api_answer_fits_its_own_description(client: TestClient):
-    body = {"plan": yaml.safe_load((ROOT / "examples/chat.yaml").read_text())}
-    answer = client.post("/api/recommend", json=body)  # this server's cluster
-    assert answer.status_code == 200
-    schema = client.get("/openapi.json").json()["components"]["schemas"]["RecommendationBody"]
-    assert set(schema["required"]) <= set(answer.json())
+def test_api_takes_nodes_or_the_cluster_of_the_server(client: TestClient):
+    body = {"plan": yaml.safe_load(client.get(url(CHAT, "/download/plan.yaml")).text)}
     nodes = yaml.safe_load(NODES.read_text())["items"]
+    answer = client.post("/api/recommend", json=body)
     assert client.post("/api/recommend", json={**body, "nodes": nodes}).json() == answer.json()
+
+
+TWO_POOLS = [{"gpu": gpu, "nodes": 1, "gpusPerNode": 4} for gpu in ("A100-80GB", "L40S")]
+LAYOUT = {"pool", "gpu", "framework", "checkpoint", "precision", "kvCacheDtype", "tp", "pp",
+          "replicas"}  # fmt: skip
+
+
+def closed(schema: Any) -> Any:
+    """A schema whose objects take no property that they do not name."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    shut = {"additionalProperties": False} if "properties" in schema else {}
+    return {**{key: closed(value) for key, value in schema.items()}, **shut}
+
+
+def unknown_gpu() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = yaml.safe_load(NODES.read_text())["items"]
+    nodes[0]["metadata"]["labels"]["nvidia.com/gpu.product"] = "Tesla-From-The-Future"
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes", "kind"),
+    [
+        (CHAT, {}, LAYOUT),
+        (SLOW, {}, LAYOUT),  # infeasible, with relaxations
+        ({**CHAT, "rps": "20"}, {"pools": TWO_POOLS}, {"groups"}),  # fleets of two pools
+        (CHAT, {"nodes": unknown_gpu()}, {"pool"}),  # refused as a whole
+    ],
+    ids=["feasible", "infeasible", "mixed", "unknown GPU"],
+)
+def test_api_answers_fit_the_published_description(
+    client: TestClient, fields: dict[str, Any], changes: dict[str, Any], kind: set[str]
+):
+    published = client.get("/openapi.json").json()
+    plan = yaml.safe_load(client.get(url(fields, "/download/plan.yaml")).text)
+    answer = client.post("/api/recommend", json={"plan": plan, **changes})
+    assert answer.status_code == 200
+    operation = published["paths"]["/api/recommend"]["post"]
+    told = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    schema = {**closed(told), "components": closed(published["components"])}
+    Draft202012Validator(schema).validate(answer.json())
+    seen = {frozenset(rejection["candidate"]) for rejection in answer.json()["rejections"]}
+    assert kind in seen
+    broken = {**answer.json(), "candidates": "many"}
+    assert not Draft202012Validator(schema).is_valid(broken)
+
+
+def test_nothing_of_the_answer_is_an_untyped_object(client: TestClient):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    seen, waiting = set[str](), ["RecommendationDocument"]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            for place in schemas[name]["properties"].values():
+                waiting += re.findall(r"schemas/(\w+)", json.dumps(place))
+                typed = place.get("additionalProperties", True) is not True
+                assert place.get("type") != "object" or typed, (name, place)
+    assert {"GroupDocument", "MemoryDocument", "PoolDocument", "EngineDocument"} <= seen
 
 
 def test_uploaded_nodes_travel_in_the_url(client: TestClient, tmp_path: Path):
