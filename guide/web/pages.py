@@ -18,9 +18,20 @@ from guide.web.asking import Question, Wrong, answer, catalog, question
 from guide.web.creating import Offer, offer
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_query
-from guide.web.view import answer_view, comparison
+from guide.web.view import answer_view, comparison, problems
 
 HERE = Path(__file__).resolve().parent
+
+
+EXAMPLE = State(
+    values={**fields.DEFAULTS, **fields.PRESETS["chat"][1]},
+    model="meta-llama/Llama-3.1-8B-Instruct",
+    pools=tuple(
+        PoolRow(gpu=gpu, nodes=nodes, per=per)
+        for gpu, nodes, per in (("H100-SXM", "1", "8"), ("A100-80GB", "2", "8"), ("L4", "4", "1"))
+    ),
+    ask=True,
+)
 
 
 def _everywhere(request: Request) -> dict[str, Any]:
@@ -39,8 +50,14 @@ def show(request: Request, name: str, shown: dict[str, Any], status: int = 200) 
 
 def form_page(request: Request, state: State, errors: dict[str, str]) -> Response:
     """The form without an answer; 422 where something in it is wrong."""
-    shown = {**_form(request, state), "answer": None, "comparison": None, "errors": errors}
-    return show(request, "page.html", shown, 422 if errors else 200)
+    shown = {
+        "answer": None,
+        "errors": errors,
+        "problems": problems(errors),
+        "comparison": None,
+        "example": EXAMPLE.query,
+    }
+    return show(request, "page.html", {**_form(request, state), **shown}, 422 if errors else 200)
 
 
 def answer_page(

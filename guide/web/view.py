@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,6 +73,37 @@ class Inside:
     title: str
     roofline: charts.Chart
     minute: tuple[charts.Chart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A field that is wrong, as a link to it; `place` is empty for what belongs to no field."""
+
+    place: str
+    label: str
+    text: str
+
+
+_PLACES = {
+    "model": ("f-model", "Model"),
+    "config": ("f-config", "config.json"),
+    "nodes": ("f-nodes", "Node list"),
+    "source": ("source-pools", "GPUs"),
+}
+
+
+def problems(errors: Mapping[str, str]) -> list[Problem]:
+    """What is wrong with a form, for the top of the page; each field says the same."""
+    return [_problem(name, text) for name, text in errors.items()]
+
+
+def _problem(name: str, text: str) -> Problem:
+    if name.startswith("pool-"):
+        _, row, column = name.split("-")
+        return Problem(place=f"p{row}-{column}", label=f"Pool {int(row) + 1}", text=text)
+    entry = ENTRIES.get(name)
+    place, label = (f"f-{name}", entry.label) if entry else _PLACES.get(name, ("", ""))
+    return Problem(place=place, label=label, text=text)
 
 
 def answer_view(state: State, asked: Question, found: Recommendation) -> dict[str, Any]:
@@ -234,7 +265,7 @@ def comparison(
     outputs = (_summary(here[1]), _summary(there[1]))
     lines += [(name, outputs[0][name], outputs[1][name]) for name in outputs[0]]
     return rows.Table(
-        title="Side by side", heads=("", "this run", "the run before"), rows=tuple(lines)
+        title="Side by side", heads=("what", "this run", "the run before"), rows=tuple(lines)
     )
 
 
