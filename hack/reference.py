@@ -1,7 +1,8 @@
 """Writes docs/reference from the types: ``python -m hack.reference``.
 
 The plan's fields and the status come from `guide.spec` (the same schema as the CRD), the commands
-from the command line itself, the reasons from the closed list.
+from the command line itself, the reasons from the closed list, the results of a sweep from its
+columns.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from guide.report.reasons import MEANING
 from guide.spec import API_VERSION, KIND
 from guide.spec.plan import InferencePlanSpec
 from guide.spec.status import InferencePlanStatus
+from guide.sweep.columns import COLUMNS
+from guide.sweep.study import Study
 from hack.crd import structural
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +35,7 @@ def documents() -> dict[str, str]:
         "cli.md": _NOTE + _commands(),
         "plan.md": _NOTE + _plan(),
         "reasons.md": _NOTE + _reasons(),
+        "sweep.md": _NOTE + _sweep(),
     }
 
 
@@ -77,11 +81,26 @@ def _reasons() -> str:
     )
 
 
+def _sweep() -> str:
+    fields = [_row(*field) for field in _fields(structural(Study), "")]
+    columns = [(f"`{c.name}`", c.kind, c.unit, c.meaning) for c in COLUMNS]
+    return (
+        "# Studies\n\n`guide sweep -f STUDY --out FILE` asks every combination of the values under "
+        "`vary` and of the\nclusters. Files are named relative to the study.\n\n## Study\n\n"
+        + _table(("field", "type", "needed", "meaning"), fields)
+        + "\n## Results\n\nOne row a question, in the order of the study. The varied fields come "
+        "first, each under its path:\nnumbers as double, all else as string. Units and meanings "
+        "also stand in the metadata of the\ncolumns. A column keeps its name, type and unit; new "
+        "ones may be added.\n\n"
+        + _table(("column", "type", "unit", "meaning"), columns)
+    )
+
+
 def _fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Path, schema and whether it is required, depth first in the order of declaration."""
     required = set(schema.get("required", ()))
     for name, field in schema.get("properties", {}).items():
-        below = f"{path}.{name}"
+        below = f"{path}.{name}".removeprefix(".")
         yield below, field, name in required
         inner = field.get("items", field)
         if isinstance(inner, dict):

@@ -18,6 +18,7 @@ from guide.cli import (
     render,
     serve,
     simulate,
+    sweep,
 )
 
 COMMANDS = {
@@ -28,6 +29,7 @@ COMMANDS = {
     "fn": fn.fn,
     "explain": explain.explain,
     "simulate": simulate.simulate,
+    "sweep": sweep.sweep,
     "inventory": inventory.inventory,
     "gpus": gpus.gpus,
     "models": models.models,

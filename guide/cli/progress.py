@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 PATIENCE_S = 1.0
@@ -28,3 +28,18 @@ def shown_when_slow(what: str, patience_s: float = PATIENCE_S) -> Generator[None
         timer.cancel()
         timer.join()  # it may be starting the spinner at this very moment
         status.stop()
+
+
+@contextmanager
+def counted(total: int, done: int = 0) -> Generator[Callable[[int], None]]:
+    """A bar of `total` steps, of which `done` are done, with the time that is left, on a terminal
+    only. Yields what to call with the number of steps just done.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total, completed=done)
+        yield lambda steps: bar.advance(task, steps)

@@ -87,13 +87,25 @@ def about(
 
     GPUs that the plan's own pods hold count as free: a plan does not compete with itself.
     """
-    from guide.kube.inventory import read_inventory
-    from guide.kube.names import instance_labels
-    from guide.kube.potential import with_potential
     from guide.spec import resolve_plan
 
     plan = resolve_plan(written, catalog, config)
     found = cluster(nodes_file, pods_file, extra or Extra())
+    return Question(
+        written=written,
+        plan=plan,
+        config=config,
+        inventory=inventory_of(written, plan, found, catalog),
+        catalog=catalog,
+    )
+
+
+def inventory_of(written: InferencePlan, plan: Plan, found: Cluster, catalog: Catalog) -> Inventory:
+    """The GPU pools of a cluster for a plan."""
+    from guide.kube.inventory import read_inventory
+    from guide.kube.names import instance_labels
+    from guide.kube.potential import with_potential
+
     mine = instance_labels(written.metadata.name).items()
 
     def own(pod: Mapping[str, Any]) -> bool:
@@ -110,13 +122,7 @@ def about(
         own=own,
         node_selector=selector,
     )
-    return Question(
-        written=written,
-        plan=plan,
-        config=config,
-        inventory=with_potential(inventory, found.node_pools, found.nodes, catalog, selector),
-        catalog=catalog,
-    )
+    return with_potential(inventory, found.node_pools, found.nodes, catalog, selector)
 
 
 def over_nodes(plan: Plan, form: str) -> Plan:

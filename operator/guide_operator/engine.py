@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +18,7 @@ from guide.domain import Catalog, Inventory, Plan, Workload
 from guide.errors import ClusterError
 from guide.observe.expect import Expected, expect
 from guide.observe.learn import Ledger, overlay
+from guide.processes import begin_worker
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
 
@@ -146,18 +142,8 @@ class Engine:
 
 def _begin(gpus: Path | None, prices: Path | None) -> None:
     global _catalog
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the operator, which stops us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_worker()
     _catalog = load(extra_gpus=gpus, prices=prices)
-
-
-def _end_with_parent() -> None:
-    """A killed operator must not leave processes behind."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        with contextlib.suppress(OSError):
-            multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _nothing() -> None:

@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import guide
 from guide.answer import Recommendation
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog
 from guide.errors import SpecError
 from guide.kube.manifests import render_files
 from guide.kube.names import labels, manifests_name
 from guide.report.sentences import outcome
-from guide.search.space import considered_pools
 from guide.spec import API_VERSION, KIND, InferencePlan
+from guide.spec.digest import inputs_digest as inputs_digest
 from guide_operator import status as statuses
 from guide_operator.status import Condition, Stamp, Status
 
@@ -56,24 +55,6 @@ class Decision:
     events: tuple[Event, ...] = ()
     refused: bool = False  # there is no answer to apply
     again: bool = False  # once this is written, the plan is to be looked at again
-
-
-def inputs_digest(
-    plan: InferencePlan, question: Plan, inventory: Inventory, catalog: Catalog
-) -> str:
-    """A name for all that an answer depends on: equal digests, equal answers.
-
-    Of the inventory, only the pools that the plan may use count: other changes do not concern it.
-    """
-    pools = considered_pools(question, inventory) or list(inventory.pools)
-    parts = (
-        plan.spec.model_dump_json(by_alias=True),
-        repr(question),
-        repr(pools),
-        catalog.digest,
-        guide.__version__,
-    )
-    return "sha256:" + hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def settled(observed: Observed, inputs: str) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("fastapi", "kopf", "kubernetes", "matplotlib", "prometheus_client", "scipy", "uvicorn")
+HEAVY = (
+    *("distributed", "fastapi", "kopf", "kubernetes", "matplotlib", "prometheus_client", "pyarrow"),
+    *("scipy", "uvicorn"),
+)
 
 
 def test_importing_the_engine_loads_no_heavy_library():
