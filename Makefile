@@ -49,8 +49,9 @@ accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV,
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper
 
-bench: $(SETUP) ## wall time and memory of `guide plan`
-	$(PY) -m hack.bench
+bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GENZ=PYTHON CLUSTER=KUBECONFIG
+	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
+	  $(if $(CLUSTER),--cluster $(CLUSTER))
 
 e2e: $(SETUP) ## tests on a real API server with fake GPU nodes (or on GUIDE_E2E_KUBECONFIG)
 	$(PYTEST) -rs tests/e2e -m "not scale"
