@@ -18,7 +18,8 @@ from guide.spec import InferencePlan, resolve_plan
 from guide.spec.edge import Edge
 from guide.spec.messages import field_path
 from guide.spec.scalars import GpuName
-from guide.web.asking import Question, answer, catalog
+from guide.web.asking import Question, answer
+from guide.web.engine import catalog
 from guide.web.nodes import MOST_NODES, MOST_PER_NODE, Found, imagined, live
 from guide.web.settings import Settings
 from guide.web.state import MOST_POOLS, PoolRow

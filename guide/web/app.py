@@ -22,8 +22,8 @@ from starlette.exceptions import HTTPException
 
 import guide
 from guide.errors import ClusterError, GuideError, SpecError
-from guide.web import api, cluster, fields
-from guide.web.asking import Wrong, answer, catalog, question, sentence
+from guide.web import api, cluster, engine, fields
+from guide.web.asking import Wrong, answer, question, sentence
 from guide.web.downloads import FILES
 from guide.web.guard import HEADERS, Guard, Rate
 from guide.web.nodes import uploaded
@@ -71,12 +71,13 @@ def create(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _warm(app: FastAPI) -> AsyncGenerator[None]:
     del app
-    await run_in_threadpool(catalog)  # so that the first visitor does not wait for it
+    await run_in_threadpool(engine.catalog)  # so that the first visitor does not wait for it
+    await run_in_threadpool(engine.start)
     yield
 
 
-def health() -> PlainTextResponse:
-    """Alive."""
+async def health() -> PlainTextResponse:
+    """Alive, however many questions wait."""
     return PlainTextResponse("ok\n")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,22 +12,21 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from guide.answer import Recommendation
-from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import GuideError, SpecError
 from guide.search.explanation import Explanation, explain
-from guide.search.recommend import recommend
-from guide.search.sweep import LoadPoint, latency_over_load
-from guide.search.timeline import Timeline, one_minute
+from guide.search.sweep import LoadPoint
+from guide.search.timeline import Timeline
 from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
 from guide.spec.messages import spec_errors
+from guide.web import engine
+from guide.web.engine import catalog
 from guide.web.fields import BY_PATH, DEFAULTS, ENTRIES, Choice, Field
 from guide.web.nodes import Found, Node, RowError, imagined, live, unpacked_nodes
-from guide.web.settings import Settings, catalogue_files
+from guide.web.settings import Settings
 from guide.web.state import State, unpack
 
 REMEMBERED = 64  # answers; downloads and charts ask again for what the page has shown
-_TURN = threading.BoundedSemaphore(os.cpu_count() or 1)  # more at once would only take turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +47,6 @@ class Wrong(Exception):
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__("; ".join(errors.values()))
         self.errors = errors
-
-
-@lru_cache(maxsize=1)
-def catalog() -> Catalog:
-    """The catalogue of this server, loaded once."""
-    return load(**catalogue_files())
 
 
 def question(state: State, settings: Settings) -> Question:
@@ -211,24 +202,7 @@ def answer(asked: Question) -> Recommendation:
     return _answer(asked.plan, asked.inventory)
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _answer(plan: Plan, inventory: Inventory) -> Recommendation:
-    with _TURN:
-        return recommend(plan, inventory, catalog())
-
-
-def curve(asked: Question) -> tuple[LoadPoint, ...]:
-    """The best deployment under growing load; remembered like the answer."""
-    return _curve(asked.plan, asked.inventory)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _curve(plan: Plan, inventory: Inventory) -> tuple[LoadPoint, ...]:
-    best = _answer(plan, inventory).best
-    if best is None:
-        return ()
-    with _TURN:
-        return latency_over_load(best, plan, catalog())
+_answer = lru_cache(maxsize=REMEMBERED)(engine.answered)
 
 
 def explained(asked: Question) -> Explanation | None:
@@ -237,15 +211,14 @@ def explained(asked: Question) -> Explanation | None:
     return None if best is None else explain(best, asked.plan, asked.catalog)
 
 
-def minutes(asked: Question) -> tuple[Timeline, ...]:
-    """A minute of a replica of each group of the best deployment; remembered like the answer."""
-    return _minutes(asked.plan, asked.inventory)
+def drawn(asked: Question) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
+    """The best deployment under growing load, and a minute of a replica of each of its groups;
+    remembered like the answer.
+    """
+    return _drawn(asked.plan, asked.inventory)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _minutes(plan: Plan, inventory: Inventory) -> tuple[Timeline, ...]:
+def _drawn(plan: Plan, inventory: Inventory) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
     best = _answer(plan, inventory).best
-    if best is None:
-        return ()
-    with _TURN:
-        return tuple(one_minute(item, plan, catalog()) for item in best.groups)
+    return ((), ()) if best is None else engine.drawn(best, plan)

@@ -14,8 +14,9 @@ import guide
 from guide.answer import Recommendation
 from guide.report.rows import Table
 from guide.web import fields
-from guide.web.asking import Question, Wrong, answer, catalog, question
+from guide.web.asking import Question, Wrong, answer, question, sentence
 from guide.web.creating import Offer, offer
+from guide.web.engine import TookTooLong, catalog
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_query
 from guide.web.view import answer_view, comparison, problems
@@ -67,15 +68,17 @@ def answer_page(
     settings: Settings = request.app.state.settings
     try:
         asked = question(state, settings)
+        found = answer(asked)
+        shown = {
+            "answer": answer_view(state, asked, found),
+            "errors": {},
+            "comparison": _beside(state, settings, (asked, found)),
+            "offer": tried or offer(asked, settings, request.headers),
+        }
     except Wrong as wrong:
         return form_page(request, state, wrong.errors)
-    found = answer(asked)
-    shown = {
-        "answer": answer_view(state, asked, found),
-        "errors": {},
-        "comparison": _beside(state, settings, (asked, found)),
-        "offer": tried or offer(asked, settings, request.headers),
-    }
+    except TookTooLong as ended:
+        return form_page(request, state, {"": sentence(str(ended))})
     return show(request, "page.html", {**_form(request, state), **shown}, status)
 
 

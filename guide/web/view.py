@@ -13,9 +13,10 @@ from guide.report.document import whole
 from guide.report.sentences import choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
+from guide.search.timeline import Timeline
 from guide.units import format_count, format_seconds, format_usd
 from guide.web import charts
-from guide.web.asking import Question, curve, explained, flat, minutes
+from guide.web.asking import Question, drawn, explained, flat
 from guide.web.fields import BY_PATH, ENTRIES, Field
 from guide.web.minute import minute
 from guide.web.roofline import roofline
@@ -109,6 +110,7 @@ def _problem(name: str, text: str) -> Problem:
 def answer_view(state: State, asked: Question, found: Recommendation) -> dict[str, Any]:
     """Everything that `answer.html` shows."""
     best = found.best
+    loads, minutes = drawn(asked)
     return {
         "query": replace(state, compare="").query,
         "sentence": outcome(found),
@@ -118,8 +120,8 @@ def answer_view(state: State, asked: Question, found: Recommendation) -> dict[st
         "predictions": rows.predictions(best) if best else None,
         "bills": charts.memory_bills(best) if best else (),
         "pareto": charts.pareto(found),
-        "loads": charts.loads(curve(asked), asked.plan),
-        "insides": _insides(asked),
+        "loads": charts.loads(loads, asked.plan),
+        "insides": _insides(asked, minutes),
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
         "relaxations": _relaxations(state, found),
@@ -139,12 +141,12 @@ def answer_view(state: State, asked: Question, found: Recommendation) -> dict[st
     }
 
 
-def _insides(asked: Question) -> list[Inside]:
+def _insides(asked: Question, minutes: tuple[Timeline, ...]) -> list[Inside]:
     """Roofline and timeline of each group."""
     taken_apart = explained(asked)
     if taken_apart is None:
         return []
-    pairs = zip(taken_apart.groups, minutes(asked), strict=True)
+    pairs = zip(taken_apart.groups, minutes, strict=True)
     return [
         Inside(
             title=f"{item.evaluated.group.gpu.name}, {parallel(item.evaluated)}",

@@ -1,0 +1,100 @@
+"""The engine in processes beside the server, so that one huge question stops nobody else.
+
+A question that takes longer than `LONGEST_S` is ended. The longest of them search for a change that
+would make an infeasible plan feasible among thousands of GPUs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from functools import lru_cache
+from typing import ParamSpec, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from guide.answer import Evaluation, Recommendation
+from guide.catalog import load
+from guide.domain import Catalog, Inventory, Plan
+from guide.errors import ClusterError, SpecError
+from guide.processes import begin_worker
+from guide.search.recommend import recommend
+from guide.search.sweep import LoadPoint, latency_over_load
+from guide.search.timeline import Timeline, one_minute
+from guide.web.settings import catalogue_files
+
+WORKERS = 2  # processes, about 100 MB each
+LONGEST_S = 20  # of one question
+WAIT_S = 60  # for a free process, and for the answer
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class TookTooLong(SpecError):
+    """The question was ended."""
+
+
+class Busy(ClusterError):
+    """No process became free, or one died: try again."""
+
+
+@lru_cache(maxsize=1)
+def catalog() -> Catalog:
+    """The catalogue of this server, loaded once in each process."""
+    return load(**catalogue_files())
+
+
+def answered(plan: Plan, inventory: Inventory) -> Recommendation:
+    """The recommendation; raises `TookTooLong` or `Busy`."""
+    return _ask(_answer, plan, inventory)
+
+
+def drawn(best: Evaluation, plan: Plan) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
+    """The curve of a deployment over its load, and a minute of a replica of each group."""
+    return _ask(_draw, best, plan)
+
+
+def start() -> None:
+    """Start the processes before somebody waits for them."""
+    _pool().schedule(_nothing)  # pyright: ignore[reportUnknownMemberType]
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ProcessPool:
+    # Spawned, not forked: a fork would copy locks that other threads of the server hold.
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPool(WORKERS, initializer=_begin, context=spawn)  # pyright: ignore[reportArgumentType]
+
+
+def _ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    future = _pool().schedule(function, args=args, kwargs=kwargs, timeout=LONGEST_S)
+    try:
+        return future.result(timeout=WAIT_S)
+    except TimeoutError:
+        if future.done():
+            raise TookTooLong(
+                f"this question takes longer than {LONGEST_S} seconds: ask for fewer GPUs or fewer "
+                "pools, or loosen a limit; `guide plan` on the command line has no such bound"
+            ) from None
+        future.cancel()
+        raise Busy("many questions are being worked at: ask again in a minute") from None
+    except ProcessExpired:
+        raise Busy("the process that worked at this question died: ask again") from None
+
+
+def _begin() -> None:
+    begin_worker()
+    catalog()
+
+
+def _nothing() -> None:
+    """Makes the pool start its processes."""
+
+
+def _answer(plan: Plan, inventory: Inventory) -> Recommendation:
+    return recommend(plan, inventory, catalog())
+
+
+def _draw(best: Evaluation, plan: Plan) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
+    minutes = tuple(one_minute(item, plan, catalog()) for item in best.groups)
+    return latency_over_load(best, plan, catalog()), minutes
