@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,20 @@ def _without_browser() -> str:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    """`guide serve` as its own process, on a free port."""
+    """`guide serve` as its own process."""
+    with serving("--nodes", str(NODES)) as address:
+        yield address
+
+
+@contextmanager
+def serving(*words: str, **variables: str) -> Iterator[str]:
+    """The address of a server on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "guide", "serve", "--port", str(port), "--nodes", str(NODES)]
-    server = subprocess.Popen(words, env={**os.environ, "GUIDE_WEB_ANSWERS_PER_MINUTE": "10000"})
+    command = [sys.executable, "-m", "guide", "serve", "--port", str(port), *words]
+    limit = {"GUIDE_WEB_ANSWERS_PER_MINUTE": "10000"}
+    server = subprocess.Popen(command, env={**os.environ, **limit, **variables})
     try:
         _ready(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, expect
 
 from guide.web import plans
 from guide.web.app import create
@@ -18,6 +19,7 @@ from guide.web.settings import Settings
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.conftest import ControlPlane
 from tests.e2e.operator_process import chat, install_crd, plan_when, running
+from tests.e2e.test_web import MODEL, ask, browser, chromium, faults, serving  # noqa: F401
 from tests.e2e.test_web_chart import QUESTION, as_the_page  # noqa: F401
 
 OURS = {"sec-fetch-site": "same-origin"}
@@ -129,3 +131,48 @@ def test_a_form_of_another_site_creates_nothing(
     form = {"namespace": namespace, "name": "mine", "token": token}
     assert page.post(CREATE, data=form, headers=headers).status_code == 403
     assert names(kubectl, namespace) == []
+
+
+def test_a_person_does_so_in_a_browser(
+    as_the_page: str,  # noqa: F811
+    kubectl: Kubectl,
+    browser: Browser,  # noqa: F811
+    tmp_path: Path,
+):
+    install_crd(kubectl)
+    namespace = as_the_page
+    may, may_not = (token_of(kubectl, namespace, "maker", "create"), "not.a.token")
+    account = {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+    with serving("--cluster", **account) as site, browser.new_page() as page:
+        page.goto(site)
+        page.get_by_label("Hugging Face id").fill(MODEL)
+        page.get_by_label("This cluster").check()
+        ask(page)
+        asked = page.url
+        page.get_by_label("Namespace").fill(namespace)
+        page.get_by_label("Name", exact=True).fill("mine")
+        page.get_by_label("Your token").fill(may_not)
+        page.get_by_role("button", name="Create the plan").click()
+        token = page.get_by_label("Your token")
+        expect(token).to_have_accessible_description(re.compile("wrong or has expired"))
+        expect(token).to_be_focused()
+        expect(token).to_have_value("")
+        assert not faults(page)
+        page.reload()
+        expect(page.get_by_role("heading", name="Create this plan")).to_be_visible()
+        page.goto(asked)
+        page.get_by_label("Namespace").fill(namespace)
+        page.get_by_label("Name", exact=True).fill("mine")
+        page.get_by_label("Your token").fill(may)
+        page.get_by_role("button", name="Create the plan").click()
+        expect(page.get_by_role("heading", name=f"{namespace}/mine")).to_be_visible()
+        assert page.url == f"{site}/plans/{namespace}/mine"
+        assert not faults(page)
+        page.get_by_role("link", name="All plans").click()
+        expect(page.get_by_role("row", name=f"{namespace}/mine")).to_contain_text("not answered")
+        assert not faults(page)
+        page.get_by_role("link", name=f"{namespace}/mine").click()
+        page.get_by_role("link", name="Open as a question").click()
+        expect(page.get_by_label("Hugging Face id")).to_have_value(MODEL)
+        expect(page.get_by_label("This cluster")).to_be_checked()
+    assert names(kubectl, namespace) == ["mine"]
