@@ -48,7 +48,7 @@ def create(settings: Settings | None = None) -> FastAPI:
         description="Advice on how to deploy LLM inference on Kubernetes.",
         docs_url=None,  # its page loads scripts from a CDN
         redoc_url=None,
-        lifespan=_warm,
+        lifespan=_with_engine,
         dependencies=[Depends(_limited)],
     )
     app.state.settings = settings
@@ -69,11 +69,12 @@ def create(settings: Settings | None = None) -> FastAPI:
 
 
 @asynccontextmanager
-async def _warm(app: FastAPI) -> AsyncGenerator[None]:
+async def _with_engine(app: FastAPI) -> AsyncGenerator[None]:
     del app
     await run_in_threadpool(engine.catalog)  # so that the first visitor does not wait for it
     await run_in_threadpool(engine.start)
     yield
+    await run_in_threadpool(engine.stop)
 
 
 async def health() -> PlainTextResponse:

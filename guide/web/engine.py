@@ -59,6 +59,14 @@ def start() -> None:
     _pool().schedule(_nothing)  # pyright: ignore[reportUnknownMemberType]
 
 
+def stop() -> None:
+    """End the processes, and what they are working at."""
+    pool = _pool()
+    _pool.cache_clear()
+    pool.stop()
+    pool.join()
+
+
 @lru_cache(maxsize=1)
 def _pool() -> ProcessPool:
     # Spawned, not forked: a fork would copy locks that other threads of the server hold.
