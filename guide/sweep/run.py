@@ -6,6 +6,7 @@ which question a dead worker was busy with, so that the others are answered.
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import time
 import zlib
@@ -73,22 +74,35 @@ def processes(workers: int) -> Hire:
 
 def dask_cluster(address: str) -> Hire:
     """The workers of the Dask scheduler at `address`; `ClusterError` where none answers."""
-    from distributed import Client  # pyright: ignore[reportMissingTypeStubs]
-
-    client_type: Any = Client
+    # before the first import: what it logs of a lost scheduler is told in one sentence
+    levels = {"distributed": "critical", "distributed.client": "critical"}
+    dask: Any = importlib.import_module("dask")
+    dask.config.set({"logging": levels})
+    distributed: Any = importlib.import_module("distributed")
 
     @contextmanager
     def hire() -> Generator[Crew]:
         try:
-            client = client_type(address, timeout=CONNECT_S, set_as_default=False)
+            client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ClusterError(f"no Dask scheduler answers at {address}: {error}") from None
+
+        def width() -> int:
+            try:
+                return AHEAD * max(1, sum(client.nthreads().values()))
+            except OSError:
+                raise _lost() from None
+
         with client:
-            yield Crew(
-                client.get_executor(), lambda: AHEAD * max(1, sum(client.nthreads().values()))
-            )
+            yield Crew(client.get_executor(), width)
 
     return hire
+
+
+def _lost() -> ClusterError:
+    return ClusterError(
+        "the scheduler is lost; what was answered is kept: run the same command to go on"
+    )
 
 
 def answers(
@@ -121,8 +135,8 @@ def _served(
                     payload = pickle.dumps((waiting[0].plan, waiting[0].inventory))
                     future = crew.executor.submit(ask, guide.__version__, facts, payload)
                     flying[future] = waiting.popleft()
-            except BrokenProcessPool:  # what flies has the same error, and is looked at below
-                pass
+            except BrokenProcessPool:
+                return [*flying.values(), waiting.popleft()]
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 try:
                     row = _row(future)
@@ -142,9 +156,7 @@ def _row(future: Future[Row]) -> Row:
             f"the workers have no GUIDE {guide.__version__} ({error}): install it there"
         ) from None
     except CancelledError:
-        raise ClusterError(
-            "the scheduler is lost; what was answered is kept: run the same command to go on"
-        ) from None
+        raise _lost() from None
     except Exception as error:  # of the executor: Dask has given the question up
         return reason_row(Outcome.FAILED, f"{type(error).__name__}: {error}")
 

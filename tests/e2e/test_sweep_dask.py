@@ -59,18 +59,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a scheduler without workers."""
+@contextmanager
+def scheduler_in(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A scheduler without workers: its address and its process."""
     port = free_port()
     words = [*command("scheduler"), "--port", str(port), "--dashboard-address", ":0"]
-    with running(words, tmp_path_factory.mktemp("scheduler")):
+    with running(words, folder) as process:
         for _ in range(300):
             with socket.socket() as probe:
                 if not probe.connect_ex(("127.0.0.1", port)):
                     break
             time.sleep(0.1)
-        yield f"tcp://127.0.0.1:{port}"
+        yield f"tcp://127.0.0.1:{port}", process
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler for all tests."""
+    with scheduler_in(tmp_path_factory.mktemp("scheduler")) as (address, _):
+        yield address
 
 
 @contextmanager
@@ -114,6 +121,15 @@ def test_a_question_that_kills_dask_workers_costs_no_other(scheduler: str, tmp_p
         rows = {q.digest: row for q, row in answers(asked, CATALOG, dask_cluster(scheduler))}
     assert rows.pop("deadly")["outcome"] == "Failed"
     assert {row["outcome"] for row in rows.values()} == {"Feasible"}
+
+
+def test_a_lost_scheduler_is_told_in_one_sentence(tmp_path: Path):
+    with scheduler_in(tmp_path) as (address, process), worker(address, tmp_path, "fourth"):
+        found = answers(questions(400), CATALOG, dask_cluster(address))
+        next(found)
+        process.kill()
+        with pytest.raises(ClusterError, match="the scheduler is lost; what was answered is kept"):
+            list(found)
 
 
 def test_no_scheduler_is_told_in_one_sentence(tmp_path: Path):
