@@ -221,6 +221,8 @@ def _service(status: Object) -> Table:
     """Predicted beside observed: for the load of the plan, and for the load as it is."""
     seen = mapping(status.get("observed"))
     lines: list[tuple[str, ...]] = []
+    if not (seen or status.get("best")):
+        return Table(title="Predicted against observed", heads=(), rows=())
     for metric, name in _LATENCIES.items():
         planned = _predicted(status, metric)
         now = mapping(mapping(seen.get("predicted")).get(metric))
