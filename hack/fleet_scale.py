@@ -28,6 +28,7 @@ import yaml
 
 from guide.catalog import load
 from guide.kube.client import ClusterClient
+from guide.processes import begin_worker
 from guide_operator.controller import Controller
 from guide_operator.engine import Engine
 from guide_operator.metrics import Metrics
@@ -274,7 +275,8 @@ def main(
     """Measure each size and print what it costs, the last column being the estimate."""
     counts = [int(size) for size in sizes.split(",")]
     # one process after the other, so that none has the memory of another
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, begin_worker, max_tasks_per_child=1) as pool:
         found = [
             pool.submit(measured, size, workers, max(1, size // same)).result() for size in counts
         ]
