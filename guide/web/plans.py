@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from guide.answer import Relaxation
 from guide.errors import ClusterError, SpecError
 from guide.kube.client import connect
 from guide.kube.json_values import mapping, sequence
@@ -22,6 +23,8 @@ from guide.spec.resolve import parse_plan
 from guide.units import format_count, format_seconds, format_usd
 from guide.web.asking import form_of
 from guide.web.nodes import FRESH_S
+from guide.web.state import State
+from guide.web.view import Relax, relax
 
 Object = Mapping[str, Any]
 # Condition -> its question, in the order in which people ask.
@@ -87,6 +90,7 @@ class Detail:
     observed_at: str
     notes: tuple[str, ...]
     query: str  # of the form; empty where the plan cannot be read
+    relaxations: tuple[Relax, ...]
     left_out: tuple[str, ...]  # fields of the plan that the form does not have
     problem: str  # why it cannot be read
 
@@ -179,10 +183,11 @@ def detail(plan: Object) -> Detail:
     """One plan in full."""
     status = mapping(plan.get("status"))
     conditions = _conditions(status)
-    query, left_out, problem = "", (), ""
+    query, left_out, relaxations, problem = "", (), (), ""
     try:
         form, left_out = form_of(parse_plan(plan))
-        query = replace(form, source="cluster").query
+        form = replace(form, source="cluster")
+        query, relaxations = form.query, _relaxations(replace(form, ask=True), status)
     except SpecError as error:
         problem = str(error)
     feasible = conditions.get("Feasible", {})
@@ -198,9 +203,22 @@ def detail(plan: Object) -> Detail:
         observed_at=_when(mapping(status.get("observed")).get("at")),
         notes=tuple(map(str, sequence(status.get("notes")))),
         query=query,
+        relaxations=relaxations,
         left_out=left_out,
         problem=problem,
     )
+
+
+def _relaxations(form: State, status: Object) -> tuple[Relax, ...]:
+    """Single changes that the operator found to help, each as a question."""
+    found: list[Relax] = []
+    for item in map(mapping, sequence(status.get("relaxations"))):
+        now, needed = _number(item.get("from")), _number(item.get("to"))
+        if now is not None and needed is not None:
+            change = Relaxation(field=str(item.get("field")), current=now, needed=needed)
+            link = relax(form, [change])
+            found += [link] if link else []
+    return tuple(found)
 
 
 def _aspect(kind: str, condition: Object) -> Aspect:

@@ -206,16 +206,16 @@ def _figures(item: Evaluation, asked: Question) -> tuple[Figure, ...]:
 
 
 def _relaxations(state: State, found: Recommendation) -> list[Relax]:
-    return [one for item in found.relaxations if (one := _relax(state, [item]))]
+    return [one for item in found.relaxations if (one := relax(state, [item]))]
 
 
 def _combined(state: State, found: Recommendation) -> Relax | None:
     """All of several changes as one link."""
-    return _relax(state, found.combined) if found.combined else None
+    return relax(state, found.combined) if found.combined else None
 
 
-def _relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
-    """None where the form has no field for a change."""
+def relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
+    """Changes as one link; None where the form has no field for one of them."""
     words: list[str] = []
     values: dict[str, str] = {}
     for item in items:

@@ -181,6 +181,17 @@ def test_a_plan_opens_as_a_question(page: TestClient, cluster: Cluster):
     assert "<code>spec.deployment.tokenSecretRef.name</code>" in text  # the form has no such field
 
 
+def test_changes_that_help_an_infeasible_plan_are_questions(page: TestClient, cluster: Cluster):
+    helps = {"field": "spec.slo.ttftP95Milliseconds", "from": "20", "to": "89"}
+    cluster.held = [plan("chat", ("Stalled", "True"), relaxations=[helps, HOSTILE, {"to": "x"}])]
+    text = unescape(page.get("/plans/ml/chat").text)
+    ((query, words),) = re.findall(r'href="/\?([^"]+)">([^<]*instead of[^<]*)<', text)
+    assert words == "First token within: 89 ms instead of 20"
+    state = from_query(query)
+    assert state.ask
+    assert (state.source, state.values["ttft"]) == ("cluster", "89")
+
+
 def test_form_and_plan_say_the_same():
     state = from_query(url({**CHAT, "usd": "12.5", "framework": "vLLM", "prefix": "30"})[2:])
     written = InferencePlan.model_validate(plan_document(state, {}))
