@@ -7,9 +7,8 @@ being simulated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from guide.answer import Candidate, Evaluation, Rejection
@@ -21,9 +20,6 @@ from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 from guide.search.study import Study
 from guide.search.tails import Tails, tails
-
-WAVE = 3  # prospects simulated at once; fixed, so that the answer does not depend on `map`
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(slots=True)
@@ -128,24 +124,15 @@ def hunt(
     preference: Preference,
     places: int,
     ledger: Ledger,
-    map: Map,  # noqa: A002 - the name by which executors offer it
 ) -> list[Evaluation]:
     """Find the best `places` deployments, each of another shape; enter all that was simulated."""
     unready = study.plan.unready
     queue = sorted(prospects, key=lambda p: optimistic_key(p, preference, unready))
-    while queue:
+    for found in queue:
         bar = _bar(ledger, preference, places, unready)
-        wave = [
-            p
-            for p in queue[:WAVE]
-            if bar is None or optimistic_key(p, preference, unready) < bar[0]
-        ]
-        if not wave:
+        if bar is not None and optimistic_key(found, preference, unready) >= bar[0]:
             break
-        queue = queue[WAVE:]
-        task = partial(attempt, study=study, preference=preference, bar=bar and bar[1])
-        for trial in map(task, wave):
-            ledger.add(trial)
+        ledger.add(attempt(found, study, preference, bar and bar[1]))
     return leaders(ledger, preference, places, unready)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from guide.answer import Evaluation
 from guide.domain import Plan, Preference
 from guide.search.bounds import Broken
-from guide.search.explore import Ledger, Map, Survey, hunt, leaders
+from guide.search.explore import Ledger, Survey, hunt, leaders
 from guide.search.programme import Mix, Part, Question, bill, name_of, solve
 from guide.search.rank import capacity_per_s, identity, rank_key
 from guide.search.replica import Replica
@@ -40,10 +40,9 @@ def search(
     preference: Preference,
     places: int,
     ledger: Ledger,
-    map: Map,  # noqa: A002 - the name by which executors offer it
 ) -> list[Evaluation]:
     """The best `places` deployments: of one pool, and mixed ones when one of them can be best."""
-    top = hunt(survey.prospects, study, preference, places, ledger, map)
+    top = hunt(survey.prospects, study, preference, places, ledger)
     fleet = Fleet(study=study, preference=preference, parts=parts_of(survey, study.plan))
     best = top[0] if top else None
     if not fleet.may_win(best):

@@ -3,18 +3,16 @@
     shapes -> bounds -> prospects -> best-first simulation -> mixed fleets -> rank -> Recommendation
 
 CLI, web page and operator all call `recommend`. It is pure: the same plan, inventory, catalogue and
-seed give the same answer, whatever the order of nodes, and whichever `map` runs the simulations.
+seed give the same answer, whatever the order of nodes.
 """
 
 from __future__ import annotations
-
-import builtins
 
 from guide.answer import Candidate, Evaluation, Recommendation, Rejection
 from guide.domain import Catalog, Inventory, Plan, Preference, Reason
 from guide.search.bounds import Broken, excess
 from guide.search.context import context_tiers
-from guide.search.explore import Ledger, Map, Survey, hunt, rejection, survey
+from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
 from guide.search.notes import notes
 from guide.search.rank import identity, pareto_front, preferred, rank_key
@@ -34,21 +32,19 @@ def recommend(
     catalog: Catalog,
     *,
     seed: int = 0,
-    map: Map = builtins.map,  # noqa: A002 - the name by which executors offer it
 ) -> Recommendation:
     """Choose a deployment for `plan` on `inventory`.
 
-    `map` runs independent simulations (the builtin, or that of a process pool). Infeasible is an
-    answer, not an error: `best` is None, every rejection has its reason, and relaxations that work
-    are offered.
+    Infeasible is an answer, not an error: `best` is None, every rejection has its reason, and
+    relaxations that work are offered.
     """
     inventory = priced(inventory, catalog)
     study = Study(plan=plan, catalog=catalog, seed=seed)
     found = survey(study, inventory)
     ledger = Ledger()
-    top = search(study, found, plan.preference, PLACES, ledger, map)
-    fastest = hunt(found.prospects, study, Preference.LATENCY, 1, ledger, map) if top else []
-    widest = hunt(found.prospects, study, Preference.THROUGHPUT, 1, ledger, map) if top else []
+    top = search(study, found, plan.preference, PLACES, ledger)
+    fastest = hunt(found.prospects, study, Preference.LATENCY, 1, ledger) if top else []
+    widest = hunt(found.prospects, study, Preference.THROUGHPUT, 1, ledger) if top else []
     rejections = _rejections(found, ledger, top, plan)
     offers = () if top else relaxations(study, inventory)
     together = () if top or offers else combined_relaxation(study, inventory)

@@ -7,7 +7,6 @@ a limit that is not the cause (a latency goal when memory does not suffice) is n
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -92,7 +91,7 @@ def _feasible(
     preference.
     """
     found = survey(study, inventory, among)
-    top = search(study, found, Preference.COST, 1, Ledger(), builtins.map)
+    top = search(study, found, Preference.COST, 1, Ledger())
     return top[0] if top else None, [replica.shape for replica in found.replicas]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from guide.search.recommend import recommend
 from guide.search.sizing import AMPLE
 from guide.search.spending import priced
 from guide.search.study import Member, Study, evaluate
+from guide.simulate import serve
 from tests import toy
 
 MODELS = (
@@ -104,3 +107,37 @@ def test_the_answer_keeps_its_promises(
 def test_the_order_of_pools_does_not_matter(plan: Plan, cluster: Inventory):
     backwards = Inventory(pools=cluster.pools[::-1])
     assert recommend(plan, cluster, catalog()) == recommend(plan, backwards, catalog())
+
+
+def test_what_serves_alike_is_simulated_once(monkeypatch: pytest.MonkeyPatch):
+    """A renamed checkpoint and a second pool of the same GPU cost no simulation."""
+    run, runs = serve.run, list[object]()
+
+    def counted(*args: Any, **other: Any) -> object:
+        runs.append(args)
+        return run(*args, **other)
+
+    def simulations(pools: tuple[str, ...], models: Catalog) -> int:
+        runs.clear()
+        a100 = catalog().gpus["A100-80GB"]
+        cluster = Inventory(pools=tuple(toy.pool(name, a100, (8,)) for name in pools))
+        assert recommend(plan, cluster, models).best is not None
+        return len(runs)
+
+    monkeypatch.setattr(serve, "run", counted)
+    model = catalog().models["meta-llama/Llama-3.1-8B-Instruct"]
+    plan = Plan(
+        model=model,
+        workload=Workload(
+            prompt=Lengths(mean_tokens=500), output=Lengths(mean_tokens=100), requests_per_s=4
+        ),
+        tolerance=Tolerance.INT4,
+        preference=Preference.COST,
+    )
+    derived = next(m for m in catalog().models.values() if m.base == model.name)
+    twin = replace(derived, name=f"{derived.name}-twin")
+    with_twin = replace(catalog(), models={**catalog().models, twin.name: twin}, digest="twin")
+    alone = simulations(("a",), catalog())
+    assert alone > 0
+    assert simulations(("a",), with_twin) <= alone
+    assert simulations(("a", "b"), catalog()) <= alone

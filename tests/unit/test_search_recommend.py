@@ -231,12 +231,6 @@ def test_a_random_split_of_bursts_tends_to_poisson():
     assert share.arrival_cv == pytest.approx(math.sqrt(9 / 4 + 3 / 4))
 
 
-def test_any_map_gives_the_same_answer():
-    backwards = lambda task, items: [task(item) for item in reversed(list(items))][::-1]  # noqa: E731
-    plan = toy.question(tolerance=Tolerance.INT4, preference=Preference.LATENCY)
-    assert recommend(plan, toy.CLUSTER, toy.CATALOG, map=backwards) == ask(plan)
-
-
 @pytest.mark.parametrize(
     ("plan", "fields"),
     [
@@ -285,23 +279,6 @@ def test_context_tiers_tell_what_each_number_of_gpus_holds():
     held = replace(longer, max_context_tokens=tiers[0].tokens, requests_per_s=0.1)
     assert ask(toy.question(workload=held), one_gpu).feasible
     assert not ask(toy.question(workload=replace(longer, requests_per_s=0.1)), one_gpu).feasible
-
-
-def test_checkpoints_that_serve_alike_are_simulated_once(monkeypatch: pytest.MonkeyPatch):
-    calls: list[str] = []
-
-    def counted(group: object, *args: object, **other: object) -> object:
-        calls.append(repr(group))
-        return toy.serve(group, *args, **other)  # pyright: ignore
-
-    monkeypatch.setattr("guide.search.study.serve", counted)
-    twin = replace(toy.FOUR_BIT, name="toy/8b-gptq")
-    catalog = replace(toy.CATALOG, models={**toy.CATALOG.models, twin.name: twin})
-    recommend(toy.question(tolerance=Tolerance.INT4), toy.CLUSTER, catalog)
-    with_twin = len(calls)
-    calls.clear()
-    recommend(toy.question(tolerance=Tolerance.INT4), toy.CLUSTER, toy.CATALOG)
-    assert with_twin <= len(calls)  # the twin costs nothing and fills a place
 
 
 def test_work_grows_with_kinds_of_pools_not_with_nodes(monkeypatch: pytest.MonkeyPatch):
