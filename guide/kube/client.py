@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from guide.errors import ClusterError
@@ -48,6 +49,7 @@ _PLURALS = {
     "HTTPRoute": "httproutes",
     "HorizontalPodAutoscaler": "horizontalpodautoscalers",
     "InferencePlan": "inferenceplans",
+    "Lease": "leases",
     "PodMonitor": "podmonitors",
     "ResourceClaimTemplate": "resourceclaimtemplates",
 }
@@ -142,6 +144,14 @@ class ClusterClient:
             return _call(what, call, name=name, namespace=namespace)
         except NotFound:
             return None
+
+    def lease(self, namespace: str, name: str) -> Object:
+        """The Lease; `NotFound` without one."""
+        from kubernetes.client import CustomObjectsApi
+
+        call = CustomObjectsApi(self.api).get_namespaced_custom_object
+        where = ("coordination.k8s.io", "v1", namespace, "leases", name)
+        return _call(f"read Lease {namespace}/{name}", partial(call, *where))
 
     def labelled(self, api_version: str, kind: str, namespace: str, labels: str) -> list[Object]:
         """Objects of a kind by label selector; none where the cluster has no such kind."""

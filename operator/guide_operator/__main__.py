@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guide.kube.client import ClusterClient
+    from guide_operator.metrics import Metrics
     from guide_operator.settings import Settings
 
 
@@ -23,59 +27,90 @@ def main() -> int:
 
     try:
         settings = from_environment(os.environ)
-        asyncio.run(_operate(settings))
+        asyncio.run(_lead(settings))
+    except asyncio.CancelledError:  # stopped while another replica leads
+        return 0
     except (GuideError, OSError) as error:  # OSError: a port is taken
         print(f"guide-operator: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-async def _operate(settings: Settings) -> None:
+async def _lead(settings: Settings) -> None:
+    """Operate; with a Lease only once this replica leads. It is healthy while it waits."""
     import kopf
     from prometheus_client import start_http_server
 
-    from guide.catalog import load
     from guide.kube.client import connect
-    from guide.spec.node_pools import read_node_pools
-    from guide_operator import handlers
-    from guide_operator.controller import Controller
-    from guide_operator.engine import Engine
+    from guide_operator.leadership import Leadership
     from guide_operator.metrics import Metrics
-    from guide_operator.observer import Observer
 
     kopf.configure(log_format=kopf.LogFormat.FULL)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
     metrics = Metrics()
+    start_http_server(settings.metrics_port, settings.bind_address, metrics.registry)
+    await _serve_health(settings)
+    client, loop, task = connect(), asyncio.get_running_loop(), asyncio.current_task()
+    if not settings.lease or task is None:
+        return await _operate(settings, client, metrics)
+    identity = settings.identity or socket.gethostname()
+    leadership = Leadership(client, settings.namespace, settings.lease, identity)
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)  # kopf takes it over
+    await leadership.gain()
+    try:
+        await _operate(settings, client, metrics)
+    finally:
+        await loop.shutdown_default_executor()  # what is being written comes to its end
+        leadership.release()
+
+
+async def _serve_health(settings: Settings) -> None:
+    from aiohttp import web
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthy)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, settings.bind_address, settings.health_port).start()
+
+
+async def _operate(settings: Settings, client: ClusterClient, metrics: Metrics) -> None:
+    import kopf
+
+    from guide.catalog import load
+    from guide.spec.node_pools import read_node_pools
+    from guide_operator import handlers
+    from guide_operator.controller import Controller
+    from guide_operator.engine import Engine
+    from guide_operator.observer import Observer
+
     gpus, prices, pools = (
         Path(name) if name else None
         for name in (settings.gpus_file, settings.prices_file, settings.node_pools_file)
     )
     catalog = load(extra_gpus=gpus, prices=prices)
     engine = Engine(settings.workers, metrics.planning_duration.observe, gpus, prices)
-    client = connect()
     controller = Controller(settings, client, catalog, engine, metrics)
     if pools is not None:
         asked = read_node_pools(pools.read_text(encoding="utf-8"), str(pools))
         controller.cluster.could_grow_by(asked)
-    address = settings.bind_address
-    server, _ = start_http_server(settings.metrics_port, address, metrics.registry)
     engine.start()
     observing = None
     if settings.prometheus_url:
         observing = asyncio.create_task(Observer(settings, client, controller, engine).run())
     try:
         await kopf.operator(
-            registry=handlers.register(controller),
+            registry=handlers.register(controller, settings.answers),
             settings=handlers.settings(),
             clusterwide=True,
-            standalone=not settings.peering,
-            peering_name=settings.peering or None,
-            liveness_endpoint=f"http://{address}:{settings.health_port}/healthz",
+            standalone=True,
         )
     finally:
         if observing is not None:
             observing.cancel()
-        server.shutdown()
 
 
 if __name__ == "__main__":

@@ -67,15 +67,16 @@ class Controller:
 
     # --- what happened ---------------------------------------------------------------------------
 
-    def plan_seen(self, plan: Object) -> None:
+    def plan_seen(self, plan: Object, *, ours: bool = True) -> None:
         """A plan is there or changed; of all plans this is said before the first one is worked on.
 
-        So no plan takes GPUs that another one holds, or before an older one was known.
+        So no plan takes GPUs that another one holds, or before an older one was known. A plan that
+        is not `ours` is answered by another operator; only what it holds counts here.
         """
         key = _key(plan)
         if self.cluster.set_plan(key, plan):
             self.cluster_changed()
-        if key not in self._work:
+        if ours and key not in self._work:
             self._queue(plan)
 
     def plan_changed(self, plan: Object, tell: Tell) -> None:

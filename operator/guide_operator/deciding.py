@@ -130,7 +130,9 @@ class Decider:
         more: Iterable[Condition] = (),
         applied: Mapping[str, Any] | None = None,
     ) -> Decision:
-        held = self._cluster.held_by_others(one.question, answer, *one.key)
+        held = ""
+        if not answer.feasible:
+            held = self._cluster.held_by_others(one.question, answer, *one.key)
         return reconcile.decide(
             one.written,
             answer,
@@ -140,7 +142,7 @@ class Decider:
             one.now,
             tuple(more),
             applied,
-            "" if answer.feasible else held,
+            held,
         )
 
     # --- mode Recommend --------------------------------------------------------------------------

@@ -39,8 +39,11 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-def register(controller: Controller) -> kopf.OperatorRegistry:
-    """A registry whose handlers feed `controller`."""
+def register(controller: Controller, answers: Callable[[str], bool]) -> kopf.OperatorRegistry:
+    """A registry whose handlers feed `controller`.
+
+    Plans of namespaces for which `answers` is false are not worked on; what they hold counts.
+    """
     registry = kopf.OperatorRegistry()
     cluster = controller.cluster
     group, version = API_VERSION.split("/")
@@ -74,14 +77,14 @@ def register(controller: Controller) -> kopf.OperatorRegistry:
 
     @kopf.index(group, version, PLURAL, id="seen-plans", registry=registry)
     async def plan_seen(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        controller.plan_seen(dict(body))
+        controller.plan_seen(dict(body), ours=answers(body["metadata"]["namespace"]))
 
     @kopf.on.event(group, version, PLURAL, registry=registry)
     async def plan(event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
         value = cast("Mapping[str, Any]", event["object"])
         if event["type"] == "DELETED":
             controller.plan_deleted(value)
-        else:
+        elif answers(value["metadata"]["namespace"]):
             controller.plan_changed(value, _tell)
 
     @kopf.on.cleanup(registry=registry)

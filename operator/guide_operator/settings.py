@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,9 +44,17 @@ class Settings(BaseModel):
     node_pools_file: str = Field(
         default="", description="File with node pools that an autoscaler could add."
     )
-    peering: str = Field(
+    lease: str = Field(
         default="",
-        description="Name of a ClusterKopfPeering for several replicas; empty: run alone.",
+        description="Lease by which one of several replicas leads; empty: run alone.",
+    )
+    identity: str = Field(
+        default="", description="Name of this replica in the Lease; empty: its host name."
+    )
+    namespaces: str = Field(
+        default="",
+        description="Namespaces whose plans are answered, as patterns with commas between; "
+        "empty: all.",
     )
     prometheus_url: str = Field(
         default="",
@@ -65,8 +74,14 @@ class Settings(BaseModel):
         default=True, description="Whether predictions are corrected by what pods did."
     )
     namespace: str = Field(
-        default="guide-system", description="Namespace of the ConfigMap guide-corrections."
+        default="guide-system",
+        description="Namespace of the Lease and of ConfigMap guide-corrections.",
     )
+
+    def answers(self, namespace: str) -> bool:
+        """Whether plans of `namespace` are for this operator."""
+        patterns = [part.strip() for part in self.namespaces.split(",") if part.strip()]
+        return not patterns or any(fnmatchcase(namespace, pattern) for pattern in patterns)
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -15,7 +15,9 @@ from tests.e2e.conftest import ROOT, ControlPlane
 from tests.e2e.operator_process import chat, condition, eventually, install_crd, plan_when, running
 
 CHART = ROOT / "charts/guide"
-RBAC_KINDS = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+RBAC_KINDS = {
+    *("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease"),
+}
 
 
 def helm(programs: Path, *words: str | Path, kubeconfig: Path | None = None) -> str:
@@ -83,7 +85,7 @@ def test_the_operator_needs_no_more_than_the_chart_grants(
     kubeconfig = as_account(kubectl, control_plane, namespace, tmp_path / "kubeconfig")
     log = tmp_path / "log"
     try:
-        with running(kubeconfig, log) as operator:
+        with running(kubeconfig, log, lease="guide", namespace=namespace) as operator:
             kubectl.apply(chat(namespace))
             plan_when(kubectl, namespace, "chat", "Recommended", "True")
             eventually(lambda: operator.of_plan(namespace, "chat"))
@@ -150,9 +152,11 @@ def test_mode_apply_works_in_listed_namespaces_alone(
 
 
 def test_apply_rights_are_given_by_namespace(programs: Path):
-    assert not [d for d in rendered(programs, "x") if d["kind"] == "Role"]
+    (lease,) = (d for d in rendered(programs, "x") if d["kind"] == "Role")
+    assert lease["rules"][0]["resourceNames"] == ["guide"]
     objects = rendered(programs, "x", apply__namespaces="{one,two}")
     roles = [d for d in objects if d["kind"] in ("Role", "RoleBinding")]
+    roles = [d for d in roles if d["metadata"]["name"] == "guide-apply"]
     assert [(d["kind"], d["metadata"]["namespace"]) for d in roles] == [
         *(("Role", ns) for ns in ("one", "two")),
         *(("RoleBinding", ns) for ns in ("one", "two")),
