@@ -167,5 +167,11 @@ def _again(lying: standing.Folder, catalog: Catalog) -> dict[str, str]:
     plan = over_nodes(resolve_plan(lying.plan, catalog, lock.model), lock.format)
     again = recommend(plan, inventory, catalog, seed=lock.engine.seed)
     return folder_files(
-        lying.plan, again, catalog, inventory, form=lock.format, model_config=lock.model
+        lying.plan,
+        again,
+        catalog,
+        inventory,
+        form=lock.format,
+        model_config=lock.model,
+        benchmark=lock.benchmark,
     )

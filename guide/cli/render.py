@@ -55,6 +55,14 @@ def render(
     gpus: GpusFile = None,
     prices: PricesFile = None,
     form: RenderFormat = Format.KUSTOMIZE,
+    with_benchmark: Annotated[
+        bool,
+        typer.Option(
+            "--with-benchmark",
+            help="Add a Job that puts the planned load on the deployment for an hour. No"
+            " kustomization lists it: start it by `kubectl create -f DIR/benchmark.yaml`.",
+        ),
+    ] = False,
 ) -> None:
     """Write the recommended deployment as a kustomize base with REVIEW.md, byte-identical for the
     same input.
@@ -83,6 +91,7 @@ def render(
         question.inventory,
         form=form.value,
         model_config=question.config,
+        benchmark=with_benchmark,
     )
     gone = write_folder(out, files)
     typer.echo(outcome(found))

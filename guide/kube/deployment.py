@@ -145,7 +145,7 @@ def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
         "imagePullPolicy": "IfNotPresent",
         "command": list(launch.command),
         **({"args": list(launch.args)} if launch.args else {}),
-        "env": [_env(EnvVar(name="HF_HOME", value=HUGGING_FACE_HOME)), *map(_env, launch.env)],
+        "env": [env(EnvVar(name="HF_HOME", value=HUGGING_FACE_HOME)), *map(env, launch.env)],
         "ports": [{"containerPort": port, "name": name, "protocol": "TCP"}],
         "resources": _resources(group),
         "startupProbe": probe(math.ceil(start_s / _PROBE_PERIOD_S)),
@@ -198,7 +198,8 @@ def _proxy(launch: Launch, proxy: Proxy) -> Object:
     }
 
 
-def _env(variable: EnvVar) -> Object:
+def env(variable: EnvVar) -> Object:
+    """An environment variable of a container."""
     if variable.secret is None:
         return {"name": variable.name, "value": variable.value or ""}
     name, key = variable.secret

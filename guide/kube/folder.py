@@ -14,6 +14,7 @@ from typing import Any, cast
 import guide
 from guide.answer import Recommendation
 from guide.domain import Catalog, Inventory
+from guide.kube.benchmark import benchmarks
 from guide.kube.manifests import DEFAULT_FORMAT, render_files
 from guide.spec import InferencePlan, write_document
 from guide.spec.lock import Lock, LockedEngine, LockedInventory, locked_groups
@@ -31,14 +32,18 @@ def folder_files(
     *,
     form: str = DEFAULT_FORMAT,
     model_config: str | None = None,
+    benchmark: bool = False,
 ) -> dict[str, str]:
     """File name -> text of a whole folder; of a plan without a feasible answer, REVIEW.md alone.
 
-    `inventory` is the cluster as it was read, `model_config` the config.json that was given.
+    `inventory` is the cluster as it was read, `model_config` the config.json that was given;
+    `benchmark` adds Jobs that measure the deployment.
     """
     files = render_files(plan, answer, catalog, form=form)
     if answer.best is None:
         return files
+    if benchmark:
+        files |= {n: write_document(v) for n, v in benchmarks(plan, answer.best, form)}
     text = plan_text(plan)
     lock = Lock(
         api_version="guide.dev/v1alpha1",
@@ -55,6 +60,7 @@ def folder_files(
         deployment=locked_groups(answer.best),
         inventory=LockedInventory.of(inventory),
         model=model_config,
+        benchmark=benchmark,
     )
     return {**files, PLAN: text, LOCK: _HEAD + write_document(lock.document())}
 

@@ -264,6 +264,7 @@ class Lock(Locked):
     deployment: tuple[LockedGroup, ...]
     inventory: LockedInventory
     model: str | None = None  # the config.json that was given, for a model in no catalogue
+    benchmark: bool = False  # whether Jobs that measure the deployment were asked for
 
     def document(self) -> dict[str, Any]:
         """The file as a mapping; what was not found is left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from guide.catalog import load
+from guide.kube.benchmark import benchmarks
 from guide.kube.manifests import render_files
 from hack.controlplane.kubectl import Kubectl
 from tests.manifest_cases import CASES
@@ -54,6 +56,25 @@ def test_the_server_takes_the_files_and_adds_no_default(
         extra = set(added(kubectl.json(*where), value)) - ALLOTTED
         extra -= {f"metadata.{key}" for key in METADATA} | {REVISION}
         assert extra == set()
+
+
+@pytest.mark.parametrize("name", ["vllm", "fastgen", "two-pools-weighted", "long-name"])
+def test_the_server_takes_the_benchmark_and_adds_only_its_marks(
+    kubectl: Kubectl, namespace: str, name: str
+):
+    best = CASES[name].recommendation.best
+    assert best is not None
+    for _, job in benchmarks(CASES[name].plan, best, "kustomize"):
+        job["metadata"]["namespace"] = namespace
+        answer = kubectl(
+            *("create", "--dry-run=server", "--validate=strict", "-o", "json", "-f", "-"),
+            stdin=json.dumps(job),
+        )
+        extra = set(added(json.loads(answer.stdout), job)) - ALLOTTED
+        extra -= {f"metadata.{key}" for key in METADATA} | {REVISION, "spec.selector"}
+        assert {path for path in extra if ".metadata.labels" not in path} == {
+            "spec.template.metadata.creationTimestamp"
+        } & extra
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,7 +12,9 @@ import yaml
 
 from guide.catalog import load
 from guide.errors import SpecError
+from guide.kube.benchmark import benchmarks
 from guide.kube.manifests import render_files
+from guide.spec import write_document
 from tests.golden.compare import compare
 from tests.handmade import GROUP, INFEASIBLE
 from tests.manifest_cases import CASES, Case
@@ -37,6 +39,14 @@ def test_manifests_are_the_golden_ones(name: str):
     review = files.pop("REVIEW.md")  # changes with the catalogue; the report's tests hold it
     assert review.startswith("# ")
     compare(HERE / "manifests" / name, files)
+
+
+def test_the_benchmark_is_the_golden_one():
+    case = CASES["vllm"]
+    found = case.recommendation.best
+    assert found is not None
+    jobs = benchmarks(case.plan, found, "kustomize")
+    compare(HERE / "benchmark", {name: write_document(job) for name, job in jobs})
 
 
 @pytest.mark.parametrize("name", CASES)
