@@ -18,8 +18,7 @@ help: ## list the targets
 demo: $(SETUP) ## recommend for a real model on a sample cluster, no cluster needed
 	@$(BIN)/guide plan -f examples/chat.yaml --nodes examples/nodes.yaml
 
-test: check ## everything CI runs: static gates, fast tests, tests on a real API server
-	GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
+test: check e2e ## everything CI runs: static gates, fast tests, tests on a real API server
 
 check: $(SETUP) ## static gates and fast tests
 	$(BIN)/ruff format --check .
@@ -53,8 +52,8 @@ bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GEN
 	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
 
-e2e: $(SETUP) ## tests on a real API server with fake GPU nodes (or on GUIDE_E2E_KUBECONFIG)
-	$(PYTEST) -rs tests/e2e -m "not scale"
+e2e: $(SETUP) ## tests on a real API server, scale cases with 100 objects (or on GUIDE_E2E_KUBECONFIG)
+	GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
 
 scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_SCALE_OBJECTS=$(SCALE) GUIDE_ETCD_PAUSE_S=60 GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/e2e -m scale
