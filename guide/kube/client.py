@@ -39,9 +39,8 @@ FIELD_MANAGER = "guide-operator"
 PEOPLE = "guide-web"  # field manager of what a person creates from the page
 Object = dict[str, Any]
 
-_PAGE = 500
 _BAD_KUBECONFIG = (OSError, ValueError, LookupError, TypeError)  # the library checks little
-_TIMEOUT_S = (5, 60)  # connect, read
+_TIMEOUT_S, _PAGE = (5, 60), 500  # connect and read; objects
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _CORE = {"ConfigMap": "config_map", "Service": "service"}
 _PLURALS = {
@@ -53,7 +52,7 @@ _PLURALS = {
     "PodMonitor": "podmonitors",
     "ResourceClaimTemplate": "resourceclaimtemplates",
 }
-_GROUP, _VERSION = "guide.dev", "v1alpha1"
+_GROUP, _VERSION, _LEASES = "guide.dev", "v1alpha1", "coordination.k8s.io"
 # How a cluster is reached, without who asks.
 _ADDRESS = ("verify_ssl", "ssl_ca_cert", "assert_hostname", "tls_server_name", "proxy", "no_proxy")
 
@@ -138,10 +137,9 @@ class ClusterClient:
         """The Deployment, or None when there is none."""
         from kubernetes.client import AppsV1Api
 
-        call = AppsV1Api(self.api).read_namespaced_deployment
-        what = f"read Deployment {namespace}/{name}"
+        call = partial(AppsV1Api(self.api).read_namespaced_deployment, name, namespace)
         try:
-            return _call(what, call, name=name, namespace=namespace)
+            return _call(f"read Deployment {namespace}/{name}", call)
         except NotFound:
             return None
 
@@ -149,9 +147,8 @@ class ClusterClient:
         """The Lease; `NotFound` without one."""
         from kubernetes.client import CustomObjectsApi
 
-        call = CustomObjectsApi(self.api).get_namespaced_custom_object
-        where = ("coordination.k8s.io", "v1", namespace, "leases", name)
-        return _call(f"read Lease {namespace}/{name}", partial(call, *where))
+        call = partial(CustomObjectsApi(self.api).get_namespaced_custom_object, _LEASES, "v1")
+        return _call(f"read Lease {namespace}/{name}", partial(call, namespace, "leases", name))
 
     def labelled(self, api_version: str, kind: str, namespace: str, labels: str) -> list[Object]:
         """Objects of a kind by label selector; none where the cluster has no such kind."""
