@@ -7,11 +7,15 @@ would make an infeasible plan feasible among thousands of GPUs.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import queue
+import signal
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import lru_cache
 from typing import ParamSpec, TypeVar
-
-from pebble import ProcessExpired, ProcessPool
 
 from guide.answer import Evaluation, Recommendation
 from guide.catalog import load
@@ -25,7 +29,7 @@ from guide.web.settings import catalogue_files
 
 WORKERS = 2  # processes, about 100 MB each
 LONGEST_S = 20  # of one question
-WAIT_S = 60  # for a free process, and for the answer
+WAIT_S = 60  # for a free process
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -56,47 +60,69 @@ def drawn(best: Evaluation, plan: Plan) -> tuple[tuple[LoadPoint, ...], tuple[Ti
 
 def start() -> None:
     """Start the processes before somebody waits for them."""
-    _pool().schedule(_nothing)  # pyright: ignore[reportUnknownMemberType]
+    for _ in range(WORKERS):
+        _idle.put(_Worker())
 
 
 def stop() -> None:
-    """End the processes, and what they are working at."""
-    pool = _pool()
-    _pool.cache_clear()
-    pool.stop()
-    pool.join()
+    """End the processes, and what they are working at; none may be asked any more."""
+    for _ in range(WORKERS):
+        _idle.get(timeout=LONGEST_S).end()
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ProcessPool:
-    # Spawned, not forked: a fork would copy locks that other threads of the server hold.
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPool(WORKERS, initializer=_begin, context=spawn)  # pyright: ignore[reportArgumentType]
+class _Worker:
+    """One process. The pools of the standard library cannot end a task, but a pool of one can be
+    ended with it.
+    """
+
+    def __init__(self) -> None:
+        # Spawned, not forked: a fork would copy locks that other threads of the server hold.
+        spawn = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, spawn, initializer=_begin)
+        self._pid = self._pool.submit(os.getpid)
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result; raises `TimeoutError`, or `BrokenProcessPool` when the process died."""
+        return self._pool.submit(function, *args, **kwargs).result(timeout=LONGEST_S)
+
+    def end(self) -> None:
+        """End the process at once."""
+        with suppress(ProcessLookupError, BrokenProcessPool):
+            os.kill(self._pid.result(), signal.SIGKILL)
+        self._pool.shutdown()
+
+
+_idle: queue.Queue[_Worker] = queue.Queue()
 
 
 def _ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    future = _pool().schedule(function, args=args, kwargs=kwargs, timeout=LONGEST_S)
     try:
-        return future.result(timeout=WAIT_S)
-    except TimeoutError:
-        if future.done():
-            raise TookTooLong(
-                f"this question takes longer than {LONGEST_S} seconds: ask for fewer GPUs or fewer "
-                "pools, or loosen a limit; `guide plan` on the command line has no such bound"
-            ) from None
-        future.cancel()
+        worker = _idle.get(timeout=WAIT_S)
+    except queue.Empty:
         raise Busy("many questions are being worked at: ask again in a minute") from None
-    except ProcessExpired:
+    try:
+        return worker.run(function, *args, **kwargs)
+    except TimeoutError:
+        worker = _instead_of(worker)
+        raise TookTooLong(
+            f"this question takes longer than {LONGEST_S} seconds: ask for fewer GPUs or fewer "
+            "pools, or loosen a limit; `guide plan` on the command line has no such bound"
+        ) from None
+    except BrokenProcessPool:
+        worker = _instead_of(worker)
         raise Busy("the process that worked at this question died: ask again") from None
+    finally:
+        _idle.put(worker)
+
+
+def _instead_of(worker: _Worker) -> _Worker:
+    worker.end()
+    return _Worker()
 
 
 def _begin() -> None:
     begin_worker()
     catalog()
-
-
-def _nothing() -> None:
-    """Makes the pool start its processes."""
 
 
 def _answer(plan: Plan, inventory: Inventory) -> Recommendation:
