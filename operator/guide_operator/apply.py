@@ -77,8 +77,11 @@ def choose(
     """Keep what runs, or take the recommendation.
 
     `assessment` is that of the running layout, None when nothing (usable) runs. `waited_s` are the
-    seconds since `better_since`, when the saving was first seen.
+    seconds since `better_since`, when the saving was first seen; where that lies in the future, a
+    clock was set back, and waiting begins again.
     """
+    if waited_s < 0:
+        better_since = None
     best = recommendation.best
     kept = assessment.evaluation if assessment and assessment.broken is None else None
     if kept is None or (best is not None and identity(best) == identity(kept)):

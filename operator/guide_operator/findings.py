@@ -91,6 +91,8 @@ def compared(
         if abs(math.log(ratio)) > expected.half_width[metric]
     }
     since = str(before.get("outsideSince") or now) if outside else None
+    if since is not None and age_s(since) < 0:  # a clock was set back
+        since = now
     condition = _drift(outside, since, drifts=since is not None and age_s(since) >= drift_s)
     observed = {
         "at": now,

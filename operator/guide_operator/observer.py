@@ -184,7 +184,7 @@ class Observer:
 
     def _due(self, updated_at: str, now: datetime) -> bool:
         age_s = (now - datetime.fromisoformat(updated_at)).total_seconds()
-        return age_s >= self._settings.window_s
+        return not 0 <= age_s < self._settings.window_s  # a clock that was set back stops nothing
 
 
 def _key(work: Work) -> Key:

@@ -104,6 +104,15 @@ def test_it_is_replaced_once_the_saving_has_lasted(found: Recommendation):
     assert chosen.recommendation.best == found.best
 
 
+def test_a_clock_that_was_set_back_begins_the_wait_anew(found: Recommendation):
+    kept = apply.choose(found, dearer(found), NOW, -86400.0, THEN)
+    assert kept.better_since == THEN
+    again = apply.choose(found, dearer(found), kept.better_since, 0.0, THEN)
+    assert again == kept  # and then nothing moves
+    after = apply.choose(found, dearer(found), THEN, apply.PATIENCE_S, NOW)
+    assert after.recommendation is found
+
+
 def test_a_broken_layout_is_replaced_at_once(found: Recommendation):
     late = Broken(Reason.MISSES_TTFT, "too late", 0.5)
     assessment = replace(dearer(found), broken=late)
