@@ -147,6 +147,66 @@ def test_back_to_recommend_leaves_what_runs_alone(
     assert version(kubectl, namespace, "deployment", "chat-0") == before
 
 
+def test_an_autoscaler_keeps_the_replicas(kubectl: Kubectl, namespace: str, operator: Operator):
+    plan = applied(kubectl, namespace)
+    count = plan["status"]["summary"]["replicas"]
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat-0"}
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "chat", "namespace": namespace},
+        "spec": {"scaleTargetRef": target, "minReplicas": count + 1, "maxReplicas": count + 1},
+    }
+    kubectl.apply(scaler)
+
+    def scaled() -> bool:
+        return deployment(kubectl, namespace)["spec"]["replicas"] == count + 1
+
+    eventually(scaled, limit_s=60)  # by the real autoscaler
+    kubectl("-n", namespace, "label", "iplan", "chat", "look=again")
+    planned = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
+
+    def looked() -> bool:
+        now = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
+        return now >= planned + 3
+
+    eventually(looked)
+    assert scaled()
+    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+
+
+def test_former_objects_go_only_when_the_new_ones_are_available(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    plan = applied(kubectl, namespace)
+    former = {
+        **deployment(kubectl, namespace),
+        "metadata": {
+            "name": "chat-7",  # a group that the layout has no more
+            "namespace": namespace,
+            "labels": deployment(kubectl, namespace)["metadata"]["labels"],
+            "ownerReferences": deployment(kubectl, namespace)["metadata"]["ownerReferences"],
+        },
+    }
+    former["spec"] = {**former["spec"], "replicas": 0}
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": namespace},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    kubectl.apply(quota, former)
+    kubectl("-n", namespace, "delete", "pods", "--all", "--wait=false")  # none comes back
+    kubectl("-n", namespace, "label", "iplan", "chat", "look=again")
+    plan_when(kubectl, namespace, "chat", "RolloutInProgress", "False")
+    names = ("-n", namespace, "get", "deployments", "-o", "name")
+    assert "chat-7" in kubectl(*names).stdout
+    kubectl("-n", namespace, "delete", "resourcequota", "none")
+    eventually(lambda: "chat-7" not in kubectl(*names).stdout, limit_s=60)
+    found = deployment(kubectl, namespace)
+    assert found["status"]["availableReplicas"] == plan["status"]["summary"]["replicas"]
+
+
 def test_a_missing_kind_is_said(kubectl: Kubectl, namespace: str, operator: Operator):
     output = {"mode": "Apply", "monitoring": "PodMonitor"}
     if "podmonitors" in kubectl("api-resources", "-o", "name").stdout:
