@@ -1,0 +1,125 @@
+"""What a linter for Grafana would ask of the dashboards, and that they read metrics that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from guide.frameworks.base import DEFAULT_BUCKETS
+from guide.frameworks.fastgen_proxy import Metrics as ProxyMetrics
+from guide.observe import queries as q
+from guide_operator.metrics import Metrics
+from hack.dashboards import FOLDER
+from hack.rules import rules
+
+# Of vLLM 0.33 and, where a name was another, of the releases before; without suffixes.
+VLLM = {name for names in q.HISTOGRAMS.values() for name in names} | {
+    "vllm:generation_tokens",
+    "vllm:gpu_cache_usage_perc",
+    "vllm:kv_cache_usage_perc",
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:request_success",
+}
+UNITS = {"currencyUSD", "none", "percentunit", "reqps", "s", "short"}
+NAME = re.compile(r"\b(?:vllm:|guide_|plan:)\w+(?::\w+)?")
+SUFFIX = re.compile(r"_(?:bucket|sum|count|total)$")
+BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def panels() -> list[Any]:
+    return [
+        pytest.param(panel, id=f"{name}: {panel['title']}")
+        for name, board in BOARDS.items()
+        for panel in board["panels"]
+    ]
+
+
+def ours() -> set[str]:
+    """Names that the operator exports, without suffixes."""
+    return {SUFFIX.sub("", family.name) for family in Metrics().registry.collect()}
+
+
+def unknown(expression: str, known: set[str]) -> set[str]:
+    found = set(NAME.findall(expression))
+    return {name for name in found if name not in known and SUFFIX.sub("", name) not in known}
+
+
+def test_there_are_the_three_dashboards_with_identities_of_their_own():
+    assert set(BOARDS) == {"guide-accuracy.json", "guide-fleet.json", "guide-plan.json"}
+    for key in ("uid", "title"):
+        assert len({board[key] for board in BOARDS.values()}) == len(BOARDS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_panels_have_numbers_and_places_of_their_own(name: str):
+    found = BOARDS[name]["panels"]
+    for key in ("id", "title"):
+        assert len({panel[key] for panel in found}) == len(found)
+    for one, two in combinations([panel["gridPos"] for panel in found], 2):
+        apart = (
+            one["x"] + one["w"] <= two["x"]
+            or two["x"] + two["w"] <= one["x"]
+            or one["y"] + one["h"] <= two["y"]
+            or two["y"] + two["h"] <= one["y"]
+        )
+        assert apart, (one, two)
+        assert max(place["x"] + place["w"] for place in (one, two)) <= 24
+
+
+@pytest.mark.parametrize("panel", panels())
+def test_a_panel_says_what_it_shows_and_in_which_unit(panel: dict[str, Any]):
+    assert panel["title"].strip()
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    assert panel["options"]["legend"]["showLegend"] is True
+    legends = [target["legendFormat"] for target in panel["targets"]]
+    assert all(legends)
+    assert len(set(legends)) == len(legends)
+    for rule in panel["fieldConfig"]["overrides"]:  # a band is drawn between curves that exist
+        assert rule["matcher"]["options"] in legends
+
+
+@pytest.mark.parametrize("panel", panels())
+def test_a_panel_asks_the_data_source_of_the_variable_for_metrics_that_exist(panel: dict[str, Any]):
+    known = ours() | VLLM
+    for target in panel["targets"]:
+        assert target["datasource"] == panel["datasource"]
+        assert unknown(target["expr"], known) == set()
+        fixed = re.findall(r"\[(?!\$__rate_interval\])[^\]]*\]", target["expr"])
+        assert not fixed, "a rate over a fixed window is empty or jagged at another resolution"
+
+
+def test_a_legend_names_labels_that_its_query_keeps():
+    for name, board in BOARDS.items():
+        for panel in board["panels"]:
+            for target in panel["targets"]:
+                for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
+                    by = re.findall(r"by \(([^)]*)\)", target["expr"])
+                    kept = by[0].split(", ") if by else [label]
+                    assert label in kept, (name, panel["title"], label)
+
+
+def test_rules_read_metrics_that_exist():
+    groups = rules()["groups"]
+    recorded = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    for group in groups:
+        for rule in group["rules"]:
+            assert unknown(rule["expr"], ours() | VLLM | recorded) == set()
+
+
+def test_a_name_that_nobody_exports_is_found():
+    assert unknown("rate(vllm:time_to_first_tokens_seconds_sum[5m])", VLLM) == {
+        "vllm:time_to_first_tokens_seconds_sum"
+    }
+
+
+def test_the_proxy_of_fastgen_exports_names_of_vllm_alone():
+    registry = ProxyMetrics("m", 1, dict(DEFAULT_BUCKETS)).registry
+    found = {family.name for family in registry.collect()}
+    assert found <= VLLM | {"vllm:prompt_tokens"}
+    assert found >= {names[0] for key, names in q.HISTOGRAMS.items() if key != "queue"}
