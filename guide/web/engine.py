@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -30,6 +31,8 @@ from guide.web.settings import catalogue_files
 WORKERS = 2  # processes, about 100 MB each
 LONGEST_S = 20  # of one question
 WAIT_S = 60  # for a free process
+MOST_AT_ONCE = 30  # questions; the server has 40 threads, and the rest are for pages and files
+_MANY = "many questions are being worked at: ask again in a minute"
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -95,11 +98,23 @@ class _Worker:
 _idle: queue.Queue[_Worker] = queue.Queue()
 
 
+_room = threading.BoundedSemaphore(MOST_AT_ONCE)
+
+
 def _ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    if not _room.acquire(blocking=False):
+        raise Busy(_MANY)
+    try:
+        return _by_a_worker(function, *args, **kwargs)
+    finally:
+        _room.release()
+
+
+def _by_a_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         worker = _idle.get(timeout=WAIT_S)
     except queue.Empty:
-        raise Busy("many questions are being worked at: ask again in a minute") from None
+        raise Busy(_MANY) from None
     try:
         return worker.run(function, *args, **kwargs)
     except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,3 +94,17 @@ def test_nobody_waits_for_ever(client: TestClient, monkeypatch: pytest.MonkeyPat
         assert client.get("/healthz").status_code == 200
     assert page.status_code == 503
     assert "ask again in a minute" in page.text
+
+
+def test_pages_have_threads_left_however_many_ask(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engine, "_room", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(engine, "LONGEST_S", 5)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(engine._ask, time.sleep, 1)
+        time.sleep(0.2)
+        began = time.perf_counter()
+        assert client.get(url({**CHAT, "rps": "3"})).status_code == 503
+        assert client.get("/").status_code == 200
+        assert time.perf_counter() - began < 0.7  # at once
