@@ -12,6 +12,8 @@ from guide.observe import queries as q
 FEWEST_REQUESTS = 50  # in a window; below, a mean says little
 MOST_ERRORS = 0.05  # share of failed requests beyond which a period is no measure of speed
 FULL = 0.95  # of the KV cache
+MOST_APART = 0.25  # of pods that share a load evenly: beyond it, one of two is not what it says
+MOST_GROWTH = 0.05  # of requests in flight over a window, as a share of those that ended in it
 _HEAVIEST_TAIL = 3.5  # p95 over mean that a lognormal can hold (guide.simulate.arrivals)
 _PODS = ("instance",)
 
@@ -35,6 +37,8 @@ QUERIES: dict[str, Ask] = {
     "error_ratio": lambda s, w: q.error_ratio(s, w, ()),
     "waiting": lambda s, _: q.waiting(s, ()),
     "running": lambda s, _: q.running(s, ()),
+    "in_flight": lambda s, _: q.in_flight(s, "", ()),
+    "in_flight_before": lambda s, w: q.in_flight(s, w, ()),
     "kv_usage": lambda s, _: q.kv_usage(s, ()),
     "prefix_hit_share": lambda s, w: q.prefix_hit_share(s, w, ()),
     "preemptions": lambda s, w: q.preemptions(s, w, ()),
@@ -72,12 +76,15 @@ class Observation:
     error_ratio: float | None = None
     waiting: float | None = None
     running: float | None = None
+    in_flight: float | None = None  # of running and waiting those that are told
+    in_flight_before: float | None = None
     kv_usage: float | None = None
     prefix_hit_share: float | None = None
     preemptions: float | None = None
     pods: float | None = None
     pods_before: float | None = None
     restarts: float | None = None
+    pods_apart: float | None = None  # median distance of a pod's TPOT from the middle, as a share
 
     def known(self) -> Iterator[tuple[str, float]]:
         """The values that are there."""
@@ -115,16 +122,26 @@ def unfit(found: Observation) -> str | None:
         return f"only {requests:.0f} requests in the window, {FEWEST_REQUESTS} are needed"
     if found.restarts or found.pods_before is None or found.pods_before != found.pods:
         return "pods were started, stopped or restarted within the window"
+    if (found.pods_apart or 0.0) > MOST_APART:
+        return f"pods are {found.pods_apart:.0%} apart in time per output token"
     if (found.error_ratio or 0.0) > MOST_ERRORS:
         return f"{found.error_ratio:.0%} of the requests failed"
     overloaded = (
-        (found.waiting or 0.0) > max(1.0, found.running or 0.0)
+        _grown(found, requests)
+        or (found.waiting or 0.0) > max(1.0, found.running or 0.0)
         or (found.kv_usage or 0.0) > FULL
         or (found.preemptions or 0.0) > 0
     )
     return (
         "the pods are overloaded: a queue, a full KV cache or preemptions" if overloaded else None
     )
+
+
+def _grown(found: Observation, requests: float) -> bool:
+    """Whether more came than ended, beyond chance: what ended says nothing of what still waits."""
+    now, before = found.in_flight or 0.0, found.in_flight_before or 0.0
+    chance = 3 * math.sqrt(now + before)  # of two counts that have nothing to do with each other
+    return now - before > max(chance, MOST_GROWTH * requests)
 
 
 def workload(found: Observation, plan: Plan) -> Workload:

@@ -50,7 +50,7 @@ class Prometheus:
     def observe(self, selector: str, window: str, at: float | None = None) -> Observation:
         """What the pods of `selector` did over the `window` that ends `at` a Unix time, or now.
 
-        The median pod counts where pods are told apart.
+        The median pod counts where pods are told apart, and how far others are from it.
 
         Raises `PrometheusError`.
         """
@@ -58,4 +58,9 @@ class Prometheus:
             name: self.values(ask(selector, window).replace("by () ", ""), at)
             for name, ask in QUERIES.items()
         }
-        return observation({name: median(values) for name, values in found.items() if values})
+        middle = {name: median(values) for name, values in found.items() if values}
+        pace = middle.get("tpot_mean_s")
+        if pace:
+            distances = [abs(value / pace - 1) for value in found["tpot_mean_s"]]
+            middle["pods_apart"] = median(distances)
+        return observation(middle)

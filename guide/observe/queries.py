@@ -80,6 +80,13 @@ def running(selector: str, by: tuple[str, ...] = BY_PLAN) -> str:
     return f"sum by ({', '.join(by)}) (vllm:num_requests_running{{{selector}}})"
 
 
+def in_flight(selector: str, ago: str = "", by: tuple[str, ...] = BY_PLAN) -> str:
+    """Requests in queues and batches, now or `ago`."""
+    names = '__name__=~"vllm:num_requests_(running|waiting)"'
+    offset = f" offset {ago}" if ago else ""
+    return f"sum by ({', '.join(by)}) ({{{names}, {selector}}}{offset})"
+
+
 def kv_usage(selector: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """The fullest KV cache, as a share."""
     names = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")

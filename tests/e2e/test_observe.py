@@ -33,6 +33,7 @@ from hack.controlplane.kubectl import Kubectl
 from hack.dashboards import FOLDER
 from hack.fake_vllm import pods_of, simulated
 from hack.learning_picture import draw
+from hack.panels import draw as draw_panels
 from hack.rules import RULES
 from tests.e2e.conftest import ROOT, ControlPlane
 from tests.e2e.operator_process import (
@@ -77,6 +78,7 @@ class Loop(NamedTuple):
     namespace: str
     group: GroupEvaluation
     question: Plan
+    began_s: float  # Unix time
 
 
 def test_the_rules_hold(tmp_path: Path):
@@ -121,7 +123,7 @@ def loop(
                 pod.serve(targets[-1][0])
                 pod.play()
         with prometheus(folder / "prometheus", targets, prometheus_port) as server:
-            yield Loop(server, operator, namespace, group, question)
+            yield Loop(server, operator, namespace, group, question, time.time())
         for pod in (*pods, *old):
             pod.stop()
     kubectl("delete", "namespace", namespace, "--wait=false")
@@ -201,6 +203,21 @@ def test_every_query_of_every_dashboard_returns_data(loop: Loop):
                     if not loop.prometheus.query(expression):
                         empty.append(f"{path.name}, {panel['title']}: {expression}")
     assert not empty
+
+
+@pytest.mark.skipif("GUIDE_PANEL_PICTURES" not in os.environ, reason="draws pictures for the docs")
+def test_the_panels_can_be_drawn(loop: Loop):
+    variables = {
+        "__rate_interval": f"{WINDOW_S}s",
+        "namespace": loop.namespace,
+        "plan": "chat",
+    }
+    span = loop.began_s, time.time()
+    for path in FOLDER.glob("*.json"):
+        out = (
+            Path(os.environ["GUIDE_PANEL_PICTURES"]) / f"{path.stem.replace('guide', 'panels')}.png"
+        )
+        draw_panels(loop.prometheus.url, path.name, variables, span, out)
 
 
 def test_what_the_operator_exports_is_clean(loop: Loop):

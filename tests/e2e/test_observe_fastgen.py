@@ -108,6 +108,8 @@ def test_the_loop_sees_fastgen_and_learns_its_bias(seen: Seen):
         assert one.output_mean == pytest.approx(TOKENS)
         assert one.requests_per_s == pytest.approx(REQUESTS_PER_S, rel=0.15)
         assert one.tpot_mean_s == pytest.approx(BIAS * seen.predicted_s, rel=0.15)
+        assert one.in_flight == (one.running or 0) + (one.waiting or 0) > 0
+        assert one.in_flight_before is not None
         assert one.kv_usage is one.preemptions is one.prefix_hit_share is None
     ledger, pairs = by_hand.learn(
         seen.plan, seen.inventory, CATALOG, seen.layout, by_hand.fitting(found), "now"

@@ -166,13 +166,23 @@ def test_a_good_window_is_fit_and_its_load_is_read():
         ({"pods_before": None}, "restarted"),
         ({"restarts": 1}, "restarted"),
         ({"error_ratio": 0.2}, "20% of the requests failed"),
+        ({"pods_apart": 0.8}, "pods are 80% apart"),
         ({"waiting": 11}, "overloaded"),
+        ({"in_flight": 40, "in_flight_before": 10}, "overloaded"),  # 500 ended, 530 came
         ({"kv_usage": 0.99}, "overloaded"),
         ({"preemptions": 2}, "overloaded"),
     ],
 )
 def test_cold_overloaded_and_thin_windows_teach_nothing(change: dict[str, Any], why: str):
     assert why in (unfit(replace(GOOD, **change)) or "")
+
+
+def test_requests_in_flight_may_move_a_little():
+    steady = {"in_flight": 30, "in_flight_before": 10}
+    assert unfit(replace(GOOD, **steady)) is None
+    thin = replace(GOOD, requests=60, in_flight_before=1)
+    assert unfit(replace(thin, in_flight=8)) is None  # chance
+    assert "overloaded" in (unfit(replace(thin, in_flight=16)) or "")
 
 
 def test_numbers_that_are_none_are_left_out_and_what_is_missing_is_named():
@@ -293,7 +303,16 @@ def test_nan_is_no_value_and_the_median_pod_counts():
     body = json.dumps({"data": {"result": series}}).encode()
     with answering(body) as url:
         assert Prometheus(url).values("x") == [0.02, 0.021, 9.0]
-        assert Prometheus(url).observe("", "1m").tpot_mean_s == 0.021
+        seen = Prometheus(url).observe("", "1m")
+        assert seen.tpot_mean_s == 0.021
+        assert seen.pods_apart == pytest.approx(1 - 0.02 / 0.021)  # one that lies, of three
+
+
+def test_of_two_pods_one_that_lies_stops_the_learning():
+    series = [{"value": [0, text]} for text in ("0.02", "0.2")]
+    with answering(json.dumps({"data": {"result": series}}).encode()) as url:
+        apart = Prometheus(url).observe("", "1m").pods_apart
+    assert "apart" in (unfit(replace(GOOD, pods_apart=apart)) or "")
 
 
 def test_queries_name_old_and_new_metrics():
