@@ -91,8 +91,7 @@ def _sweep() -> str:
         + "\n## Results\n\nOne row a question, in the order of the study. The varied fields come "
         "first, each under its path:\nnumbers as double, all else as string. Units and meanings "
         "also stand in the metadata of the\ncolumns. A column keeps its name, type and unit; new "
-        "ones may be added.\n\n"
-        + _table(("column", "type", "unit", "meaning"), columns)
+        "ones may be added.\n\n" + _table(("column", "type", "unit", "meaning"), columns)
     )
 
 
