@@ -155,7 +155,9 @@ class Decider:
         one = await self._observe(one)
         if settled and reconcile.intact(one.written, one.observed):
             return Decision()
-        answer = await self._engine.answer(one.question, inventory, (), routine=not one.asked)
+        answer = await self._engine.answer(
+            one.question, inventory, (), digest=inputs, routine=not one.asked
+        )
         return self._result(one, answer.recommendation, inputs)
 
     # --- mode Apply ------------------------------------------------------------------------------
@@ -175,7 +177,9 @@ class Decider:
         await self.turns.come(one.key)
         inventory, inputs = self._inputs(one)  # others may have taken GPUs meanwhile
         running = apply.running(one.observed.status)
-        answer = await self._engine.answer(one.question, inventory, running, routine=not one.asked)
+        answer = await self._engine.answer(
+            one.question, inventory, running, digest=inputs, routine=not one.asked
+        )
         return await self._act(work, one, answer, inputs)
 
     async def _act(self, work: Work, one: _Asked, answer: Answer, inputs: str) -> Decision:

@@ -1,4 +1,7 @@
-"""The engine in worker processes: the event loop only waits, and edits go before routine work."""
+"""The engine in worker processes: the event loop only waits, and edits go before routine work.
+
+The queue is in order of arrival and holds at most one job a plan, since a plan has one task.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from guide.observe.learn import Ledger, overlay
 from guide.processes import begin_worker
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
+
+_MOST_ANSWERS = 100  # remembered; one holds about 100 kB
 
 _catalog: Catalog | None = None  # of a worker process
 _corrections: tuple[Ledger, Catalog] | None = None  # the last ones, and the catalogue under them
@@ -66,6 +71,7 @@ class Engine:
         self._waiting: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
         self._pool = self._new_pool()
         self._tasks: list[asyncio.Task[None]] = []
+        self._answers: dict[tuple[object, ...], tuple[Inventory, Answer]] = {}
         self.ledger = Ledger()  # corrections that every answer rests on
 
     def start(self) -> None:
@@ -82,17 +88,32 @@ class Engine:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
-        self, plan: Plan, inventory: Inventory, running: tuple[Running, ...], *, routine: bool
+        self,
+        plan: Plan,
+        inventory: Inventory,
+        running: tuple[Running, ...],
+        *,
+        digest: str,
+        routine: bool,
     ) -> Answer:
         """The recommendation, and the worth of the `running` layout if there is one.
 
+        `digest` names the plan, the pools that it may use and the catalogue. By it an answer is
+        remembered, for plans that ask the same and for clusters that return to what they were.
         Routine work waits for what a user has just asked.
         Raises `ClusterError` when a process died, for example for want of memory: try again.
         """
+        known = self._answers.get((digest, *running))
+        if known is not None and known[0] == inventory:  # an answer also lists pools out of reach
+            return known[1]
         done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
         self._waiting.put_nowait(_Job(routine, number, plan, inventory, running, done))
-        return await done
+        answer = await done
+        if len(self._answers) >= _MOST_ANSWERS:
+            self._answers.clear()
+        self._answers[digest, *running] = inventory, answer
+        return answer
 
     async def expect(
         self, plan: Plan, inventory: Inventory, layout: tuple[Running, ...], workload: Workload

@@ -1,0 +1,49 @@
+"""The operator's engine: answers come from processes, and the same question is answered once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from guide.cli.question import Question, ask
+from guide.domain import Inventory
+from guide.spec.digest import inputs_digest
+from guide_operator.engine import Answer, Engine
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def digest(question: Question, inventory: Inventory) -> str:
+    return inputs_digest(question.written, question.plan, inventory, question.catalog)
+
+
+def test_the_same_question_is_answered_once():
+    asked = ask(EXAMPLES / "chat.yaml", EXAMPLES / "nodes.yaml", None, None)
+    asked = replace(asked, plan=replace(asked.plan, gpus=("A100-80GB",)))
+    pools = asked.inventory.pools
+    # a pool that the plan may not use has gone: the same digest, yet another answer to print
+    fewer = replace(asked.inventory, pools=tuple(p for p in pools if p.name != "l4-x1"))
+    assert len(fewer.pools) == len(pools) - 1
+    assert digest(asked, fewer) == digest(asked, asked.inventory)
+    took: list[float] = []
+
+    async def answers() -> list[Answer]:
+        engine = Engine(1, took.append)
+        engine.start()
+        try:
+            return [
+                await engine.answer(
+                    asked.plan, inventory, (), digest=digest(asked, inventory), routine=False
+                )
+                for inventory in (asked.inventory, asked.inventory, fewer)
+            ]
+        finally:
+            await engine.close()
+
+    first, again, other = asyncio.run(answers())
+    assert again is first
+    assert len(took) == 2
+    assert len(first.recommendation.inventory.pools) == len(pools)
+    assert len(other.recommendation.inventory.pools) == len(fewer.pools)
+    assert other.recommendation.best is not None
