@@ -8,7 +8,7 @@ being simulated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from guide.answer import Candidate, Evaluation, Rejection
@@ -62,8 +62,9 @@ def survey(study: Study, inventory: Inventory, among: Iterable[Shape] | None = N
     plan = study.plan
     found = Survey(refused=list(_unknown_pools(plan, inventory)))
     long = tails(plan.workload, study.seed, promised_context_tokens(plan))
+    known: dict[tuple[object, ...], Replica | Broken] = {}  # the same in all pools of a GPU
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
-        replica = _operated(shape, study, long)
+        replica = _operated(shape, study, long, known)
         if isinstance(replica, Rejection):
             found.refused.append(replica)
             continue
@@ -90,15 +91,20 @@ def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
             )
 
 
-def _operated(shape: Shape, study: Study, long: Tails) -> Replica | Rejection:
+def _operated(
+    shape: Shape, study: Study, long: Tails, known: dict[tuple[object, ...], Replica | Broken]
+) -> Replica | Rejection:
     for rule in LAYOUT_RULES:
         broken = rule(shape)
         if broken is not None:
             return _refused(shape, 1, broken, study)
-    replica = operate(shape, study.plan, study.catalog, long)
+    alike = (shape.gpu, *shape.identity[1:])
+    if alike not in known:
+        known[alike] = operate(shape, study.plan, study.catalog, long)
+    replica = known[alike]
     if isinstance(replica, Broken):
         return _refused(shape, 1, replica, study)
-    return replica
+    return replace(replica, shape=shape)
 
 
 def _refused(shape: Shape, replicas: int, broken: Broken, study: Study) -> Rejection:
