@@ -190,6 +190,7 @@ class Controller:
         log.warning("%s: trying again: %s", _name(state.args[0].plan), error)
 
     async def _attempt(self, work: Work, tell: Tell) -> None:
+        self._metrics.looks.inc()
         work.changed.clear()
         work.look_again_s = work.poll_s = None
         asked, plan = work.asked, work.plan

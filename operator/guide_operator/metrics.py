@@ -265,6 +265,9 @@ class Metrics:
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self.registry,
         )
+        self.looks = Counter(
+            "guide_reconciles", "Attempts to reconcile a plan.", registry=self.registry
+        )
         self.errors = Counter(
             "guide_reconcile_errors",
             "Attempts to reconcile a plan that failed, by reason.",

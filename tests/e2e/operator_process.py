@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,10 @@ class Operator:
             for sample in family.samples:
                 samples.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
         return samples
+
+    def looks(self) -> float:
+        """How often plans were looked at; most looks find nothing to ask or to write."""
+        return self.metrics()["guide_reconciles_total"][frozenset()]
 
     def of_plan(self, namespace: str, plan: str) -> dict[str, int]:
         """How many series of each name belong to a plan."""
@@ -78,8 +82,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(kubeconfig: Path, log: Path, **settings: str) -> Iterator[Operator]:
-    """An operator on a cluster; `settings` are GUIDE_* variables without the prefix."""
+def running(
+    kubeconfig: Path, log: Path, variables: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[Operator]:
+    """An operator on a cluster; `settings` are GUIDE_* variables without the prefix, `variables`
+    those of anything else.
+    """
     ports = free_port(), free_port()
     environment = {
         **os.environ,
@@ -89,6 +97,7 @@ def running(kubeconfig: Path, log: Path, **settings: str) -> Iterator[Operator]:
         "GUIDE_HEALTH_PORT": str(ports[1]),
         "GUIDE_SETTLE_S": "0.5",
         **{f"GUIDE_{name.upper()}": value for name, value in settings.items()},
+        **(variables or {}),
     }
     with log.open("a") as stream:
         process = subprocess.Popen(

@@ -61,13 +61,8 @@ def test_it_applies_waits_is_idempotent_and_cleans_up(
 
     objects = (("deployment", "chat-0"), ("service", "chat"), ("iplan", "chat"))
     before = [version(kubectl, namespace, *what) for what in objects]
-    planned = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
-
-    def looked_again() -> bool:  # resync is 2 s
-        now = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
-        return now >= planned + 2
-
-    eventually(looked_again)
+    looks = operator.looks()
+    eventually(lambda: operator.looks() >= looks + 2)  # resync is 2 s
     assert [version(kubectl, namespace, *what) for what in objects] == before
 
     kubectl("-n", namespace, "delete", "iplan", "chat")
@@ -164,13 +159,8 @@ def test_an_autoscaler_keeps_the_replicas(kubectl: Kubectl, namespace: str, oper
 
     eventually(scaled, limit_s=60)  # by the real autoscaler
     kubectl("-n", namespace, "label", "iplan", "chat", "look=again")
-    planned = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
-
-    def looked() -> bool:
-        now = operator.metrics()["guide_planning_duration_seconds_count"][frozenset()]
-        return now >= planned + 3
-
-    eventually(looked)
+    looks = operator.looks()
+    eventually(lambda: operator.looks() >= looks + 3)
     assert scaled()
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
 
