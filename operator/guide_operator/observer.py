@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,12 +36,15 @@ Key = tuple[str, str]
 
 @dataclass
 class _Watched:
-    """A plan's layout, since when it runs, and the samples that nothing was learnt from yet."""
+    """A plan's layout, since when it runs, and the samples that nothing was learnt from yet.
+
+    Times that are kept in memory alone are monotonic: no jump of the wall clock makes them older.
+    """
 
     layout: tuple[Running, ...]
-    since: datetime
-    samples: list[tuple[datetime, str, Sample]] = field(
-        default_factory=list[tuple[datetime, str, Sample]]
+    since_s: float
+    samples: list[tuple[float, str, Sample]] = field(
+        default_factory=list[tuple[float, str, Sample]]
     )
 
 
@@ -122,7 +126,7 @@ class Observer:
         return await self._compare(work, plan, found, ledger)
 
     async def _compare(self, work: Work, plan: Any, found: Observation, ledger: Ledger) -> Finding:
-        now = datetime.now(UTC)
+        now, now_s = datetime.now(UTC), time.monotonic()
         layout = findings.layout_of(plan["status"])
         question, inventory = await self._controller.question(work)
         load = workload(found, question)
@@ -130,17 +134,17 @@ class Observer:
         if expected is None:
             message = "the running layout is no candidate any more"
             return findings.blind(plan["metadata"]["generation"], "LayoutGone", message)
-        watched = self._watched.setdefault(_key(work), _Watched(layout, now))
+        watched = self._watched.setdefault(_key(work), _Watched(layout, now_s))
         if watched.layout != layout:
-            watched = self._watched[_key(work)] = _Watched(layout, now)
-        refusal = unfit(found) or self._settling(watched, now)
+            watched = self._watched[_key(work)] = _Watched(layout, now_s)
+        refusal = unfit(found) or self._settling(watched)
         if not expected.stable:
             refusal = refusal or "the load is beyond what the layout can serve"
         key, *others = expected.keys
         if others:
             refusal = refusal or "several kinds of GPU share the load"
         if refusal is None:
-            watched.samples.append((now, key, sample(found, expected)))
+            watched.samples.append((now_s, key, sample(found, expected)))
         told = f"Not learnt from: {refusal}." if refusal else "Learnt from."
         return findings.compared(
             plan,
@@ -153,21 +157,19 @@ class Observer:
             lambda then: (now - datetime.fromisoformat(then)).total_seconds(),
         )
 
-    def _settling(self, watched: _Watched, now: datetime) -> str | None:
+    def _settling(self, watched: _Watched) -> str | None:
         """A layout must run as long as a window, else its window holds another one's requests."""
-        if (now - watched.since).total_seconds() < self._settings.window_s:
+        if time.monotonic() - watched.since_s < self._settings.window_s:
             return "the layout is not known to run for a whole window yet"
         return None
 
     async def _learn(self, ledger: Ledger) -> None:
         """One update of every key whose last one is a window ago: no request counts twice."""
-        now = datetime.now(UTC)
+        now, now_s = datetime.now(UTC), time.monotonic()
         samples: dict[str, list[Sample]] = defaultdict(list)
         for one in self._watched.values():
             one.samples = [
-                entry
-                for entry in one.samples
-                if (now - entry[0]).total_seconds() <= self._settings.window_s
+                entry for entry in one.samples if now_s - entry[0] <= self._settings.window_s
             ]
             for _, key, value in one.samples:
                 samples[key].append(value)

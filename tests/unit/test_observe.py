@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,24 @@ def test_drift_needs_time_and_is_told_in_words():
     assert long.observed is not None
     assert long.observed["ttftMeanSeconds"] == "0.2"
     assert long.observed["requestsPerSecond"] == "8"
+
+
+def test_a_clock_that_was_set_back_begins_the_time_outside_anew_and_once():
+    """An hour ahead, then true again: no drift is called, and none is forgotten for an hour."""
+    ahead = "2026-01-01T01:20:00Z"
+    plan = {**SHOWN, "status": {**SHOWN["status"], "observed": {"outsideSince": ahead}}}
+
+    def age_s(then: str) -> float:
+        return (datetime.fromisoformat(LATER) - datetime.fromisoformat(then)).total_seconds()
+
+    found = findings.compared(plan, GOOD, EXPECTED, Ledger(), "Learnt from.", 900, LATER, age_s)
+    assert found.observed is not None
+    assert found.observed["outsideSince"] == LATER
+    assert found.condition.reason == "OutsideBandBriefly"
+    told = findings.merged(Decision(), plan, found, LATER).status
+    assert told is not None
+    again = judged({**plan, "status": told}, age_s=901)
+    assert again.condition.reason == "OutsideBand"
 
 
 def test_a_status_takes_a_finding_once_and_not_for_small_moves():

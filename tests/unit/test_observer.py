@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -135,6 +137,31 @@ def test_three_windows_that_agree_are_learnt_and_then_rest():
     assert cluster.ledger.version == 1  # the next update waits for a new window
     assert 0 < cluster.ledger.corrections[KEY].step <= 0.25
     assert cluster.held == config_map(cluster.ledger, "guide-system")
+
+
+def test_a_correction_of_the_future_keeps_nothing_from_being_learnt():
+    cluster = Cluster("chat")
+    found = observer(cluster)
+    looks(found, 6)
+    (first,) = cluster.ledger.corrections.values()
+    cluster.ledger = replace(
+        cluster.ledger, corrections={KEY: replace(first, updated_at="2999-01-01T00:00:00Z")}
+    )
+    cluster.held = config_map(cluster.ledger, "guide-system")
+    looks(found, 4)  # of which the first one finds another ledger, so that its sample is dropped
+    assert cluster.ledger.corrections[KEY].updates == first.updates + 1
+    assert cluster.ledger.corrections[KEY].updated_at < "2999"
+
+
+def test_jumps_of_the_wall_clock_neither_age_samples_nor_keep_them(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    moments = iter(datetime(2026, 1, day, tzinfo=UTC) for day in (2, 2, 9, 9, 1, 1, 5, 5))
+    moved = SimpleNamespace(now=lambda _: next(moments), fromisoformat=datetime.fromisoformat)
+    monkeypatch.setattr("guide_operator.observer.datetime", moved)
+    cluster = Cluster("chat")
+    looks(observer(cluster), 3)
+    assert cluster.ledger.version == 1  # three samples, each of another day
 
 
 def test_nothing_is_learnt_unasked_or_from_what_is_no_measure():
