@@ -156,9 +156,12 @@ def test_a_reservation_outlives_the_operator_that_made_it(
         operator.kill()
     kubectl("-n", namespace, "delete", "deployment", "a-0", "--cascade=foreground")
     status = plan["status"]
+    reserved = {
+        "Applied": {"status": "Unknown", "reason": "Reserved"},
+        "Ready": {"status": "False", "reason": "RolloutInProgress"},
+    }
     for found in status["conditions"]:
-        if found["type"] == "Applied":
-            found |= {"status": "Unknown", "reason": "Reserved"}
+        found |= reserved.get(found["type"], {})
     patch = json.dumps({"status": {"conditions": status["conditions"]}})
     kubectl("-n", namespace, *("patch", "iplan", "a", "--subresource=status"), *merge(patch))
     kubectl.apply(wants(namespace, "older"))
