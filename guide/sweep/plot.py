@@ -51,7 +51,8 @@ def draw(rows: Sequence[Row], paths: Sequence[str], file: Path) -> None:
                       ncols=2, fontsize=8, frameon=False)  # fmt: skip
     feasible = sum(row["outcome"] == Outcome.FEASIBLE for row in rows)
     cut = f"; the first {MOST_LINES} of {len(lines)} lines" if len(lines) > MOST_LINES else ""
-    figure.supxlabel(axis.removeprefix("spec."), size=10)
+    for panel in figure.axes[2:]:  # a label of the figure would lie under the legend
+        panel.set_xlabel(axis.removeprefix("spec."))
     figure.suptitle(f"{len(rows)} questions, {feasible} with a deployment{cut}", size=10)
     try:
         figure.savefig(file, dpi=DOTS_PER_INCH)
