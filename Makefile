@@ -34,9 +34,10 @@ fix: $(SETUP) ## format and apply safe lint fixes
 golden: $(SETUP) ## rewrite the golden files; review the diff
 	GUIDE_UPDATE_GOLDEN=1 $(PYTEST) tests/golden
 
-generate: $(SETUP) ## rewrite generated files (CRD, chart copy, dashboards, rules)
+generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards, rules)
 	$(PY) -m hack.crd
 	$(PY) -m hack.reference
+	$(PY) -m hack.values
 	$(PY) -m hack.dashboards
 
 calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS

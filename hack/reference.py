@@ -11,7 +11,7 @@ import html
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,8 @@ def _plan() -> str:
     return (
         f"# {KIND}\n\n`{API_VERSION}`, namespaced, short name `iplan`. Unknown fields are errors. "
         "Decimals may be\nwritten as a number or as a text; durations are whole numbers with the "
-        f"unit in the name.\n\n## Plan\n\n{_table(head, spec)}\n## Status\n\nWritten by the "
-        f"operator.\n\n{_table(('field', 'type', 'meaning'), status)}"
+        f"unit in the name.\n\n## Plan\n\n{table(head, spec)}\n## Status\n\nWritten by the "
+        f"operator.\n\n{table(('field', 'type', 'meaning'), status)}"
     )
 
 
@@ -75,9 +75,9 @@ def _reasons() -> str:
     return (
         "# Reasons\n\n## Why a candidate was rejected\n\nEvery candidate that is neither the best "
         "nor an alternative has one of these, with a sentence and\nits distance to the limit.\n\n"
-        + _table(("reason", "means", "what mends it"), rejected)
+        + table(("reason", "means", "what mends it"), rejected)
         + "\n## What `guide check` finds\n\n"
-        + _table(("rule", "means"), checks)
+        + table(("rule", "means"), checks)
     )
 
 
@@ -87,11 +87,11 @@ def _sweep() -> str:
     return (
         "# Studies\n\n`guide sweep -f STUDY --out FILE` asks every combination of the values under "
         "`vary` and of the\nclusters. Files are named relative to the study.\n\n## Study\n\n"
-        + _table(("field", "type", "needed", "meaning"), fields)
+        + table(("field", "type", "needed", "meaning"), fields)
         + "\n## Results\n\nOne row a question, in the order of the study. The varied fields come "
         "first, each under its path:\nnumbers as double, all else as string. Units and meanings "
         "also stand in the metadata of the\ncolumns. A column keeps its name, type and unit; new "
-        "ones may be added.\n\n" + _table(("column", "type", "unit", "meaning"), columns)
+        "ones may be added.\n\n" + table(("column", "type", "unit", "meaning"), columns)
     )
 
 
@@ -107,17 +107,18 @@ def _fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, 
 
 
 def _row(path: str, field: dict[str, Any], required: bool) -> tuple[str, str, str, str]:
-    return f"`{path}`", _kind(field), "yes" if required else "", field.get("description", "")
+    return f"`{path}`", kind(field), "yes" if required else "", field.get("description", "")
 
 
-def _kind(field: dict[str, Any]) -> str:
+def kind(field: dict[str, Any]) -> str:
+    """The type of a field of a JSON schema, in words."""
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
     if field.get("x-kubernetes-int-or-string"):
         return "number"
-    kind = str(field.get("type", "any"))
-    if kind == "array":
-        return f"list of {_kind(field['items'])}"
+    name = str(field.get("type", "any"))
+    if name == "array":
+        return f"list of {kind(field['items'])}"
     if "additionalProperties" in field:
         return "map"
     bounds = [
@@ -125,10 +126,11 @@ def _kind(field: dict[str, Any]) -> str:
         for key, word in (("minimum", "from"), ("maximum", "to"))
         if key in field
     ]
-    return " ".join([kind, *bounds])
+    return " ".join([name, *bounds])
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table."""
     lines = [heads, tuple("---" for _ in heads), *rows]
     cells = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
     return "".join(f"| {line} |\n" for line in cells)
