@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from guide.frameworks.base import DEFAULT_BUCKETS
 from guide.frameworks.fastgen_proxy import Metrics as ProxyMetrics
 from guide.observe import queries as q
 from guide_operator.metrics import Metrics
-from hack.dashboards import FOLDER
+from hack.dashboards import FOLDER, files
 from hack.rules import rules
 
 # Of vLLM 0.33 and, where a name was another, of the releases before; without suffixes.
@@ -123,3 +124,21 @@ def test_the_proxy_of_fastgen_exports_names_of_vllm_alone():
     found = {family.name for family in registry.collect()}
     assert found <= VLLM | {"vllm:prompt_tokens"}
     assert found >= {names[0] for key, names in q.HISTOGRAMS.items() if key != "queue"}
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_dashboards_and_rules_are_as_generated(path: Path):
+    assert path.read_text() == files()[path], "run: make generate"
+
+
+def test_panels_select_a_data_source_and_a_plan():
+    for path, text in files().items():
+        if path.suffix != ".json":
+            continue
+        board = json.loads(text)
+        assert board["templating"]["list"][0]["name"] == "datasource"
+        for panel in board["panels"]:
+            assert panel["datasource"]["uid"] == "${datasource}"
+            assert panel["description"].endswith(".")
+            ids = [target["refId"] for target in panel["targets"]]
+            assert len(set(ids)) == len(ids) > 0
