@@ -1,6 +1,6 @@
 """A proxy before the API server that answers a share of the requests with an error of its own.
 
-Clients speak plain HTTP to it on 127.0.0.1; it speaks as the administrator to the server.
+Clients speak plain HTTP to it on 127.0.0.1; it speaks as the user of a kubeconfig to the server.
 """
 
 from __future__ import annotations
@@ -69,20 +69,23 @@ class _Upstream:
 
     url: str
     trust: ssl.SSLContext
+    headers: dict[str, str]
 
     @classmethod
     def of(cls, kubeconfig: Path, folder: Path) -> _Upstream:
         value = yaml.safe_load(kubeconfig.read_text())
         cluster, user = value["clusters"][0]["cluster"], value["users"][0]["user"]
+        ca = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        trust = ssl.create_default_context(cadata=ca)
+        if "token" in user:
+            return cls(cluster["server"], trust, {"Authorization": f"Bearer {user['token']}"})
         pair = folder / "client.pem"
         pair.write_bytes(
             base64.b64decode(user["client-certificate-data"])
             + base64.b64decode(user["client-key-data"])
         )
-        ca = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        trust = ssl.create_default_context(cadata=ca)
         trust.load_cert_chain(pair)
-        return cls(cluster["server"], trust)
+        return cls(cluster["server"], trust, {})
 
 
 async def _answer(
@@ -111,7 +114,10 @@ async def _forward(request: web.Request, session: ClientSession, upstream: _Upst
     return await session.request(
         request.method,
         upstream.url + request.raw_path,
-        headers={k: v for k, v in request.headers.items() if k.lower() not in _HOP},
+        headers={
+            **{k: v for k, v in request.headers.items() if k.lower() not in _HOP},
+            **upstream.headers,
+        },
         data=await request.read() or None,
     )
 

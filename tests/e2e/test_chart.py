@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from hack import nodes
 from hack.controlplane.kubectl import Kubectl
-from tests.e2e.conftest import ROOT, ControlPlane
+from tests.e2e.chart import CHART, helm, rendered, rights
+from tests.e2e.conftest import ControlPlane
 from tests.e2e.operator_process import chat, condition, eventually, install_crd, plan_when, running
-
-CHART = ROOT / "charts/guide"
-RBAC_KINDS = {
-    *("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease"),
-}
-
-
-def helm(programs: Path, *words: str | Path, kubeconfig: Path | None = None) -> str:
-    target = [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
-    result = subprocess.run(
-        [programs / "helm", *map(str, words), *target], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def rendered(programs: Path, namespace: str, **values: str) -> list[dict[str, Any]]:
-    flags = [f"--set={name.replace('__', '.')}={value}" for name, value in values.items()]
-    words = ("template", "guide", CHART, "--namespace", namespace, "--kube-version", "1.37.0")
-    return [d for d in yaml.safe_load_all(helm(programs, *words, *flags)) if d]
 
 
 def test_lint_and_schema(programs: Path):
@@ -59,42 +38,19 @@ def test_the_pod_is_locked_down(programs: Path):
     }
 
 
-def as_account(kubectl: Kubectl, control_plane: ControlPlane, namespace: str, out: Path) -> Path:
-    """A kubeconfig with the token of the chart's ServiceAccount and nothing else."""
-    config = yaml.safe_load(control_plane.kubeconfig.read_text())
-    token = kubectl("-n", namespace, "create", "token", "guide").stdout.strip()
-    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-    out.write_text(yaml.safe_dump(config))
-    return out
-
-
 def test_the_operator_needs_no_more_than_the_chart_grants(
-    control_plane: ControlPlane,
-    kubectl: Kubectl,
-    programs: Path,
-    namespace: str,
-    tmp_path: Path,
+    kubectl: Kubectl, programs: Path, namespace: str, tmp_path: Path
 ):
     install_crd(kubectl)
-    objects = [
-        d
-        for d in rendered(programs, namespace, fullnameOverride="guide")
-        if d["kind"] in RBAC_KINDS
-    ]
-    kubectl.apply(*objects)
-    kubeconfig = as_account(kubectl, control_plane, namespace, tmp_path / "kubeconfig")
     log = tmp_path / "log"
-    try:
-        with running(kubeconfig, log, lease="guide", namespace=namespace) as operator:
-            kubectl.apply(chat(namespace))
-            plan_when(kubectl, namespace, "chat", "Recommended", "True")
-            eventually(lambda: operator.of_plan(namespace, "chat"))
-            eventually(lambda: kubectl.json("-n", namespace, "get", "events")["items"])
-        text = log.read_text()
-        assert "Traceback" not in text
-        # plans of other tests may sit in namespaces that are on their way out
-        refused = [line for line in text.splitlines() if "forbidden" in line.lower()]
-        assert not [line for line in refused if "being terminated" not in line]
+    with (
+        rights(kubectl, programs, namespace, tmp_path / "kubeconfig") as kubeconfig,
+        running(kubeconfig, log, lease="guide", namespace=namespace) as operator,
+    ):
+        kubectl.apply(chat(namespace))
+        plan_when(kubectl, namespace, "chat", "Recommended", "True")
+        eventually(lambda: operator.of_plan(namespace, "chat"))
+        eventually(lambda: kubectl.json("-n", namespace, "get", "events")["items"])
         account = f"--as=system:serviceaccount:{namespace}:guide"
         for verb, resource in (
             ("get", "secrets"),
@@ -110,33 +66,25 @@ def test_the_operator_needs_no_more_than_the_chart_grants(
         ):
             answer = kubectl("auth", "can-i", verb, resource, "-A", account, check=False)
             assert answer.stdout.strip() == "no", (verb, resource)
-    finally:
-        cluster_wide = [d for d in objects if d["kind"].startswith("ClusterRole")]
-        document = {"apiVersion": "v1", "kind": "List", "items": cluster_wide}
-        kubectl("delete", "-f", "-", stdin=json.dumps(document))
+    text = log.read_text()
+    assert "Traceback" not in text
+    # plans of other tests may sit in namespaces that are on their way out
+    refused = [line for line in text.splitlines() if "forbidden" in line.lower()]
+    assert not [line for line in refused if "being terminated" not in line]
 
 
 def test_mode_apply_works_in_listed_namespaces_alone(
-    control_plane: ControlPlane,
-    kubectl: Kubectl,
-    programs: Path,
-    namespace: str,
-    tmp_path: Path,
+    kubectl: Kubectl, programs: Path, namespace: str, tmp_path: Path
 ):
     install_crd(kubectl)
     other = f"{namespace[:50]}-other"
     kubectl("create", "namespace", other)
-    objects = [
-        d
-        for d in rendered(
-            programs, namespace, fullnameOverride="guide", apply__namespaces=f"{{{namespace}}}"
-        )
-        if d["kind"] in RBAC_KINDS
-    ]
-    kubectl.apply(*objects)
-    kubeconfig = as_account(kubectl, control_plane, namespace, tmp_path / "kubeconfig")
+    granted = {"apply__namespaces": f"{{{namespace}}}"}
     try:
-        with running(kubeconfig, tmp_path / "log"):
+        with (
+            rights(kubectl, programs, namespace, tmp_path / "kubeconfig", **granted) as kubeconfig,
+            running(kubeconfig, tmp_path / "log"),
+        ):
             applies = {"output": {"mode": "Apply"}, "placement": {"gpus": ["H100-SXM"]}}
             kubectl.apply(chat(namespace, **applies), chat(other, **applies))
             plan_when(kubectl, namespace, "chat", "Recommended", "True")
@@ -146,9 +94,6 @@ def test_mode_apply_works_in_listed_namespaces_alone(
             assert not kubectl("-n", other, "get", "deployments", "--ignore-not-found").stdout
     finally:
         kubectl("delete", "namespace", other, "--wait=false")
-        cluster_wide = [d for d in objects if d["kind"].startswith("ClusterRole")]
-        document = {"apiVersion": "v1", "kind": "List", "items": cluster_wide}
-        kubectl("delete", "-f", "-", stdin=json.dumps(document))
 
 
 def test_apply_rights_are_given_by_namespace(programs: Path):

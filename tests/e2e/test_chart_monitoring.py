@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hack.dashboards import FOLDER
 from hack.rules import rules
-from tests.e2e.test_chart import rendered
+from tests.e2e.chart import rendered
 
 KINDS = {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
 

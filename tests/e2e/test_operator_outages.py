@@ -21,6 +21,7 @@ from hack import nodes
 from hack.controlplane import processes
 from hack.controlplane.kubectl import Kubectl
 from hack.controlplane.plane import GRACE_S
+from tests.e2e.chart import rights
 from tests.e2e.conftest import ROOT
 from tests.e2e.faulty_proxy import faulty
 from tests.e2e.operator_process import Operator, chat, condition, eventually, install_crd, running
@@ -67,10 +68,11 @@ class Breakable:
         return not self.kubectl("get", "--raw", "/readyz", check=False).returncode
 
     @retry(stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True)
-    def apply(self, namespace: str, names: list[str], rate: str) -> None:
+    def apply(self, namespace: str, names: list[str], rate: str, mode: str = "Recommend") -> None:
         """As people do: again, until the server takes it."""
         load = {**chat(namespace)["spec"]["workload"], "requestsPerSecond": rate}
-        self.kubectl.apply(*(chat(namespace, name, workload=load) for name in names))
+        output = {"mode": mode, "monitoring": "Annotations"}
+        self.kubectl.apply(*(chat(namespace, name, workload=load, output=output) for name in names))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def breakable(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         _python("-m", "hack.controlplane", "up", "--run-dir", str(run_dir))
         kubectl = Kubectl(programs / "kubectl", run_dir / "kubeconfig")
-        nodes.create(kubectl, nodes.nodes({"h100-sxm": 2}))
+        nodes.create(kubectl, nodes.nodes({"h100-sxm": 4}))
         install_crd(kubectl)
         yield Breakable(run_dir, kubectl)
     finally:
@@ -129,11 +131,30 @@ def converged(kubectl: Kubectl, namespace: str, names: list[str], rate: str) -> 
     assert all(f"{rate} requests/s" in text for text in review.values())
 
 
+@retry(stop=stop_after_delay(LIMIT_S), wait=wait_fixed(0.5), reraise=True)
+def runs(kubectl: Kubectl, namespace: str, names: list[str]) -> None:
+    """Each plan runs what its status says, and nothing else was made for it."""
+    plans = kubectl.json("-n", namespace, "get", "iplan")["items"]
+    made = kubectl.json("-n", namespace, "get", "deployment,service")["items"]
+    assert all(condition(plan, "Applied").get("status") == "True" for plan in plans)
+    wanted = {
+        f"{plan['metadata']['name']}-{index}": group["replicas"]
+        for plan in plans
+        for index, group in enumerate(plan["status"]["applied"]["groups"])
+    }
+    deployments = [one for one in made if one["kind"] == "Deployment"]
+    assert {one["metadata"]["name"]: one["spec"]["replicas"] for one in deployments} == wanted
+    services = [one["metadata"]["name"] for one in made if one["kind"] == "Service"]
+    assert sorted(services) == sorted(names)
+    owners = [owner["name"] for one in deployments for owner in one["metadata"]["ownerReferences"]]
+    assert sorted(owners) == sorted(names)
+
+
 def quiet(kubectl: Kubectl, namespace: str) -> None:
     """Nothing is written any more."""
 
     def versions() -> list[str]:
-        items = kubectl.json("-n", namespace, "get", "iplan,configmap")["items"]
+        items = kubectl.json("-n", namespace, "get", "iplan,configmap,deployment")["items"]
         return [item["metadata"]["resourceVersion"] for item in items]
 
     def holds() -> bool:
@@ -182,3 +203,28 @@ def test_a_fifth_of_the_requests_fails(breakable: Breakable, place: str, tmp_pat
         assert faults.given.total() > 20, faults.given
         faults.share = 0
         quiet(kubectl, place)
+
+
+def test_mode_apply_with_the_rights_of_the_chart(
+    breakable: Breakable, programs: Path, place: str, tmp_path: Path
+):
+    """Requests fail and the server is restarted while layouts are reserved and rolled out."""
+    kubectl, plans = breakable.kubectl, PLANS[:3]
+    granted = {"apply__namespaces": f"{{{place}}}"}
+    with (
+        rights(kubectl, programs, place, tmp_path / "account", **granted) as kubeconfig,
+        # an attempt makes a dozen requests here, so that every second one fails
+        faulty(kubeconfig, tmp_path, share=0.05) as (through, faults),
+        operated(through, tmp_path),
+    ):
+        breakable.apply(place, plans, "3", "Apply")
+        converged(kubectl, place, plans, "3")
+        breakable.apply(place, plans, "40", "Apply")  # more than what runs can serve
+        with breakable.without_api_server():
+            time.sleep(1)
+        converged(kubectl, place, plans, "40")
+        runs(kubectl, place, plans)
+        assert faults.given.keys() == {409, 410, 429, 500}
+        faults.share = 0
+        quiet(kubectl, place)
+    assert "forbidden" not in (tmp_path / "log").read_text()

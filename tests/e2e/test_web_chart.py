@@ -17,8 +17,8 @@ from guide.web.app import create
 from guide.web.nodes import live
 from guide.web.settings import ANSWERS, Settings
 from hack.controlplane.kubectl import Kubectl
+from tests.e2e.chart import CHART, RBAC_KINDS, helm, rendered
 from tests.e2e.conftest import ControlPlane
-from tests.e2e.test_chart import CHART, RBAC_KINDS, helm, rendered
 
 QUESTION = (
     "/?model=meta-llama/Llama-3.1-8B-Instruct&input=1000&output=200&rps=2&source=cluster&ask=1"
