@@ -150,7 +150,7 @@ class Controller:
 
     def use(self, ledger: Ledger) -> None:
         """Answer by other corrections from now on: plans that they concern are planned again."""
-        self._engine.ledger = ledger
+        self._engine.use(ledger)
         self._decider.catalog = overlay(self._shipped, ledger)
         self._metrics.plans.show_corrections(factors(ledger))
         for work in self._work.values():

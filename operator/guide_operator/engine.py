@@ -47,6 +47,7 @@ class _Job:
     plan: Plan = field(compare=False)
     inventory: Inventory = field(compare=False)
     running: tuple[Running, ...] = field(compare=False)
+    digest: str = field(compare=False)
     done: asyncio.Future[Answer] = field(compare=False)
 
 
@@ -103,17 +104,26 @@ class Engine:
         Routine work waits for what a user has just asked.
         Raises `ClusterError` when a process died, for example for want of memory: try again.
         """
-        known = self._answers.get((digest, *running))
-        if known is not None and known[0] == inventory:  # an answer also lists pools out of reach
-            return known[1]
         done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
-        self._waiting.put_nowait(_Job(routine, number, plan, inventory, running, done))
-        answer = await done
+        self._waiting.put_nowait(_Job(routine, number, plan, inventory, running, digest, done))
+        return await done
+
+    def use(self, ledger: Ledger) -> None:
+        """Answer by these corrections from now on."""
+        self.ledger = ledger
+        self._answers.clear()  # a digest may have been made before the change, its answer after it
+
+    def _remembered(self, job: _Job) -> Answer | None:
+        known = self._answers.get((job.digest, *job.running))
+        if known is None or known[0] != job.inventory:  # an answer also lists pools out of reach
+            return None
+        return known[1]
+
+    def _remember(self, job: _Job, answer: Answer) -> None:
         if len(self._answers) >= _MOST_ANSWERS:
             self._answers.clear()
-        self._answers[digest, *running] = inventory, answer
-        return answer
+        self._answers[job.digest, *job.running] = job.inventory, answer
 
     async def expect(
         self, plan: Plan, inventory: Inventory, layout: tuple[Running, ...], workload: Workload
@@ -133,6 +143,9 @@ class Engine:
             job = await self._waiting.get()
             if job.done.cancelled():  # the plan was deleted meanwhile
                 continue
+            if (known := self._remembered(job)) is not None:
+                job.done.set_result(known)
+                continue
             try:
                 answer = await asyncio.wrap_future(
                     self._pool.submit(_answer, job.plan, job.inventory, job.running, self.ledger)
@@ -144,6 +157,7 @@ class Engine:
                 self._fail(job, error)
             else:
                 self._observe(answer.took_s)
+                self._remember(job, answer)
                 if not job.done.done():
                     job.done.set_result(answer)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
 
 from guide.cli.question import Question, ask
 from guide.domain import Inventory
+from guide.observe.learn import Ledger
 from guide.spec.digest import inputs_digest
 from guide_operator.engine import Answer, Engine
 
@@ -31,19 +33,22 @@ def test_the_same_question_is_answered_once():
     async def answers() -> list[Answer]:
         engine = Engine(1, took.append)
         engine.start()
+
+        def answer(inventory: Inventory) -> Awaitable[Answer]:
+            named = digest(asked, inventory)
+            return engine.answer(asked.plan, inventory, (), digest=named, routine=False)
+
         try:
-            return [
-                await engine.answer(
-                    asked.plan, inventory, (), digest=digest(asked, inventory), routine=False
-                )
-                for inventory in (asked.inventory, asked.inventory, fewer)
-            ]
+            together = await asyncio.gather(*map(answer, (asked.inventory, asked.inventory, fewer)))
+            engine.use(Ledger(version=2))
+            return [*together, await answer(fewer)]
         finally:
             await engine.close()
 
-    first, again, other = asyncio.run(answers())
+    first, again, other, corrected = asyncio.run(answers())
     assert again is first
-    assert len(took) == 2
+    assert corrected is not other, "other corrections, other answers"
+    assert len(took) == 3
     assert len(first.recommendation.inventory.pools) == len(pools)
     assert len(other.recommendation.inventory.pools) == len(fewer.pools)
     assert other.recommendation.best is not None
