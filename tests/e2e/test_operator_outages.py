@@ -6,6 +6,7 @@ GUIDE_ETCD_PAUSE_S says how long the storage hangs.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -227,4 +228,7 @@ def test_mode_apply_with_the_rights_of_the_chart(
         assert faults.given.keys() == {409, 410, 429, 500}
         faults.share = 0
         quiet(kubectl, place)
-    assert "forbidden" not in (tmp_path / "log").read_text()
+    # a server that has just started does not know its roles yet, and says so
+    unread = re.compile(r"RBAC: \[?.*not found")
+    log = (tmp_path / "log").read_text().splitlines()
+    assert not [line for line in log if "forbidden" in line and not unread.search(line)]
