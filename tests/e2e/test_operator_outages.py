@@ -6,7 +6,6 @@ GUIDE_ETCD_PAUSE_S says how long the storage hangs.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -29,7 +28,7 @@ from tests.e2e.operator_process import Operator, chat, condition, eventually, in
 
 PAUSE_S = float(os.environ.get("GUIDE_ETCD_PAUSE_S", "10"))
 PLANS = [f"chat-{index}" for index in range(6)]
-LIMIT_S = 90  # the longest wait between attempts is shortened to 5 s below
+LIMIT_S = 180
 
 pytestmark = pytest.mark.scale
 
@@ -218,17 +217,19 @@ def test_mode_apply_with_the_rights_of_the_chart(
         faulty(kubeconfig, tmp_path, share=0.05) as (through, faults),
         operated(through, tmp_path),
     ):
+        log = tmp_path / "log"
         breakable.apply(place, plans, "3", "Apply")
         converged(kubectl, place, plans, "3")
+        assert "forbidden" not in log.read_text()
         breakable.apply(place, plans, "40", "Apply")  # more than what runs can serve
         with breakable.without_api_server():
             time.sleep(1)
         converged(kubectl, place, plans, "40")
+        restarted = len(
+            log.read_text()
+        )  # a server that has just started knows no roles for a while
         runs(kubectl, place, plans)
         assert faults.given.keys() == {409, 410, 429, 500}
         faults.share = 0
         quiet(kubectl, place)
-    # a server that has just started does not know its roles yet, and says so
-    unread = re.compile(r"RBAC: \[?.*not found")
-    log = (tmp_path / "log").read_text().splitlines()
-    assert not [line for line in log if "forbidden" in line and not unread.search(line)]
+        assert "forbidden" not in log.read_text()[restarted:]
