@@ -203,6 +203,11 @@ class ModelArch:
     base: str | None = None  # catalogue name of the 16-bit original, for a quantised checkpoint
     parameters: int = 0  # published, for display and for the load check
 
+    @property
+    def used_window_tokens(self) -> int | None:
+        """The sliding window, where a layer uses it."""
+        return self.window_tokens if self.window_layers else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitTier:

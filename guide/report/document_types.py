@@ -44,8 +44,8 @@ class PredictedDocument(TypedDict):
     requestsPerSecond: RateDocument
 
 
-class LayoutDocument(TypedDict):
-    """What a group of replicas is: `replicas` times `tp` x `pp` GPUs of one pool."""
+class ShapeDocument(TypedDict):
+    """One replica: `tp` x `pp` GPUs of one pool."""
 
     pool: str
     gpu: str
@@ -55,6 +55,11 @@ class LayoutDocument(TypedDict):
     kvCacheDtype: str
     tp: int
     pp: int
+
+
+class LayoutDocument(ShapeDocument):
+    """What a group of replicas is: `replicas` times a shape."""
+
     replicas: int
 
 
@@ -130,19 +135,11 @@ class RejectionDocument(TypedDict):
 RelaxationDocument = TypedDict("RelaxationDocument", {"field": str, "from": float, "to": float})
 
 
-class ContextTierDocument(TypedDict):
-    """The longest context of a replica of so many GPUs, and the layout that holds it."""
+class ContextTierDocument(ShapeDocument):
+    """The longest context of a replica of so many GPUs, and the shape that holds it."""
 
     gpus: int
     maxContextTokens: int
-    pool: str
-    gpu: str
-    framework: str
-    checkpoint: str
-    precision: str
-    kvCacheDtype: str
-    tp: int
-    pp: int
 
 
 class PriceDocument(TypedDict):

@@ -178,13 +178,13 @@ def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Step
     left = max(1, policy.token_budget - int(beside.decode_sequences))
     new = max(1, min(round(workload.prompt.mean_tokens) - hit, left))
     keys = np.arange(hit + 1, hit + new + 1)  # each token sees all before it, and itself
-    windowed = group.model.window_tokens if group.model.window_layers else 0
+    window = group.model.used_window_tokens or 0
     whole = hit + new >= round(workload.prompt.mean_tokens)
     return beside._replace(
         prefill_tokens=new,
         prefill_sequences=1,
         attended_pairs=float(keys.sum()),
-        window_pairs=float(np.minimum(keys, windowed or 0).sum()),
+        window_pairs=float(np.minimum(keys, window).sum()),
         sampled_sequences=beside.decode_sequences + (1 if whole else 0),
     )
 

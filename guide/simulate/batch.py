@@ -100,7 +100,7 @@ def serve_batch(
         [batch.prompt_tokens] * requests,
         [batch.output_tokens] * requests,
         [0.0] * requests,
-        window=group.model.window_tokens if group.model.window_layers else None,
+        window=group.model.used_window_tokens,
     )
     replica.run()
     first = [t for t in replica.first_token_s if t < NEVER]
@@ -113,7 +113,7 @@ def serve_batch(
         mean_ttft_s=sum(first) / len(first) if first else 0.0,
         batch_latency_s=replica.clock,
         output_tokens=batch.output_tokens,
-        kv_peak_share=replica.block_peak / replica.policy.kv_blocks,
+        kv_peak_share=replica.kv_peak_share,
         kv_mean_share=cost.token_seconds / max(1e-12, replica.clock) / capacity,
         preemptions=replica.preemptions,
     )

@@ -32,6 +32,11 @@ class DecodeSet:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def batch_mean(self) -> float:
+        """Members, on average over all ticks."""
+        return self.sequence_ticks / max(1, self.tick)
+
     def grow(self, requests: int) -> None:
         """Make room for that many requests more."""
         for values in (self.length, self.entered, self.due):

@@ -78,7 +78,10 @@ def replay(
     """
     latencies = Latencies(slo or Slo())
     replicas = [
-        _Replica(group, memory, prefix_hit_share, catalog, latencies)
+        _Replica(
+            group,
+            [_Engine(group, memory, prefix_hit_share, catalog, latencies) for _ in range(group.pp)],
+        )
         for group, memory in groups
         for _ in range(group.replicas)
     ]
@@ -111,10 +114,8 @@ def replay(
         unserved=requests - too_long - latencies.served,
         last_arrival_s=last_arrival_s,
         end_s=max(e.stream.clock for e in engines),
-        kv_peak_share=max(e.stream.block_peak / e.stream.policy.kv_blocks for e in engines),
-        batch_mean=fmean(
-            e.stream.decoding.sequence_ticks / max(1, e.stream.decoding.tick) for e in engines
-        ),
+        kv_peak_share=max(e.stream.kv_peak_share for e in engines),
+        batch_mean=fmean(e.stream.decoding.batch_mean for e in engines),
         preemptions=sum(e.stream.preemptions for e in engines),
         busiest=max(replica.dealt for replica in replicas),
     )
@@ -123,18 +124,9 @@ def replay(
 class _Replica:
     """A replica: virtual engines that take turns."""
 
-    def __init__(
-        self,
-        group: ReplicaGroup,
-        memory: MemoryFit,
-        prefix_hit_share: float,
-        catalog: Catalog,
-        latencies: Latencies,
-    ) -> None:
+    def __init__(self, group: ReplicaGroup, engines: Sequence[_Engine]) -> None:
         self.group = group
-        self.engines = [
-            _Engine(group, memory, prefix_hit_share, catalog, latencies) for _ in range(group.pp)
-        ]
+        self.engines = engines
         self.dealt = 0
         self.too_long = 0
 
@@ -165,8 +157,8 @@ class _Engine:
         latencies: Latencies,
     ) -> None:
         cost, serving = layout_cost(group, catalog)
-        window = group.model.window_tokens if group.model.window_layers else None
-        self.stream = Stream(policy_of(group, memory, catalog), cost, serving, window=window)
+        policy, window = policy_of(group, memory, catalog), group.model.used_window_tokens
+        self.stream = Stream(policy, cost, serving, window=window)
         self.prefix_hit_share = prefix_hit_share
         self.latencies = latencies
         self.served = 0

@@ -87,6 +87,11 @@ class Replica:
         """Most KV blocks held at any moment."""
         return self.policy.kv_blocks - self.fewest_free
 
+    @property
+    def kv_peak_share(self) -> float:
+        """The same as a share of all."""
+        return self.block_peak / self.policy.kv_blocks
+
     # -- the loop --------------------------------------------------------------------------------
 
     def run(self, *, more: bool = False) -> None:

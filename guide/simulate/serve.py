@@ -151,7 +151,7 @@ def serve(
     key = (
         *(cost.facts, cost.params, serving),
         replace(policy, kv_blocks=0, virtual_engines=1),
-        *(share, group.limits.max_model_len, _window(group), seed),
+        *(share, group.limits.max_model_len, group.model.used_window_tokens, seed),
     )
     found = runs.find(key, policy.kv_blocks)
     if found is None:
@@ -218,7 +218,7 @@ def run(
         requests.prompts,
         requests.outputs,
         requests.arrivals,
-        window=_window(group),
+        window=group.model.used_window_tokens,
         cached=requests.cached,
         closed_users=closed_users,
     )
@@ -268,10 +268,6 @@ def times_of(
     return times
 
 
-def _window(group: ReplicaGroup) -> int | None:
-    return group.model.window_tokens if group.model.window_layers else None
-
-
 def per_engine(workload: Workload, engines: int) -> Workload:
     """The load of one of the virtual engines that pipeline stages make."""
     if engines == 1:
@@ -309,8 +305,8 @@ def _report(
         queue=percentiles(times.queue),
         requests_per_s=in_steady,
         output_tokens_per_s=in_steady * fmean(times.outputs),
-        kv_peak_share=replica.block_peak / replica.policy.kv_blocks,
-        batch_mean=replica.decoding.sequence_ticks / max(1, replica.decoding.tick),
+        kv_peak_share=replica.kv_peak_share,
+        batch_mean=replica.decoding.batch_mean,
         preemptions=replica.preemptions,
         stable=not replica.refused and _stable(replica, workload),
         seed=seed,
