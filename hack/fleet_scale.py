@@ -17,9 +17,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import Annotated, Any, cast
 
 import psutil
@@ -28,7 +26,7 @@ import yaml
 
 from guide.catalog import load
 from guide.kube.client import ClusterClient
-from guide.processes import begin_worker
+from guide.processes import worker_pool
 from guide_operator.controller import Controller
 from guide_operator.engine import Engine
 from guide_operator.metrics import Metrics
@@ -275,8 +273,7 @@ def main(
     """Measure each size and print what it costs, the last column being the estimate."""
     counts = [int(size) for size in sizes.split(",")]
     # one process after the other, so that none has the memory of another
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, begin_worker, max_tasks_per_child=1) as pool:
+    with worker_pool(1, tasks_each=1) as pool:
         found = [
             pool.submit(measured, size, workers, max(1, size // same)).result() for size in counts
         ]

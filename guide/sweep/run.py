@@ -17,20 +17,18 @@ from concurrent.futures import (
     CancelledError,
     Executor,
     Future,
-    ProcessPoolExecutor,
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import guide
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, SpecError
-from guide.processes import begin_worker
+from guide.processes import worker_pool
 from guide.search.recommend import recommend
 from guide.sweep.columns import Outcome, Row, answer_row, reason_row
 
@@ -62,8 +60,7 @@ def processes(workers: int) -> Hire:
 
     @contextmanager
     def hire() -> Generator[Crew]:
-        # Spawned, not forked: a fork would copy locks that other threads hold.
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin_worker)
+        pool = worker_pool(workers)
         try:
             yield Crew(pool, lambda: workers)
         finally:

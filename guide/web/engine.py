@@ -6,13 +6,11 @@ would make an infeasible plan feasible among thousands of GPUs.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import lru_cache
@@ -22,7 +20,7 @@ from guide.answer import Evaluation, Recommendation
 from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, SpecError
-from guide.processes import begin_worker
+from guide.processes import worker_pool
 from guide.search.recommend import recommend
 from guide.search.sweep import LoadPoint, latency_over_load
 from guide.search.timeline import Timeline, one_minute
@@ -79,9 +77,7 @@ class _Worker:
     """
 
     def __init__(self) -> None:
-        # Spawned, not forked: a fork would copy locks that other threads of the server hold.
-        spawn = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, spawn, initializer=_begin)
+        self._pool = worker_pool(1, catalog)
         self._pid = self._pool.submit(os.getpid)
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -133,11 +129,6 @@ def _by_a_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 def _instead_of(worker: _Worker) -> _Worker:
     worker.end()
     return _Worker()
-
-
-def _begin() -> None:
-    begin_worker()
-    catalog()
 
 
 def _answer(plan: Plan, inventory: Inventory) -> Recommendation:

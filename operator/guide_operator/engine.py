@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,7 @@ from guide.domain import Catalog, Inventory, Plan, Workload
 from guide.errors import ClusterError
 from guide.observe.expect import Expected, expect
 from guide.observe.learn import Ledger, overlay
-from guide.processes import begin_worker
+from guide.processes import worker_pool
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
 
@@ -166,18 +165,11 @@ class Engine:
             job.done.set_exception(error)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        # Spawned, not forked: a fork would copy locks that other threads of the operator hold.
-        return ProcessPoolExecutor(
-            self._workers,
-            multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=self._files,
-        )
+        return worker_pool(self._workers, _begin, *self._files)
 
 
 def _begin(gpus: Path | None, prices: Path | None) -> None:
     global _catalog
-    begin_worker()
     _catalog = load(extra_gpus=gpus, prices=prices)
 
 
