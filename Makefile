@@ -44,7 +44,7 @@ calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS
 	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out guide/catalog/calibration.yaml
 
 accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
-	$(PY) -m guide.calibrate.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
+	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
 
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-KIB = 1024
 MIB = 1024**2
 GIB = 1024**3
 GB = 1e9
 TFLOP = 1e12
 MILLISECOND = 1e-3
-MICROSECOND = 1e-6
 
 
 def format_bytes(count: float) -> str:

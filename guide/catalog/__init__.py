@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, cast
@@ -96,23 +95,6 @@ def find_gpu(catalog: Catalog, text: str) -> Gpu | None:
         if wanted in map(product_key, (gpu.name, *gpu.aliases)):
             return gpu
     return None
-
-
-def find_model(catalog: Catalog, name: str) -> ModelArch:
-    """The model of this Hugging Face id, in any case; else `SpecError` with the nearest ids."""
-    found = catalog.models.get(name)
-    if found is None:
-        wanted = name.casefold()
-        found = next((m for m in catalog.models.values() if m.name.casefold() == wanted), None)
-    if found is None:
-        near = get_close_matches(name, catalog.models, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise SpecError(
-            f"Model {name!r} is not in the catalogue; {hint}`guide models` lists all, and any "
-            "other model works with its config.json (--model-config FILE, spec.model.configFrom).",
-            field="spec.model.name",
-        )
-    return found
 
 
 def release(catalog: Catalog, framework: str, version: str | None = None) -> Release:

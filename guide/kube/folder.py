@@ -20,7 +20,6 @@ from guide.spec import InferencePlan, write_document
 from guide.spec.lock import Lock, LockedEngine, LockedInventory, locked_groups
 
 PLAN, LOCK = "plan.yaml", "guide.lock.yaml"
-BESIDE = (PLAN, LOCK)
 _HEAD = "# Written by `guide render` for `guide check`: change the plan instead and render.\n"
 
 

@@ -269,15 +269,3 @@ def misses_throughput(tokens_per_s: float, plan: Plan) -> Broken | None:
         f"sustains {tokens_per_s:,.0f} output tokens/s, {need:,.0f} are asked for",
         1 - tokens_per_s / need,
     )
-
-
-def unstable(offered_per_s: float, capacity_per_s: float, replicas: int) -> Broken | None:
-    """A queue that grows without end: more requests arrive than can be served."""
-    if offered_per_s <= capacity_per_s:
-        return None
-    return Broken(
-        Reason.UNSTABLE,
-        f"{counted(replicas, 'replica')} sustain {capacity_per_s:.3g} requests/s, "
-        f"{offered_per_s:.3g} arrive",
-        excess(offered_per_s, capacity_per_s),
-    )

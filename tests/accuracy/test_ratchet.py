@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guide.calibrate import ratchet
 from guide.calibrate.dataset import is_open
 from guide.calibrate.slices import SLICES
 from guide.catalog import load
 from guide.replay.rows import measurements
+from hack.accuracy import ratchet
 
 HERE = Path(__file__).parent
 ROWS = [row for path in sorted((HERE / "data").glob("*.csv")) for row in measurements(path)]

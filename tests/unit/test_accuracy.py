@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from guide.calibrate import accuracy_tables, ratchet
-from guide.calibrate.coverage import coverage, fresh_half_widths
-from guide.calibrate.plots import scatter
-from guide.calibrate.ranking import agreement
 from guide.calibrate.slices import SLICES, Observation, errors_of
 from guide.catalog import load
 from guide.replay.case import Refused, build
 from guide.replay.rows import measurements
+from hack.accuracy import ratchet, tables
+from hack.accuracy.coverage import coverage, fresh_half_widths
+from hack.accuracy.plots import scatter
+from hack.accuracy.ranking import agreement
 
 DATA = Path(__file__).parents[1] / "accuracy" / "data" / "measurements.csv"
 CATALOG = load()
@@ -130,21 +130,21 @@ def test_shipped_errors_are_those_of_predict():
 def test_every_table_has_a_cell_for_every_head():
     items = [observation(n, 0.01 * n) for n in range(60)]
     items[7] = replace(items[7], exclusion="a cold start")
-    tables = [
-        accuracy_tables.targets(items, {}),
-        accuracy_tables.intervals(items),
-        accuracy_tables.by_kind(items),
-        accuracy_tables.by_gpu(items),
-        accuracy_tables.ranks(items),
-        accuracy_tables.worst(items),
-        accuracy_tables.excluded(items),
-        accuracy_tables.doubts(CATALOG.fits),
-        accuracy_tables.versions(items),
+    made = [
+        tables.targets(items, {}),
+        tables.intervals(items),
+        tables.by_kind(items),
+        tables.by_gpu(items),
+        tables.ranks(items),
+        tables.worst(items),
+        tables.excluded(items),
+        tables.doubts(CATALOG.fits),
+        tables.versions(items),
     ]
-    for table in tables:
+    for table in made:
         assert all(len(row) == len(table.heads) for row in table.rows), table.title
-    assert tables[6].rows[0][3] == "a cold start"
-    assert tables[5].rows[0][0] == items[59].case.row.id
+    assert made[6].rows[0][3] == "a cold start"
+    assert made[5].rows[0][0] == items[59].case.row.id
 
 
 def test_a_plot_is_small_and_the_same_each_time(tmp_path: Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guide.catalog import find_gpu, find_model, load, release
+from guide.catalog import find_gpu, load, release
 from guide.domain import Catalog, Scheduling
 from guide.errors import SpecError
 from guide.models.precision import PRECISIONS
@@ -116,15 +116,6 @@ def test_fp8_needs_capability_8_9_on_nvidia(catalog: Catalog):
     for gpu in catalog.gpus.values():
         if gpu.compute_capability is not None:
             assert (gpu.fp8_flop_per_s is not None) == (gpu.compute_capability >= (8, 9)), gpu.name
-
-
-def test_models_are_found_in_any_case_and_hints_are_given(catalog: Catalog):
-    assert find_model(catalog, "QWEN/qwen3-8b").name == "Qwen/Qwen3-8B"
-    with pytest.raises(SpecError, match=r"did you mean .*Qwen/Qwen3-8B.*--model-config") as caught:
-        find_model(catalog, "Qwen/Qwen3-8C")
-    assert caught.value.field == "spec.model.name"
-    with pytest.raises(SpecError, match=r"'zzz' is not in the catalogue; `guide models`"):
-        find_model(catalog, "zzz")
 
 
 def test_quantised_checkpoints_name_a_16_bit_base_of_the_same_shape(catalog: Catalog):

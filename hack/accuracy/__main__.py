@@ -1,6 +1,6 @@
 """The error report: fits from scratch, leaves groups out, writes docs/accuracy.md and the ratchet.
 
-Run as ``python -m guide.calibrate.accuracy``, or ``make accuracy``.
+Run as ``python -m hack.accuracy``, or ``make accuracy``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from typing import Annotated
 
 import typer
 
-from guide.calibrate import accuracy_tables as tables
-from guide.calibrate import ratchet
 from guide.calibrate.dataset import is_open, read
 from guide.calibrate.fitting import fit_all, table_of
-from guide.calibrate.plots import scatter
 from guide.calibrate.slices import SLICES, Errors, Observation, observed
 from guide.catalog import load
 from guide.domain import Catalog, FitTable
 from guide.replay.rows import measurements
 from guide.report.review import markdown_table
 from guide.report.rows import Table
+from hack.accuracy import ratchet, tables
+from hack.accuracy.plots import scatter
 
 DATA = Path("tests/accuracy/data")
 RATCHET = Path("tests/accuracy/ratchet.yaml")
