@@ -16,24 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from guide.errors import ClusterError
 from guide.kube.json_values import mapping, sequence
-from guide.kube.refusals import FieldConflict, NotFound, Refused, Stale, translate
+from guide.kube.refusals import FieldConflict as FieldConflict
+from guide.kube.refusals import NotFound as NotFound
+from guide.kube.refusals import Refused as Refused
+from guide.kube.refusals import Stale as Stale
+from guide.kube.refusals import translate as translate
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
-
-__all__ = [
-    "FIELD_MANAGER",
-    "ClusterClient",
-    "FieldConflict",
-    "NotFound",
-    "Object",
-    "Refused",
-    "Stale",
-    "cluster_devices",
-    "cluster_objects",
-    "connect",
-    "translate",
-]
 
 FIELD_MANAGER = "guide-operator"
 PEOPLE = "guide-web"  # field manager of what a person creates from the page
@@ -85,6 +75,16 @@ class ClusterClient:
         except NotFound:
             return []
         return [item for items in lists for item in items]
+
+    def look(self) -> None:
+        """Ask for one object of every kind that each answer rests on: can they be read at all?"""
+        from kubernetes.client import CoreV1Api, CustomObjectsApi
+
+        core, custom = CoreV1Api(self.api), CustomObjectsApi(self.api)
+        plans = partial(custom.list_cluster_custom_object, _GROUP, _VERSION, "inferenceplans")
+        _call("list nodes", core.list_node, limit=1)
+        _call("list pods", core.list_pod_for_all_namespaces, limit=1)
+        _call("list InferencePlans", plans, limit=1)
 
     def plans(self) -> list[Object]:
         """All InferencePlans of all namespaces."""

@@ -12,11 +12,12 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from guide.kube.client import ClusterClient
     from guide_operator.metrics import Metrics
+    from guide_operator.readiness import Readiness
     from guide_operator.settings import Settings
 
 
@@ -44,40 +45,57 @@ async def _lead(settings: Settings) -> None:
     from guide.kube.client import connect
     from guide_operator.leadership import Leadership
     from guide_operator.metrics import Metrics
+    from guide_operator.readiness import Readiness
 
     kopf.configure(log_format=kopf.LogFormat.FULL)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
     metrics = Metrics()
     start_http_server(settings.metrics_port, settings.bind_address, metrics.registry)
-    await _serve_health(settings)
     client, loop, task = connect(), asyncio.get_running_loop(), asyncio.current_task()
+    readiness = Readiness(client)
+    await _serve_health(settings, readiness, metrics)
     if not settings.lease or task is None:
-        return await _operate(settings, client, metrics)
-    identity = settings.identity or socket.gethostname()
-    leadership = Leadership(client, settings.namespace, settings.lease, identity)
+        return await _operate(settings, client, metrics, readiness)
+    leadership = Leadership(client, settings.namespace, settings.lease, _identity(settings))
+    readiness.lease_problem = leadership.problem
+    readiness.started.set()  # to wait is its work
     loop.add_signal_handler(signal.SIGTERM, task.cancel)  # kopf takes it over
     await leadership.gain()
+    readiness.started.clear()
     try:
-        await _operate(settings, client, metrics)
+        await _operate(settings, client, metrics, readiness)
     finally:
         await loop.shutdown_default_executor()  # what is being written comes to its end
         leadership.release()
 
 
-async def _serve_health(settings: Settings) -> None:
+def _identity(settings: Settings) -> str:
+    """The name of this replica. Never that of its user: in a pod, no user has a name."""
+    return settings.identity or socket.gethostname()
+
+
+async def _serve_health(settings: Settings, readiness: Readiness, metrics: Metrics) -> None:
     from aiohttp import web
 
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
+    async def ready(_: web.Request) -> web.Response:
+        problem = await asyncio.to_thread(readiness.problem)
+        metrics.ready.set(not problem)
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
+
     app = web.Application()
     app.router.add_get("/healthz", healthy)
+    app.router.add_get("/readyz", ready)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, settings.bind_address, settings.health_port).start()
 
 
-async def _operate(settings: Settings, client: ClusterClient, metrics: Metrics) -> None:
+async def _operate(
+    settings: Settings, client: ClusterClient, metrics: Metrics, readiness: Readiness
+) -> None:
     import kopf
 
     from guide.catalog import load
@@ -103,8 +121,10 @@ async def _operate(settings: Settings, client: ClusterClient, metrics: Metrics) 
         observing = asyncio.create_task(Observer(settings, client, controller, engine).run())
     try:
         await kopf.operator(
-            registry=handlers.register(controller, settings.answers),
+            registry=handlers.register(controller, client, settings.answers),
             settings=handlers.settings(),
+            identity=cast("Any", _identity(settings)),  # else kopf asks for the user's name
+            ready_flag=readiness.started,
             clusterwide=True,
             standalone=True,
         )

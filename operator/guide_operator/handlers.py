@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import kopf
 
+from guide.kube.client import ClusterClient
 from guide.spec import API_VERSION
 from guide_operator.controller import Controller
 from guide_operator.reconcile import Event
@@ -39,8 +40,10 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-def register(controller: Controller, answers: Callable[[str], bool]) -> kopf.OperatorRegistry:
-    """A registry whose handlers feed `controller`.
+def register(
+    controller: Controller, client: ClusterClient, answers: Callable[[str], bool]
+) -> kopf.OperatorRegistry:
+    """A registry whose handlers feed `controller`; kopf asks where `client` asks, as who it asks.
 
     Plans of namespaces for which `answers` is false are not worked on; what they hold counts.
     """
@@ -49,8 +52,8 @@ def register(controller: Controller, answers: Callable[[str], bool]) -> kopf.Ope
     group, version = API_VERSION.split("/")
 
     @kopf.on.login(registry=registry)
-    def login(**context: Any) -> kopf.ConnectionInfo | None:  # pyright: ignore[reportUnusedFunction]
-        return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+    def login(**_: Any) -> kopf.ConnectionInfo:  # pyright: ignore[reportUnusedFunction]
+        return connection(client)
 
     def watch(kind: tuple[str, ...], take: Take) -> None:
         # Indexed, so that kopf holds the plans back until everything was seen once.
@@ -92,6 +95,31 @@ def register(controller: Controller, answers: Callable[[str], bool]) -> kopf.Ope
         await controller.close()
 
     return registry
+
+
+def connection(client: ClusterClient) -> kopf.ConnectionInfo:
+    """The address and the credentials of `client`, for kopf.
+
+    Its own logins ask ``kubernetes.default.svc``, a name: without a cluster's DNS they see nothing
+    while the client works. kopf logs in again when a token is refused; the client reads it anew.
+    """
+    found = cast("Any", client.api.configuration)  # pyright: ignore[reportUnknownMemberType]
+    header = found.get_api_key_with_prefix("BearerToken") or found.get_api_key_with_prefix(
+        "authorization"
+    )
+    scheme, _, token = (header or "").rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=found.host,
+        ca_path=found.ssl_ca_cert,
+        insecure=not found.verify_ssl,
+        username=found.username or None,
+        password=found.password or None,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=found.cert_file,
+        private_key_path=found.key_file,
+        proxy_url=found.proxy,
+    )
 
 
 def _name(body: Mapping[str, Any]) -> str:

@@ -37,6 +37,11 @@ class Leadership:
         self._stopped = threading.Event()
         self._end: threading.Timer | None = None
         self._renewing = threading.Thread(target=self._renew, daemon=True)
+        self._problem = ""
+
+    def problem(self) -> str:
+        """Why the Lease cannot be read or written; nothing when it could be, whoever holds it."""
+        return self._problem
 
     async def gain(self) -> None:
         """Wait until this replica leads; from then on it renews, or the process ends."""
@@ -65,13 +70,16 @@ class Leadership:
         try:
             lease = self._client.lease(self._namespace, self._name)
             if self._held_by_another(lease):
+                self._problem = ""
                 return False
             self._write(lease["metadata"]["resourceVersion"], holder)
         except Stale:  # another replica was quicker
             return False
         except ClusterError as error:
-            log.warning("Lease %s/%s: %s", self._namespace, self._name, error)
+            self._problem = f"Lease {self._namespace}/{self._name}: {error}"
+            log.warning(self._problem)
             return False
+        self._problem = ""
         self._live_until(asked_s + _DEADLINE_S)
         return True
 

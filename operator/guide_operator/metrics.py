@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -264,6 +264,9 @@ class Metrics:
             "Time to work out one recommendation.",
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self.registry,
+        )
+        self.ready = Gauge(
+            "guide_ready", "Whether this replica can do its work (/readyz).", registry=self.registry
         )
         self.looks = Counter(
             "guide_reconciles", "Attempts to reconcile a plan.", registry=self.registry

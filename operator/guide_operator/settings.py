@@ -21,7 +21,9 @@ class Settings(BaseModel):
         default=2, ge=1, le=64, description="Processes that work out recommendations."
     )
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of /metrics.")
-    health_port: int = Field(default=8081, ge=0, le=65535, description="Port of /healthz.")
+    health_port: int = Field(
+        default=8081, ge=0, le=65535, description="Port of /healthz and /readyz."
+    )
     bind_address: str = Field(default="0.0.0.0", description="Address of both ports.")
     resync_s: float = Field(
         default=600, ge=1, description="Seconds after which a plan is looked at again unasked."

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,14 @@ class Operator:
         except (urllib.error.URLError, ConnectionError):
             return False
 
+    def readiness(self) -> tuple[int, str]:
+        """Status and text of /readyz."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz") as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
     def kill(self) -> None:
         """SIGKILL: no chance to tidy up."""
         self.process.send_signal(signal.SIGKILL)
@@ -83,10 +91,14 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    kubeconfig: Path, log: Path, variables: Mapping[str, str] | None = None, **settings: str
+    kubeconfig: Path,
+    log: Path,
+    variables: Mapping[str, str] | None = None,
+    under: Sequence[str | Path] = (),
+    **settings: str,
 ) -> Iterator[Operator]:
     """An operator on a cluster; `settings` are GUIDE_* variables without the prefix, `variables`
-    those of anything else.
+    those of anything else; `under` is a command that starts it.
     """
     ports = free_port(), free_port()
     environment = {
@@ -101,7 +113,7 @@ def running(
     }
     with log.open("a") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "guide_operator"],
+            [*under, sys.executable, "-m", "guide_operator"],
             cwd=ROOT,
             env=environment,
             stdout=stream,

@@ -38,6 +38,18 @@ def test_the_pod_is_locked_down(programs: Path):
     }
 
 
+def test_the_test_pod_is_let_in_whoever_else_may_scrape(programs: Path):
+    one = {"networkPolicy__enabled": "true"}
+    who = {"networkPolicy__metricsFrom[0]__namespaceSelector__matchLabels__name": "monitoring"}
+    objects = rendered(programs, "x", **one, **who)
+    (policy,) = (d for d in objects if d["kind"] == "NetworkPolicy")
+    (tester,) = (d for d in objects if d["kind"] == "Pod")
+    metrics, _ = policy["spec"]["ingress"]
+    people, ours = metrics["from"]
+    assert people == {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
+    assert ours["podSelector"]["matchLabels"].items() <= tester["metadata"]["labels"].items()
+
+
 def test_the_operator_needs_no_more_than_the_chart_grants(
     kubectl: Kubectl, programs: Path, namespace: str, tmp_path: Path
 ):
