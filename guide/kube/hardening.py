@@ -12,9 +12,12 @@ Object = dict[str, Any]
 USER_ID = 65532
 SCRATCH = "/tmp"
 # Caches of compilers lie below HOME; torch asks for the name of a user that no image knows.
-HOME_ENV = ({"name": "HOME", "value": SCRATCH}, {"name": "USER", "value": "guide"})
-SCRATCH_MOUNT = {"mountPath": SCRATCH, "name": "scratch"}
-SCRATCH_VOLUME = {"emptyDir": {}, "name": "scratch"}
+HOME_ENV: tuple[Object, ...] = (
+    {"name": "HOME", "value": SCRATCH},
+    {"name": "USER", "value": "guide"},
+)
+SCRATCH_MOUNT: Object = {"mountPath": SCRATCH, "name": "scratch"}
+SCRATCH_VOLUME: Object = {"emptyDir": {}, "name": "scratch"}
 _NON_ROOT = {"runAsGroup": USER_ID, "runAsNonRoot": True, "runAsUser": USER_ID}
 
 
