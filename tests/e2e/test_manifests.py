@@ -99,7 +99,7 @@ def test_a_restricted_namespace_takes_the_pods(kubectl: Kubectl, namespace: str,
     for value in [*values, *jobs]:
         if value["kind"] not in {"Deployment", "Job"}:
             continue
-        pod = {"apiVersion": "v1", "kind": "Pod", **value["spec"]["template"]}
+        pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", **value["spec"]["template"]}
         pod["metadata"] = {**pod["metadata"], "name": "one", "namespace": namespace}
         pod["spec"] = {**pod["spec"], "restartPolicy": "Never"}
         args = ("create", "--dry-run=server", "--validate=strict", "-f", "-")
