@@ -154,7 +154,11 @@ def test_a_change_made_in_the_cluster_is_drift(kubectl: Kubectl, namespace: str,
 def test_kustomize_calls_the_function(programs: Path, tmp_path: Path):
     shutil.copytree(ROOT / "docs/gitops/kustomize", tmp_path / "fn")
     built = build(programs, tmp_path / "fn", "--enable-alpha-plugins", "--enable-exec")
-    assert sorted(item["kind"] for item in built) == ["Deployment", "Service"]
+    assert sorted(item["kind"] for item in built) == [
+        "Deployment",
+        "PodDisruptionBudget",
+        "Service",
+    ]
     assert all("annotations" not in item["metadata"] for item in built)
 
 

@@ -46,10 +46,12 @@ def kinds(found: dict[str, Any]) -> list[str]:
 def test_a_plan_among_the_items_gets_its_manifests_beside_it():
     found = call([OTHER, *H100, plan()])
     assert kinds(found) == [
-        "Secret", *["Node"] * len(H100), "InferencePlan", "Deployment", "Service",
+        "Secret", *["Node"] * len(H100), "InferencePlan",
+        "Deployment", "PodDisruptionBudget", "Service",
     ]  # fmt: skip
-    paths = [i["metadata"]["annotations"][next(iter(AT))] for i in found["items"][-2:]]
-    assert paths == ["chat/deployment-0.yaml", "chat/service.yaml"]
+    paths = [i["metadata"]["annotations"][next(iter(AT))] for i in found["items"][-3:]]
+    names = ("deployment-0", "poddisruptionbudget", "service")
+    assert paths == [f"chat/{name}.yaml" for name in names]
     assert [result["severity"] for result in found["results"]] == ["info"]
 
 

@@ -85,4 +85,4 @@ def test_the_argo_plugin_prints_exactly_the_objects(tmp_path: Path):
         check=True,
     )
     kinds = [item["kind"] for item in yaml.safe_load_all(done.stdout) if item]
-    assert kinds == ["Deployment", "Service"]
+    assert kinds == ["Deployment", "PodDisruptionBudget", "Service"]
