@@ -191,8 +191,11 @@ class Controller:
         while True:
             await retrying.copy()(self._attempt, work, tell)
             wait_s = work.poll_s or work.look_again_s or self._pause_s()
-            if not await either(work.changed, wait_s) and work.poll_s is None:
-                work.asked = True
+            if await either(work.changed, wait_s):
+                continue
+            work.unasked_s += wait_s
+            if work.poll_s is None or work.unasked_s >= self._settings.resync_s:
+                work.asked, work.unasked_s = True, 0.0
 
     def _pause_s(self) -> float:
         """Until the next unasked look; spread, so that plans made together do not stay together."""

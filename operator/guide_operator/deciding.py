@@ -32,6 +32,7 @@ Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name
 
 _POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
+_POLL_STUCK_S = 15.0  # where only a Deployment tells that its pods can be made again
 _LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
 
 
@@ -249,6 +250,8 @@ class Decider:
             if condition.type == "Reconciling" and condition.status:
                 work.poll_s = _POLL_S
             elif condition.type == "Stalled" and condition.status:
+                if condition.reason in (apply.ROLLOUT_STALLED, pods.NOT_STARTING):
+                    work.poll_s = _POLL_STUCK_S
                 work.look_again_s = self._settings.max_backoff_s
 
 
