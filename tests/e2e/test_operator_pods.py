@@ -46,6 +46,7 @@ def write_state(
     kubectl: Kubectl, namespace: str, name: str, state: dict[str, Any], *, ready: bool = False
 ) -> None:
     """Say of a pod what its kubelet would."""
+    last = {"terminated": {"reason": "Error", "exitCode": 1}}
     spec = kubectl.json("-n", namespace, "get", "pod", name)["spec"]
     told = [
         {
@@ -56,6 +57,7 @@ def write_state(
             "restartCount": 0,
             "started": ready,
             "state": state,
+            "lastState": {} if ready else last,
         }
         for container in spec["containers"]
     ]
@@ -99,7 +101,10 @@ def test_a_crash_of_what_ran_is_told_once_and_heals(
     plan = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
     assert time.monotonic() - begin < LIMIT_S
     message = condition(plan, "Ready")["message"]
-    assert message == f"Pod {namespace}/{name}: container server: CrashLoopBackOff"
+    assert (
+        message
+        == f"Pod {namespace}/{name}: container server: CrashLoopBackOff: it ended with Error (exit code 1)"
+    )
     assert condition(plan, "Stalled")["status"] == "True"
     assert condition(plan, "Applied")["status"] == "True"
     eventually(lambda: events_of(kubectl, namespace) == [message])
@@ -110,23 +115,21 @@ def test_a_crash_of_what_ran_is_told_once_and_heals(
         write_state(kubectl, namespace, name, waiting("CrashLoopBackOff", BACK_OFF.format(pause)))
         time.sleep(1)
     assert events_of(kubectl, namespace) == [message]
+    assert version(kubectl, namespace) == before, "no write for a back-off"
 
     write_state(kubectl, namespace, name, {"running": {}}, ready=True)
     begin = time.monotonic()
     plan = plan_when(kubectl, namespace, "chat", "Recommended", "True")
     assert time.monotonic() - begin < LIMIT_S
     assert condition(plan, "Stalled")["status"] == "False"
-    assert before != version(kubectl, namespace)
 
 
 def test_pods_that_nobody_may_make_are_told_with_the_reason(
     kubectl: Kubectl, namespace: str, operator: Operator
 ):
     kubectl.apply({**NO_PODS, "metadata": {"name": "none", "namespace": namespace}})
-    begin = time.monotonic()
     kubectl.apply(chat(namespace, output=APPLY))
     plan = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
-    assert time.monotonic() - begin < LIMIT_S
     message = condition(plan, "Ready")["message"]
     assert message.startswith(f"Deployment {namespace}/chat-0: FailedCreate: pods are forbidden: ")
     assert "exceeded quota: none" in message
@@ -141,8 +144,7 @@ def test_a_pod_without_a_node_is_told_in_the_words_of_the_scheduler(
     kubectl: Kubectl, namespace: str, operator: Operator
 ):
     """Its nodes went between the answer and the pods."""
-    output = {**APPLY}
-    kubectl.apply(chat(namespace, output=output))
+    kubectl.apply(chat(namespace, output=APPLY))
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
     kubectl("cordon", "-l", "type=kwok")
     try:
