@@ -101,10 +101,8 @@ def test_a_crash_of_what_ran_is_told_once_and_heals(
     plan = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
     assert time.monotonic() - begin < LIMIT_S
     message = condition(plan, "Ready")["message"]
-    assert (
-        message
-        == f"Pod {namespace}/{name}: container server: CrashLoopBackOff: it ended with Error (exit code 1)"
-    )
+    crash = "CrashLoopBackOff: it ended with Error (exit code 1)"
+    assert message == f"Pod {namespace}/{name}: container server: {crash}"
     assert condition(plan, "Stalled")["status"] == "True"
     assert condition(plan, "Applied")["status"] == "True"
     eventually(lambda: events_of(kubectl, namespace) == [message])
