@@ -18,6 +18,7 @@ from guide.search.assess import Assessment, Running
 from guide.search.rank import identity
 from guide.spec import InferencePlan
 from guide.units import format_usd
+from guide_operator import pods
 from guide_operator import status as statuses
 from guide_operator.reconcile import Observed, owner
 from guide_operator.status import Condition
@@ -200,28 +201,54 @@ def rollout(deployments: Sequence[Mapping[str, Any]]) -> list[Condition]:
     """Ready, Reconciling and Stalled by how far the Deployments have come; nothing once all are
     available.
     """
-    for value in deployments:
+    late = [value for value in deployments if not available(value)]
+    for value in filter(_observed, late):
+        if why := pods.failed_create(value):
+            return statuses.unready(pods.NOT_STARTING, why, stalled=True)
+    for value in filter(_observed, deployments):
         name = value["metadata"]["name"]
         failed = _condition(value, "Progressing", "False")
         if failed:
             message = f"Deployment {name}: {failed.get('message', 'it makes no progress')}"
-            return _unready(ROLLOUT_STALLED, message, stalled=True)
-    waiting = [value["metadata"]["name"] for value in deployments if not available(value)]
-    if waiting:
-        message = f"Waiting for Deployment {', '.join(waiting)} to become available."
-        return _unready(ROLLOUT, message, stalled=False)
+            return statuses.unready(ROLLOUT_STALLED, message, stalled=True)
+    if late:
+        names = ", ".join(value["metadata"]["name"] for value in late)
+        message = f"Waiting for Deployment {names} to become available."
+        return statuses.unready(ROLLOUT, message, stalled=False)
     return []
+
+
+def explained(said: Sequence[Condition], report: pods.Report) -> list[Condition]:
+    """`said`, which tells of applying and of a rollout, with the reason of the pods if they have
+    one. What only the Deployment knows, such as that no pod can be made, comes before pods that
+    are merely late; a refusal comes before everything.
+    """
+    ready = next((one for one in said if one.type == "Ready"), None)
+    reason = ready.reason if ready else ROLLOUT
+    late = reason in (ROLLOUT, ROLLOUT_STALLED) or (reason == pods.NOT_STARTING and report.stuck)
+    if not report.message or not late:
+        return list(said)
+    stalled = report.stuck or reason == ROLLOUT_STALLED
+    whys = statuses.unready(pods.NOT_STARTING, report.message, stalled=stalled)
+    types = {one.type for one in whys}
+    return [*(one for one in said if one.type not in types), *whys]
 
 
 def available(value: Mapping[str, Any]) -> bool:
     """Whether all replicas of a Deployment are new and available."""
     status, replicas = value.get("status", {}), value.get("spec", {}).get("replicas", 1)
     return (
-        status.get("observedGeneration", 0) >= value["metadata"].get("generation", 0)
+        _observed(value)
         and status.get("updatedReplicas", 0) >= replicas
         and status.get("availableReplicas", 0) >= replicas
         and status.get("replicas", 0) == status.get("updatedReplicas", 0)
     )
+
+
+def _observed(value: Mapping[str, Any]) -> bool:
+    """Whether the status is that of the newest generation."""
+    observed = value.get("status", {}).get("observedGeneration", 0)
+    return observed >= value["metadata"].get("generation", 0)
 
 
 def _condition(value: Mapping[str, Any], kind: str, status: str) -> Mapping[str, Any] | None:
@@ -245,7 +272,7 @@ def reservation(best: Evaluation) -> list[Condition]:
     """The layout is chosen and its GPUs are held; applying it comes next."""
     message = f"{best.gpus} GPUs are reserved; the objects are applied next."
     applied = Condition(type="Applied", status=None, reason=RESERVED, message=message)
-    return [applied, *_unready(ROLLOUT, message, stalled=False)]
+    return [applied, *statuses.unready(ROLLOUT, message, stalled=False)]
 
 
 def without_reservation(observed: Observed) -> Observed:
@@ -267,13 +294,5 @@ def refusal(reason: str, message: str) -> list[Condition]:
     """Something could not be applied, and trying again will not help."""
     return [
         Condition(type="Applied", status=False, reason=reason, message=message),
-        *_unready(reason, message, stalled=True),
-    ]
-
-
-def _unready(reason: str, message: str, *, stalled: bool) -> list[Condition]:
-    return [
-        Condition(type="Ready", status=False, reason=reason, message=message),
-        Condition(type="Reconciling", status=not stalled, reason=reason, message=message),
-        Condition(type="Stalled", status=stalled, reason=reason, message=message),
+        *statuses.unready(reason, message, stalled=True),
     ]

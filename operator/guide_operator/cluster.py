@@ -22,6 +22,7 @@ from guide.search.space import considered_pools
 from guide.spec.node_pools import NodePool
 from guide_operator import holdings
 from guide_operator.holdings import Holder, Owner, Selector, Spots
+from guide_operator.pods import ManagedPods
 
 Object = dict[str, Any]
 Key = tuple[str, str]  # namespace, name
@@ -131,6 +132,7 @@ class Cluster:
         self._catalog = catalog
         self._nodes: dict[str, Object] = {}
         self._devices: dict[tuple[str | None, str], Object] = {}
+        self.managed = ManagedPods()
         self._versions: dict[Key, int] = {}  # of plans
         self._taken = _Taken(self)
         self._spots: dict[Selector, Spots] = {}

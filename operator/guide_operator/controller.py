@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError
 from guide.kube.client import ClusterClient, FieldConflict, Stale
+from guide.kube.names import object_name
 from guide.observe.learn import Ledger, factors, overlay
 from guide.spec import parse_plan
 from guide_operator import findings, reconcile
@@ -105,6 +106,18 @@ class Controller:
             self.cluster_changed()
         self._metrics.plans.forget(key)
 
+    def pod_changed(self, key: Key, pod: Object | None) -> None:
+        """A pod (namespace, name) appeared, changed or, as None, is gone: its plan looks at it.
+
+        Other plans are not concerned, and what the pod holds is `Cluster.set_pod`'s affair.
+        """
+        owner = self.cluster.managed.set(key, pod)
+        if owner is None:
+            return
+        for (namespace, name), work in self._work.items():
+            if (namespace, object_name(name)) == owner:
+                self._wake(work)
+
     def cluster_changed(self) -> None:
         """What plans may use changed: they look again, once for all changes of a few seconds."""
         if self._settling is None:
@@ -178,8 +191,11 @@ class Controller:
         while True:
             await retrying.copy()(self._attempt, work, tell)
             wait_s = work.poll_s or work.look_again_s or self._pause_s()
-            if not await either(work.changed, wait_s) and work.poll_s is None:
-                work.asked = True
+            if await either(work.changed, wait_s):
+                continue
+            work.unasked_s += wait_s
+            if work.poll_s is None or work.unasked_s >= self._settings.resync_s:
+                work.asked, work.unasked_s = True, 0.0
 
     def _pause_s(self) -> float:
         """Until the next unasked look; spread, so that plans made together do not stay together."""

@@ -5,7 +5,7 @@ here but the objects of mode Apply.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +14,9 @@ from guide.answer import Recommendation
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, SpecError
 from guide.kube.client import ClusterClient
-from guide.kube.names import manifests_name
+from guide.kube.names import manifests_name, object_name
 from guide.spec import InferencePlan, parse_plan, resolve_plan
-from guide_operator import apply, reconcile
+from guide_operator import apply, pods, reconcile
 from guide_operator import status as statuses
 from guide_operator.applier import apply_layout, progress
 from guide_operator.cluster import Cluster
@@ -32,6 +32,7 @@ Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name
 
 _POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
+_POLL_STUCK_S = 15.0  # where only a Deployment tells that its pods can be made again
 _LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
 
 
@@ -207,7 +208,7 @@ class Decider:
             more = [*refused, chosen.better]
             return self._result(one, chosen.recommendation, inputs, more)
         self.turns.leave(one.key, keep_place=work.changed.is_set())
-        more = await asyncio.to_thread(*arguments, rehearsal=False)
+        more = self._explained(one, await asyncio.to_thread(*arguments, rehearsal=False))
         self._poll(work, more)
         more = [*more, chosen.better]
         return self._result(one, chosen.recommendation, inputs, more, layout)
@@ -221,14 +222,27 @@ class Decider:
         waiting = await asyncio.to_thread(progress, self._client, one.written, groups)
         if waiting is None:
             return None
+        waiting = self._explained(one, waiting)
         ready = statuses.find(observed.status, "Feasible")["message"]
         more = waiting or statuses.available(ready)
         if not waiting and statuses.find(observed.status, "Ready").get("status") != "True":
             return None  # just became available: apply once more, which removes what was replaced
         self._poll(work, more)
+        if not waiting and not self._report(one).ready:
+            work.poll_s = _POLL_S  # pods tell first, their Deployment soon
         stamp = Stamp(generation=observed.generation, now=one.now, previous=observed.status)
         status = statuses.progressed(more, stamp)
-        return Decision(status=None if statuses.same(status, observed.status) else status)
+        if statuses.same(status, observed.status):
+            return Decision()
+        return Decision(status=status, events=reconcile.pod_events(status, observed.status))
+
+    def _explained(self, one: _Asked, said: Sequence[Condition]) -> list[Condition]:
+        """What Deployments say of a rollout, with the words of the plan's pods."""
+        return apply.explained(said, self._report(one))
+
+    def _report(self, one: _Asked) -> pods.Report:
+        namespace, name = one.key
+        return self._cluster.managed.report((namespace, object_name(name)))
 
     def _poll(self, work: Work, conditions: Iterable[Condition]) -> None:
         """Look again soon while a rollout goes on, later where something is in the way."""
@@ -236,6 +250,8 @@ class Decider:
             if condition.type == "Reconciling" and condition.status:
                 work.poll_s = _POLL_S
             elif condition.type == "Stalled" and condition.status:
+                if condition.reason in (apply.ROLLOUT_STALLED, pods.NOT_STARTING):
+                    work.poll_s = _POLL_STUCK_S
                 work.look_again_s = self._settings.max_backoff_s
 
 

@@ -20,7 +20,7 @@ Take = Callable[[Mapping[str, Any], Mapping[str, Any] | None], bool]
 
 PREFIX = "guide.dev"
 PLURAL = "inferenceplans"
-_UNFINISHED = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+_UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"  # those without a node tell why
 
 
 def settings() -> kopf.OperatorSettings:
@@ -68,8 +68,12 @@ def register(
             if event["type"] == "DELETED" and take(body, None):
                 controller.cluster_changed()
 
+    def take_pod(body: Mapping[str, Any], value: Mapping[str, Any] | None) -> bool:
+        controller.pod_changed(_key(body), value)
+        return cluster.set_pod(_key(body), value)
+
     watch(("v1", "nodes"), lambda body, value: cluster.set_node(_name(body), value))
-    watch(("v1", "pods"), lambda body, value: cluster.set_pod(_key(body), value))
+    watch(("v1", "pods"), take_pod)
     for plural in ("resourceslices", "resourceclaims"):
         watch(
             ("resource.k8s.io", "v1", plural),

@@ -19,6 +19,7 @@ from guide.kube.names import labels, manifests_name
 from guide.report.sentences import outcome
 from guide.spec import API_VERSION, KIND, InferencePlan
 from guide.spec.digest import inputs_digest as inputs_digest
+from guide_operator import pods
 from guide_operator import status as statuses
 from guide_operator.status import Condition, Stamp, Status
 
@@ -211,7 +212,13 @@ def _events(
         old: Object = before.get("summary", {})
         if changed or any(new[key] != old.get(key) for key in _TOLD):
             told.append(Event(type="Normal", reason=reason, message=outcome(recommendation)))
-    return (*told, *_applied_events(status, before))
+    return (*told, *_applied_events(status, before), *pod_events(status, before))
+
+
+def pod_events(status: Status, before: Mapping[str, Any]) -> tuple[Event, ...]:
+    """Mode Apply: another thing than before keeps pods from running."""
+    message = pods.told_anew(status, before)
+    return (Event(type="Warning", reason=pods.NOT_STARTING, message=message),) if message else ()
 
 
 def _applied_events(status: Status, before: Mapping[str, Any]) -> tuple[Event, ...]:

@@ -108,6 +108,15 @@ def available(message: str) -> list[Condition]:
     ]
 
 
+def unready(reason: str, message: str, *, stalled: bool) -> list[Condition]:
+    """The conditions of a plan whose Deployments are not available, or cannot be applied."""
+    return [
+        Condition(type="Ready", status=False, reason=reason, message=message),
+        Condition(type="Reconciling", status=not stalled, reason=reason, message=message),
+        Condition(type="Stalled", status=stalled, reason=reason, message=message),
+    ]
+
+
 def progressed(more: Iterable[Condition], stamp: Stamp) -> Status:
     """The previous status with some conditions replaced."""
     return with_conditions(stamp.previous, more, stamp)

@@ -26,7 +26,8 @@ class Work:
     failures: int = 0  # since it last came to an end
     written: str | None = None  # resourceVersion after our own last write
     look_again_s: float | None = None
-    poll_s: float | None = None  # while a rollout goes on
+    poll_s: float | None = None  # while a rollout goes on or is stuck
+    unasked_s: float = 0.0  # of such polls, since it was last asked by time
     task: asyncio.Task[None] | None = None
     finding: Finding | None = None  # what its pods did, where Prometheus is read
 

@@ -188,7 +188,8 @@ def test_former_objects_go_only_when_the_new_ones_are_available(
     kubectl.apply(quota, former)
     kubectl("-n", namespace, "delete", "pods", "--all", "--wait=false")  # none comes back
     kubectl("-n", namespace, "label", "iplan", "chat", "look=again")
-    plan_when(kubectl, namespace, "chat", "RolloutInProgress", "False")
+    late = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
+    assert "exceeded quota: none" in condition(late, "Ready")["message"]
     names = ("-n", namespace, "get", "deployments", "-o", "name")
     assert "chat-7" in kubectl(*names).stdout
     kubectl("-n", namespace, "delete", "resourcequota", "none")

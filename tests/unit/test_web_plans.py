@@ -141,6 +141,15 @@ def test_predicted_stands_beside_observed(page: TestClient, cluster: Cluster):
     assert "Feasible is True" in text
 
 
+def test_a_pod_that_does_not_start_is_quoted(page: TestClient, cluster: Cluster):
+    found = plan("chat", ("Ready", "False"), ("Stalled", "True"), ("Feasible", "True"))
+    why = 'Pod ml/chat-0-x: container server: CreateContainerConfigError: secret "t" not found'
+    for condition in found["status"]["conditions"][:2]:
+        condition["message"] = why
+    cluster.held = [found]
+    assert f"<p>{why}</p>" in unescape(page.get("/plans/ml/chat").text)
+
+
 @pytest.mark.parametrize(
     "status",
     [
