@@ -177,7 +177,7 @@ def read_items(path: Path, *kinds: str) -> list[KubeObject]:
     if text.lstrip().startswith("{"):
         try:
             document = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"{path} is not valid JSON: {error}") from None
     else:
         from guide.spec import read_document

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guide.domain import Catalog, Inventory
-from guide.errors import GuideError, SpecError
+from guide.errors import GuideError, SpecError, shown
 from guide.kube.inventory import read_inventory
 from guide.kube.json_values import mapping, sequence
 from guide.kube.manifests import build_objects
@@ -38,7 +38,7 @@ def run(
     """
     if value.get("kind") != LIST_KIND:
         raise SpecError(
-            f"stdin holds kind {value.get('kind')!r}, but a KRM function reads a {LIST_KIND}: "
+            f"stdin holds kind {shown(value.get('kind'))}, but a KRM function reads a {LIST_KIND}: "
             "is `guide fn` called by kustomize or kpt?"
         )
     items = [mapping(item) for item in sequence(value.get("items"))]

@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from guide.domain import Catalog, ModelArch, Plan
-from guide.errors import SpecError
+from guide.errors import SpecError, shown
 from guide.models.families import read_config
 from guide.spec.documents import PLAN_LIMIT_BYTES, read_document
 from guide.spec.messages import nearest, spec_error
@@ -29,7 +29,7 @@ def parse_plan(value: Mapping[str, Any]) -> InferencePlan:
     for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
         if value.get(key) != wanted:
             raise SpecError(
-                f"{key} is {value.get(key)!r}, but a plan has {key}: {wanted}", field=key
+                f"{key} is {shown(value.get(key))}, but a plan has {key}: {wanted}", field=key
             )
     try:
         return InferencePlan.model_validate(value)
@@ -99,7 +99,7 @@ def _parse_config(text: str) -> dict[str, Any]:
         raise SpecError("the model's config.json is larger than 1024 KiB: is it the right file?")
     try:
         value: object = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"the model's config.json is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise SpecError(

@@ -106,7 +106,7 @@ def uploaded(text: str) -> list[Node]:
     if text.lstrip().startswith("{"):
         try:
             document: Any = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"the node list is not valid JSON: {error}") from None
     else:
         document = read_document(text, "the node list", UPLOAD_LIMIT_BYTES)
