@@ -21,7 +21,9 @@ class TokenLengths(Edge):
 
     mean: Tokens = Field(description="Mean over requests.")
     p95: Tokens | None = Field(
-        default=None, description="95th percentile. Absent: all requests are alike."
+        default=None,
+        description="95th percentile. Absent: lengths are drawn with a p95 of twice the mean, and "
+        "memory is reserved for four times the mean. State the mean for fixed lengths.",
     )
 
     @model_validator(mode="after")
