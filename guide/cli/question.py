@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import typer
+
 from guide.answer import Recommendation
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import SpecError
@@ -67,10 +69,14 @@ def ask(
     """
     from guide.catalog import load
     from guide.spec import load_plan
+    from guide.spec.resolve import unquoted
 
     extra = extra or Extra()
     catalog = load(calibration=calibration, extra_gpus=extra.gpus, prices=extra.prices)
-    written = load_plan(read_text(plan_file))
+    text = read_text(plan_file)
+    written = load_plan(text)
+    for sentence in unquoted(text):
+        typer.echo(f"guide: {sentence}.", err=True)
     config = None if model_config is None else read_text(model_config)
     return about(written, config, nodes_file, pods_file, catalog, extra)
 

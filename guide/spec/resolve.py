@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -22,6 +22,25 @@ _PART = re.compile(r"(?P<whole>.+)-(MIG-[0-9a-z.]+|SHARED-[0-9]+|(?i:[dqc]px(_np
 def load_plan(text: str) -> InferencePlan:
     """An InferencePlan from YAML or JSON text; `SpecError` with one sentence when it is not one."""
     return parse_plan(read_document(text, "the plan"))
+
+
+def unquoted(text: str) -> list[str]:
+    """How a cluster wants the floats of a plan that was read: one sentence each.
+
+    All other numbers of a plan are whole, so each float of a valid plan is a quantity.
+    """
+    return [
+        f'{path} is {value}: `kubectl apply` takes it in quotes only, as "{value}"'
+        for path, value in _floats(read_document(text, "the plan"), "")
+    ]
+
+
+def _floats(value: object, path: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, each in cast("Mapping[str, object]", value).items():
+            yield from _floats(each, f"{path}.{key}" if path else key)
 
 
 def parse_plan(value: Mapping[str, Any]) -> InferencePlan:

@@ -22,16 +22,18 @@ _IMAGE = r"^[a-zA-Z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?$"
 
 
 def _quantity(value: Any) -> Decimal:
+    """An integer, a quoted decimal, or a float as its shortest decimal: files may hold one, though
+    the API server takes none."""
     if isinstance(value, Decimal):
         return value
-    if isinstance(value, float):
-        raise PydanticCustomError(
-            "quantity",
-            'floats are not exact: write {value} in quotes, as "{value}"',
-            {"value": value},
-        )
     whole = isinstance(value, int) and not isinstance(value, bool)
-    text = shown(value) if whole else value if isinstance(value, str) else ""
+    text = (
+        shown(value)
+        if whole or isinstance(value, float)
+        else value
+        if isinstance(value, str)
+        else ""
+    )
     if len(text) > 16 or not re.fullmatch(_DECIMAL, text):
         raise PydanticCustomError(
             "quantity",

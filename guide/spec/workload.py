@@ -66,7 +66,9 @@ class WorkloadSpec(Edge):
         "the model's limit and what the KV cache holds.",
     )
     requests_per_second: Quantity | None = Field(
-        default=None, description="Open loop: requests that arrive per second, over all replicas."
+        default=None,
+        description="Open loop: requests that arrive per second, over all replicas. "
+        "Quote decimals.",
     )
     concurrency: Count | None = Field(
         default=None,
@@ -76,7 +78,7 @@ class WorkloadSpec(Edge):
         default=None,
         alias="arrivalCV",
         description="Coefficient of variation of the times between arrivals; 1 (the default) is "
-        "Poisson.",
+        "Poisson. Quote decimals.",
     )
     prefix_cache_hit_percent: Percent = Field(
         default=0, description="Share of prompt tokens found in the prefix cache."
@@ -150,7 +152,7 @@ class BudgetSpec(Edge):
     max_hourly_usd: Quantity | None = Field(
         default=None,
         alias="maxHourlyUSD",
-        description="Most US dollars per hour, over all replicas.",
+        description="Most US dollars per hour, over all replicas. Quote decimals.",
     )
     max_gpus: Count | None = Field(
         default=None, alias="maxGPUs", description="Most GPUs, over all replicas."
