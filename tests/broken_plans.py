@@ -73,10 +73,10 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     ),
     "zero rate as text": ("spec.workload.requestsPerSecond", "0.0", "must be above 0"),
     "rate beyond the limit": ("spec.workload.requestsPerSecond", "1000000.5", "at most 1,000,000"),
-    "float rate": (
+    "tiny rate": (
         "spec.workload.requestsPerSecond",
-        2.5,
-        'floats are not exact: write 2.5 in quotes, as "2.5"',
+        1e-07,
+        "1e-07 is no positive decimal number up to 1,000,000",
     ),
     "rate in words": ("spec.workload.requestsPerSecond", "fast", "'fast' is no positive decimal"),
     "rate with exponent": (

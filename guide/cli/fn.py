@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from guide.cli.options import CalibrationFile, GpusFile, NodesFile, PodsFile, PricesFile
+from guide.cli.options import (
+    CalibrationFile,
+    GpusFile,
+    NodePoolsFile,
+    PodsFile,
+    PricesFile,
+    SlicesFile,
+)
 
 
 def fn(
-    nodes: NodesFile = None,
+    nodes: Annotated[
+        Path | None,
+        typer.Option(
+            "--nodes",
+            help="Output of `kubectl get nodes -o yaml` or json. Absent: the Node items of stdin.",
+        ),
+    ] = None,
     pods: PodsFile = None,
+    slices: SlicesFile = None,
+    node_pools: NodePoolsFile = None,
     calibration: CalibrationFile = None,
     gpus: GpusFile = None,
     prices: PricesFile = None,
@@ -25,21 +42,22 @@ def fn(
     """
     from guide.catalog import load
     from guide.cli import DIFFERS, OK
-    from guide.cli.question import LIST_LIMIT_BYTES, read_items
+    from guide.cli.question import LIST_LIMIT_BYTES, Extra, given
     from guide.kube.krm import run
     from guide.spec import read_document, write_document
 
+    extra = Extra(slices=slices, node_pools=node_pools)
+    found = given(nodes, pods, extra)
     text = sys.stdin.read()
     value = read_document(text, "stdin", LIST_LIMIT_BYTES)
-    found, well = run(
+    answer, well = run(
         value,
         load(calibration=calibration, extra_gpus=gpus, prices=prices),
-        [] if nodes is None else read_items(nodes, "Node"),
-        [] if pods is None else read_items(pods, "Pod"),
+        found,
     )
     as_json = text.lstrip().startswith("{")
-    typer.echo(json.dumps(found) if as_json else write_document(found), nl=as_json)
-    for result in found["results"]:  # kustomize shows stderr, not the results
+    typer.echo(json.dumps(answer) if as_json else write_document(answer), nl=as_json)
+    for result in answer["results"]:  # kustomize shows stderr, not the results
         if result["severity"] == "error":
             typer.echo(f"guide: {result['message']}", err=True)
     raise typer.Exit(OK if well else DIFFERS)

@@ -5,10 +5,12 @@ context.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import typer
 
 from guide.answer import Recommendation
 from guide.domain import Catalog, Inventory, Plan
@@ -16,6 +18,7 @@ from guide.errors import SpecError
 from guide.units import MIB
 
 if TYPE_CHECKING:
+    from guide.kube.asked import Cluster
     from guide.spec import InferencePlan
     from guide.spec.node_pools import NodePool
 
@@ -44,16 +47,6 @@ class Extra:
     prices: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """The objects of a cluster, and the node pools that it could add."""
-
-    nodes: list[KubeObject]
-    pods: list[KubeObject]
-    devices: list[KubeObject]  # ResourceSlices and ResourceClaims
-    node_pools: tuple[NodePool, ...]
-
-
 def ask(
     plan_file: Path,
     nodes_file: Path | None,
@@ -67,10 +60,14 @@ def ask(
     """
     from guide.catalog import load
     from guide.spec import load_plan
+    from guide.spec.resolve import unquoted
 
     extra = extra or Extra()
     catalog = load(calibration=calibration, extra_gpus=extra.gpus, prices=extra.prices)
-    written = load_plan(read_text(plan_file))
+    text = read_text(plan_file)
+    written = load_plan(text)
+    for sentence in unquoted(text):
+        typer.echo(f"guide: {sentence}.", err=True)
     config = None if model_config is None else read_text(model_config)
     return about(written, config, nodes_file, pods_file, catalog, extra)
 
@@ -83,10 +80,8 @@ def about(
     catalog: Catalog,
     extra: Extra | None = None,
 ) -> Question:
-    """The question of a plan that was read already; `config` is the model's config.json, if given.
-
-    GPUs that the plan's own pods hold count as free: a plan does not compete with itself.
-    """
+    """The question of a plan that was read already; `config` is its config.json, if given."""
+    from guide.kube.asked import inventory_of
     from guide.spec import resolve_plan
 
     plan = resolve_plan(written, catalog, config)
@@ -95,34 +90,9 @@ def about(
         written=written,
         plan=plan,
         config=config,
-        inventory=inventory_of(written, plan, found, catalog),
+        inventory=inventory_of(written, found, catalog),
         catalog=catalog,
     )
-
-
-def inventory_of(written: InferencePlan, plan: Plan, found: Cluster, catalog: Catalog) -> Inventory:
-    """The GPU pools of a cluster for a plan."""
-    from guide.kube.inventory import read_inventory
-    from guide.kube.names import instance_labels
-    from guide.kube.potential import with_potential
-
-    mine = instance_labels(written.metadata.name).items()
-
-    def own(pod: Mapping[str, Any]) -> bool:
-        metadata = _mapping(pod.get("metadata"))
-        here = metadata.get("namespace") == written.metadata.namespace
-        return here and mine <= _mapping(metadata.get("labels")).items()
-
-    selector = plan.node_selector
-    inventory = read_inventory(
-        found.nodes,
-        found.pods,
-        catalog,
-        slices=found.devices,
-        own=own,
-        node_selector=selector,
-    )
-    return with_potential(inventory, found.node_pools, found.nodes, catalog, selector)
 
 
 def over_nodes(plan: Plan, form: str) -> Plan:
@@ -141,31 +111,38 @@ def answer(question: Question) -> Recommendation:
 
 def cluster(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cluster:
     """The cluster of the files, or of the current kube context."""
+    from guide.kube.asked import Cluster
+
+    if nodes_file is not None:
+        return given(nodes_file, pods_file, extra)
+    files = {"--pods": pods_file, "--slices": extra.slices}
+    flag = next((flag for flag, file in files.items() if file is not None), None)
+    if flag is not None:
+        raise SpecError(f"{flag} needs --nodes: without both, the current kube context is read")
+    pools = given(None, None, extra).node_pools
+    from guide.kube.client import cluster_devices, cluster_objects
+
+    nodes, pods = cluster_objects()
+    return Cluster(nodes=nodes, pods=pods, devices=cluster_devices(), node_pools=pools)
+
+
+def given(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cluster:
+    """What the files hold of a cluster; never the network."""
+    from guide.kube.asked import Cluster
     from guide.spec.node_pools import read_node_pools
+
+    def items(file: Path | None, *kinds: str) -> list[KubeObject]:
+        return [] if file is None else read_items(file, *kinds)
 
     pools: tuple[NodePool, ...] = ()
     if extra.node_pools is not None:
         pools = read_node_pools(read_text(extra.node_pools), str(extra.node_pools))
-    if nodes_file is None:
-        given = {"--pods": pods_file, "--slices": extra.slices}
-        flag = next((flag for flag, file in given.items() if file is not None), None)
-        if flag is not None:
-            raise SpecError(f"{flag} needs --nodes: without both, the current kube context is read")
-        from guide.kube.client import cluster_devices, cluster_objects
-
-        nodes, pods = cluster_objects()
-        return Cluster(nodes=nodes, pods=pods, devices=cluster_devices(), node_pools=pools)
-    devices = () if extra.slices is None else ("ResourceSlice", "ResourceClaim")
     return Cluster(
-        nodes=read_items(nodes_file, "Node"),
-        pods=[] if pods_file is None else read_items(pods_file, "Pod"),
-        devices=[] if extra.slices is None else read_items(extra.slices, *devices),
+        nodes=items(nodes_file, "Node"),
+        pods=items(pods_file, "Pod"),
+        devices=items(extra.slices, "ResourceSlice", "ResourceClaim"),
         node_pools=pools,
     )
-
-
-def _mapping(value: Any) -> KubeObject:
-    return cast("KubeObject", value) if isinstance(value, dict) else {}
 
 
 def read_items(path: Path, *kinds: str) -> list[KubeObject]:
@@ -177,7 +154,7 @@ def read_items(path: Path, *kinds: str) -> list[KubeObject]:
     if text.lstrip().startswith("{"):
         try:
             document = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"{path} is not valid JSON: {error}") from None
     else:
         from guide.spec import read_document

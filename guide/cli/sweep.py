@@ -158,8 +158,8 @@ def _question(
     inventories: dict[Any, Inventory],
 ) -> Asked:
     """The question of a point; `inventories` are those that were read before."""
-    from guide.cli.question import inventory_of
     from guide.errors import SpecError
+    from guide.kube.asked import inventory_of
     from guide.spec import parse_plan, resolve_plan
     from guide.spec.digest import inputs_digest
     from guide.sweep.results import Asked
@@ -173,7 +173,7 @@ def _question(
         return Asked(point=point, question=None, invalid=str(error))
     key = (point.cluster, plan.node_selector)
     if key not in inventories:
-        inventories[key] = inventory_of(written, plan, found, catalog)
+        inventories[key] = inventory_of(written, found, catalog)
     inventory = inventories[key]
     digest = inputs_digest(written, plan, inventory, catalog)
     return Asked(point=point, question=Question(digest=digest, plan=plan, inventory=inventory))

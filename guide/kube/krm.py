@@ -6,11 +6,12 @@ https://github.com/kubernetes-sigs/kustomize/blob/master/cmd/config/docs/api-con
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from guide.domain import Catalog, Inventory
-from guide.errors import GuideError, SpecError
-from guide.kube.inventory import read_inventory
+from guide.errors import GuideError, SpecError, shown
+from guide.kube.asked import Cluster, inventory_of
 from guide.kube.json_values import mapping, sequence
 from guide.kube.manifests import build_objects
 from guide.kube.names import MANAGED_BY, PLAN_LABEL, object_name
@@ -24,21 +25,23 @@ Object = dict[str, Any]
 API_VERSION, LIST_KIND = "config.kubernetes.io/v1", "ResourceList"
 _PATHS = ("config.kubernetes.io/path", "internal.config.kubernetes.io/path")
 _OWN_ANNOTATIONS = ("config.kubernetes.io/", "internal.config.kubernetes.io/")
-_CORE = {"Node": "v1", "Pod": "v1", "ConfigMap": "v1"}
+_GROUPS = {
+    **dict.fromkeys(("Node", "Pod", "ConfigMap"), "v1"),
+    **dict.fromkeys(("ResourceSlice", "ResourceClaim"), "resource.k8s.io/v1"),
+}
 
 
-def run(
-    value: Mapping[str, Any], catalog: Catalog, nodes: Sequence[Object], pods: Sequence[Object]
-) -> tuple[Object, bool]:
+def run(value: Mapping[str, Any], catalog: Catalog, cluster: Cluster) -> tuple[Object, bool]:
     """The list with the objects of every plan in it, and whether all went well.
 
-    Plans are the functionConfig when it is one, else the items of that kind. The cluster is `nodes`
-    and `pods`, else the Node and Pod items, else the inventory of a Lock item. Objects of an
+    Plans are the functionConfig when it is one, else the items of that kind. Each part of the
+    cluster is that of `cluster`, else the items of its kinds; without nodes it is the inventory of
+    a Lock item. Objects of an
     earlier run are replaced, everything else is left alone.
     """
     if value.get("kind") != LIST_KIND:
         raise SpecError(
-            f"stdin holds kind {value.get('kind')!r}, but a KRM function reads a {LIST_KIND}: "
+            f"stdin holds kind {shown(value.get('kind'))}, but a KRM function reads a {LIST_KIND}: "
             "is `guide fn` called by kustomize or kpt?"
         )
     items = [mapping(item) for item in sequence(value.get("items"))]
@@ -49,7 +52,7 @@ def run(
         results.append(_result("error", f"no {KIND}: give one as functionConfig or as an item"))
     for plan in plans:
         try:
-            items = _with_manifests(plan, items, catalog, nodes, pods, results)
+            items = _with_manifests(plan, items, catalog, cluster, results)
         except GuideError as error:
             results.append(_result("error", str(error), plan))
     answer: Object = {"apiVersion": API_VERSION, "kind": LIST_KIND, "items": items}
@@ -63,14 +66,13 @@ def _with_manifests(
     written: Object,
     items: list[Object],
     catalog: Catalog,
-    nodes: Sequence[Object],
-    pods: Sequence[Object],
+    cluster: Cluster,
     results: list[Object],
 ) -> list[Object]:
     plan = parse_plan(_clean(written))
     locks = [read_lock(_clean(item)) for item in _of_kind(items, LOCK_KIND)]
     question = resolve_plan(plan, catalog, _model_config(plan, items, locks))
-    inventory = _inventory(plan, items, locks, catalog, nodes, pods)
+    inventory = _inventory(plan, items, locks, catalog, cluster)
     found = recommend(question, inventory, catalog)
     if found.best is None:
         raise SpecError(f"{plan.metadata.name}: {outcome(found)} `guide plan` prints every reason.")
@@ -85,14 +87,15 @@ def _inventory(
     items: list[Object],
     locks: list[Lock],
     catalog: Catalog,
-    nodes: Sequence[Object],
-    pods: Sequence[Object],
+    cluster: Cluster,
 ) -> Inventory:
-    nodes = nodes or _of_kind(items, "Node")
+    nodes = cluster.nodes or _of_kind(items, "Node")
     if nodes:
-        selector = tuple(plan.spec.placement.node_selector.items())
-        pods = pods or _of_kind(items, "Pod")
-        return read_inventory(nodes, pods, catalog, node_selector=selector)
+        pods = cluster.pods or _of_kind(items, "Pod")
+        kinds = ("ResourceSlice", "ResourceClaim")
+        devices = cluster.devices or [one for kind in kinds for one in _of_kind(items, kind)]
+        found = replace(cluster, nodes=nodes, pods=pods, devices=devices)
+        return inventory_of(plan, found, catalog)
     if len(locks) == 1:
         return locks[0].inventory.to_domain(catalog)
     raise SpecError(
@@ -115,7 +118,7 @@ def _model_config(plan: InferencePlan, items: list[Object], locks: list[Lock]) -
 
 
 def _of_kind(items: Sequence[Object], kind: str) -> list[Object]:
-    wanted = _CORE.get(kind, "guide.dev/v1alpha1")
+    wanted = _GROUPS.get(kind, "guide.dev/v1alpha1")
     return [i for i in items if i.get("kind") == kind and i.get("apiVersion") == wanted]
 
 

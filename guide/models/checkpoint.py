@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guide.errors import shown
 from guide.models.config import ConfigView
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "bf16", "auto": "bf16"}
@@ -15,15 +16,15 @@ def stored_precision(view: ConfigView) -> str:
     """
     quantization = view.section("quantization_config")
     if quantization is None:
-        dtype = view.get("dtype") or view.get("torch_dtype") or "bfloat16"
-        name = str(dtype).removeprefix("torch.")
+        dtype = view.text("dtype", "torch_dtype") or "bfloat16"
+        name = dtype.removeprefix("torch.")
         if name not in _DTYPES:
             raise view.fail(
-                f"config.json has dtype = {dtype!r}, but it must be one of "
+                f"config.json has dtype = {shown(dtype)}, but it must be one of "
                 f"{', '.join(sorted(_DTYPES))}"
             )
         return _DTYPES[name]
-    method = str(quantization.get("quant_method") or "").lower()
+    method = (quantization.text("quant_method") or "").lower()
     match method:
         case "fp8" | "fbgemm_fp8":
             return "fp8"
@@ -45,8 +46,8 @@ def stored_precision(view: ConfigView) -> str:
 
 def _unknown(view: ConfigView, what: str) -> Exception:
     return view.fail(
-        f"config.json has the quantisation {what!r}, which GUIDE does not know; use a checkpoint "
-        "in bf16, fp16, fp8, int8, AWQ or GPTQ with 4 bits, MXFP4 or NVFP4"
+        f"config.json has the quantisation {shown(what)}, which GUIDE does not know; use a "
+        "checkpoint in bf16, fp16, fp8, int8, AWQ or GPTQ with 4 bits, MXFP4 or NVFP4"
     )
 
 
@@ -74,7 +75,7 @@ def _compressed_tensors(view: ConfigView, quantization: ConfigView) -> str:
 
 def _modelopt(view: ConfigView, quantization: ConfigView) -> str:
     nested = quantization.section("quantization") or quantization
-    algorithm = str(nested.get("quant_algo") or "").upper()
+    algorithm = (nested.text("quant_algo") or "").upper()
     names = {
         "FP8": "fp8",
         "FP8_PB_WO": "fp8",
@@ -90,7 +91,7 @@ def _modelopt(view: ConfigView, quantization: ConfigView) -> str:
 def _quark(view: ConfigView, quantization: ConfigView) -> str:
     settings = quantization.section("global_quant_config")
     weight = settings.section("weight") if settings is not None else None
-    dtype = str(weight.get("dtype")) if weight is not None else "without global_quant_config"
+    dtype = (weight and weight.text("dtype")) or "without a dtype in global_quant_config"
     names = {"fp4": "mxfp4", "fp8_e4m3": "fp8", "int8": "int8", "int4": "int4"}
     if dtype not in names:
         raise _unknown(view, f"quark {dtype}")

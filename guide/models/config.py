@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from guide.domain import ModelArch
-from guide.errors import SpecError
+from guide.errors import SpecError, shown
 
 _LARGEST = 10**9  # no count of a config.json comes near; larger ones are typing errors
+_MOST_LAYERS = 10_000  # read one by one where a family lists them
 
 # rope types whose factor max_position_embeddings already contains, as vLLM derives its limit
 _SCALED_ALREADY = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
@@ -44,7 +45,9 @@ class ConfigView:
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
-                raise self.fail(f"config.json has {key} = {value!r}, but it must be a whole number")
+                raise self.fail(
+                    f"config.json has {key} = {shown(value)}, but it must be a whole number"
+                )
             return value
         return None
 
@@ -67,8 +70,19 @@ class ConfigView:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.fail(f"config.json has {key} = {value!r}, but it must be true or false")
+            raise self.fail(f"config.json has {key} = {shown(value)}, but it must be true or false")
         return value
+
+    def text(self, *keys: str) -> str | None:
+        """The first of `keys` that holds a text, None where all are missing or empty."""
+        for key in keys:
+            value = self._values.get(key)
+            if not value:
+                continue
+            if not isinstance(value, str):
+                raise self.fail(f"config.json has {key} = {shown(value)}, but it must be a text")
+            return value
+        return None
 
     def section(self, key: str) -> ConfigView | None:
         """A nested object, or None where it is missing."""
@@ -76,7 +90,7 @@ class ConfigView:
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise self.fail(f"config.json has {key} = {value!r}, but it must be an object")
+            raise self.fail(f"config.json has {key} = {shown(value)}, but it must be an object")
         return ConfigView(self.name, cast("Mapping[str, object]", value))
 
     def language_model(self) -> ConfigView:
@@ -102,7 +116,7 @@ class ConfigView:
         if value is None:
             return None
         if not isinstance(value, list):
-            raise self.fail(f"config.json has {key} = {value!r}, but it must be a list")
+            raise self.fail(f"config.json has {key} = {shown(value)}, but it must be a list")
         return cast("list[object]", value)
 
     def number(self, key: str) -> float | None:
@@ -115,7 +129,9 @@ class ConfigView:
             or not isinstance(value, int | float)
             or not 0 < value < _LARGEST
         ):
-            raise self.fail(f"config.json has {key} = {value!r}, but it must be a positive number")
+            raise self.fail(
+                f"config.json has {key} = {shown(value)}, but it must be a positive number"
+            )
         return float(value)
 
 
@@ -134,6 +150,8 @@ def decoder(
     both go into ``extra_parameters``.
     """
     layers = view.count("num_hidden_layers", "n_layer", "num_layers")
+    if layers > _MOST_LAYERS:
+        raise view.fail(f"{layers:,} layers are more than the {_MOST_LAYERS:,} that GUIDE reads")
     hidden = view.count("hidden_size", "n_embd", "n_embed")
     heads = view.count("num_attention_heads", "n_head")
     kv_heads = view.count("num_key_value_heads", default=heads)
@@ -172,7 +190,7 @@ def max_context_tokens(view: ConfigView) -> int:
     scaling = view.section("rope_scaling") or view.section("rope_parameters")
     if scaling is None:
         return longest
-    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    kind = scaling.text("rope_type", "type") or "default"
     factor = scaling.number("factor")
     if kind in _SCALED_ALREADY or factor is None:
         return longest

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from guide.answer import Evaluation, GroupEvaluation, StepShape
 from guide.domain import Catalog, Fit, Plan, Release, Scheduling
 from guide.perf.breakdown import breakdown, elasticities
@@ -24,6 +22,7 @@ from guide.perf.fits import (
 from guide.perf.memory import reserved_bytes
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs, typical_decode
+from guide.perf.step import attended
 from guide.perf.trust import at_a_bound
 from guide.simulate.serve import layout_cost, policy_of
 
@@ -177,14 +176,13 @@ def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Step
     hit = int(workload.prompt.mean_tokens * workload.prefix_hit_share)
     left = max(1, policy.token_budget - int(beside.decode_sequences))
     new = max(1, min(round(workload.prompt.mean_tokens) - hit, left))
-    keys = np.arange(hit + 1, hit + new + 1)  # each token sees all before it, and itself
-    window = group.model.used_window_tokens or 0
+    full, inside = attended(hit, new, group.model.used_window_tokens or 0)
     whole = hit + new >= round(workload.prompt.mean_tokens)
     return beside._replace(
         prefill_tokens=new,
         prefill_sequences=1,
-        attended_pairs=float(keys.sum()),
-        window_pairs=float(np.minimum(keys, window).sum()),
+        attended_pairs=full,
+        window_pairs=inside,
         sampled_sequences=beside.decode_sequences + (1 if whole else 0),
     )
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guide.answer import Evaluation, Rejection
-from guide.domain import Inventory, Plan, Reason
+from guide.domain import Inventory, Plan, Reason, Workload
+from guide.search.replica import unstated_p95
 from guide.search.space import considered_pools
 from guide.search.spending import usd_per_h
+from guide.simulate.arrivals import DEFAULT_P95_RATIO
 from guide.units import format_bytes, format_usd
 
 WRONG_PRECISION = (Reason.UNSUPPORTED_PRECISION, Reason.COMPUTE_CAPABILITY)
@@ -20,13 +22,26 @@ def notes(
     plan: Plan, inventory: Inventory, top: Sequence[Evaluation], rejections: Sequence[Rejection]
 ) -> tuple[str, ...]:
     """All notes, in a fixed order."""
+    assumed = _assumed(plan.workload)
     if top:
-        return (*_caveats(top[0]),)
+        return (*assumed, *_caveats(top[0]))
     return (
+        *assumed,
         *_contradictions(plan, inventory),
         *_no_such_precision(plan, inventory, rejections),
         *_single_cause(rejections),
     )
+
+
+def _assumed(workload: Workload) -> list[str]:
+    """What the lengths were taken to be where the plan does not say."""
+    sides = unstated_p95(workload)
+    if not sides:
+        return []
+    return [
+        f"no p95 of {' and '.join(sides)} stated: {DEFAULT_P95_RATIO:g} x the mean assumed; "
+        "state p95 = mean for fixed lengths"
+    ]
 
 
 def _contradictions(plan: Plan, inventory: Inventory) -> list[str]:

@@ -91,15 +91,33 @@ def promised_context_tokens(plan: Plan) -> int:
     )
 
 
+def unstated_p95(workload: Workload) -> list[str]:
+    """The sides of which the plan states no p95: inputTokens, outputTokens."""
+    sides = {"inputTokens": workload.prompt, "outputTokens": workload.output}
+    return [name for name, lengths in sides.items() if lengths.p95_tokens is None]
+
+
+def _guessed(plan: Plan, broken: Broken | None) -> Broken | None:
+    """The same limit, which says so where the context that breaks it was not stated."""
+    sides = unstated_p95(plan.workload)
+    if broken is None or not sides or plan.workload.max_context_tokens is not None:
+        return broken
+    return replace(
+        broken,
+        detail=f"{broken.detail} (no p95 of {' and '.join(sides)} stated: {CONTEXT_MEANS} x the "
+        "mean reserved; state p95 = mean for fixed lengths)",
+    )
+
+
 def operate(shape: Shape, plan: Plan, catalog: Catalog, long: Tails) -> Replica | Broken:
     """Find the operating point of `shape` under `plan`, or the limit that it breaks."""
     needed = promised_context_tokens(plan)
-    broken = context_beyond_model(shape.variant.model, needed)
+    broken = _guessed(plan, context_beyond_model(shape.variant.model, needed))
     if broken is not None:
         return broken
     limits = default_limits(shape, needed)
     memory = memory_fit(shape.group(limits), shape.release, plan.switches)
-    broken = weights_do_not_fit(memory) or context_does_not_fit(memory, needed)
+    broken = weights_do_not_fit(memory) or _guessed(plan, context_does_not_fit(memory, needed))
     if broken is not None:
         return broken
     if plan.workload.max_context_tokens is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from guide.answer import SchedulerPolicy
 from guide.domain import Scheduling
+from guide.perf.step import attended
 from guide.simulate.cost import StepCost
 from guide.simulate.decoding import DecodeSet
 
@@ -206,23 +207,13 @@ class Replica:
         return used
 
     def _add(self, work: _Prompts, request: int, before: int, new: int) -> None:
-        full, window = self._pairs(before, new)
+        full, window = attended(before, new, self.window)
         work.tokens += new
         work.sequences += 1
         work.pairs += full
         work.window_pairs += window
         if self.start_s[request] == NEVER:
             self.start_s[request] = self.clock
-
-    def _pairs(self, before: int, new: int) -> tuple[float, float]:
-        """Query-key pairs of `new` prompt tokens after `before`: causal, and inside the window."""
-        full = new * before + new * (new + 1) / 2
-        if not self.window:
-            return full, 0.0
-        end, w = before + new, self.window
-        inside = min(end, w) * (min(end, w) + 1) / 2 + max(0, end - w) * w
-        inside -= min(before, w) * (min(before, w) + 1) / 2 + max(0, before - w) * w
-        return full, inside
 
     def _run_prompts(self, work: _Prompts) -> bool:
         """Run one step with prompt work; under a token budget decodes ride along."""

@@ -13,6 +13,7 @@ from guide.answer import ReplicaGroup, StepShape
 from guide.perf.adjust import adjust_sequence_length
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs
+from guide.perf.step import attended
 from guide.simulate.cost import LayoutCost
 
 
@@ -44,8 +45,7 @@ def prefill_task(group: ReplicaGroup, prompt_tokens: float, decodes: int) -> Tas
     """One prompt, cut into segments by the token budget that `decodes` running sequences leave."""
     budget = group.limits.max_num_batched_tokens - decodes
     cut = adjust_sequence_length(prompt_tokens, max(1.0, budget))
-    window = group.model.window_tokens or 0
-    inside = min(prompt_tokens, window) * prompt_tokens if group.model.window_layers else 0.0
+    _, inside = attended(0, prompt_tokens, group.model.used_window_tokens or 0)
     shape = StepShape(
         prefill_tokens=int(max(1, cut.tokens)),
         prefill_sequences=1,
@@ -59,8 +59,7 @@ def prefill_task(group: ReplicaGroup, prompt_tokens: float, decodes: int) -> Tas
 
 def decode_task(group: ReplicaGroup, batch: int, context_tokens: float, steps: float) -> Task:
     """`steps` decode steps of `batch` sequences with that much context each."""
-    window = group.model.window_tokens or 0
-    inside = min(context_tokens, window) if group.model.window_layers else 0.0
+    inside = min(context_tokens, group.model.used_window_tokens or 0)
     shape = StepShape(
         decode_sequences=batch,
         decode_context_tokens=batch * context_tokens,

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from guide.answer import Evaluation, ReplicaGroup
 from guide.domain import Catalog, Gpu, GpuPool, Inventory, Price, SkippedNode
-from guide.errors import SpecError
+from guide.errors import SpecError, shown
 from guide.spec.edge import Edge
 from guide.spec.messages import field_path
 
@@ -274,7 +274,9 @@ class Lock(Locked):
 def read_lock(value: Mapping[str, Any]) -> Lock:
     """A lock from its parsed file; `SpecError` with one sentence when it is none."""
     if value.get("kind") != LOCK_KIND:
-        raise SpecError(f"kind is {value.get('kind')!r}, but guide.lock.yaml has kind: {LOCK_KIND}")
+        raise SpecError(
+            f"kind is {shown(value.get('kind'))}, but guide.lock.yaml has kind: {LOCK_KIND}"
+        )
     try:
         return Lock.model_validate(value)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from guide.errors import SpecError
+from guide.errors import SpecError, shown
 
 _WHOLE = {"int_type", "int_from_float", "int_parsing", "int_parsing_size"}
 _BOUNDS = {
@@ -143,5 +143,5 @@ def _show(value: object) -> str:
         return "a mapping"
     if isinstance(value, (list, tuple)):
         return "a list"
-    text = " ".join(repr(value).split())
+    text = " ".join(shown(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

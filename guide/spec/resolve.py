@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from guide.domain import Catalog, ModelArch, Plan
-from guide.errors import SpecError
+from guide.errors import SpecError, shown
 from guide.models.families import read_config
 from guide.spec.documents import PLAN_LIMIT_BYTES, read_document
 from guide.spec.messages import nearest, spec_error
@@ -24,12 +24,31 @@ def load_plan(text: str) -> InferencePlan:
     return parse_plan(read_document(text, "the plan"))
 
 
+def unquoted(text: str) -> list[str]:
+    """How a cluster wants the floats of a plan that was read: one sentence each.
+
+    All other numbers of a plan are whole, so each float of a valid plan is a quantity.
+    """
+    return [
+        f'{path} is {value}: `kubectl apply` takes it in quotes only, as "{value}"'
+        for path, value in _floats(read_document(text, "the plan"), "")
+    ]
+
+
+def _floats(value: object, path: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, each in cast("Mapping[str, object]", value).items():
+            yield from _floats(each, f"{path}.{key}" if path else key)
+
+
 def parse_plan(value: Mapping[str, Any]) -> InferencePlan:
     """An InferencePlan from a parsed object, for example as the API server returns it."""
     for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
         if value.get(key) != wanted:
             raise SpecError(
-                f"{key} is {value.get(key)!r}, but a plan has {key}: {wanted}", field=key
+                f"{key} is {shown(value.get(key))}, but a plan has {key}: {wanted}", field=key
             )
     try:
         return InferencePlan.model_validate(value)
@@ -99,7 +118,7 @@ def _parse_config(text: str) -> dict[str, Any]:
         raise SpecError("the model's config.json is larger than 1024 KiB: is it the right file?")
     try:
         value: object = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"the model's config.json is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise SpecError(

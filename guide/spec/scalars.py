@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from guide.errors import shown
 from guide.frameworks.vllm import EXTRA_ARG_FLAGS
 
 MAX_QUANTITY = 1_000_000
@@ -21,23 +22,25 @@ _IMAGE = r"^[a-zA-Z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?$"
 
 
 def _quantity(value: Any) -> Decimal:
+    """An integer, a quoted decimal, or a float as its shortest decimal: files may hold one, though
+    the API server takes none."""
     if isinstance(value, Decimal):
         return value
-    if isinstance(value, float):
-        raise PydanticCustomError(
-            "quantity",
-            'floats are not exact: write {value} in quotes, as "{value}"',
-            {"value": value},
-        )
     whole = isinstance(value, int) and not isinstance(value, bool)
-    text = str(value) if whole or isinstance(value, str) else ""
+    text = (
+        shown(value)
+        if whole or isinstance(value, float)
+        else value
+        if isinstance(value, str)
+        else ""
+    )
     if len(text) > 16 or not re.fullmatch(_DECIMAL, text):
         raise PydanticCustomError(
             "quantity",
             "{value} is no positive decimal number up to {most}: write an integer such as 8 or a "
             "quoted "
             'decimal such as "2.5"',
-            {"value": repr(value)[:40], "most": f"{MAX_QUANTITY:,}"},
+            {"value": shown(value)[:40], "most": f"{MAX_QUANTITY:,}"},
         )
     number = Decimal(text)
     if not 0 < number <= MAX_QUANTITY:

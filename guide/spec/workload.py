@@ -21,7 +21,9 @@ class TokenLengths(Edge):
 
     mean: Tokens = Field(description="Mean over requests.")
     p95: Tokens | None = Field(
-        default=None, description="95th percentile. Absent: all requests are alike."
+        default=None,
+        description="95th percentile. Absent: lengths are drawn with a p95 of twice the mean, and "
+        "memory is reserved for four times the mean. State the mean for fixed lengths.",
     )
 
     @model_validator(mode="after")
@@ -64,7 +66,9 @@ class WorkloadSpec(Edge):
         "the model's limit and what the KV cache holds.",
     )
     requests_per_second: Quantity | None = Field(
-        default=None, description="Open loop: requests that arrive per second, over all replicas."
+        default=None,
+        description="Open loop: requests that arrive per second, over all replicas. "
+        "Quote decimals.",
     )
     concurrency: Count | None = Field(
         default=None,
@@ -74,7 +78,7 @@ class WorkloadSpec(Edge):
         default=None,
         alias="arrivalCV",
         description="Coefficient of variation of the times between arrivals; 1 (the default) is "
-        "Poisson.",
+        "Poisson. Quote decimals.",
     )
     prefix_cache_hit_percent: Percent = Field(
         default=0, description="Share of prompt tokens found in the prefix cache."
@@ -148,7 +152,7 @@ class BudgetSpec(Edge):
     max_hourly_usd: Quantity | None = Field(
         default=None,
         alias="maxHourlyUSD",
-        description="Most US dollars per hour, over all replicas.",
+        description="Most US dollars per hour, over all replicas. Quote decimals.",
     )
     max_gpus: Count | None = Field(
         default=None, alias="maxGPUs", description="Most GPUs, over all replicas."

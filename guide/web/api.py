@@ -12,6 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from guide.errors import GuideError, SpecError
+from guide.kube.asked import Cluster, inventory_of
 from guide.report import to_json
 from guide.report.document_types import RecommendationDocument
 from guide.spec import InferencePlan, resolve_plan
@@ -20,7 +21,7 @@ from guide.spec.messages import field_path
 from guide.spec.scalars import GpuName
 from guide.web.asking import Question, answer
 from guide.web.engine import catalog
-from guide.web.nodes import MOST_NODES, MOST_PER_NODE, Found, imagined, live
+from guide.web.nodes import MOST_NODES, MOST_PER_NODE, imagined, live
 from guide.web.settings import Settings
 from guide.web.state import MOST_POOLS, PoolRow
 
@@ -105,9 +106,9 @@ def _question(body: Ask, settings: Settings) -> Question:
     if body.nodes is not None and body.pools:
         raise SpecError("nodes and pools are both given: keep one of them", field="pools")
     if body.nodes is not None:
-        found = Found(nodes=body.nodes, pods=body.pods)
+        found = Cluster(nodes=body.nodes, pods=body.pods)
     elif body.pools:
-        found = Found(nodes=imagined((pool.row() for pool in body.pools), catalog()))
+        found = Cluster(nodes=imagined((pool.row() for pool in body.pools), catalog()))
     elif settings.live:
         found = live(settings)
     else:
@@ -116,7 +117,7 @@ def _question(body: Ask, settings: Settings) -> Question:
         written=body.plan,
         plan=plan,
         config=config,
-        inventory=found.inventory(plan, catalog()),
+        inventory=inventory_of(body.plan, found, catalog()),
         catalog=catalog(),
         nodes=tuple(found.nodes),
     )

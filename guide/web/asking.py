@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from guide.answer import Recommendation
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import GuideError, SpecError
+from guide.kube.asked import Cluster, inventory_of
 from guide.search.explanation import Explanation, explain
 from guide.search.sweep import LoadPoint
 from guide.search.timeline import Timeline
@@ -22,7 +23,7 @@ from guide.spec.messages import spec_errors
 from guide.web import engine
 from guide.web.engine import catalog
 from guide.web.fields import BY_PATH, DEFAULTS, ENTRIES, Choice, Field
-from guide.web.nodes import Found, Node, RowError, imagined, live, unpacked_nodes
+from guide.web.nodes import Node, RowError, imagined, live, unpacked_nodes
 from guide.web.settings import Settings
 from guide.web.state import State, unpack
 
@@ -72,7 +73,7 @@ def question(state: State, settings: Settings) -> Question:
         written=written,
         plan=plan,
         config=config,
-        inventory=found.inventory(plan, catalog()),
+        inventory=inventory_of(written, found, catalog()),
         catalog=catalog(),
         nodes=tuple(found.nodes) if state.source != "cluster" else (),
     )
@@ -163,7 +164,7 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _found(state: State, settings: Settings, errors: dict[str, str]) -> Found:
+def _found(state: State, settings: Settings, errors: dict[str, str]) -> Cluster:
     try:
         if state.source == "cluster":
             if not settings.live:
@@ -172,16 +173,16 @@ def _found(state: State, settings: Settings, errors: dict[str, str]) -> Found:
         if state.source == "nodes":
             if not state.nodes:
                 raise SpecError("upload a node list: the output of `kubectl get nodes -o yaml`")
-            return Found(nodes=unpacked_nodes(state.nodes))
+            return Cluster(nodes=unpacked_nodes(state.nodes))
         found = imagined(state.pools, catalog())
         if not found:
             raise RowError(0, "gpu", "Choose a GPU for at least one pool.")
-        return Found(nodes=found)
+        return Cluster(nodes=found)
     except RowError as error:
         errors[f"pool-{error.row}-{error.column}"] = sentence(str(error))
     except GuideError as error:
         errors["nodes" if state.source == "nodes" else "source"] = sentence(str(error))
-    return Found()
+    return Cluster()
 
 
 def _config(state: State, errors: dict[str, str]) -> str | None:

@@ -55,7 +55,7 @@ REQUESTS = Group(
             path="spec.workload.inputTokens.p95",
             label="Prompt, long ones",
             unit="tokens",
-            hint="95 of 100 prompts are shorter (p95). Optional.",
+            hint="95 of 100 prompts are shorter (p95). Empty: twice the mean.",
         ),
         Field(
             name="output",
@@ -69,7 +69,7 @@ REQUESTS = Group(
             path="spec.workload.outputTokens.p95",
             label="Answer, long ones",
             unit="tokens",
-            hint="95 of 100 answers are shorter (p95). Optional.",
+            hint="95 of 100 answers are shorter (p95). Empty: twice the mean.",
         ),
     ),
 )

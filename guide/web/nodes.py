@@ -8,20 +8,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from guide.catalog import find_gpu
-from guide.domain import Catalog, Gpu, Inventory, Plan
+from guide.domain import Catalog, Gpu
 from guide.errors import GuideError, SpecError
+from guide.kube.asked import Cluster
 from guide.kube.client import cluster_devices, cluster_objects
-from guide.kube.inventory import read_inventory
 from guide.kube.json_values import mapping, sequence
 from guide.kube.nodes import PRICE_ANNOTATION, read_node
-from guide.kube.potential import with_potential
 from guide.spec import read_document
 from guide.spec.node_pools import NodePool, read_node_pools
 from guide.units import MIB
@@ -106,7 +104,7 @@ def uploaded(text: str) -> list[Node]:
     if text.lstrip().startswith("{"):
         try:
             document: Any = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"the node list is not valid JSON: {error}") from None
     else:
         document = read_document(text, "the node list", UPLOAD_LIMIT_BYTES)
@@ -156,40 +154,22 @@ def slim(node: Mapping[str, Any]) -> Node:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The objects that an inventory is read from."""
-
-    nodes: Sequence[Node] = ()
-    pods: Sequence[Node] = ()
-    devices: Sequence[Node] = ()  # ResourceSlices and ResourceClaims
-    node_pools: tuple[NodePool, ...] = ()
-
-    def inventory(self, plan: Plan, catalog: Catalog) -> Inventory:
-        """The pools for `plan`; `SpecError` when a node pool names an unknown GPU."""
-        selector = plan.node_selector
-        read = read_inventory(
-            self.nodes, self.pods, catalog, slices=self.devices, node_selector=selector
-        )
-        return with_potential(read, self.node_pools, self.nodes, catalog, selector)
-
-
-def live(settings: Settings) -> Found:
+def live(settings: Settings) -> Cluster:
     """This cluster, at most `FRESH_S` old."""
     return _live(settings, int(time.monotonic() // FRESH_S))
 
 
 @lru_cache(maxsize=1)
-def _live(settings: Settings, period: int) -> Found:
+def _live(settings: Settings, period: int) -> Cluster:
     del period  # only tells one reading from the next
     pools: tuple[NodePool, ...] = ()
     if settings.node_pools_file is not None:
         file = settings.node_pools_file
         pools = read_node_pools(_text(file), str(file))
     if settings.nodes_file is not None:
-        return Found(nodes=uploaded(_text(settings.nodes_file)), node_pools=pools)
+        return Cluster(nodes=uploaded(_text(settings.nodes_file)), node_pools=pools)
     nodes, pods = cluster_objects()
-    return Found(nodes=nodes, pods=pods, devices=cluster_devices(), node_pools=pools)
+    return Cluster(nodes=nodes, pods=pods, devices=cluster_devices(), node_pools=pools)
 
 
 def _text(path: Path) -> str:

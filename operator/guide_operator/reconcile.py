@@ -13,7 +13,7 @@ from typing import Any
 
 from guide.answer import Recommendation
 from guide.domain import Catalog
-from guide.errors import SpecError
+from guide.errors import SpecError, cut
 from guide.kube.manifests import render_files
 from guide.kube.names import labels, manifests_name
 from guide.report.sentences import outcome
@@ -122,6 +122,7 @@ def refuse(
     reason: str, message: str, observed: Observed, now: str, *, stalled: bool = True
 ) -> Decision:
     """What to write for a plan that cannot be answered: a status with its last good result kept."""
+    message = cut(message)  # as the status will hold it, or every attempt would be told anew
     stamp = Stamp(generation=observed.generation, now=now, previous=observed.status)
     status = statuses.refused(reason, message, stamp, stalled=stalled)
     if statuses.same(status, observed.status):

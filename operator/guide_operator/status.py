@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from guide.answer import Recommendation
+from guide.errors import cut
 from guide.report import to_status
 from guide.report.sentences import outcome
 from guide.report.status import nearest_misses
@@ -194,7 +195,7 @@ def _condition(condition: Condition, stamp: Stamp) -> dict[str, Any]:
         "type": condition.type,
         "status": status,
         "reason": condition.reason,
-        "message": condition.message,
+        "message": cut(condition.message),
         "observedGeneration": stamp.generation,
         "lastTransitionTime": stamp.now if changed else before["lastTransitionTime"],
     }

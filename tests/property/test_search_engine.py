@@ -25,6 +25,14 @@ MODELS = (
     "Qwen/Qwen2-7B",
     "mistralai/Mixtral-8x7B-Instruct-v0.1",
 )
+WINDOWED = (
+    "mistralai/Mistral-7B-v0.1",
+    "google/gemma-2-9b",
+    "google/gemma-3-1b-it",
+    "openai/gpt-oss-20b",  # with experts as well
+)
+MLA = ("deepseek-ai/DeepSeek-V3",)
+RELEASES = tuple(release.version for release in load().releases)
 GPUS = ("H100-SXM", "A100-80GB", "L4", "A10", "T4")
 FEW = settings(max_examples=12, deadline=None)
 
@@ -35,17 +43,17 @@ def catalog() -> Catalog:
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn, models: tuple[str, ...] = MODELS, longest_tokens: int = 2000) -> Plan:
     def lengths(low: int, high: int) -> Lengths:
         mean = draw(st.integers(low, high))
-        p95 = draw(st.none() | st.floats(1.0, 3.0))
+        p95 = draw(st.none() | st.just(1.0) | st.floats(1.0, 3.0))
         return Lengths(mean_tokens=mean, p95_tokens=p95 and p95 * mean)
 
     open_loop = draw(st.booleans())
     return Plan(
-        model=catalog().models[draw(st.sampled_from(MODELS))],
+        model=catalog().models[draw(st.sampled_from(models))],
         workload=Workload(
-            prompt=lengths(50, 2000),
+            prompt=lengths(50, longest_tokens),
             output=lengths(10, 500),
             requests_per_s=draw(st.floats(0.1, 20)) if open_loop else None,
             concurrency=None if open_loop else draw(st.integers(1, 64)),
@@ -71,8 +79,44 @@ def clusters(draw: st.DrawFn) -> Inventory:
 @FEW
 @given(plans(), clusters(), st.data())
 def test_no_simulation_beats_the_bounds(plan: Plan, cluster: Inventory, data: st.DataObject):
-    study = Study(plan=plan, catalog=catalog())
-    prospects = survey(study, priced(cluster, catalog())).prospects
+    bounds_hold(plan, cluster, catalog(), data)
+
+
+@pytest.mark.parametrize("version", RELEASES)
+@FEW
+@given(plans((*WINDOWED, *MODELS, *MLA), 12_000), st.data())
+def test_no_simulation_beats_the_bounds_of_any_release(
+    version: str, plan: Plan, data: st.DataObject
+):
+    """Windows, experts and latent attention under every scheduler, with prompts of many steps."""
+    only = tuple(release for release in catalog().releases if release.version == version)
+    known = replace(catalog(), releases=only, digest=version)
+    plan = replace(plan, frameworks=(only[0].framework,))
+    pool = toy.pool("a", catalog().gpus["H200"], (8, 8))
+    bounds_hold(plan, Inventory(pools=(pool,)), known, data)
+
+
+def test_a_window_is_counted_alike_by_bound_and_simulation():
+    """The longest prompt inside a window: an empty server cannot be slower than a simulated one."""
+    fixed = {"prompt": 3900, "output": 64}
+    plan = Plan(
+        model=catalog().models["mistralai/Mistral-7B-v0.1"],
+        workload=Workload(
+            **{side: Lengths(mean_tokens=n, p95_tokens=n) for side, n in fixed.items()},
+            requests_per_s=0.05,
+        ),
+        slo=Slo(ttft_p95_s=0.48),
+    )
+    cluster = Inventory(pools=(toy.pool("a", catalog().gpus["A100-80GB"], (1,)),))
+    found = recommend(plan, cluster, catalog()).best
+    assert found is not None
+    assert 0.45 < found.predicted.ttft_interval.upper <= 0.48
+
+
+def bounds_hold(plan: Plan, cluster: Inventory, known: Catalog, data: st.DataObject) -> None:
+    """Prospects drawn from all: none is simulated faster than an empty server would be."""
+    study = Study(plan=plan, catalog=known)
+    prospects = survey(study, priced(cluster, known)).prospects
     if not prospects:
         return
     for found in data.draw(st.lists(st.sampled_from(prospects), min_size=1, max_size=4)):

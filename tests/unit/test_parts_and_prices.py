@@ -165,7 +165,7 @@ def test_nodes_that_exist_count_against_a_pool_that_could_grow():
         ("maxNodes: 3|maxNodes: 0", r"nodePools\[0\].maxNodes"),
         ("gpusPerNode: 8|gpus: 8", "gpus"),
         ("nodeSelector: {pool: burst}|nodeSelector: {}", "nodeSelector"),
-        ('"31.2"|31.2', "floats are not exact"),
+        ('"31.2"|.inf', "inf is no positive decimal"),
     ],
 )
 def test_a_bad_node_pool_is_one_sentence(change: str, sentence: str):

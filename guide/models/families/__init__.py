@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from guide.domain import ModelArch
+from guide.errors import shown
 from guide.models.checkpoint import stored_precision
 from guide.models.config import ConfigView
 from guide.models.families import (
@@ -76,8 +77,8 @@ def read_config(name: str, config: Mapping[str, object]) -> ModelArch:
     reader = FAMILIES.get(architecture)
     if reader is None:
         raise view.fail(
-            f"its architecture {architecture!r} belongs to no family that GUIDE models; known are "
-            f"{', '.join(sorted(FAMILIES))}"
+            f"its architecture {shown(architecture)} belongs to no family that GUIDE models; known "
+            f"are {', '.join(sorted(FAMILIES))}"
         )
     text = view.language_model()
     return replace(reader(text, architecture), precision=stored_precision(text))
