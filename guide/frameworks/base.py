@@ -9,7 +9,7 @@ from guide.answer import Limits, ReplicaGroup
 from guide.domain import Gpu, ModelArch, Precision, Reason, Release, Slo
 from guide.units import GIB
 
-HUGGING_FACE_HOME = "/root/.cache/huggingface"
+HUGGING_FACE_HOME = "/models"  # not below /root, which only root may enter
 PORT = 8000
 
 

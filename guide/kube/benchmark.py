@@ -16,7 +16,8 @@ from guide.domain import Workload
 from guide.errors import SpecError
 from guide.frameworks.base import HUGGING_FACE_HOME, hugging_face_env
 from guide.frameworks.vllm import default_image
-from guide.kube.deployment import Object, env
+from guide.kube import hardening
+from guide.kube.deployment import Object, env, models_volume
 from guide.kube.names import object_name
 from guide.kube.objects import PORT, Named, launch_options, meta, traffic
 from guide.spec import InferencePlan
@@ -50,6 +51,7 @@ def benchmarks(plan: InferencePlan, evaluation: Evaluation, form: str) -> Named:
 def _job(plan: InferencePlan, evaluation: Evaluation, service: Object, suffix: str) -> Object:
     first = evaluation.groups[0].group
     pod: Object = {
+        "automountServiceAccountToken": False,
         "containers": [
             {
                 "name": "bench",
@@ -59,21 +61,27 @@ def _job(plan: InferencePlan, evaluation: Evaluation, service: Object, suffix: s
                 "args": _args(plan, evaluation, service),
                 "env": [
                     {"name": "HF_HOME", "value": HUGGING_FACE_HOME},
+                    *map(dict, hardening.HOME_ENV),
                     *map(env, hugging_face_env(launch_options(plan))),
                 ],
-                "resources": {"requests": {"cpu": "2", "memory": "4Gi"}},
+                # One process; without a limit it takes the cores that are idle.
+                "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
+                "securityContext": hardening.proxy_security(),
                 "terminationMessagePath": "/dev/termination-log",
                 "terminationMessagePolicy": "File",
-                "volumeMounts": [{"mountPath": HUGGING_FACE_HOME, "name": "models"}],
+                "volumeMounts": [
+                    {"mountPath": HUGGING_FACE_HOME, "name": "models"},
+                    dict(hardening.SCRATCH_MOUNT),
+                ],
             }
         ],
         "dnsPolicy": "ClusterFirst",
         "enableServiceLinks": False,
         "restartPolicy": "Never",
         "schedulerName": "default-scheduler",
-        "securityContext": {},
+        "securityContext": hardening.pod_security("nvidia"),  # it uses no GPU
         "terminationGracePeriodSeconds": 30,
-        "volumes": [{"emptyDir": {}, "name": "models"}],
+        "volumes": [models_volume(plan), {**hardening.SCRATCH_VOLUME}],
     }
     # Services and monitors select pods by the label of the plan, which this one must not have.
     labels = {"app.kubernetes.io/managed-by": "guide", "app.kubernetes.io/name": "benchmark"}

@@ -13,6 +13,7 @@ from typing import Any
 from guide.answer import GroupEvaluation, ReplicaGroup
 from guide.frameworks import EnvVar, Launch
 from guide.frameworks.base import HUGGING_FACE_HOME, Proxy
+from guide.kube import hardening, rollout
 from guide.kube.names import GROUP_LABEL, instance_labels, labels, object_name
 from guide.spec import InferencePlan
 from guide.units import GIB, MIB
@@ -23,13 +24,14 @@ _READ_BYTES_PER_S = 200e6
 _ENGINE_START_S = 300  # imports, CUDA graphs, kernel compilation
 _IMAGE_PULL_S = 900
 _PROBE_PERIOD_S = 10
-_PROXY_MODELS = "/models"
 
 Object = dict[str, Any]
 
 
-def deployment(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
-    """The Deployment of one replica group."""
+def deployment(
+    plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch, *, surge: bool
+) -> Object:
+    """The Deployment of one replica group; `surge` where its pool has GPUs for one more replica."""
     template = pod_template(plan, index, group, launch)
     return {
         "apiVersion": "apps/v1",
@@ -41,8 +43,7 @@ def deployment(plan: InferencePlan, index: int, group: GroupEvaluation, launch: 
             "revisionHistoryLimit": 10,
             # Immutable, so nothing here that another recommendation could change.
             "selector": {"matchLabels": selector(plan.metadata.name, index)},
-            # A rolling update could wait for ever for GPUs that the old pods hold.
-            "strategy": {"type": "Recreate"},
+            "strategy": rollout.rolling(surge=surge),
             "template": template,
         },
     }
@@ -64,7 +65,7 @@ def pod_template(plan: InferencePlan, index: int, group: GroupEvaluation, launch
     pod_labels = _pod_labels(plan, index, group)
     return {
         "metadata": {"labels": pod_labels, **_annotations(plan, launch)},
-        "spec": _pod(plan, index, group.group, launch, start_seconds(group)),
+        "spec": _pod(plan, index, group, launch),
     }
 
 
@@ -105,10 +106,13 @@ def _annotations(plan: InferencePlan, launch: Launch) -> dict[str, dict[str, str
     return {"annotations": found} if found else {}
 
 
-def _pod(
-    plan: InferencePlan, index: int, group: ReplicaGroup, launch: Launch, start_s: int
-) -> Object:
-    pool = group.pool
+def _pod(plan: InferencePlan, index: int, evaluation: GroupEvaluation, launch: Launch) -> Object:
+    group, pool = evaluation.group, evaluation.group.pool
+    drain_s = rollout.drain_seconds(evaluation.report.e2e.p99_s)
+    containers = [
+        _container(group, launch, start_seconds(evaluation)),
+        *([_proxy(launch, launch.proxy)] if launch.proxy else []),
+    ]
     optional: Object = {
         "nodeSelector": {**plan.spec.placement.node_selector, **dict(pool.node_selector)},
         "tolerations": [dict(t) for t in pool.tolerations],
@@ -117,17 +121,16 @@ def _pod(
         claim = claim_name(plan.metadata.name, index)
         optional["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": claim}]
     return {
-        "containers": [
-            _container(group, launch, start_s),
-            *([_proxy(launch, launch.proxy)] if launch.proxy else []),
-        ],
+        "automountServiceAccountToken": False,
+        "containers": [{**one, "lifecycle": rollout.lifecycle(drain_s)} for one in containers],
         "dnsPolicy": "ClusterFirst",
         # A Service called vllm would set VLLM_PORT, which vLLM reads as its own.
         "enableServiceLinks": False,
         "restartPolicy": "Always",
         "schedulerName": "default-scheduler",
-        "securityContext": {},
-        "terminationGracePeriodSeconds": 60,
+        "securityContext": hardening.pod_security(group.gpu.vendor),
+        "terminationGracePeriodSeconds": rollout.grace_seconds(drain_s),
+        "topologySpreadConstraints": rollout.spread(selector(plan.metadata.name, index)),
         "volumes": _volumes(plan, index, launch),
         **{key: value for key, value in optional.items() if value},
     }
@@ -145,17 +148,23 @@ def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
         "imagePullPolicy": "IfNotPresent",
         "command": list(launch.command),
         **({"args": list(launch.args)} if launch.args else {}),
-        "env": [env(EnvVar(name="HF_HOME", value=HUGGING_FACE_HOME)), *map(env, launch.env)],
+        "env": [
+            {"name": "HF_HOME", "value": HUGGING_FACE_HOME},
+            *map(dict, hardening.HOME_ENV),
+            *map(env, launch.env),
+        ],
         "ports": [{"containerPort": port, "name": name, "protocol": "TCP"}],
         "resources": _resources(group),
         "startupProbe": probe(math.ceil(start_s / _PROBE_PERIOD_S)),
         "readinessProbe": probe(3),
         "livenessProbe": probe(6),
+        "securityContext": hardening.container_security(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"mountPath": "/dev/shm", "name": "shm"},
             {"mountPath": HUGGING_FACE_HOME, "name": "models"},
+            dict(hardening.SCRATCH_MOUNT),
             *_file_mounts(launch),
         ],
     }
@@ -169,8 +178,8 @@ def _proxy(launch: Launch, proxy: Proxy) -> Object:
         "imagePullPolicy": "IfNotPresent",
         "command": list(proxy.command),
         "env": [
-            # Not below /root, which only root may enter. The server fills it: nothing is fetched.
-            {"name": "HF_HOME", "value": _PROXY_MODELS},
+            # The server fills it: nothing is fetched.
+            {"name": "HF_HOME", "value": HUGGING_FACE_HOME},
             {"name": "HF_HUB_OFFLINE", "value": "1"},
             {"name": "USE_TORCH", "value": "0"},  # of transformers, the tokenizers alone
         ],
@@ -181,18 +190,11 @@ def _proxy(launch: Launch, proxy: Proxy) -> Object:
         },
         "readinessProbe": _probe(launch.health_path, "http", 3),
         "livenessProbe": _probe(launch.metrics_path or "/", "http", 6),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": hardening.proxy_security(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "volumeMounts": [
-            {"mountPath": _PROXY_MODELS, "name": "models", "readOnly": True},
+            {"mountPath": HUGGING_FACE_HOME, "name": "models", "readOnly": True},
             *_file_mounts(launch),
         ],
     }
@@ -207,10 +209,24 @@ def env(variable: EnvVar) -> Object:
 
 
 def _resources(group: ReplicaGroup) -> Object:
+    """The GPUs, and what the processes of the host starve without: one, and one a GPU.
+
+    Half a core each, as small GPU nodes have four cores and may hold several replicas; 2 GiB, and
+    3 GiB of a worker with its CUDA context and pinned buffers. Weights are read through the page
+    cache, which belongs to no request. No limits: idle cores make a start faster, and a limit on
+    memory would end a server for what its loader maps.
+    """
+    gpus = group.tp * group.pp
+    host = {"cpu": _cpus(1 + gpus), "memory": f"{2 + 3 * gpus}Gi"}
     if group.pool.device_class:
-        return {"claims": [{"name": "gpus"}]}
-    gpus = {group.pool.resource: str(group.tp * group.pp)}
-    return {"limits": gpus, "requests": dict(gpus)}
+        return {"claims": [{"name": "gpus"}], "requests": host}
+    devices = {group.pool.resource: str(gpus)}
+    return {"limits": devices, "requests": {**host, **devices}}
+
+
+def _cpus(halves: int) -> str:
+    """Half cores as Kubernetes prints them."""
+    return str(halves // 2) if halves % 2 == 0 else f"{500 * halves}m"
 
 
 def _probe(path: str, port: str, failures: int) -> Object:
@@ -231,18 +247,23 @@ def _file_mounts(launch: Launch) -> list[Object]:
 
 
 def _volumes(plan: InferencePlan, index: int, launch: Launch) -> list[Object]:
-    cache = plan.spec.deployment.model_cache
-    models: Object = (
-        {"persistentVolumeClaim": {"claimName": cache.claim_name}} if cache else {"emptyDir": {}}
-    )
     volumes: list[Object] = [
         {"emptyDir": {"medium": "Memory", "sizeLimit": _quantity(launch.shm_bytes)}, "name": "shm"},
-        {**models, "name": "models"},
+        models_volume(plan),
+        {**hardening.SCRATCH_VOLUME},
     ]
     if launch.files:
         config = {"defaultMode": 0o644, "name": files_name(plan.metadata.name, index)}
         volumes.append({"configMap": config, "name": "files"})
     return volumes
+
+
+def models_volume(plan: InferencePlan) -> Object:
+    """The claim that the plan names, or a folder that ends with its pod."""
+    cache = plan.spec.deployment.model_cache
+    if cache:
+        return {"name": "models", "persistentVolumeClaim": {"claimName": cache.claim_name}}
+    return {"emptyDir": {}, "name": "models"}
 
 
 def _quantity(count: int) -> str:

@@ -15,6 +15,7 @@ from guide.frameworks import FRAMEWORKS, Launch
 from guide.kube.deployment import Object, pod_template
 from guide.kube.names import labels, object_name
 from guide.kube.objects import Named, launch_options
+from guide.kube.rollout import rolling
 from guide.spec import InferencePlan
 
 # Written by the chart from a value of its own, or by its template.
@@ -62,7 +63,7 @@ def helm_values(plan: InferencePlan, evaluation: Evaluation) -> Named:
                 "initialDelaySeconds": 0,
                 "periodSeconds": slowest["periodSeconds"],
             },
-            "strategy": {"type": "Recreate"},
+            "strategy": rolling(surge=False),
             "tolerations": list({str(t): t for t in tolerations}.values()),
         }
     }

@@ -16,7 +16,7 @@ from guide.frameworks import FRAMEWORKS, Launch
 from guide.frameworks.vllm_flags import FLAGS, image_version
 from guide.kube.deployment import Object, pod_template, workload_meta
 from guide.kube.names import instance_labels
-from guide.kube.objects import Named, claim, launch_options, pod_monitor, traffic
+from guide.kube.objects import Named, budget, claim, launch_options, pod_monitor, traffic
 from guide.spec import InferencePlan
 
 ROLE_LABEL = "guide.dev/role"
@@ -38,6 +38,7 @@ def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
             objects[f"resourceclaimtemplate-{index}.yaml"] = claim(
                 plan, index, replace(group, group=per_node)
             )
+    objects["poddisruptionbudget.yaml"] = budget(plan, **{ROLE_LABEL: LEADER})
     for name, value in traffic(plan, evaluation.groups).items():
         if value["kind"] == "Service":  # workers have no HTTP server
             value["spec"]["selector"] |= {ROLE_LABEL: LEADER}

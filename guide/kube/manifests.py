@@ -15,7 +15,8 @@ from guide.kube.deployment import Object, deployment
 from guide.kube.helm_values import helm_values
 from guide.kube.leaderworkerset import leader_worker_sets
 from guide.kube.llminferenceservice import llm_inference_service
-from guide.kube.objects import Named, claim, files_map, launch_options, pod_monitor, traffic
+from guide.kube.objects import Named, budget, claim, files_map, launch_options, pod_monitor, traffic
+from guide.kube.rollout import surges
 from guide.report import review_markdown
 from guide.spec import InferencePlan, write_document
 
@@ -70,11 +71,14 @@ def build_objects(plan: InferencePlan, evaluation: Evaluation) -> Named:
     for index, group in enumerate(evaluation.groups):
         launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
         launches.append(launch)
-        objects[f"deployment-{index}.yaml"] = deployment(plan, index, group, launch)
+        objects[f"deployment-{index}.yaml"] = deployment(
+            plan, index, group, launch, surge=surges(group, evaluation.groups)
+        )
         if launch.files:
             objects[f"configmap-{index}.yaml"] = files_map(plan, index, group, launch)
         if group.group.pool.device_class:
             objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group)
+    objects["poddisruptionbudget.yaml"] = budget(plan)
     objects |= traffic(plan, evaluation.groups)
     if plan.spec.output.monitoring == "PodMonitor" and any(x.metrics_path for x in launches):
         objects["podmonitor.yaml"] = pod_monitor(plan, launches)

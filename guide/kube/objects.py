@@ -10,6 +10,7 @@ from guide.errors import SpecError
 from guide.frameworks import DeploymentOptions, Launch
 from guide.kube.deployment import Object, claim_name, files_name, selector
 from guide.kube.names import instance_labels, labels, object_name
+from guide.kube.rollout import disruption_budget
 from guide.spec import InferencePlan
 
 Named = list[tuple[str, Object]]  # file name, object
@@ -90,6 +91,15 @@ def route(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> Object:
             ]
         },
     }
+
+
+def budget(plan: InferencePlan, **more: str) -> Object:
+    """The PodDisruptionBudget of all replicas; `more` labels narrow the pods.
+
+    Also for one replica, which it does not protect: an autoscaler may make two of it.
+    """
+    name = plan.metadata.name
+    return disruption_budget(meta(plan, object_name(name)), {**instance_labels(name), **more})
 
 
 def files_map(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:

@@ -10,6 +10,7 @@ from guide.kube.client import ClusterClient, FieldConflict, NotFound, Refused
 from guide.kube.names import PLAN_LABEL, manifests_name, object_name
 from guide.spec import InferencePlan
 from guide_operator import apply
+from guide_operator.rolling import adapted
 from guide_operator.status import CONFLICT, Condition
 
 Object = Mapping[str, Any]
@@ -21,6 +22,7 @@ _KINDS = (
     ("apps/v1", "Deployment"),
     ("v1", "Service"),
     ("v1", "ConfigMap"),
+    ("policy/v1", "PodDisruptionBudget"),
     ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     ("monitoring.coreos.com/v1", "PodMonitor"),
     ("resource.k8s.io/v1", "ResourceClaimTemplate"),
@@ -42,7 +44,7 @@ def apply_layout(
         )
         live = {value["metadata"]["name"]: value for value in _own(client, plan, *_KINDS[0])}
         scaled = apply.scaled_deployments(autoscalers)
-        objects = apply.wanted(plan, best, uid, live, scaled)
+        objects = adapted(apply.wanted(plan, best, uid, live, scaled), best, live)
         held = [client.apply(value, dry_run=rehearsal) for value in objects]
         if rehearsal:
             return []

@@ -206,14 +206,15 @@ def rollout(deployments: Sequence[Mapping[str, Any]]) -> list[Condition]:
         if failed:
             message = f"Deployment {name}: {failed.get('message', 'it makes no progress')}"
             return _unready(ROLLOUT_STALLED, message, stalled=True)
-    waiting = [value["metadata"]["name"] for value in deployments if not _available(value)]
+    waiting = [value["metadata"]["name"] for value in deployments if not available(value)]
     if waiting:
         message = f"Waiting for Deployment {', '.join(waiting)} to become available."
         return _unready(ROLLOUT, message, stalled=False)
     return []
 
 
-def _available(value: Mapping[str, Any]) -> bool:
+def available(value: Mapping[str, Any]) -> bool:
+    """Whether all replicas of a Deployment are new and available."""
     status, replicas = value.get("status", {}), value.get("spec", {}).get("replicas", 1)
     return (
         status.get("observedGeneration", 0) >= value["metadata"].get("generation", 0)

@@ -13,7 +13,7 @@ import yaml
 
 from guide.catalog import load
 from guide.kube.benchmark import benchmarks
-from guide.kube.manifests import render_files
+from guide.kube.manifests import build_objects, render_files
 from hack.controlplane.kubectl import Kubectl
 from tests.manifest_cases import CASES
 
@@ -86,3 +86,25 @@ def test_kustomize_builds_the_folder(programs: Path, tmp_path: Path, name: str):
     assert built.returncode == 0, built.stderr
     kinds = [o["kind"] for o in yaml.safe_load_all(built.stdout)]
     assert "Deployment" in kinds
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_restricted_namespace_takes_the_pods(kubectl: Kubectl, namespace: str, name: str):
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    kubectl("label", "namespace", namespace, level)
+    best = CASES[name].recommendation.best
+    assert best is not None
+    jobs = [job for _, job in benchmarks(CASES[name].plan, best, "kustomize")]
+    values = [value for _, value in build_objects(CASES[name].plan, best)]
+    for value in [*values, *jobs]:
+        if value["kind"] not in {"Deployment", "Job"}:
+            continue
+        pod = {"apiVersion": "v1", "kind": "Pod", **value["spec"]["template"]}
+        pod["metadata"] = {**pod["metadata"], "name": "one", "namespace": namespace}
+        pod["spec"] = {**pod["spec"], "restartPolicy": "Never"}
+        args = ("create", "--dry-run=server", "--validate=strict", "-f", "-")
+        if name == "amd" and value["kind"] == "Deployment":  # its user is that of the image
+            with pytest.raises(AssertionError, match="runAsNonRoot"):
+                kubectl(*args, stdin=json.dumps(pod))
+        else:
+            kubectl(*args, stdin=json.dumps(pod))
