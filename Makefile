@@ -10,10 +10,10 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix golden generate calibrate accuracy paper bench e2e scale soak serve clean
+.PHONY: help demo test check fix golden generate calibrate accuracy paper bench e2e e2e-node node scale soak serve clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(SETUP) ## recommend for a real model on a sample cluster, no cluster needed
 	@$(BIN)/guide plan -f examples/chat.yaml --nodes examples/nodes.yaml
@@ -25,7 +25,7 @@ check: $(SETUP) ## static gates and fast tests
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) -n auto -m "not e2e and not scale"
+	$(PYTEST) -n auto -m "not e2e and not node and not scale"
 
 fix: $(SETUP) ## format and apply safe lint fixes
 	$(BIN)/ruff format .
@@ -55,6 +55,12 @@ bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GEN
 
 e2e: $(SETUP) ## tests on a real API server, scale cases with 100 objects (or on GUIDE_E2E_KUBECONFIG)
 	GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
+
+node: $(SETUP) ## build what a real node needs, start one in .run/node, say how to reach it
+	$(PY) -m hack.node up
+
+e2e-node: $(SETUP) ## tests with real containers on a real node (root, Linux)
+	$(PYTEST) -rs tests/e2e_node
 
 scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_SCALE_OBJECTS=$(SCALE) GUIDE_ETCD_PAUSE_S=60 GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/e2e -m scale

@@ -33,11 +33,16 @@ def up(
     node_count: Annotated[int, typer.Option("--nodes", help="fake GPU nodes to create")] = 0,
     controllers: Annotated[bool, typer.Option(help="controller manager and scheduler")] = True,
     kwok: Annotated[bool, typer.Option(help="kwok, which keeps fake nodes alive")] = True,
+    address: Annotated[
+        str | None, typer.Option(help="listen everywhere and tell a kubelet and pods this address")
+    ] = None,
 ) -> None:
     """Start a control plane on free ports of 127.0.0.1 and print its environment."""
     programs = build()
     began = time.monotonic()
-    plane = planes.up(run_dir.resolve(), programs, controllers=controllers, kwok=kwok)
+    plane = planes.up(
+        run_dir.resolve(), programs, controllers=controllers, kwok=kwok, address=address
+    )
     print(f"control plane up after {time.monotonic() - began:.1f} s", file=sys.stderr)
     if node_count:
         began = time.monotonic()

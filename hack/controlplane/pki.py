@@ -11,21 +11,27 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 CONTEXT = "guide-controlplane"
+NODE = "guide-node"  # the real one, of hack/node
 # client name -> (user, group) that the API server reads from the certificate
 CLIENTS = {
     "admin": ("admin", "system:masters"),
     "controller-manager": ("system:kube-controller-manager", None),
     "scheduler": ("system:kube-scheduler", None),
+    "kubelet": (f"system:node:{NODE}", "system:nodes"),
+    "proxy": ("system:kube-proxy", None),
 }
 SERVER_NAMES = ("127.0.0.1", "10.96.0.1", "localhost", "kubernetes.default.svc")
 
 
-def write_pki(folder: Path) -> None:
-    """Write the CA, server and client certificates and the service-account keys into folder."""
+def write_pki(folder: Path, *addresses: str) -> None:
+    """Write the CA, server and client certificates and the service-account keys into folder.
+
+    The server's certificate is good for SERVER_NAMES and the further addresses.
+    """
     folder.mkdir(parents=True, mode=0o700)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.crt")
-    server = authority.issue_cert(*SERVER_NAMES, common_name="kube-apiserver")
+    server = authority.issue_cert(*SERVER_NAMES, *addresses, common_name="kube-apiserver")
     server.cert_chain_pems[0].write_to_path(folder / "apiserver.crt")
     server.private_key_pem.write_to_path(folder / "apiserver.key")
     _write_service_account_key(folder)

@@ -42,6 +42,7 @@ class Plane:
     api_port: int
     controller_manager_port: int
     scheduler_port: int
+    address: str | None
 
     @property
     def kubeconfig(self) -> Path:
@@ -54,8 +55,18 @@ class Plane:
         return self.run_dir / "pki"
 
 
-def up(run_dir: Path, programs: Path, *, controllers: bool = True, kwok: bool = True) -> Plane:
+def up(
+    run_dir: Path,
+    programs: Path,
+    *,
+    controllers: bool = True,
+    kwok: bool = True,
+    address: str | None = None,
+) -> Plane:
     """Start everything and return once the API server answers and service accounts exist.
+
+    With an address the API server listens on all of them, names this one to pods, and takes a
+    kubelet, whose kubeconfig and kube-proxy's lie beside the administrator's.
 
     Raises ControlPlaneError with one sentence and the failing program's last log lines.
     """
@@ -65,13 +76,16 @@ def up(run_dir: Path, programs: Path, *, controllers: bool = True, kwok: bool = 
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     names = ("etcd_port", "etcd_peer_port", "api_port", "controller_manager_port", "scheduler_port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    plane = Plane(run_dir=run_dir, programs=programs, **ports)
-    pki.write_pki(plane.pki)
+    plane = Plane(run_dir=run_dir, programs=programs, address=address, **ports)
+    pki.write_pki(plane.pki, *([address] if address else []))
     pki.write_kubeconfig(plane.kubeconfig, "admin", plane.pki, plane.api_port)
     try:
         _start_storage_and_api(plane)
         if controllers:
             _start_controllers(plane)
+        for client in ("kubelet", "proxy") if address else ():
+            config = run_dir / f"{client}.kubeconfig"
+            pki.write_kubeconfig(config, client, plane.pki, plane.api_port)
         if kwok:
             start(run_dir, "kwok", _kwok(plane))
             wait_for(run_dir, "kwok", lambda: True, 1)
@@ -152,15 +166,28 @@ def _etcd(plane: Plane) -> list[str | Path]:
 
 
 def _apiserver(plane: Plane) -> list[str | Path]:
+    if plane.address:
+        reached_by = [
+            "--bind-address=0.0.0.0",
+            f"--advertise-address={plane.address}",
+            "--authorization-mode=Node,RBAC",
+            f"--kubelet-client-certificate={plane.pki / 'admin.crt'}",
+            f"--kubelet-client-key={plane.pki / 'admin.key'}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ]
+    else:
+        reached_by = [
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",  # nothing routes to 10.96.0.1 here
+            "--authorization-mode=RBAC",
+        ]
     return [
         plane.programs / "kube-apiserver",
         f"--etcd-servers=http://127.0.0.1:{plane.etcd_port}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
+        *reached_by,
         f"--secure-port={plane.api_port}",
-        "--endpoint-reconciler-type=none",  # nothing routes to 10.96.0.1 here
         "--service-cluster-ip-range=10.96.0.0/16",
-        "--authorization-mode=RBAC",
         f"--client-ca-file={plane.pki / 'ca.crt'}",
         f"--tls-cert-file={plane.pki / 'apiserver.crt'}",
         f"--tls-private-key-file={plane.pki / 'apiserver.key'}",

@@ -13,4 +13,6 @@ import (
 	_ "k8s.io/kubernetes/cmd/kubectl"
 	_ "sigs.k8s.io/kustomize/kustomize/v5"
 	_ "sigs.k8s.io/kwok/cmd/kwok"
+	_ "k8s.io/kubernetes/cmd/kube-proxy"
+	_ "k8s.io/kubernetes/cmd/kubelet"
 )

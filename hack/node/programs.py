@@ -1,0 +1,106 @@
+"""Compiles the node's programs from the Go module proxy into the control plane's cache.
+
+The kubelet and kube-proxy come from hack/gomod, of the control plane's version; the others have
+a go.mod of their own, because their modules want other versions than Kubernetes does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.controlplane.build import (
+    GOMOD,
+    NODE_PROGRAMS,
+    cache_dir,
+    find_go,
+    forget_unused,
+    go_version,
+    linker_flags,
+    locked,
+    run_go,
+)
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSet:
+    """Programs of one Go module: their packages, build tags and linker flags."""
+
+    module: Path
+    packages: tuple[str, ...]
+    tags: str = ""
+    flags: str = "-s -w"
+
+    def made_of(self) -> list[str]:
+        """Everything that decides what is built."""
+        files = sorted([*self.module.glob("go.*"), *self.module.rglob("main.go")])
+        return [*self.packages, self.tags, self.flags, *(each.read_text("utf-8") for each in files)]
+
+
+CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+
+
+def program_sets() -> list[ProgramSet]:
+    """The node's programs, the quickest to build first."""
+    return [
+        ProgramSet(GOMOD, tuple(NODE_PROGRAMS.values()), flags=linker_flags()),
+        ProgramSet(
+            HERE / "gomod" / "runtime",
+            (
+                f"{CONTAINERD}/containerd",
+                f"{CONTAINERD}/containerd-shim-runc-v2",
+                f"{CONTAINERD}/ctr",
+                "./pause",
+            ),
+            tags="no_btrfs no_devmapper no_zfs no_aufs no_tracing",
+        ),
+        ProgramSet(HERE / "gomod" / "coredns", ("github.com/coredns/coredns",)),
+    ]
+
+
+def node_dir() -> Path:
+    """The node's part of the per-user cache: programs, images, layers."""
+    return cache_dir() / "node"
+
+
+def build_programs() -> Path:
+    """Return the folder with the node's programs, compiling them when they are not in the cache.
+
+    Raises ControlPlaneError with one sentence when Go cannot be had or the build fails.
+    """
+    with locked(node_dir() / "lock"):
+        go = find_go()
+        sets = program_sets()
+        made_of = [go_version(go), *(part for each in sets for part in each.made_of())]
+        key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+        done = node_dir() / "bin" / key
+        if not done.exists():
+            print(
+                f"building the node's programs from source into {done}: some seven minutes on two "
+                "cores the first time",
+                file=sys.stderr,
+            )
+            _compile(go, sets, done)
+        os.utime(done)
+        forget_unused(done.parent)
+    return done
+
+
+def _compile(go: Path, sets: list[ProgramSet], done: Path) -> None:
+    done.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=done.parent))
+    try:
+        for each in sets:
+            how = ["-trimpath", "-tags", each.tags, "-ldflags", each.flags, "-o", f"{partial}/"]
+            run_go(go, "build", *how, *each.packages, module=each.module)
+        partial.chmod(0o755)
+        partial.rename(done)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

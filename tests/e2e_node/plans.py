@@ -1,0 +1,51 @@
+"""A plan whose pods run on the test node: real servers of the API, without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tenacity import retry, stop_after_delay, wait_fixed
+
+from hack.controlplane.kubectl import Kubectl
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "chat.yaml"
+
+
+def plan(namespace: str, name: str, image: str, requests_per_s: float = 8) -> dict[str, Any]:
+    """The example of the README in mode Apply, served by an image."""
+    document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    document["metadata"] = {"name": name, "namespace": namespace}
+    spec = document["spec"]
+    spec["output"] = {"mode": "Apply"}
+    spec["workload"]["requestsPerSecond"] = requests_per_s
+    spec["deployment"]["image"] = image
+    return document
+
+
+def condition(kubectl: Kubectl, namespace: str, name: str, kind: str) -> dict[str, Any]:
+    """A condition of a plan; empty while there is none."""
+    status = kubectl.json("-n", namespace, "get", "inferenceplan", name).get("status", {})
+    for found in status.get("conditions", []):
+        if found["type"] == kind:
+            return found
+    return {}
+
+
+def ready(kubectl: Kubectl, namespace: str, name: str, limit_s: float = 120) -> None:
+    """Wait until a plan is Ready, that is, until its real pods are."""
+
+    @retry(stop=stop_after_delay(limit_s), wait=wait_fixed(0.5), reraise=True)
+    def asserted() -> None:
+        found = condition(kubectl, namespace, name, "Ready")
+        pods = kubectl("-n", namespace, "get", "pods", "-o", "wide", check=False).stdout
+        assert found.get("status") == "True", f"{found}\n{pods}"
+
+    asserted()
+
+
+def servers(kubectl: Kubectl, namespace: str, name: str) -> list[dict[str, Any]]:
+    """The pods of a plan that are not on their way out."""
+    pods = kubectl.json("-n", namespace, "get", "pods", "-l", f"guide.dev/plan={name}")["items"]
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]

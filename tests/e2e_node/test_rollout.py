@@ -1,0 +1,99 @@
+"""What clients notice when real pods are replaced: nothing, unless a pod is killed outright."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tenacity import retry, stop_after_delay, wait_fixed
+
+from hack.controlplane.kubectl import Kubectl
+from hack.node.node import Node
+from tests.e2e_node.load import load
+from tests.e2e_node.plans import plan, ready, servers
+
+PER_S, SECONDS = 20, 55  # 1,100 requests
+NAME = "rollout"
+REPLICAS = 3
+
+
+@pytest.fixture(scope="module")
+def service(node: Node, kubectl: Kubectl, release: str, standin_image: str) -> Iterator[str]:
+    """The address of the Service of a plan with three replicas."""
+    kubectl.apply(plan(release, NAME, standin_image, requests_per_s=25))
+    ready(kubectl, release, NAME)
+    found = kubectl.json("-n", release, "get", "services", "-l", f"guide.dev/plan={NAME}")["items"]
+    spec = found[0]["spec"]
+    yield f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
+    kubectl("-n", release, "delete", "inferenceplan", NAME)
+
+
+def all_ready(kubectl: Kubectl, namespace: str) -> list[str]:
+    """Names of the plan's pods, once REPLICAS of them are Ready and no other is left."""
+
+    @retry(stop=stop_after_delay(120), wait=wait_fixed(0.5), reraise=True)
+    def asserted() -> list[str]:
+        pods = servers(kubectl, namespace, NAME)
+        states = [
+            (pod["metadata"]["name"], c["status"])
+            for pod in pods
+            for c in pod.get("status", {}).get("conditions", [])
+            if c["type"] == "Ready"
+        ]
+        assert [state for _, state in states] == ["True"] * REPLICAS, states
+        return [name for name, _ in states]
+
+    return asserted()
+
+
+def test_an_edit_of_the_plan_fails_no_request(
+    node: Node, kubectl: Kubectl, release: str, service: str
+):
+    before = all_ready(kubectl, release)
+    patch = {"spec": {"deployment": {"extraArgs": ["--disable-uvicorn-access-log"]}}}
+    with load(node, service, PER_S, SECONDS) as outcome:
+        kubectl(
+            *("-n", release, "patch", "inferenceplan", NAME, "--type=merge", "-p"),
+            json.dumps(patch),
+        )
+        gone(kubectl, release, before)
+    print(f"edit: {outcome.counts}")
+    assert outcome.total >= 1000
+    assert outcome.failed == 0
+
+
+def test_a_graceful_deletion_fails_no_request(
+    node: Node, kubectl: Kubectl, release: str, service: str
+):
+    first, *_ = all_ready(kubectl, release)
+    with load(node, service, PER_S, SECONDS) as outcome:
+        kubectl("-n", release, "delete", "pod", first, "--wait=false")
+        gone(kubectl, release, [first])
+    print(f"graceful deletion: {outcome.counts}")
+    assert outcome.total >= 1000
+    assert outcome.failed == 0
+
+
+def test_a_killed_pod_loses_what_it_was_serving(
+    node: Node, kubectl: Kubectl, release: str, service: str
+):
+    first, *_ = all_ready(kubectl, release)
+    with load(node, service, PER_S, SECONDS) as outcome:
+        kubectl("-n", release, "delete", "pod", first, "--grace-period=0", "--force")
+        gone(kubectl, release, [first])
+    print(f"SIGKILL: {outcome.counts}")
+    assert outcome.total >= 1000
+    # A request takes 0.6 s, so a third of 20 a second is 4 in flight; and the kernel sends new
+    # ones to the dead pod until kube-proxy has heard of it.
+    assert outcome.failed <= 20
+
+
+def gone(kubectl: Kubectl, namespace: str, names: list[str]) -> None:
+    """Wait until others have taken the place of the named pods."""
+
+    @retry(stop=stop_after_delay(120), wait=wait_fixed(0.5), reraise=True)
+    def asserted() -> None:
+        assert not set(names) & set(all_ready(kubectl, namespace))
+
+    asserted()
