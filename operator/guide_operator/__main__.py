@@ -127,9 +127,6 @@ async def _operate(
             ready_flag=readiness.started,
             clusterwide=True,
             standalone=True,
-            # By itself kopf asks for the name of its user, and an image knows none for 65532. The
-            # type is a NewType of str that kopf does not export.
-            identity=settings.identity or socket.gethostname(),  # pyright: ignore[reportArgumentType]
         )
     finally:
         if observing is not None:
