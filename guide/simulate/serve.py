@@ -99,7 +99,9 @@ def zero_load(
     """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
     cost, serving = layout_cost(group, catalog)
     prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
-    ttft_s = _prompt_seconds(cost, group, prompt, 0) + serving.r0 + serving.rt * prompt
+    budget = policy_of(group, memory, catalog).token_budget  # V0 never cuts a prompt
+    alone = task_seconds(prefill_task(group, prompt, 0, budget), cost)
+    ttft_s = alone + serving.r0 + serving.rt * prompt
     context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
 

@@ -41,9 +41,13 @@ class TaskTime(NamedTuple):
     transfer_s: float
 
 
-def prefill_task(group: ReplicaGroup, prompt_tokens: float, decodes: int) -> Task:
-    """One prompt, cut into segments by the token budget that `decodes` running sequences leave."""
-    budget = group.limits.max_num_batched_tokens - decodes
+def prefill_task(
+    group: ReplicaGroup, prompt_tokens: float, decodes: int, token_budget: int | None = None
+) -> Task:
+    """One prompt, cut into segments by the token budget that `decodes` running sequences leave:
+    that of the group's limits, unless its scheduler takes another.
+    """
+    budget = (token_budget or group.limits.max_num_batched_tokens) - decodes
     cut = adjust_sequence_length(prompt_tokens, max(1.0, budget))
     _, inside = attended(0, prompt_tokens, group.model.used_window_tokens or 0)
     shape = StepShape(
