@@ -13,13 +13,15 @@ from hack.controlplane.kubectl import Kubectl
 from tests.e2e.chart import rights
 from tests.e2e.operator_process import chat, eventually, free_port, install_crd, plan_when, running
 
-# As in the chart: a user that no passwd knows, and nothing writable but /tmp.
+# As in the chart: a user that no passwd knows, and nothing writable but one folder.
 ENTER = """
 set -e
 mount --make-rprivate /
-mount -o remount,bind,ro / 2>/dev/null || { mount --bind / /mnt && mount -o remount,bind,ro /mnt; }
+mount -o remount,bind,ro /
+mount -t tmpfs tmpfs /var/tmp
 exec env -u USER -u LOGNAME -u LNAME -u USERNAME -u HOME PYTHONDONTWRITEBYTECODE=1 \\
-  setpriv --reuid 65532 --regid 65532 --clear-groups "$@"
+  setpriv --reuid 65532 --regid 65532 --clear-groups \\
+  --inh-caps +dac_read_search --ambient-caps +dac_read_search "$@"  # the tree may lie in a closed home
 """
 
 
