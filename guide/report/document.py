@@ -13,6 +13,7 @@ from guide.answer import (
     Evaluation,
     GroupEvaluation,
     Interval,
+    Limits,
     Percentiles,
     Recommendation,
     Rejection,
@@ -30,6 +31,7 @@ from guide.report.document_types import (
     InventoryDocument,
     LatencyDocument,
     LayoutDocument,
+    LimitsDocument,
     PoolDocument,
     PriceDocument,
     RateDocument,
@@ -95,17 +97,10 @@ def _evaluation(item: Evaluation) -> EvaluationDocument:
 
 def _group(item: GroupEvaluation) -> GroupDocument:
     group, memory = item.group, item.memory
-    limits = group.limits
     return {
         **layout(group),
         "nodeSelector": dict(group.pool.node_selector),
-        "limits": {
-            "maxNumSeqs": limits.max_num_seqs,
-            "maxNumBatchedTokens": limits.max_num_batched_tokens,
-            "gpuMemoryUtilization": f"{limits.gpu_memory_utilization:.2f}",
-            "maxModelLen": limits.max_model_len,
-            "kvCacheDtype": limits.kv_cache_dtype,
-        },
+        "limits": limits(group.limits),
         "memory": {
             "gpuGiB": round(memory.hbm_bytes / GIB, 2),
             "weightGiBPerGPU": round(memory.weight_bytes / GIB, 2),
@@ -134,6 +129,17 @@ def layout(group: ReplicaGroup) -> LayoutDocument:
         "tp": group.tp,
         "pp": group.pp,
         "replicas": group.replicas,
+    }
+
+
+def limits(item: Limits) -> LimitsDocument:
+    """An operating point as the manifests hold it."""
+    return {
+        "maxNumSeqs": item.max_num_seqs,
+        "maxNumBatchedTokens": item.max_num_batched_tokens,
+        "gpuMemoryUtilization": f"{item.gpu_memory_utilization:.2f}",
+        "maxModelLen": item.max_model_len,
+        "kvCacheDtype": item.kv_cache_dtype,
     }
 
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.answer import Evaluation
+from guide.answer import Evaluation, Limits
 from guide.domain import Catalog, Inventory, Plan
 from guide.search.bounds import Broken, not_enough_gpus, over_budget
 from guide.search.explore import survey
 from guide.search.sizing import verdict
+from guide.search.space import Identity as Identity
 from guide.search.space import shapes
 from guide.search.spending import priced
 from guide.search.study import Member, Study, evaluate
 
-Identity = tuple[str, str, str, str, str, int, int]  # as `guide.search.space.Shape.identity`
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """One group of a deployment: which shape, how often, with which share of the load."""
+    """One group of a deployment: which shape, how often, with which share of the load, and the
+    limits that its servers were started with, where they are known.
+    """
 
     shape: Identity
     replicas: int
     load_share: float = 1.0
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +41,15 @@ def assess(
 ) -> Assessment | None:
     """Judge `layout` as `recommend` would; None when it is no longer a candidate at all.
 
-    That is so when its pool or checkpoint is gone, or a bound refuses its shape.
+    That is so when its pool or checkpoint is gone, or a bound refuses its shape, with the limits
+    that it runs with where they are known.
     """
     inventory = priced(inventory, catalog)
     study = Study(plan=plan, catalog=catalog, seed=seed)
     wanted = {one.shape for one in layout}
     among = [s for s in shapes(plan, inventory, catalog) if s.identity in wanted]
-    replicas = {r.shape.identity: r for r in survey(study, inventory, among).replicas}
+    limits = {one.shape: one.limits for one in layout if one.limits is not None}
+    replicas = {r.shape.identity: r for r in survey(study, inventory, among, limits).replicas}
     if not layout or wanted - replicas.keys():
         return None
     members = [

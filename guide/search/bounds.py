@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from guide.answer import MemoryFit
+from guide.answer import Limits, MemoryFit
 from guide.domain import GpuPool, ModelArch, Plan, Reason
 from guide.frameworks import FRAMEWORKS
 from guide.search.space import Shape
@@ -186,6 +186,18 @@ def context_does_not_fit(memory: MemoryFit, needed_tokens: int) -> Broken | None
         f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds "
         f"{memory.kv_capacity_tokens:,}",
         excess(needed_tokens, memory.kv_capacity_tokens),
+    )
+
+
+def context_beyond_limits(limits: Limits, needed_tokens: int) -> Broken | None:
+    """A server that runs accepts what it was started with, whatever fits."""
+    if needed_tokens <= limits.max_model_len:
+        return None
+    return Broken(
+        Reason.DOES_NOT_FIT,
+        f"a context of {needed_tokens:,} tokens is asked for; the server accepts "
+        f"{limits.max_model_len:,}",
+        excess(needed_tokens, limits.max_model_len),
     )
 
 

@@ -7,17 +7,17 @@ being simulated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guide.answer import Candidate, Evaluation, Rejection
+from guide.answer import Candidate, Evaluation, Limits, Rejection
 from guide.domain import Inventory, Plan, Preference
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
 from guide.search.replica import Replica, default_limits, operate, promised_context_tokens
 from guide.search.sizing import Prospect, Trial, attempt, prospect
-from guide.search.space import Shape, considered_pools, shapes
+from guide.search.space import Identity, Shape, considered_pools, shapes
 from guide.search.study import Study
 from guide.search.tails import Tails, tails
 
@@ -57,14 +57,21 @@ class Survey:
     refused: list[Rejection] = field(default_factory=list[Rejection])
 
 
-def survey(study: Study, inventory: Inventory, among: Iterable[Shape] | None = None) -> Survey:
-    """Apply every bound to every shape (or to those given)."""
+def survey(
+    study: Study,
+    inventory: Inventory,
+    among: Iterable[Shape] | None = None,
+    running: Mapping[Identity, Limits] | None = None,
+) -> Survey:
+    """Apply every bound to every shape (or to those given); `running` are limits that are not to
+    be chosen, since servers have them already.
+    """
     plan = study.plan
     found = Survey(refused=list(_unknown_pools(plan, inventory)))
     long = tails(plan.workload, study.seed, promised_context_tokens(plan))
     known: dict[tuple[object, ...], Replica | Broken] = {}  # the same in all pools of a GPU
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
-        replica = _operated(shape, study, long, known)
+        replica = _operated(shape, study, long, known, (running or {}).get(shape.identity))
         if isinstance(replica, Rejection):
             found.refused.append(replica)
             continue
@@ -92,15 +99,19 @@ def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
 
 
 def _operated(
-    shape: Shape, study: Study, long: Tails, known: dict[tuple[object, ...], Replica | Broken]
+    shape: Shape,
+    study: Study,
+    long: Tails,
+    known: dict[tuple[object, ...], Replica | Broken],
+    running: Limits | None,
 ) -> Replica | Rejection:
     for rule in LAYOUT_RULES:
         broken = rule(shape)
         if broken is not None:
             return _refused(shape, 1, broken, study)
-    alike = (shape.gpu, *shape.identity[1:])
+    alike = (shape.gpu, *shape.identity[1:], running)
     if alike not in known:
-        known[alike] = operate(shape, study.plan, study.catalog, long)
+        known[alike] = operate(shape, study.plan, study.catalog, long, running)
     replica = known[alike]
     if isinstance(replica, Broken):
         return _refused(shape, 1, replica, study)

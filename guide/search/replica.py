@@ -17,6 +17,7 @@ from guide.perf.fits import resolve
 from guide.perf.memory import memory_fit
 from guide.search.bounds import (
     Broken,
+    context_beyond_limits,
     context_beyond_model,
     context_does_not_fit,
     misses_e2e,
@@ -109,18 +110,26 @@ def _guessed(plan: Plan, broken: Broken | None) -> Broken | None:
     )
 
 
-def operate(shape: Shape, plan: Plan, catalog: Catalog, long: Tails) -> Replica | Broken:
-    """Find the operating point of `shape` under `plan`, or the limit that it breaks."""
+def operate(
+    shape: Shape, plan: Plan, catalog: Catalog, long: Tails, running: Limits | None = None
+) -> Replica | Broken:
+    """Find the operating point of `shape` under `plan`, or the limit that it breaks.
+
+    With `running`, the operating point of a deployment that is there: it is judged, not chosen.
+    """
     needed = promised_context_tokens(plan)
     broken = _guessed(plan, context_beyond_model(shape.variant.model, needed))
     if broken is not None:
         return broken
-    limits = default_limits(shape, needed)
+    limits = running or default_limits(shape, needed)
+    broken = _guessed(plan, context_beyond_limits(limits, needed))
+    if broken is not None:
+        return broken
     memory = memory_fit(shape.group(limits), shape.release, plan.switches)
     broken = weights_do_not_fit(memory) or _guessed(plan, context_does_not_fit(memory, needed))
     if broken is not None:
         return broken
-    if plan.workload.max_context_tokens is None:
+    if plan.workload.max_context_tokens is None and running is None:
         model_limit = shape.variant.model.max_context_tokens
         longest = longest_sequence(memory, model_limit, needed)
         limits = replace(limits, max_model_len=longest)
@@ -128,8 +137,9 @@ def operate(shape: Shape, plan: Plan, catalog: Catalog, long: Tails) -> Replica 
     fit = resolve(
         catalog, shape.gpu, release.framework, release.version, variant.precision, variant.model
     )
-    limits = _at_the_knee(shape, limits, memory, fit, plan, catalog)
-    memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+    if running is None:
+        limits = _at_the_knee(shape, limits, memory, fit, plan, catalog)
+        memory = memory_fit(shape.group(limits), shape.release, plan.switches)
     return _bounded(shape, limits, memory, fit, plan, catalog, long)
 
 

@@ -34,6 +34,10 @@ SIXTEEN_BIT = ("bf16", "fp16")
 EIGHT_BIT = ("fp8", "int8")
 
 
+# pool, framework, checkpoint, precision, type of the KV cache, TP, PP
+Identity = tuple[str, str, str, str, str, int, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """A checkpoint and how it is run: weights, GEMMs and KV cache."""
@@ -87,7 +91,7 @@ class Shape:
         return self.pool.nodes_for(self.tp, self.pp) if self.over_nodes else 1
 
     @property
-    def identity(self) -> tuple[str, str, str, str, str, int, int]:
+    def identity(self) -> Identity:
         """What tells two shapes apart; also the last tie-break of every order."""
         v = self.variant
         return (

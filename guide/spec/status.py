@@ -236,6 +236,10 @@ class AppliedStatus(Edge):
     """The deployment that mode Apply has put into the cluster."""
 
     groups: tuple[AppliedGroup, ...] = Field(description="Replica groups, one Deployment each.")
+    limits: tuple[GroupLimits, ...] = Field(
+        default=(), description="Operating points that the groups run with, in the same order."
+    )
+    generation: int | None = Field(default=None, description="Generation that was applied.")
     better_since: Time | None = Field(
         default=None, description="Since when a deployment is known that costs much less."
     )

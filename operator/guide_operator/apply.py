@@ -1,7 +1,8 @@
 """Mode Apply: which layout runs, what to apply for it, and how far it has come (pure).
 
-A running layout stays unless it breaks a limit of its plan, or another is cheaper by MARGIN for as
-long as PATIENCE_S: models take minutes to load, and a cluster that churns serves nobody.
+A running layout stays, with the limits that its servers were started with, unless it breaks a limit
+of its plan, or another is cheaper by MARGIN for as long as PATIENCE_S: models take minutes to load,
+and a cluster that churns serves nobody.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from guide.answer import Evaluation, Recommendation
+from guide.answer import Evaluation, Limits, Recommendation
 from guide.kube.manifests import build_objects
-from guide.report.document import layout
+from guide.report.document import layout, limits
+from guide.report.document_types import LimitsDocument
 from guide.report.sentences import choice
 from guide.search.assess import Assessment, Running
 from guide.search.rank import identity
@@ -42,8 +44,16 @@ class Choice:
 
 
 def running(status: Mapping[str, Any]) -> tuple[Running, ...]:
-    """The layout that the status says was applied."""
-    groups = cast("list[Object]", status.get("applied", {}).get("groups", []))
+    """The layout that the status says was applied, with the limits that it runs with.
+
+    A status that does not state them is of a version that had them in its answer alone.
+    """
+    applied: Object = status.get("applied", {})
+    groups = cast("list[Object]", applied.get("groups", []))
+    answered = cast("list[Object]", status.get("best", {}).get("groups", []))
+    stated: list[Object] = applied.get("limits") or [one.get("limits", {}) for one in answered]
+    if len(stated) != len(groups):
+        stated = [{}] * len(groups)
     return tuple(
         Running(
             shape=(
@@ -57,15 +67,41 @@ def running(status: Mapping[str, Any]) -> tuple[Running, ...]:
             ),
             replicas=group["replicas"],
             load_share=float(group["loadShare"]),
+            limits=_limits(point) if point else None,
         )
-        for group in groups
+        for group, point in zip(groups, stated, strict=True)
     )
 
 
-def record(best: Evaluation, better_since: str | None) -> Object:
-    """The other way round: what the status says of an applied layout."""
+def _limits(stated: Mapping[str, Any]) -> Limits:
+    return Limits(
+        max_num_seqs=stated["maxNumSeqs"],
+        max_num_batched_tokens=stated["maxNumBatchedTokens"],
+        gpu_memory_utilization=float(stated["gpuMemoryUtilization"]),
+        max_model_len=stated["maxModelLen"],
+        kv_cache_dtype=stated["kvCacheDtype"],
+    )
+
+
+def record(best: Evaluation, better_since: str | None, generation: int) -> Object:
+    """The other way round: what the status says of a layout applied for a `generation`."""
     groups = [{**layout(g.group), "loadShare": f"{g.group.load_share:.6g}"} for g in best.groups]
-    return {"groups": groups, **({"betterSince": better_since} if better_since else {})}
+    return {
+        "groups": groups,
+        "limits": _stated(best),
+        "generation": generation,
+        **({"betterSince": better_since} if better_since else {}),
+    }
+
+
+def _stated(item: Evaluation) -> list[LimitsDocument]:
+    return [limits(g.group.limits) for g in item.groups]
+
+
+def edited(status: Mapping[str, Any], generation: int) -> bool:
+    """Whether the user changed the plan since what runs was applied for it."""
+    applied = status.get("applied", {})
+    return applied.get("generation", status.get("observedGeneration")) != generation
 
 
 def choose(
@@ -74,9 +110,13 @@ def choose(
     better_since: str | None,
     waited_s: float,
     now: str,
+    *,
+    edited: bool = False,
 ) -> Choice:
     """Keep what runs, or take the recommendation.
 
+    Other limits on the same layout restart its pods and save nothing: those that run are kept while
+    they keep the SLO, unless the plan was `edited`.
     `assessment` is that of the running layout, None when nothing (usable) runs. `waited_s` are the
     seconds since `better_since`, when the saving was first seen; where that lies in the future, a
     clock was set back, and waiting begins again.
@@ -85,8 +125,12 @@ def choose(
         better_since = None
     best = recommendation.best
     kept = assessment.evaluation if assessment and assessment.broken is None else None
-    if kept is None or (best is not None and identity(best) == identity(kept)):
+    same = kept is not None and best is not None and identity(best) == identity(kept)
+    if kept is None or (same and edited):
         return Choice(recommendation=recommendation, better=_no_better(), better_since=None)
+    if same:
+        keeping = replace(recommendation, best=kept)
+        return Choice(recommendation=keeping, better=_no_better(), better_since=None)
     keeping = replace(
         recommendation,
         best=kept,

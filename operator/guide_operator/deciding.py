@@ -187,7 +187,12 @@ class Decider:
         status, uid = one.observed.status, one.observed.uid
         since = status.get("applied", {}).get("betterSince")
         chosen = apply.choose(
-            answer.recommendation, answer.running, since, _seconds_since(since, one.now), one.now
+            answer.recommendation,
+            answer.running,
+            since,
+            _seconds_since(since, one.now),
+            one.now,
+            edited=apply.edited(status, one.observed.generation),
         )
         best = chosen.recommendation.best
         if best is None:  # what runs, if anything, is left alone
@@ -196,7 +201,7 @@ class Decider:
             return self._result(one, chosen.recommendation, inputs, idle)
         if (refusal := self._result(one, chosen.recommendation, inputs)).refused:
             return refusal
-        layout = apply.record(best, chosen.better_since)
+        layout = apply.record(best, chosen.better_since, one.observed.generation)
         arguments = (apply_layout, self._client, one.written, best, uid)
         if not apply.holds(status, layout):
             refused = await asyncio.to_thread(*arguments, rehearsal=True)

@@ -21,7 +21,7 @@ mount -o remount,bind,ro /
 mount -t tmpfs tmpfs /var/tmp
 exec env -u USER -u LOGNAME -u LNAME -u USERNAME -u HOME PYTHONDONTWRITEBYTECODE=1 \\
   setpriv --reuid 65532 --regid 65532 --clear-groups \\
-  --inh-caps +dac_read_search --ambient-caps +dac_read_search "$@"  # the tree may lie in a closed home
+  --inh-caps +dac_read_search --ambient-caps +dac_read_search "$@"  # it may lie in a closed home
 """
 
 

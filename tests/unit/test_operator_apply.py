@@ -51,7 +51,7 @@ def judged(layout: tuple[Running, ...], requests_per_s: float = 4) -> Assessment
 
 def layout_of(found: Recommendation, replicas: int | None = None) -> tuple[Running, ...]:
     assert found.best is not None
-    recorded = apply.running({"applied": apply.record(found.best, None)})
+    recorded = apply.running({"applied": apply.record(found.best, None, 1)})
     return tuple(replace(one, replicas=replicas or one.replicas) for one in recorded)
 
 
