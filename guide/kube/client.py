@@ -49,6 +49,7 @@ _PLURALS = {
     "HorizontalPodAutoscaler": "horizontalpodautoscalers",
     "InferencePlan": "inferenceplans",
     "Lease": "leases",
+    "PodDisruptionBudget": "poddisruptionbudgets",
     "PodMonitor": "podmonitors",
     "ResourceClaimTemplate": "resourceclaimtemplates",
 }
