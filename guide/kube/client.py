@@ -43,16 +43,6 @@ _BAD_KUBECONFIG = (OSError, ValueError, LookupError, TypeError)  # the library c
 _TIMEOUT_S, _PAGE = (5, 60), 500  # connect and read; objects
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _CORE = {"ConfigMap": "config_map", "Service": "service"}
-_PLURALS = {
-    "Deployment": "deployments",
-    "HTTPRoute": "httproutes",
-    "HorizontalPodAutoscaler": "horizontalpodautoscalers",
-    "InferencePlan": "inferenceplans",
-    "Lease": "leases",
-    "PodDisruptionBudget": "poddisruptionbudgets",
-    "PodMonitor": "podmonitors",
-    "ResourceClaimTemplate": "resourceclaimtemplates",
-}
 _GROUP, _VERSION, _LEASES = "guide.dev", "v1alpha1", "coordination.k8s.io"
 # How a cluster is reached, without who asks.
 _ADDRESS = ("verify_ssl", "ssl_ca_cert", "assert_hostname", "tls_server_name", "proxy", "no_proxy")
@@ -167,7 +157,7 @@ class ClusterClient:
                 group=group,
                 version=version,
                 namespace=namespace,
-                plural=_PLURALS[kind],
+                plural=_plural(kind),
                 label_selector=labels,
             )
         except NotFound:
@@ -189,7 +179,7 @@ class ClusterClient:
             else:
                 call = CustomObjectsApi(self.api).delete_namespaced_custom_object
                 group, version = api_version.split("/")
-                arguments |= {"group": group, "version": version, "plural": _PLURALS[kind]}
+                arguments |= {"group": group, "version": version, "plural": _plural(kind)}
             _call(what, call, **arguments)
         except NotFound:
             return
@@ -215,7 +205,7 @@ class ClusterClient:
             call = getattr(CoreV1Api(self.api), f"patch_namespaced_{_CORE[kind]}")
             return _call(what, call, **arguments)
         group, version = str(value["apiVersion"]).split("/")
-        arguments |= {"group": group, "version": version, "plural": _PLURALS[kind]}
+        arguments |= {"group": group, "version": version, "plural": _plural(kind)}
         return _call(what, CustomObjectsApi(self.api).patch_namespaced_custom_object, **arguments)
 
     def write_status(
@@ -349,3 +339,8 @@ def _call(what: str, call: Callable[..., Any], **arguments: Any) -> Object:
     except (HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ClusterError(f"cannot {what}: the API server did not answer ({reason})") from None
+
+
+def _plural(kind: str) -> str:
+    """The resource's name in paths; regular for every kind that is written here."""
+    return f"{kind.lower()}s"
