@@ -38,7 +38,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A Ready node that says it has eight H100."""
     if named := os.environ.get("GUIDE_E2E_NODE"):
         node = Node(Path(named).resolve())
-        _with_gpus(node.kubectl)
+        _as_a_server(node.kubectl)
         yield node
         return
     if problem := forbidden():
@@ -51,7 +51,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     try:
         _node("up", run_dir)
         node = Node(run_dir)
-        _with_gpus(node.kubectl)
+        _as_a_server(node.kubectl)
         yield node
     finally:
         _node("down", run_dir)
@@ -100,7 +100,9 @@ def helm(node: Node, *words: str | Path) -> str:
     return result.stdout
 
 
-def _with_gpus(kubectl: Kubectl) -> None:
+def _as_a_server(kubectl: Kubectl) -> None:
+    """Let the node say that it has GPUs, and let the pods of plans ask for little else."""
+    kubectl("apply", "-f", HERE / "small_requests.yaml")
     shape = nodes.SHAPES["h100-sxm"]
     kubectl(
         "label",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ class Outcome:
 
 
 @contextmanager
-def load(node: Node, url: str, per_s: float, seconds: float) -> Iterator[Outcome]:
+def load(node: Node, url: str, per_s: float, seconds: float) -> Generator[Outcome]:
     """Load while the block runs, and until the load is over; then the outcome is filled."""
     words = (sys.executable, "-m", "tests.e2e_node.load", url, str(per_s), str(seconds))
     command = node.command(*words, network_alone=True)
