@@ -184,10 +184,12 @@ class ClusterClient:
         except NotFound:
             return
 
-    def apply(self, value: Mapping[str, Any], *, dry_run: bool = False) -> Object:
-        """Server-side apply without force; returns the object as the server holds it.
+    def apply(
+        self, value: Mapping[str, Any], *, dry_run: bool = False, force: bool = False
+    ) -> Object:
+        """Server-side apply; returns the object as the server holds it.
 
-        Raises `FieldConflict` when another manager owns a field that `value` sets differently.
+        Without `force`, raises `FieldConflict` when another manager owns a field that `value` sets.
         """
         from kubernetes.client import CoreV1Api, CustomObjectsApi
 
@@ -199,6 +201,7 @@ class ClusterClient:
             "field_manager": FIELD_MANAGER,
             "_content_type": _APPLY,
             **({"dry_run": "All"} if dry_run else {}),
+            **({"force": True} if force else {}),
         }
         what = f"apply {kind} {meta['namespace']}/{meta['name']}"
         if kind in _CORE:

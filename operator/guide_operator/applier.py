@@ -45,7 +45,7 @@ def apply_layout(
         live = {value["metadata"]["name"]: value for value in _own(client, plan, *_KINDS[0])}
         scaled = apply.scaled_deployments(autoscalers)
         objects = adapted(apply.wanted(plan, best, uid, live, scaled), best, live)
-        held = [client.apply(value, dry_run=rehearsal) for value in objects]
+        held = [_put(client, value, scaled, dry_run=rehearsal) for value in objects]
         if rehearsal:
             return []
         waiting = apply.rollout([value for value in held if value["kind"] == "Deployment"])
@@ -59,6 +59,18 @@ def apply_layout(
     except NotFound as error:
         return apply.refusal(MISSING, f"{error}: is its CustomResourceDefinition installed?")
     return [apply.applied(), *waiting]
+
+
+def _put(
+    client: ClusterClient, value: dict[str, Any], scaled: frozenset[str], *, dry_run: bool
+) -> Object:
+    """Apply without force, but for what an autoscaler that is gone has left behind."""
+    try:
+        return client.apply(value, dry_run=dry_run)
+    except FieldConflict as error:
+        if value["metadata"]["name"] in scaled or not apply.left_behind(error.owners):
+            raise
+        return client.apply(value, dry_run=dry_run, force=True)
 
 
 def progress(client: ClusterClient, plan: InferencePlan, count: int) -> list[Condition] | None:

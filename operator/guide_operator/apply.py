@@ -228,6 +228,14 @@ def scaled_deployments(autoscalers: Iterable[Mapping[str, Any]]) -> frozenset[st
     return frozenset(t["name"] for t in targets if t.get("kind") == "Deployment")
 
 
+def left_behind(owners: Sequence[tuple[str, str]]) -> bool:
+    """Whether a conflict is about the replicas alone that a HorizontalPodAutoscaler once set.
+
+    It sets them as kube-controller-manager, which no person can make give a field up.
+    """
+    return {*owners} == {("kube-controller-manager", ".spec.replicas")}
+
+
 def leftovers(
     found: Iterable[Mapping[str, Any]], objects: Sequence[Object], uid: str
 ) -> list[Mapping[str, Any]]:

@@ -163,6 +163,11 @@ def test_an_autoscaler_keeps_the_replicas(kubectl: Kubectl, namespace: str, oper
     eventually(lambda: operator.looks() >= looks + 3)
     assert scaled()
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    # gone again, it leaves a field behind that only the operator can take over
+    kubectl("-n", namespace, "delete", "hpa", "chat")
+    kubectl("-n", namespace, "label", "iplan", "chat", "look=once-more")
+    eventually(lambda: deployment(kubectl, namespace)["spec"]["replicas"] == count, limit_s=60)
+    plan_when(kubectl, namespace, "chat", "Recommended", "True")
 
 
 def test_former_objects_go_only_when_the_new_ones_are_available(

@@ -49,7 +49,11 @@ def plan(*more: str) -> Result:
 
 def test_names_are_those_of_the_objects_to_be(here: Path):
     result = plan("-o", "name")
-    assert result.output.splitlines() == ["deployment.apps/chat-0", "service/chat"]
+    assert result.output.splitlines() == [
+        "deployment.apps/chat-0",
+        "poddisruptionbudget.policy/chat",
+        "service/chat",
+    ]
 
 
 def test_wide_tells_more_than_a_table(here: Path):
