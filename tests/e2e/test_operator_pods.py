@@ -141,17 +141,33 @@ def test_pods_that_nobody_may_make_are_told_with_the_reason(
 def test_a_pod_without_a_node_is_told_in_the_words_of_the_scheduler(
     kubectl: Kubectl, namespace: str, operator: Operator
 ):
-    """Its nodes went between the answer and the pods."""
-    kubectl.apply(chat(namespace, output=APPLY))
-    plan_when(kubectl, namespace, "chat", "Recommended", "True")
-    kubectl("cordon", "-l", "type=kwok")
+    """Its GPUs are there, and its weights are not."""
+    cache = {"modelCache": {"claimName": "weights"}}
+    kubectl.apply(chat(namespace, output=APPLY, deployment=cache))
+    plan = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
+    message = condition(plan, "Ready")["message"]
+    assert "Unschedulable: " in message
+    assert '"weights" not found' in message
+    assert condition(plan, "Reconciling")["status"] == "True"
+    size = {"storageClassName": "", "accessModes": ["ReadWriteMany"]}
+    meta = {"name": f"weights-{namespace}"}
+    volume = {
+        **size,
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": "/tmp"},
+        "claimRef": {"name": "weights", "namespace": namespace},
+    }
+    claim = {**size, "resources": {"requests": {"storage": "1Gi"}}, "volumeName": meta["name"]}
     try:
-        kubectl("-n", namespace, "delete", "pods", "--all", "--wait=false")
-        begin = time.monotonic()
-        plan = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
-        assert time.monotonic() - begin < LIMIT_S
-        assert "Unschedulable: " in condition(plan, "Ready")["message"]
-        assert condition(plan, "Reconciling")["status"] == "True"
+        kubectl.apply(
+            {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": volume},
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": "weights", "namespace": namespace},
+                "spec": claim,
+            },
+        )
+        plan_when(kubectl, namespace, "chat", "Recommended", "True")
     finally:
-        kubectl("uncordon", "-l", "type=kwok")
-    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+        kubectl("delete", "pv", meta["name"], "--wait=false", "--ignore-not-found")
