@@ -86,9 +86,10 @@ def test_apply_gives_status_manifests_events_and_metrics(
     found = config_map(kubectl, namespace)
     wanted = render(kubectl, chat(namespace), tmp_path / "render")
     assert found["data"] == {name: wanted[name] for name in found["data"]}
-    assert {"deployment-0.yaml", "service.yaml", "kustomization.yaml", "REVIEW.md"} == set(
-        found["data"]
-    )
+    assert {*found["data"]} == {
+        *("deployment-0.yaml", "poddisruptionbudget.yaml", "service.yaml"),
+        *("kustomization.yaml", "REVIEW.md"),
+    }
 
     eventually(lambda: set(PREDICTED) <= set(operator.of_plan(namespace, "chat")))
     assert operator.of_plan(namespace, "chat")["guide_predicted_ttft_seconds"] == 5
