@@ -165,7 +165,7 @@ def test_an_autoscaler_keeps_the_replicas(kubectl: Kubectl, namespace: str, oper
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
     # gone again, it leaves a field behind that only the operator can take over
     kubectl("-n", namespace, "delete", "hpa", "chat")
-    kubectl("-n", namespace, "label", "iplan", "chat", "look=once-more")
+    kubectl("-n", namespace, "label", "iplan", "chat", "after=deletion")
     eventually(lambda: deployment(kubectl, namespace)["spec"]["replicas"] == count, limit_s=60)
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
 
