@@ -1,4 +1,4 @@
-"""A stand-in for a vLLM pod: the metric families of the real one, driven by our own simulator.
+"""The metrics of vLLM pods as our own simulator says they are; `hack.standin` serves an API.
 
     python -m hack.fake_vllm -f PLAN --nodes FILE --bias 1.4 --port 8000
 
@@ -14,26 +14,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import typer
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from guide.answer import GroupEvaluation
 from guide.catalog import load
 from guide.domain import Catalog, Workload
-from guide.frameworks.base import DEFAULT_BUCKETS as BUCKETS
-from guide.frameworks.fastgen_proxy import TOKENS
 from guide.search.study import load_share
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import Replica
 from guide.simulate.serve import Times, layout_cost, policy_of, times_of
-
-OLD_TPOT = ("vllm:time_per_output_token_seconds",)
-NEW_TPOT = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
+from hack.standin.metrics import CONTENT_TYPE, Served, ServerMetrics
 
 
 class SlowCost(LayoutCost):
@@ -74,19 +68,6 @@ def simulated(
     return requests, times_of(replica, requests, type(serving)(*(bias * v for v in serving)))
 
 
-class Served(NamedTuple):
-    """One request at the moment when it ends."""
-
-    end_s: float
-    start_s: float
-    prompt: int
-    output: int
-    ttft_s: float
-    tpot_s: float
-    e2e_s: float
-    queue_s: float
-
-
 def served(requests: Requests, times: Times) -> list[Served]:
     """The requests by the time of their end."""
     rows = zip(
@@ -114,20 +95,11 @@ class FakeVllm:
     def __init__(
         self, requests: Sequence[Served], kv_tokens: int, model: str, *, old: bool
     ) -> None:
-        self.registry = CollectorRegistry()
+        self.metrics = ServerMetrics(model, old=old)
         self._requests = requests
         self._kv_tokens = kv_tokens
-        self._labels = {"model_name": model, "engine": "0"}
-        self._made: dict[str, Any] = {}
         self._stop = threading.Event()
-        self._tpot = OLD_TPOT if old else NEW_TPOT
-        self._kv = "vllm:gpu_cache_usage_perc" if old else "vllm:kv_cache_usage_perc"
         self._starts = sorted(r.start_s for r in requests)
-        for name in ("vllm:num_requests_running", "vllm:num_requests_waiting", self._kv):
-            self._gauge(name).set(0)
-        self._counter("vllm:num_preemptions")
-        for reason in ("stop", "length", "abort", "error"):
-            self._counter("vllm:request_success", finished_reason=reason)
 
     def play(self) -> None:
         """Go through the requests in real time, in a thread."""
@@ -138,14 +110,11 @@ class FakeVllm:
         self._stop.set()
 
     def serve(self, port: int) -> None:
-        """Serve /metrics on 127.0.0.1, in a thread.
-
-        Always as text 0.0.4: as OpenMetrics, prometheus_client writes a colon as an underscore.
-        """
+        """Serve /metrics on 127.0.0.1, in a thread."""
 
         def app(_: Any, start_response: Any) -> list[bytes]:
-            start_response("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)])
-            return [generate_latest(self.registry)]
+            start_response("200 OK", [("Content-Type", CONTENT_TYPE)])
+            return [self.metrics.text()]
 
         server = make_server("127.0.0.1", port, app, handler_class=_Quiet)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -155,46 +124,11 @@ class FakeVllm:
         for index, request in enumerate(self._requests):
             if self._stop.wait(max(0.0, request.end_s - (time.monotonic() - began))):
                 return
-            self._record(request)
+            self.metrics.record(request)
             begun = bisect.bisect_right(self._starts, request.end_s)
-            self._gauge("vllm:num_requests_running").set(begun - index - 1)
-            held = (begun - index - 1) * (request.prompt + request.output)
-            self._gauge(self._kv).set(min(1.0, held / self._kv_tokens))
-
-    def _record(self, one: Served) -> None:
-        self._histogram("vllm:time_to_first_token_seconds", BUCKETS["time_to_first_token"]).observe(
-            one.ttft_s
-        )
-        for name in self._tpot:
-            self._histogram(name, BUCKETS["inter_token_latency"]).observe(one.tpot_s)
-        self._histogram("vllm:e2e_request_latency_seconds", BUCKETS["request_latency"]).observe(
-            one.e2e_s
-        )
-        self._histogram("vllm:request_queue_time_seconds", BUCKETS["request_latency"]).observe(
-            one.queue_s
-        )
-        self._histogram("vllm:request_prompt_tokens", TOKENS).observe(one.prompt)
-        self._histogram("vllm:request_generation_tokens", TOKENS).observe(one.output)
-        self._counter("vllm:prompt_tokens").inc(one.prompt)
-        self._counter("vllm:generation_tokens").inc(one.output)
-        self._counter("vllm:prefix_cache_queries").inc(one.prompt)
-        self._counter("vllm:prefix_cache_hits").inc(0)
-        self._counter("vllm:request_success", finished_reason="stop").inc()
-
-    def _histogram(self, name: str, buckets: Sequence[float]) -> Any:
-        return self._labelled(Histogram, name, {}, buckets=buckets)
-
-    def _counter(self, name: str, **more: str) -> Any:
-        return self._labelled(Counter, name, more)
-
-    def _gauge(self, name: str) -> Any:
-        return self._labelled(Gauge, name, {})
-
-    def _labelled(self, kind: Any, name: str, more: dict[str, str], **options: Any) -> Any:
-        labels = {**self._labels, **more}
-        if name not in self._made:
-            self._made[name] = kind(name, name, list(labels), registry=self.registry, **options)
-        return self._made[name].labels(**labels)
+            running = begun - index - 1
+            held = running * (request.prompt + request.output)
+            self.metrics.show(running=running, kv_share=held / self._kv_tokens)
 
 
 def pods_of(

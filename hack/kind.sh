@@ -29,6 +29,13 @@ up)
   kubectl -n kube-system rollout status deployment/kwok-controller --timeout=120s
   .venv/bin/python -m hack.nodes h100-sxm=2 a100-80=2 l40s=1 gke-l4=2 eks-karpenter-a10g=1 |
     kubectl apply --server-side -f -
+  # what runs plans without a GPU: spec.deployment.image of a plan in mode Apply
+  docker build --quiet -t guide-operator:kind -f hack/Dockerfile .
+  docker build --quiet -t guide-standin:kind -f hack/standin/Dockerfile \
+    --build-arg PYTHON=guide-operator:kind .
+  kind load docker-image --name "$cluster" guide-operator:kind guide-standin:kind
+  echo "install the chart with --set image.repository=guide-operator --set image.tag=kind, and serve plans" \
+    "with deployment.image: guide-standin:kind"
   echo "run the tests on it with: GUIDE_E2E_KUBECONFIG=$kubeconfig make e2e"
   ;;
 down)

@@ -84,7 +84,7 @@ def release(node: Node) -> str:
 @pytest.fixture(scope="session")
 def standin_image(node: Node) -> str:
     """An image that answers as vLLM does, on the node."""
-    reference, archive = build_on_operator("standin", HERE / "standin" / "Dockerfile")
+    reference, archive = build_on_operator("standin", ROOT / "hack" / "standin" / "Dockerfile")
     command = [node.bin / "ctr", "--namespace=k8s.io", "images", "import", archive]
     subprocess.run(command, check=True, capture_output=True)
     return reference

@@ -12,8 +12,8 @@ from tenacity import retry, stop_after_delay, wait_fixed
 from hack.controlplane.kubectl import Kubectl
 from hack.node import cgroups
 from hack.node.node import Node, cgroup
-from tests.e2e_node.load import load
 from tests.e2e_node.plans import plan, ready, servers
+from tests.e2e_node.under_load import load
 
 PER_S, SECONDS = 20, 55  # 1,100 requests
 NAME = "rollout"
@@ -94,7 +94,7 @@ def test_a_killed_pod_loses_what_it_was_serving(
 def one_server(node: Node) -> psutil.Process:
     """The process of a replica, as the machine sees it."""
     inside = map(psutil.Process, cgroups.processes(cgroup(node.run_dir)))
-    return next(one for one in inside if "/usr/local/bin/vllm" in one.cmdline())
+    return next(one for one in inside if "hack.standin" in one.cmdline())
 
 
 def gone(kubectl: Kubectl, namespace: str, names: list[str]) -> None:

@@ -1,0 +1,171 @@
+"""The stand-in server, started by the very arguments of a generated Deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from tenacity import retry, stop_after_delay, wait_fixed
+
+from guide.observe import queries
+from hack.standin.load import OK, load
+from tests.e2e.operator_process import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+MANIFEST = ROOT / "tests/golden/manifests/latency-limits/deployment-0.yaml"
+RENAMED = {"vllm:time_per_output_token_seconds", "vllm:gpu_cache_usage_perc"}  # before vLLM 0.13
+
+
+@dataclass
+class Server:
+    """A running stand-in."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def ask(self, path: str = "/v1/completions", **body: Any) -> httpx.Response:
+        body = {"model": MODEL, "prompt": "Hello there", "max_tokens": 5, **body}
+        return httpx.post(f"{self.url}{path}", json=body, trust_env=False, timeout=20)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", trust_env=False)
+
+    def samples(self) -> dict[str, float]:
+        families = text_string_to_metric_families(self.get("/metrics").text)
+        return {one.name: one.value for family in families for one in family.samples}
+
+
+@contextmanager
+def standin(*more: str, healthy: bool = True, **settings: str) -> Iterator[Server]:
+    """One with the arguments of the manifest, a few of them replaced."""
+    container = yaml.safe_load(MANIFEST.read_text())["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["vllm", "serve"]
+    port = free_port()
+    given = [arg for arg in container["args"] if not arg.startswith(("--port", "--host"))]
+    command = [sys.executable, "-m", "hack.standin", "serve", *given, f"--port={port}", *more]
+    environment = os.environ | {f"STANDIN_{k.upper()}": v for k, v in settings.items()}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    server = Server(process, f"http://127.0.0.1:{port}")
+
+    @retry(stop=stop_after_delay(30), wait=wait_fixed(0.05), reraise=True)
+    def answers() -> None:
+        assert server.get("/health").status_code == (200 if healthy else 503)
+
+    try:
+        answers()
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with standin(ttft_s="0.01", tpot_s="0.001") as one:
+        yield one
+
+
+def test_it_answers_as_the_api_does(server: Server):
+    assert server.get("/v1/models").json()["data"][0]["id"] == MODEL
+    whole = server.ask().json()
+    assert whole["usage"] == {"prompt_tokens": 2, "completion_tokens": 5, "total_tokens": 7}
+    assert whole["choices"][0]["text"] == " a" * 5
+    said = server.ask("/v1/chat/completions", messages=[{"role": "user", "content": "Hello"}])
+    assert said.json()["choices"][0]["message"]["content"] == " a" * 5
+    streamed = server.ask(stream=True).text.split("\n\n")
+    parts = [json.loads(line[6:]) for line in streamed if line.startswith("data: {")]
+    assert [one["choices"][0]["text"] for one in parts[:-1]] == [" a"] * 5
+    assert parts[-1]["usage"]["completion_tokens"] == 5
+    assert "data: [DONE]" in streamed
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"prompt": ""}),
+        (400, {"max_tokens": -1}),
+        (400, {"max_tokens": 10**9}),
+        (404, {"model": "another"}),
+    ],
+)
+def test_what_it_cannot_serve_is_refused(server: Server, status: int, body: dict[str, Any]):
+    refused = server.ask(**body)
+    assert refused.status_code == status
+    assert refused.json()["error"]["message"]
+
+
+def test_every_metric_that_guide_reads_is_there(server: Server):
+    server.ask()
+    samples = server.samples()
+    asked = (ROOT / "charts/guide/files/rules.yaml").read_text() + str(queries.HISTOGRAMS)
+    names = set(re.findall(r"vllm:[a-z0-9_]+", asked))
+    assert len(names) > 8
+    for name in names:
+        if not name.startswith(tuple(RENAMED)):
+            assert any(sample.startswith(name) for sample in samples), name
+    text = server.get("/metrics").text
+    assert 'le="0.55"' in text  # a boundary of --custom-histogram-buckets
+
+
+def test_a_full_batch_lets_others_wait():
+    with standin("--max-num-seqs=1", tpot_s="0.2") as server:
+
+        async def two() -> None:
+            sending = asyncio.create_task(load(server.url, 50, 0.06, BODY, 20))
+            for _ in range(100):
+                await asyncio.sleep(0.02)
+                samples = await asyncio.to_thread(server.samples)
+                if samples["vllm:num_requests_waiting"] == 2:
+                    assert samples["vllm:num_requests_running"] == 1
+                    break
+            else:
+                raise AssertionError(samples)
+            assert (await sending)[OK] == 3
+
+        asyncio.run(two())
+
+
+BODY: dict[str, object] = {"model": MODEL, "prompt": "Hello", "max_tokens": 3}
+
+
+def test_sigterm_lets_running_requests_end():
+    with standin(tpot_s="0.3") as server:
+
+        async def ended() -> None:
+            sending = asyncio.create_task(load(server.url, 100, 0.02, BODY, 20))
+            while server.samples()["vllm:num_requests_running"] < 2:
+                await asyncio.sleep(0.02)
+            server.process.send_signal(signal.SIGTERM)
+            assert dict(await sending) == {OK: 2}
+
+        asyncio.run(ended())
+        assert server.process.wait(10) == 0
+
+
+def test_it_fails_when_it_is_told_to():
+    with standin(error_share="1") as server:
+        assert server.ask().status_code == 500
+    with standin(fail="unhealthy", healthy=False) as server:
+        assert server.ask().status_code == 200
+    with standin(start_s="3600", healthy=False):
+        pass
+    command = [sys.executable, "-m", "hack.standin", "serve", MODEL]
+    environment = os.environ | {"STANDIN_FAIL": "exit"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"as it was told to" in done.stderr
