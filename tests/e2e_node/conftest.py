@@ -67,6 +67,8 @@ def kubectl(node: Node) -> Kubectl:
 def release(node: Node) -> str:
     """The chart, installed as a user would and Ready; the namespace that may say mode Apply."""
     node.kubectl("create", "namespace", NAMESPACE)
+    strict = "pod-security.kubernetes.io/enforce=restricted"
+    node.kubectl("label", "namespace", NAMESPACE, strict)
     secret = ("create", "secret", "generic", "hf-token-secret", "--from-literal=token=none")
     node.kubectl("-n", NAMESPACE, *secret)
     repository, _, tag = operator_image().rpartition(":")

@@ -10,6 +10,7 @@ import pytest
 from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack.controlplane.kubectl import Kubectl
+from hack.controlplane.pki import NODE as HOST
 from hack.node import cgroups
 from hack.node.node import Node, cgroup
 from tests.e2e_node.plans import plan, ready, servers
@@ -73,6 +74,24 @@ def test_a_graceful_deletion_fails_no_request(
         kubectl("-n", release, "delete", "pod", first, "--wait=false")
         gone(kubectl, release, [first])
     print(f"graceful deletion: {outcome.counts}")
+    assert outcome.total >= 1000
+    assert outcome.failed == 0
+
+
+def test_a_drain_takes_one_pod_and_fails_no_request(
+    node: Node, kubectl: Kubectl, release: str, service: str
+):
+    """There is one node, so its replacement waits and the budget keeps the others."""
+    before = all_ready(kubectl, release)
+    select = f"--pod-selector=guide.dev/plan={NAME}"
+    with load(node, service, PER_S, SECONDS) as outcome:
+        words = (HOST, "--delete-emptydir-data", "--timeout=30s", select)
+        drained = kubectl("drain", *words, check=False)
+        assert drained.returncode  # the budget held it up
+        kubectl("uncordon", HOST)
+        after = all_ready(kubectl, release)
+    print(f"drain: {outcome.counts}")
+    assert len({*before} - {*after}) == 1
     assert outcome.total >= 1000
     assert outcome.failed == 0
 

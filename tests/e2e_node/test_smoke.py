@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 
+from tenacity import retry, stop_after_delay, wait_fixed
+
 from hack.controlplane.kubectl import Kubectl
 from hack.node.node import Node
 from tests.e2e_node.conftest import helm
-from tests.e2e_node.plans import plan, ready, servers
+from tests.e2e_node.plans import condition, plan, ready, servers
 
 
 def curl(node: Node, url: str, *options: str) -> str:
@@ -56,3 +58,21 @@ def test_a_plan_in_mode_apply_answers_through_its_service(
     )
     assert answer["usage"]["completion_tokens"] == 5
     assert "vllm:num_requests_running" in curl(node, f"{base}/metrics")
+
+
+def test_a_pod_that_cannot_start_is_quoted_and_heals(
+    kubectl: Kubectl, release: str, standin_image: str
+):
+    kubectl.apply(plan(release, "absent", "localhost/no-such-image:1"))
+
+    @retry(stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True)
+    def told() -> None:
+        found = condition(kubectl, release, "absent", "Ready")
+        assert found["reason"] == "PodsNotStarting", found
+        assert "no-such-image" in found["message"]
+        assert "Image" in found["message"]  # ErrImagePull, then ImagePullBackOff
+
+    told()
+    kubectl.apply(plan(release, "absent", standin_image))
+    ready(kubectl, release, "absent")
+    kubectl("-n", release, "delete", "inferenceplan", "absent")
