@@ -10,7 +10,7 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix golden generate calibrate accuracy paper bench e2e e2e-node node scale soak serve clean
+.PHONY: help demo test check fix golden generate calibrate accuracy paper bench e2e e2e-node node smoke scale soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +58,9 @@ e2e: $(SETUP) ## tests on a real API server, scale cases with 100 objects (or on
 
 node: $(SETUP) ## build what a real node needs, start one in .run/node, say how to reach it
 	$(PY) -m hack.node up
+
+smoke: $(SETUP) ## the shortest of them: the chart's operator and one plan in real pods
+	$(PYTEST) -rs tests/e2e_node/test_smoke.py
 
 e2e-node: $(SETUP) ## tests with real containers on a real node (root, Linux)
 	$(PYTEST) -rs tests/e2e_node
