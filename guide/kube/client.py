@@ -67,15 +67,15 @@ class ClusterClient:
             return []
         return [item for items in lists for item in items]
 
-    def look(self) -> None:
-        """Ask for one object of every kind that each answer rests on: can they be read at all?"""
+    def look(self) -> bool:
+        """Ask for one object of every kind that each answer rests on; whether there is a plan."""
         from kubernetes.client import CoreV1Api, CustomObjectsApi
 
         core, custom = CoreV1Api(self.api), CustomObjectsApi(self.api)
         plans = partial(custom.list_cluster_custom_object, _GROUP, _VERSION, "inferenceplans")
         _call("list nodes", core.list_node, limit=1)
         _call("list pods", core.list_pod_for_all_namespaces, limit=1)
-        _call("list InferencePlans", plans, limit=1)
+        return bool(_call("list InferencePlans", plans, limit=1).get("items"))
 
     def plans(self) -> list[Object]:
         """All InferencePlans of all namespaces."""

@@ -58,10 +58,10 @@ async def _lead(settings: Settings) -> None:
         return await _operate(settings, client, metrics, readiness)
     leadership = Leadership(client, settings.namespace, settings.lease, _identity(settings))
     readiness.lease_problem = leadership.problem
-    readiness.started.set()  # to wait is its work
+    readiness.wait_for_turn(True)
     loop.add_signal_handler(signal.SIGTERM, task.cancel)  # kopf takes it over
     await leadership.gain()
-    readiness.started.clear()
+    readiness.wait_for_turn(False)
     try:
         await _operate(settings, client, metrics, readiness)
     finally:
@@ -121,7 +121,7 @@ async def _operate(
         observing = asyncio.create_task(Observer(settings, client, controller, engine).run())
     try:
         await kopf.operator(
-            registry=handlers.register(controller, client, settings.answers),
+            registry=handlers.register(controller, client, settings.answers, readiness.told.set),
             settings=handlers.settings(),
             identity=cast("Any", _identity(settings)),  # else kopf asks for the user's name
             ready_flag=readiness.started,

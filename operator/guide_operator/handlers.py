@@ -41,11 +41,15 @@ def settings() -> kopf.OperatorSettings:
 
 
 def register(
-    controller: Controller, client: ClusterClient, answers: Callable[[str], bool]
+    controller: Controller,
+    client: ClusterClient,
+    answers: Callable[[str], bool],
+    told: Callable[[], None],
 ) -> kopf.OperatorRegistry:
     """A registry whose handlers feed `controller`; kopf asks where `client` asks, as who it asks.
 
-    Plans of namespaces for which `answers` is false are not worked on; what they hold counts.
+    `told` is called with every plan, and so not before all that it rests on was listed. Plans of
+    namespaces for which `answers` is false are not worked on; what they hold counts.
     """
     registry = kopf.OperatorRegistry()
     cluster = controller.cluster
@@ -88,6 +92,7 @@ def register(
 
     @kopf.on.event(group, version, PLURAL, registry=registry)
     async def plan(event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        told()
         value = cast("Mapping[str, Any]", event["object"])
         if event["type"] == "DELETED":
             controller.plan_deleted(value)

@@ -21,9 +21,15 @@ class Readiness:
 
     def __init__(self, client: ClusterClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client, self._clock = client, clock
-        self._asked_s, self._found = -_FRESH_S, ""
+        self._asked_s, self._found, self._plans = -_FRESH_S, "", False
         self.lease_problem: Callable[[], str] = lambda: ""
-        self.started = threading.Event()  # the watches run, or another replica leads
+        self.started = threading.Event()  # the watches are opened
+        self.told = threading.Event()  # of a plan: kopf holds them back until all else was listed
+
+    def wait_for_turn(self, waiting: bool) -> None:
+        """While another replica leads, there is nothing to see."""
+        for event in (self.started, self.told):
+            event.set() if waiting else event.clear()
 
     def problem(self) -> str:
         """One sentence, or nothing when all is well; may wait for the API server."""
@@ -31,11 +37,17 @@ class Readiness:
             return problem
         if self._clock() - self._asked_s >= _FRESH_S:
             self._found, self._asked_s = self._look(), self._clock()
-        return self._found or ("" if self.started.is_set() else "the watches have not started yet")
+        if self._found:
+            return self._found
+        if not self.started.is_set():
+            return "the watches have not started yet"
+        if self._plans and not self.told.is_set():
+            return "nodes, pods or devices have not been listed to the end yet"
+        return ""
 
     def _look(self) -> str:
         try:
-            self._client.look()
+            self._plans = self._client.look()
         except ClusterError as error:
             return str(error)
         return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,34 @@ def servers(kubectl: Kubectl, namespace: str, name: str) -> list[dict[str, Any]]
     """The pods of a plan that are not on their way out."""
     pods = kubectl.json("-n", namespace, "get", "pods", "-l", f"guide.dev/plan={name}")["items"]
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def names_when_ready(kubectl: Kubectl, namespace: str, name: str, count: int) -> list[str]:
+    """Sorted names of a plan's pods, once `count` of them are Ready and no other is left."""
+
+    @retry(stop=stop_after_delay(120), wait=wait_fixed(0.5), reraise=True)
+    def asserted() -> list[str]:
+        states = [
+            (pod["metadata"]["name"], c["status"])
+            for pod in servers(kubectl, namespace, name)
+            for c in pod.get("status", {}).get("conditions", [])
+            if c["type"] == "Ready"
+        ]
+        assert [state for _, state in states] == ["True"] * count, states
+        return sorted(pod for pod, _ in states)
+
+    return asserted()
+
+
+@contextmanager
+def serving(
+    kubectl: Kubectl, namespace: str, name: str, image: str, replicas: int
+) -> Iterator[str]:
+    """The address of the Service of a plan with so many Ready replicas, deleted afterwards."""
+    kubectl.apply(plan(namespace, name, image, requests_per_s=25))
+    ready(kubectl, namespace, name)
+    names_when_ready(kubectl, namespace, name, replicas)
+    found = kubectl.json("-n", namespace, "get", "services", "-l", f"guide.dev/plan={name}")
+    spec = found["items"][0]["spec"]
+    yield f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
+    kubectl("-n", namespace, "delete", "inferenceplan", name)

@@ -13,7 +13,7 @@ from hack.controlplane.kubectl import Kubectl
 from hack.controlplane.pki import NODE as HOST
 from hack.node import cgroups
 from hack.node.node import Node, cgroup
-from tests.e2e_node.plans import plan, ready, servers
+from tests.e2e_node.plans import names_when_ready, serving
 from tests.e2e_node.under_load import load
 
 PER_S, SECONDS = 20, 55  # 1,100 requests
@@ -24,30 +24,13 @@ REPLICAS = 3
 @pytest.fixture(scope="module")
 def service(node: Node, kubectl: Kubectl, release: str, standin_image: str) -> Iterator[str]:
     """The address of the Service of a plan with three replicas."""
-    kubectl.apply(plan(release, NAME, standin_image, requests_per_s=25))
-    ready(kubectl, release, NAME)
-    found = kubectl.json("-n", release, "get", "services", "-l", f"guide.dev/plan={NAME}")["items"]
-    spec = found[0]["spec"]
-    yield f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
-    kubectl("-n", release, "delete", "inferenceplan", NAME)
+    with serving(kubectl, release, NAME, standin_image, REPLICAS) as address:
+        yield address
 
 
 def all_ready(kubectl: Kubectl, namespace: str) -> list[str]:
     """Names of the plan's pods, once REPLICAS of them are Ready and no other is left."""
-
-    @retry(stop=stop_after_delay(120), wait=wait_fixed(0.5), reraise=True)
-    def asserted() -> list[str]:
-        pods = servers(kubectl, namespace, NAME)
-        states = [
-            (pod["metadata"]["name"], c["status"])
-            for pod in pods
-            for c in pod.get("status", {}).get("conditions", [])
-            if c["type"] == "Ready"
-        ]
-        assert [state for _, state in states] == ["True"] * REPLICAS, states
-        return [name for name, _ in states]
-
-    return asserted()
+    return names_when_ready(kubectl, namespace, NAME, REPLICAS)
 
 
 def test_an_edit_of_the_plan_fails_no_request(

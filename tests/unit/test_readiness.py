@@ -12,12 +12,13 @@ class Server:
     """Answers, or fails with one sentence; counts how often it was asked."""
 
     def __init__(self) -> None:
-        self.problem, self.asked = "", 0
+        self.problem, self.plans, self.asked = "", False, 0
 
-    def look(self) -> None:
+    def look(self) -> bool:
         self.asked += 1
         if self.problem:
             raise ClusterError(self.problem)
+        return self.plans
 
 
 def replica() -> tuple[Readiness, Server, list[float]]:
@@ -30,6 +31,24 @@ def test_it_is_ready_once_its_watches_run():
     assert found.problem() == "the watches have not started yet"
     found.started.set()
     assert found.problem() == ""
+
+
+def test_a_plan_that_kopf_holds_back_tells_of_a_watch_that_has_not_listed():
+    found, server, _ = replica()
+    found.started.set()
+    server.plans = True
+    assert "have not been listed" in found.problem()
+    found.told.set()
+    assert found.problem() == ""
+
+
+def test_one_that_waits_for_its_turn_has_nothing_to_see():
+    found, server, _ = replica()
+    server.plans = True
+    found.wait_for_turn(True)
+    assert found.problem() == ""
+    found.wait_for_turn(False)
+    assert found.problem()
 
 
 def test_what_cannot_be_listed_is_named_until_it_can_be():
