@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from hack.controlplane.processes import start, stop, wait_for
 from hack.node.init import ADDRESS
 from hack.node.node import Node
 from hack.node.programs import build_prometheus
+from tests.e2e.operator_process import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = f"http://{ADDRESS}:9090"
@@ -49,12 +49,14 @@ def prometheus(node: Node) -> Iterator[None]:
         f"--web.listen-address={ADDRESS}:9090",
     )
     command = node.command(build_prometheus(), *words, network_alone=True)
-    start(node.run_dir, "prometheus", command)
+    with (node.run_dir / "logs" / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        wait_for(node.run_dir, "prometheus", lambda: _answers(node), 60)
+        eventually(lambda: _answers(node), 60)
         yield
     finally:
-        stop(node.run_dir, ["prometheus"], 10)
+        process.terminate()
+        process.wait(20)
 
 
 def query(node: Node, expression: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack.controlplane.kubectl import Kubectl
 from hack.node.node import Node
+from tests.e2e.operator_process import eventually
 from tests.e2e_node.conftest import CHART, helm
 from tests.e2e_node.plans import condition, names_when_ready, serving
 from tests.e2e_node.prometheus import URL, prometheus, query, targets
@@ -57,11 +58,16 @@ def test_every_replica_is_scraped_under_the_name_of_its_plan(
     node: Node, kubectl: Kubectl, release: str, service: str
 ):
     pods = names_when_ready(kubectl, release, NAME, REPLICAS)
-    series = query(node, f'vllm:num_requests_running{{namespace="{release}", plan="{NAME}"}}')
-    assert sorted(one["metric"]["pod"] for one in series) == sorted(pods)
-    jobs = {one["labels"]["job"] for one in targets(node) if one["health"] == "up"}
-    assert jobs == {"guide", "guide-plans"}
-    assert query(node, f'guide_predicted_tpot_seconds{{namespace="{release}", plan="{NAME}"}}')
+    mine = f'{{namespace="{release}", plan="{NAME}"}}'
+
+    def scraped() -> bool:
+        series = query(node, f"vllm:num_requests_running{mine}")
+        return sorted(one["metric"]["pod"] for one in series) == sorted(pods)
+
+    eventually(scraped)
+    eventually(lambda: query(node, f"guide_predicted_tpot_seconds{mine}"))
+    up = {one["labels"]["job"] for one in targets(node) if one["health"] == "up"}
+    assert up == {"guide", "guide-plans"}
 
 
 def _arguments(kubectl: Kubectl, namespace: str) -> list[str]:

@@ -1,7 +1,7 @@
 // Pin of a Prometheus with the discovery of Kubernetes; it wants other versions of common modules.
 module guide.dev/hack/node/prometheus
 
-go 1.26.0
+go 1.26.7
 
 require github.com/prometheus/prometheus v0.316.0
 
