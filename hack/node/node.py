@@ -97,7 +97,7 @@ def forbidden() -> str | None:
 
 
 def up(run_dir: Path, programs: Path, plane: Path, images: dict[str, Path]) -> Node:
-    """Start node and control plane and return once the node is Ready and has the images.
+    """Start node and control plane and return once the node is Ready, reaches Services and has the images.
 
     Raises ControlPlaneError with one sentence and the failing program's last log lines.
     """
@@ -180,12 +180,19 @@ def _start(node: Node, programs: Path, plane: Path, images: dict[str, Path]) -> 
         f"--cert-dir={run_dir / 'kubelet-pki'}",
     )
     wait_for(run_dir, "kubelet", lambda: _ready(node), 60)
+    wait_for(run_dir, "kube-proxy", lambda: _routed(node), 60)
 
 
 def _ready(node: Node) -> bool:
     condition = '{.status.conditions[?(@.type=="Ready")].status}'
     told = node.kubectl("get", "node", NODE, "-o", f"jsonpath={condition}", check=False)
     return told.stdout == "True"
+
+
+def _routed(node: Node) -> bool:
+    """Whether Services are reached: kube-proxy writes its rules some time after it started."""
+    server = ("--server=https://10.96.0.1", "--request-timeout=2s")
+    return node.kubectl("get", "--raw=/readyz", *server, check=False).stdout == "ok"
 
 
 def _control_plane(verb: str, run_dir: Path, node: Node | None = None) -> None:

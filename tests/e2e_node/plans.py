@@ -12,6 +12,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack.controlplane.kubectl import Kubectl
 
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"  # of the example
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "chat.yaml"
 
 
