@@ -1,4 +1,0 @@
-"""Fitting: measurements compiled into counted step shapes, partial pooling, left-out evaluation.
-
-Needs SciPy.
-"""
