@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the same names once more, for editors and type checkers
-    from guide.answer import Evaluation as Evaluation
-    from guide.answer import Recommendation as Recommendation
     from guide.catalog import load as load_catalog  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from guide.cluster.inventory import read_inventory as read_inventory
     from guide.domain import Budget as Budget
     from guide.domain import Catalog as Catalog
+    from guide.domain import Evaluation as Evaluation
     from guide.domain import Gpu as Gpu
     from guide.domain import GpuPool as GpuPool
     from guide.domain import Inventory as Inventory
@@ -22,19 +22,19 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers
     from guide.domain import ModelArch as ModelArch
     from guide.domain import Plan as Plan
     from guide.domain import Reason as Reason
+    from guide.domain import Recommendation as Recommendation
     from guide.domain import Slo as Slo
     from guide.domain import Workload as Workload
     from guide.errors import GuideError as GuideError
     from guide.errors import SpecError as SpecError
-    from guide.kube.inventory import read_inventory as read_inventory
-    from guide.kube.manifests import render_files as render_files
+    from guide.insight.load_curve import latency_over_load as latency_over_load
+    from guide.manifests.render import render_files as render_files
     from guide.models.families import read_config as read_config
     from guide.report import review_markdown as review_markdown
     from guide.report import to_json as to_json
     from guide.search.assess import Running as Running
     from guide.search.assess import assess as assess
     from guide.search.recommend import recommend as recommend
-    from guide.search.sweep import latency_over_load as latency_over_load
     from guide.spec import load_plan as load_plan
     from guide.spec import resolve_plan as resolve_plan
 
@@ -43,7 +43,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Budget": "domain",
     "Catalog": "domain",
-    "Evaluation": "answer",
+    "Evaluation": "domain",
     "Gpu": "domain",
     "GpuPool": "domain",
     "GuideError": "errors",
@@ -52,19 +52,19 @@ _HOMES = {
     "ModelArch": "domain",
     "Plan": "domain",
     "Reason": "domain",
-    "Recommendation": "answer",
+    "Recommendation": "domain",
     "Running": "search.assess",
     "Slo": "domain",
     "SpecError": "errors",
     "Workload": "domain",
     "assess": "search.assess",
-    "latency_over_load": "search.sweep",
+    "latency_over_load": "insight.load_curve",
     "load_catalog": "catalog",
     "load_plan": "spec",
     "read_config": "models.families",
-    "read_inventory": "kube.inventory",
+    "read_inventory": "cluster.inventory",
     "recommend": "search.recommend",
-    "render_files": "kube.manifests",
+    "render_files": "manifests.render",
     "resolve_plan": "spec",
     "review_markdown": "report",
     "to_json": "report",

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guide.cluster.inventory import read_inventory
+from guide.cluster.json_values import mapping
+from guide.cluster.potential import with_potential
 from guide.domain import Catalog, Inventory
-from guide.kube.inventory import read_inventory
-from guide.kube.json_values import mapping
-from guide.kube.names import instance_labels
-from guide.kube.potential import with_potential
+from guide.manifests.names import instance_labels
 from guide.spec import InferencePlan
 from guide.spec.node_pools import NodePool
 

@@ -1,7 +1,7 @@
 """Write the Grafana dashboards and the Prometheus rules of the chart: `make generate`.
 
 Plain data: a dashboard is a title, variables and rows of panels; the operator's own expressions
-(`guide.observe.queries`) stand behind the panels, so that both read the same metrics.
+(`guide.live.queries`) stand behind the panels, so that both read the same metrics.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from guide.observe import queries as q
+from guide.live import queries as q
 from hack.rules import RULES, rules
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,10 +19,9 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import typer
 
-from guide.answer import GroupEvaluation
 from guide.catalog import load
-from guide.domain import Catalog, Workload
-from guide.search.study import load_share
+from guide.domain import Catalog, GroupEvaluation, Workload
+from guide.search.evaluate import load_share
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import Replica
@@ -159,7 +158,7 @@ def main(
 ) -> None:
     """Serve /metrics of every replica of the plan's best deployment."""
     from guide.cli.question import read_items
-    from guide.kube.inventory import read_inventory
+    from guide.cluster.inventory import read_inventory
     from guide.search.recommend import recommend
     from guide.spec import load_plan, resolve_plan
 

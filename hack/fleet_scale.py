@@ -25,7 +25,7 @@ import typer
 import yaml
 
 from guide.catalog import load
-from guide.kube.client import ClusterClient
+from guide.cluster.client import ClusterClient
 from guide.processes import worker_pool
 from guide_operator.controller import Controller
 from guide_operator.engine import Engine

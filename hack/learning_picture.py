@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from guide.observe import queries as q
+from guide.live import queries as q
 
 BEFORE_S, WINDOW = 25, "20s"
 Series = tuple[list[float], list[float]]  # seconds since the beginning, milliseconds

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from guide.report.findings import RULES
+from guide.gitops.findings import RULES
 from guide.report.reasons import MEANING
 from guide.spec import API_VERSION, KIND
 from guide.spec.plan import InferencePlanSpec
 from guide.spec.status import InferencePlanStatus
-from guide.sweep.columns import COLUMNS
-from guide.sweep.study import Study
+from guide.studies.columns import COLUMNS
+from guide.studies.study import Study
 from hack.crd import structural
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from guide.observe import queries as q
+from guide.live import queries as q
 
 RULES = Path(__file__).resolve().parents[1] / "charts/guide/files/rules.yaml"
 Object = dict[str, Any]

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from guide.answer import (
+from guide.domain import (
     Candidate,
     Evaluation,
+    Gpu,
+    GpuPool,
     GroupEvaluation,
     Interval,
+    Inventory,
     Limits,
+    Link,
     MemoryFit,
+    ModelArch,
     Percentiles,
     Predicted,
+    Price,
+    Provenance,
+    Reason,
     Recommendation,
     Rejection,
     Relaxation,
     ReplicaGroup,
     ServingReport,
-)
-from guide.domain import (
-    Gpu,
-    GpuPool,
-    Inventory,
-    Link,
-    ModelArch,
-    Price,
-    Provenance,
-    Reason,
     SkippedNode,
 )
 from guide.models.precision import PRECISIONS

@@ -8,7 +8,7 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guide.answer import Recommendation, ReplicaGroup
+from guide.domain import Recommendation, ReplicaGroup
 from guide.models.precision import PRECISIONS
 from guide.spec import InferencePlan, parse_plan
 from tests.broken_plans import PLAN

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from guide.answer import SchedulerPolicy
 from guide.catalog import load
-from guide.domain import Scheduling
+from guide.domain import SchedulerPolicy, Scheduling
 from guide.models.precision import PRECISIONS
 from guide.perf.fits import PARAMETERS, constants, latent_centre
 from guide.perf.ops import Layout

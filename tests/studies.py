@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from guide.catalog import load
+from guide.cluster.inventory import read_inventory
 from guide.domain import Catalog, Inventory, Plan
-from guide.kube.inventory import read_inventory
 from guide.spec import load_plan, resolve_plan
-from guide.sweep.run import Crew, Hire, Question
-from tests.unit.test_cli import NODES, PLAN
+from guide.studies.run import Crew, Hire, Question
+from tests.unit.cli.test_cli import NODES, PLAN
 
 CATALOG: Catalog = load()
 INVENTORY: Inventory = read_inventory(yaml.safe_load(NODES)["items"], [], CATALOG)

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from guide.answer import MemoryFit, Percentiles, ReplicaGroup, ServingReport
 from guide.domain import (
     Catalog,
     Fit,
@@ -20,12 +19,16 @@ from guide.domain import (
     Lengths,
     LimitTier,
     Link,
+    MemoryFit,
     ModelArch,
+    Percentiles,
     Plan,
     Price,
     Provenance,
     Release,
+    ReplicaGroup,
     Scheduling,
+    ServingReport,
     Workload,
 )
 from guide.models.arch import weight_counts
@@ -214,8 +217,8 @@ def resolve(*_: object, **__: object) -> Fit:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the toy in the place of the simulator and the fits."""
-    monkeypatch.setattr("guide.search.replica.saturation", saturation)
-    monkeypatch.setattr("guide.search.replica.zero_load", zero_load)
-    monkeypatch.setattr("guide.search.replica.resolve", resolve)
-    monkeypatch.setattr("guide.search.study.serve", serve)
-    monkeypatch.setattr("guide.search.study.typical_bound", lambda *_: "memory")
+    monkeypatch.setattr("guide.search.operating_point.saturation", saturation)
+    monkeypatch.setattr("guide.search.operating_point.zero_load", zero_load)
+    monkeypatch.setattr("guide.search.operating_point.resolve", resolve)
+    monkeypatch.setattr("guide.search.evaluate.serve", serve)
+    monkeypatch.setattr("guide.search.evaluate.typical_bound", lambda *_: "memory")

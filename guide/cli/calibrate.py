@@ -100,8 +100,8 @@ def calibrate(
     if not measurements:
         raise SpecError("give result files of `vllm bench serve`, CSV files, or --prometheus URL")
     try:
-        from guide.calibrate.bench_json import Setup
-        from guide.calibrate.command import Request, run
+        from guide.measured.bench_json import Setup
+        from guide.measured.command import Request, run
     except ModuleNotFoundError as error:
         raise SpecError(
             f"guide calibrate needs {error.name}: pip install 'guide-advisor[calibrate]'"

@@ -19,12 +19,12 @@ def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[st
 
     Yields lines to print. Raises `SpecError` where nothing can be learnt.
     """
-    from guide.calibrate import store
-    from guide.kube.names import object_name
-    from guide.observe import by_hand
-    from guide.observe.learn import overlay
-    from guide.observe.measured import selector
-    from guide.observe.prometheus import Prometheus
+    from guide.live import by_hand
+    from guide.live.learn import overlay
+    from guide.live.measured import selector
+    from guide.live.prometheus import Prometheus
+    from guide.manifests.names import object_name
+    from guide.measured import store
 
     best = answer(question).best
     if best is None:
@@ -59,9 +59,9 @@ def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[st
 
 def reset(namespace: str) -> str:
     """Forget what the operator has learnt; a sentence that says so."""
-    from guide.kube.client import connect
-    from guide.observe import learn
-    from guide.observe.ledger import NAME, config_map, from_config_map
+    from guide.cluster.client import connect
+    from guide.live import learn
+    from guide.live.ledger import NAME, config_map, from_config_map
 
     client = connect()
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from guide.answer import Evaluation
 from guide.cli.options import Output
 from guide.cli.question import Question, answer
+from guide.domain import Evaluation
 from guide.errors import SpecError
 
 

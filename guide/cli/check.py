@@ -22,8 +22,8 @@ from guide.cli.options import (
 if TYPE_CHECKING:
     from guide.cli.question import Extra
     from guide.domain import Catalog, Inventory
-    from guide.kube import standing
-    from guide.report.findings import Finding
+    from guide.gitops import verify as standing
+    from guide.gitops.findings import Finding
     from guide.spec import InferencePlan
 
 
@@ -77,7 +77,7 @@ def check(
     from guide.cli.progress import shown_when_slow
     from guide.cli.question import Extra, read_text
     from guide.errors import SpecError
-    from guide.report import findings as report
+    from guide.gitops import findings as report
     from guide.spec import load_plan
 
     paths = _rendered_folders(folders)
@@ -104,7 +104,7 @@ def check(
 
 def _rendered_folders(paths: list[Path]) -> list[Path]:
     """Every folder once, in the order given."""
-    from guide.kube.folder import LOCK
+    from guide.gitops.folder import LOCK
 
     folders = [path.parent if path.is_file() else path for path in paths]
     kept = [
@@ -125,8 +125,8 @@ def findings(
 ) -> list[Finding]:
     """Everything that a check finds, worst first."""
     from guide.cli.question import about, over_nodes
-    from guide.kube import standing
-    from guide.report.findings import Level
+    from guide.gitops import verify as standing
+    from guide.gitops.findings import Level
     from guide.search.assess import Running, assess
     from guide.search.recommend import recommend
     from guide.spec import resolve_plan
@@ -158,7 +158,7 @@ def findings(
 def _again(lying: standing.Folder, catalog: Catalog) -> dict[str, str]:
     """The folder rendered again from what it was made from."""
     from guide.cli.question import over_nodes
-    from guide.kube.folder import folder_files
+    from guide.gitops.folder import folder_files
     from guide.search.recommend import recommend
     from guide.spec import resolve_plan
 

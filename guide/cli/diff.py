@@ -47,8 +47,8 @@ def diff(
     from guide.cli import DIFFERS, INFEASIBLE, OK, show
     from guide.cli.folder import read_folder
     from guide.cli.question import Extra, answer, ask, over_nodes
-    from guide.kube import standing
-    from guide.kube.folder import folder_files
+    from guide.gitops import verify as standing
+    from guide.gitops.folder import folder_files
 
     lying = read_folder(folder)
     extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)

@@ -33,10 +33,10 @@ def explain(
     from guide.cli import show
     from guide.cli.candidate import chosen
     from guide.cli.question import ask
+    from guide.insight.explain import explain as taken_apart
     from guide.report.explain import sentences, tables
     from guide.report.explain_document import to_document
     from guide.report.sentences import choice
-    from guide.search.explanation import explain as taken_apart
 
     question = ask(filename, nodes, pods, model_config, calibration)
     evaluation = chosen(question, candidate)

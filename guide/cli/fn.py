@@ -43,7 +43,7 @@ def fn(
     from guide.catalog import load
     from guide.cli import DIFFERS, OK
     from guide.cli.question import LIST_LIMIT_BYTES, Extra, given
-    from guide.kube.krm import run
+    from guide.gitops.krm_function import run
     from guide.spec import read_document, write_document
 
     extra = Extra(slices=slices, node_pools=node_pools)

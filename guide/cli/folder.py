@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from guide.kube.standing import Folder
+    from guide.gitops.verify import Folder
 
 _LIMIT_FILES = 1000
 
@@ -15,8 +15,8 @@ def read_folder(path: Path) -> Folder:
     """The folder at `path`; `SpecError` when `guide render` did not write it."""
     from guide.cli.question import LIST_LIMIT_BYTES, read_text
     from guide.errors import SpecError
-    from guide.kube.folder import LOCK, PLAN
-    from guide.kube.standing import Folder
+    from guide.gitops.folder import LOCK, PLAN
+    from guide.gitops.verify import Folder
     from guide.spec import load_plan, read_document
     from guide.spec.lock import read_lock
 
@@ -56,7 +56,7 @@ def write_folder(path: Path, files: dict[str, str]) -> list[str]:
 def _left_over(path: Path, files: dict[str, str]) -> list[str]:
     """What only an earlier rendering has and nobody changed since."""
     from guide.errors import SpecError
-    from guide.kube.folder import LOCK, digest, stale_files
+    from guide.gitops.folder import LOCK, digest, stale_files
 
     if not (path / LOCK).is_file():
         return []

@@ -19,7 +19,7 @@ def gpus(
     from guide.catalog import load
     from guide.cli import show
     from guide.domain import Catalog, Gpu
-    from guide.report.rows import Table
+    from guide.report.tables import Table
     from guide.units import GB, GIB, TFLOP
 
     catalog: Catalog = load(extra_gpus=more, prices=prices, calibration=calibration)

@@ -18,7 +18,7 @@ from guide.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from guide.kube.inventory import View
+    from guide.cluster.inventory import View
     from guide.report.nodes import NodeRow
 
 
@@ -38,10 +38,10 @@ def inventory(
     from guide.catalog import load
     from guide.cli import show
     from guide.cli.question import Extra, cluster
-    from guide.kube.inventory import read_cluster
-    from guide.kube.potential import with_potential
+    from guide.cluster.inventory import read_cluster
+    from guide.cluster.potential import with_potential
     from guide.report import nodes as report
-    from guide.search.spending import priced
+    from guide.search.pricing import priced
 
     catalog = load(extra_gpus=gpus, prices=prices)
     extra = Extra(slices=slices, node_pools=node_pools)
@@ -61,7 +61,7 @@ def inventory(
 
 
 def _rows(view: View) -> list[NodeRow]:
-    from guide.kube.pooling import taken_of
+    from guide.cluster.pools import taken_of
     from guide.report.nodes import NodeRow
 
     used = [
@@ -82,6 +82,6 @@ def _rows(view: View) -> list[NodeRow]:
 
 
 def _source(match: object) -> str:
-    from guide.kube.labels import Match
+    from guide.cluster.labels import Match
 
     return match.row.source if isinstance(match, Match) else "none"

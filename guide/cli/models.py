@@ -15,7 +15,7 @@ def models(output: ListingFormat = Listing.TABLE) -> None:
     from guide.cli import show
     from guide.models.arch import weight_counts
     from guide.models.precision import PRECISIONS
-    from guide.report.rows import Table
+    from guide.report.tables import Table
 
     catalog = load()
 

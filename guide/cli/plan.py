@@ -74,7 +74,7 @@ def _print(question: Question, output: Listing) -> int:
 
     found = answer(question)
     if output is Listing.NAME and found.best is not None:
-        from guide.kube.manifests import build_objects
+        from guide.manifests.render import build_objects
 
         show.names(value for _, value in build_objects(question.written, found.best))
     else:

@@ -23,7 +23,7 @@ def predict(
     from rich.progress import Progress
 
     from guide.catalog import load
-    from guide.replay.answers import predict_csv
+    from guide.measured.answers import predict_csv
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("predicting", total=None)

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from guide.answer import Recommendation
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.errors import SpecError
 from guide.units import MIB
 
 if TYPE_CHECKING:
-    from guide.kube.asked import Cluster
+    from guide.question import Cluster
     from guide.spec import InferencePlan
     from guide.spec.node_pools import NodePool
 
@@ -81,7 +80,7 @@ def about(
     extra: Extra | None = None,
 ) -> Question:
     """The question of a plan that was read already; `config` is its config.json, if given."""
-    from guide.kube.asked import inventory_of
+    from guide.question import inventory_of
     from guide.spec import resolve_plan
 
     plan = resolve_plan(written, catalog, config)
@@ -111,7 +110,7 @@ def answer(question: Question) -> Recommendation:
 
 def cluster(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cluster:
     """The cluster of the files, or of the current kube context."""
-    from guide.kube.asked import Cluster
+    from guide.question import Cluster
 
     if nodes_file is not None:
         return given(nodes_file, pods_file, extra)
@@ -120,7 +119,7 @@ def cluster(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cl
     if flag is not None:
         raise SpecError(f"{flag} needs --nodes: without both, the current kube context is read")
     pools = given(None, None, extra).node_pools
-    from guide.kube.client import cluster_devices, cluster_objects
+    from guide.cluster.client import cluster_devices, cluster_objects
 
     nodes, pods = cluster_objects()
     return Cluster(nodes=nodes, pods=pods, devices=cluster_devices(), node_pools=pools)
@@ -128,7 +127,7 @@ def cluster(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cl
 
 def given(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cluster:
     """What the files hold of a cluster; never the network."""
-    from guide.kube.asked import Cluster
+    from guide.question import Cluster
     from guide.spec.node_pools import read_node_pools
 
     def items(file: Path | None, *kinds: str) -> list[KubeObject]:

@@ -74,7 +74,7 @@ def render(
     from guide.cli import INFEASIBLE, show
     from guide.cli.folder import write_folder
     from guide.cli.question import Extra, answer, ask, over_nodes
-    from guide.kube.folder import folder_files
+    from guide.gitops.folder import folder_files
     from guide.report.sentences import outcome
 
     extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)

@@ -73,7 +73,7 @@ def _has_cluster() -> bool:
     from guide.errors import ClusterError
 
     try:
-        from guide.kube.client import connect
+        from guide.cluster.client import connect
 
         connect()
     except (ClusterError, ModuleNotFoundError):

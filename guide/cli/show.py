@@ -8,9 +8,9 @@ from typing import Any
 
 import typer
 
-from guide.answer import Recommendation
 from guide.cli.options import Listing, Output
-from guide.report import rows
+from guide.domain import Recommendation
+from guide.report import tables as rows
 
 PLAIN_WIDTH = 160  # columns when the output is no terminal
 

@@ -51,9 +51,9 @@ def simulate(
     from guide.cli.candidate import chosen
     from guide.cli.progress import shown_when_slow
     from guide.cli.question import ask, read_lines
+    from guide.insight.explain import half_widths
     from guide.report.sentences import choice
     from guide.report.simulation import tables, to_document
-    from guide.search.explanation import half_widths
     from guide.simulate.play import replay
     from guide.simulate.trace import read_trace
 

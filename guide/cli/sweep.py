@@ -21,8 +21,8 @@ from guide.cli.options import (
 if TYPE_CHECKING:
     from guide.cli.question import Cluster, Extra
     from guide.domain import Catalog, Inventory
-    from guide.sweep.results import Asked, Results
-    from guide.sweep.study import Point, Study
+    from guide.studies.results import Asked, Results
+    from guide.studies.study import Point, Study
 
 SHOWN = 40  # rows; more are for the Parquet file alone
 
@@ -68,18 +68,18 @@ def sweep(
     from guide.cli.progress import counted
     from guide.cli.question import Extra, read_text
     from guide.errors import SpecError
-    from guide.sweep.study import read_study
+    from guide.studies.study import read_study
 
     if scheduler is not None and workers is not None:
         raise SpecError("--workers is for processes: with --scheduler the Dask cluster decides")
     study = read_study(read_text(filename), str(filename))
     try:
-        from guide.sweep.results import Results
-        from guide.sweep.run import dask_cluster, processes
+        from guide.studies.results import Results
+        from guide.studies.run import dask_cluster, processes
 
         hire = dask_cluster(scheduler) if scheduler else processes(workers or os.cpu_count() or 1)
         if plot is not None:
-            from guide.sweep.plot import draw
+            from guide.studies.plot import draw
     except ModuleNotFoundError as error:
         raise SpecError(
             f"guide sweep needs {error.name}: pip install 'guide-advisor[sweep]'"
@@ -109,7 +109,7 @@ def _asked(
     from guide.cli.question import read_text
     from guide.errors import SpecError
     from guide.spec import read_document
-    from guide.sweep.study import points
+    from guide.studies.study import points
 
     base = read_document(read_text(folder / study.plan), study.plan)
     configs = {name: read_text(folder / file) for name, file in study.model_configs.items()}
@@ -159,12 +159,12 @@ def _question(
 ) -> Asked:
     """The question of a point; `inventories` are those that were read before."""
     from guide.errors import SpecError
-    from guide.kube.asked import inventory_of
+    from guide.question import inventory_of
     from guide.spec import parse_plan, resolve_plan
     from guide.spec.digest import inputs_digest
-    from guide.sweep.results import Asked
-    from guide.sweep.run import Question
-    from guide.sweep.study import varied
+    from guide.studies.results import Asked
+    from guide.studies.run import Question
+    from guide.studies.study import varied
 
     try:
         written = parse_plan(varied(base, point.values))
@@ -184,8 +184,8 @@ def _told(results: Results, study: Study, out: Path) -> int:
     from collections import Counter
 
     from guide.cli import show
-    from guide.sweep.columns import Outcome
-    from guide.sweep.table import table
+    from guide.studies.columns import Outcome
+    from guide.studies.table import table
 
     rows = results.rows()
     if len(rows) <= SHOWN:

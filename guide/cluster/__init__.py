@@ -1,1 +1,1 @@
-"""What the command line, the web page and the operator share about clusters."""
+"""What a cluster has: its API, and its nodes and pods read as an inventory."""

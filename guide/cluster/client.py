@@ -1,7 +1,7 @@
 """Every call to the Kubernetes API in the project; nothing else opens a connection.
 
 Objects go in and out as plain JSON mappings. Errors become `ClusterError` (try again) or one of
-`guide.kube.refusals`, each with one sentence.
+`guide.cluster.refusals`, each with one sentence.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from guide.cluster.json_values import mapping, sequence
+from guide.cluster.refusals import FieldConflict as FieldConflict
+from guide.cluster.refusals import NotFound as NotFound
+from guide.cluster.refusals import Refused as Refused
+from guide.cluster.refusals import Stale as Stale
+from guide.cluster.refusals import translate as translate
 from guide.errors import ClusterError
-from guide.kube.json_values import mapping, sequence
-from guide.kube.refusals import FieldConflict as FieldConflict
-from guide.kube.refusals import NotFound as NotFound
-from guide.kube.refusals import Refused as Refused
-from guide.kube.refusals import Stale as Stale
-from guide.kube.refusals import translate as translate
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

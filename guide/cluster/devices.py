@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guide.kube.json_values import mapping, sequence
+from guide.cluster.json_values import mapping, sequence
 
 # Device type -> the class that the driver installs for it.
 _CLASSES = {"gpu.nvidia.com": {"gpu": "gpu.nvidia.com", "mig": "mig.nvidia.com"}}

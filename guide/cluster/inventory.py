@@ -9,14 +9,14 @@ from functools import cache, partial
 from typing import Any
 
 from guide.catalog import find_gpu
+from guide.cluster.devices import Devices, devices_by_node
+from guide.cluster.json_values import mapping
+from guide.cluster.label_checks import Lookup, checked
+from guide.cluster.nodes import GpuNode, read_node
+from guide.cluster.parts import offered_gpu
+from guide.cluster.pods import requests_by_node
+from guide.cluster.pools import Groups, Held, Key, Member, key_of, pool_of, with_distinct_names
 from guide.domain import Catalog, GpuPool, Inventory, SkippedNode
-from guide.kube.checks import Lookup, checked
-from guide.kube.devices import Devices, devices_by_node
-from guide.kube.json_values import mapping
-from guide.kube.nodes import GpuNode, read_node
-from guide.kube.parts import offered_gpu
-from guide.kube.pods import requests_by_node
-from guide.kube.pooling import Groups, Held, Key, Member, key_of, pool_of, with_distinct_names
 
 Object = Mapping[str, Any]
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from guide.cluster.json_values import count
+from guide.cluster.labels import Match
+from guide.cluster.nodes import GpuNode
 from guide.domain import Gpu
-from guide.kube.json_values import count
-from guide.kube.labels import Match
-from guide.kube.nodes import GpuNode
 from guide.units import GIB, MIB
 
 _MEMORY_TOLERANCE_SHARE = 0.15

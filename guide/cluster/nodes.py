@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guide.kube.devices import Devices
-from guide.kube.json_values import count, mapping, sequence
-from guide.kube.labels import INSTANCE_TYPE, Match, matches
+from guide.cluster.devices import Devices
+from guide.cluster.json_values import count, mapping, sequence
+from guide.cluster.labels import INSTANCE_TYPE, Match, matches
 from guide.units import MIB
 
 PRICE_ANNOTATION = "guide.dev/usd-per-hour"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from guide.catalog.slicing import amd_partition, mig_slice, time_share
+from guide.cluster.label_checks import Lookup
+from guide.cluster.nodes import Offer
 from guide.domain import Gpu
-from guide.kube.checks import Lookup
-from guide.kube.nodes import Offer
 
 
 def offered_gpu(offer: Offer, lookup: Lookup) -> Gpu | None:

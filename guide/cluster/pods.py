@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from guide.kube.json_values import count, mapping, sequence
+from guide.cluster.json_values import count, mapping, sequence
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 

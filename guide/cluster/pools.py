@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from guide.cluster.json_values import count
+from guide.cluster.labels import INSTANCE_TYPE, REGION
+from guide.cluster.nodes import PRICE_ANNOTATION, GpuNode, Offer, Taint
+from guide.cluster.parts import part_notes
+from guide.cluster.selectors import fewest_labels
 from guide.domain import Gpu, GpuPool, Price
-from guide.kube.json_values import count
-from guide.kube.labels import INSTANCE_TYPE, REGION
-from guide.kube.nodes import PRICE_ANNOTATION, GpuNode, Offer, Taint
-from guide.kube.parts import part_notes
-from guide.kube.selectors import fewest_labels
 
 _USD = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?")
 

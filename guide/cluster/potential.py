@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from guide.catalog import find_gpu
+from guide.cluster.json_values import mapping
+from guide.cluster.nodes import stable_labels
 from guide.domain import Catalog, GpuPool, Inventory, Price
 from guide.errors import SpecError
-from guide.kube.json_values import mapping
-from guide.kube.nodes import stable_labels
 from guide.spec.node_pools import NodePool, Toleration
 
 _RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}

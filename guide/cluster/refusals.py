@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
+from guide.cluster.json_values import mapping, sequence
 from guide.errors import ClusterError
-from guide.kube.json_values import mapping, sequence
 
 
 class ApiError(Protocol):

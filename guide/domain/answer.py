@@ -1,26 +1,39 @@
-"""What the engine works out and returns: candidates, their evaluation, rejections, the
-recommendation.
-
-The second half of the dictionary that `guide.domain` begins; same rules on units and frozen types.
-"""
+"""What the engine works out and returns: candidates, their evaluation, rejections, the answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
-from guide.domain import (
-    Gpu,
-    GpuPool,
-    Inventory,
-    ModelArch,
-    Precision,
-    Provenance,
-    Reason,
-    Switches,
-)
+from guide.domain.asked import Switches
+from guide.domain.cluster import Gpu, GpuPool, Inventory
+from guide.domain.facts import Provenance
+from guide.domain.model import ModelArch, Precision
 
 SHARE_TOLERANCE = 1e-6  # shares that differ by less are equal
+
+
+class Reason(StrEnum):
+    """Why a candidate lost: a closed list, part of the API."""
+
+    DOES_NOT_FIT = "DoesNotFit"
+    HEADS_NOT_DIVISIBLE = "HeadsNotDivisible"
+    QUANT_GROUP_NOT_DIVISIBLE = "QuantGroupNotDivisible"
+    SPANS_NODES = "SpansNodes"
+    NOT_ENOUGH_GPUS = "NotEnoughGPUs"
+    COMPUTE_CAPABILITY = "ComputeCapability"
+    UNSUPPORTED_MODEL = "UnsupportedModel"
+    UNSUPPORTED_PRECISION = "UnsupportedPrecision"
+    SHARED_GPU = "SharedGPU"
+    UNKNOWN_GPU = "UnknownGPU"
+    OVER_BUDGET = "OverBudget"
+    MISSES_TTFT = "MissesTTFT"
+    MISSES_TPOT = "MissesTPOT"
+    MISSES_E2E = "MissesE2E"
+    MISSES_THROUGHPUT = "MissesThroughput"
+    UNSTABLE = "Unstable"
+    DOMINATED = "Dominated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

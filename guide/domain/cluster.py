@@ -1,6 +1,4 @@
-"""What there is to run on and what it costs: GPUs, prices, pools. Part of `guide.domain`, which
-exports all of it.
-"""
+"""What there is to run on and what it costs: GPUs, prices, pools."""
 
 from __future__ import annotations
 

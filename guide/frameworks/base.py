@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from guide.answer import Limits, ReplicaGroup
-from guide.domain import Gpu, ModelArch, Precision, Reason, Release, Slo
+from guide.domain import Gpu, Limits, ModelArch, Precision, Reason, Release, ReplicaGroup, Slo
 from guide.units import GIB
 
 HUGGING_FACE_HOME = "/models"  # not below /root, which only root may enter

@@ -11,8 +11,7 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from guide.answer import Limits, ReplicaGroup
-from guide.domain import Gpu, ModelArch, Precision, Reason, Release
+from guide.domain import Gpu, Limits, ModelArch, Precision, Reason, Release, ReplicaGroup
 from guide.errors import SpecError
 from guide.frameworks.base import (
     DEFAULT_BUCKETS,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from guide.answer import Limits, ReplicaGroup
-from guide.domain import Gpu, ModelArch, Precision, Reason, Release, Slo
+from guide.domain import Gpu, Limits, ModelArch, Precision, Reason, Release, ReplicaGroup, Slo
 from guide.errors import SpecError
 from guide.frameworks.base import (
     PORT,

@@ -12,10 +12,9 @@ from decimal import Decimal
 from typing import Any, cast
 
 import guide
-from guide.answer import Recommendation
-from guide.domain import Catalog, Inventory
-from guide.kube.benchmark import benchmarks
-from guide.kube.manifests import DEFAULT_FORMAT, render_files
+from guide.domain import Catalog, Inventory, Recommendation
+from guide.manifests.benchmark import benchmarks
+from guide.manifests.render import DEFAULT_FORMAT, render_files
 from guide.spec import InferencePlan, write_document
 from guide.spec.lock import Lock, LockedEngine, LockedInventory, locked_groups
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from guide.cluster.json_values import mapping, sequence
 from guide.domain import Catalog, Inventory
 from guide.errors import GuideError, SpecError, shown
-from guide.kube.asked import Cluster, inventory_of
-from guide.kube.json_values import mapping, sequence
-from guide.kube.manifests import build_objects
-from guide.kube.names import MANAGED_BY, PLAN_LABEL, object_name
+from guide.manifests.names import MANAGED_BY, PLAN_LABEL, object_name
+from guide.manifests.render import build_objects
+from guide.question import Cluster, inventory_of
 from guide.report.sentences import outcome
 from guide.search.recommend import recommend
 from guide.spec import KIND, InferencePlan, parse_plan, resolve_plan

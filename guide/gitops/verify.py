@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import guide
-from guide.answer import Evaluation, Recommendation
-from guide.domain import Catalog, Inventory, Reason
-from guide.kube.folder import LOCK, PLAN, digest, plan_document, plan_text
-from guide.report.findings import Finding, Level
+from guide.domain import Catalog, Evaluation, Inventory, Reason, Recommendation
+from guide.gitops.findings import Finding, Level
+from guide.gitops.folder import LOCK, PLAN, digest, plan_document, plan_text
 from guide.report.sentences import choice
 from guide.search.assess import Assessment
 from guide.spec import InferencePlan

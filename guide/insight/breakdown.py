@@ -6,7 +6,7 @@ with its constants); so the parts need no second formula, and add up to the step
 
 from __future__ import annotations
 
-from guide.answer import StepShape
+from guide.domain import StepShape
 from guide.perf.step import StepFacts, StepParams, step_seconds
 
 HOST = ("c0", "cl", "cm", "cs", "cb", "cp", "clp")

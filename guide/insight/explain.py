@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guide.answer import Evaluation, GroupEvaluation, StepShape
-from guide.domain import Catalog, Fit, Plan, Release, Scheduling
-from guide.perf.breakdown import breakdown, elasticities
+from guide.domain import (
+    Catalog,
+    Evaluation,
+    Fit,
+    GroupEvaluation,
+    Plan,
+    Release,
+    Scheduling,
+    StepShape,
+)
+from guide.insight.breakdown import breakdown, elasticities
 from guide.perf.fits import (
     PARAMETERS,
     Key,

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from guide.answer import Evaluation
-from guide.domain import Catalog, Plan, Workload
-from guide.search.explanation import half_widths
+from guide.domain import Catalog, Evaluation, Plan, Workload
+from guide.insight.explain import half_widths
+from guide.search.evaluate import load_share
 from guide.search.rank import capacity_per_s
-from guide.search.study import load_share
 from guide.simulate.serve import serve
 
 SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)  # of the load at saturation

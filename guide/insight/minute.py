@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from guide.answer import GroupEvaluation
-from guide.domain import Catalog, Plan
-from guide.search.study import load_share
+from guide.domain import Catalog, GroupEvaluation, Plan
+from guide.search.evaluate import load_share
 from guide.simulate.arrivals import requests_of
 from guide.simulate.replica import NEVER, Replica
 from guide.simulate.serve import MOST_CLOSED, OPEN_REQUESTS, per_engine, run, times_of

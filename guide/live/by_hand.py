@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guide.answer import Evaluation
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, Evaluation, Inventory, Plan
 from guide.errors import SpecError
-from guide.observe.expect import Expected, expect
-from guide.observe.learn import FEWEST_SAMPLES, Ledger, learnt, overlay, sample
-from guide.observe.measured import Observation, lacking, unfit, workload
+from guide.live.expect import Expected, expect
+from guide.live.learn import FEWEST_SAMPLES, Ledger, learnt, overlay, sample
+from guide.live.measured import Observation, lacking, unfit, workload
 from guide.search.assess import Running
 
 MOST_UPDATES = 8

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.answer import Percentiles
-from guide.domain import Catalog, Inventory, Plan, Workload
+from guide.domain import Catalog, Inventory, Percentiles, Plan, Workload
 from guide.perf.fits import observed_key, resolve
 from guide.search.assess import Running, assess
-from guide.search.study import load_share
+from guide.search.evaluate import load_share
 from guide.simulate.serve import serve
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from guide.domain import Catalog
-from guide.observe.expect import Expected
-from guide.observe.measured import Observation
+from guide.live.expect import Expected
+from guide.live.measured import Observation
 from guide.perf.fits import OBSERVED
 
 GAIN = 0.7  # of the distance, per update

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from guide.errors import SpecError
-from guide.observe.learn import SERVING_LIMIT, STEP_LIMIT, Correction, Ledger
+from guide.live.learn import SERVING_LIMIT, STEP_LIMIT, Correction, Ledger
 
 NAME = "guide-corrections"
 FILE = "corrections.json"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from guide.domain import Lengths, Plan, Workload
-from guide.observe import queries as q
+from guide.live import queries as q
 
 FEWEST_REQUESTS = 50  # in a window; below, a mean says little
 MOST_ERRORS = 0.05  # share of failed requests beyond which a period is no measure of speed

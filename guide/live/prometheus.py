@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, cast
 
 from guide.errors import ClusterError
-from guide.observe.measured import QUERIES, Observation, observation
+from guide.live.measured import QUERIES, Observation, observation
 
 TIMEOUT_S = 10
 

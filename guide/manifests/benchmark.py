@@ -11,15 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from guide.answer import Evaluation
-from guide.domain import Workload
+from guide.domain import Evaluation, Workload
 from guide.errors import SpecError
 from guide.frameworks.base import HUGGING_FACE_HOME, hugging_face_env
 from guide.frameworks.vllm import default_image
-from guide.kube import hardening
-from guide.kube.deployment import Object, env, models_volume
-from guide.kube.names import object_name
-from guide.kube.objects import PORT, Named, launch_options, meta, traffic
+from guide.manifests import hardening
+from guide.manifests.deployment import Object, env, models_volume
+from guide.manifests.names import object_name
+from guide.manifests.objects import PORT, Named, launch_options, meta, traffic
 from guide.spec import InferencePlan
 
 FORMATS = ("kustomize", "leaderworkerset")  # those that write the Services which it asks

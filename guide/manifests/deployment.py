@@ -10,11 +10,11 @@ import hashlib
 import math
 from typing import Any
 
-from guide.answer import GroupEvaluation, ReplicaGroup
+from guide.domain import GroupEvaluation, ReplicaGroup
 from guide.frameworks import EnvVar, Launch
 from guide.frameworks.base import HUGGING_FACE_HOME, Proxy
-from guide.kube import hardening, rollout
-from guide.kube.names import GROUP_LABEL, instance_labels, labels, object_name
+from guide.manifests import hardening, rollout
+from guide.manifests.names import GROUP_LABEL, instance_labels, labels, object_name
 from guide.spec import InferencePlan
 from guide.units import GIB, MIB
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from guide.answer import Evaluation, GroupEvaluation
+from guide.domain import Evaluation, GroupEvaluation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
-from guide.kube.deployment import Object, pod_template
-from guide.kube.names import labels, object_name
-from guide.kube.objects import Named, launch_options
-from guide.kube.rollout import rolling
+from guide.manifests.deployment import Object, pod_template
+from guide.manifests.names import labels, object_name
+from guide.manifests.objects import Named, launch_options
+from guide.manifests.rollout import rolling
 from guide.spec import InferencePlan
 
 # Written by the chart from a value of its own, or by its template.

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from guide.answer import Evaluation, GroupEvaluation, ReplicaGroup
+from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.frameworks.vllm_flags import FLAGS, image_version
-from guide.kube.deployment import Object, pod_template, workload_meta
-from guide.kube.names import instance_labels
-from guide.kube.objects import Named, budget, claim, launch_options, pod_monitor, traffic
+from guide.manifests.deployment import Object, pod_template, workload_meta
+from guide.manifests.names import instance_labels
+from guide.manifests.objects import Named, budget, claim, launch_options, pod_monitor, traffic
 from guide.spec import InferencePlan
 
 ROLE_LABEL = "guide.dev/role"

@@ -7,12 +7,12 @@ https://kserve.github.io/website/docs/reference/crd-api
 
 from __future__ import annotations
 
-from guide.answer import Evaluation, GroupEvaluation
+from guide.domain import Evaluation, GroupEvaluation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
-from guide.kube.deployment import Object, pod_template, workload_meta
-from guide.kube.names import object_name
-from guide.kube.objects import Named, claim, launch_options
+from guide.manifests.deployment import Object, pod_template, workload_meta
+from guide.manifests.names import object_name
+from guide.manifests.objects import Named, claim, launch_options
 from guide.spec import InferencePlan
 
 CONTAINER = "main"  # the container that KServe's own template merges with

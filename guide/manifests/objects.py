@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guide.answer import Candidate, GroupEvaluation
+from guide.domain import Candidate, GroupEvaluation
 from guide.errors import SpecError
 from guide.frameworks import DeploymentOptions, Launch
-from guide.kube.deployment import Object, claim_name, files_name, selector
-from guide.kube.names import instance_labels, labels, object_name
-from guide.kube.rollout import disruption_budget
+from guide.manifests.deployment import Object, claim_name, files_name, selector
+from guide.manifests.names import instance_labels, labels, object_name
+from guide.manifests.rollout import disruption_budget
 from guide.spec import InferencePlan
 
 Named = list[tuple[str, Object]]  # file name, object

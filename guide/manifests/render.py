@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from guide.answer import Evaluation, Recommendation
-from guide.domain import Catalog
+from guide.domain import Catalog, Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS, Launch
-from guide.kube.deployment import Object, deployment
-from guide.kube.helm_values import helm_values
-from guide.kube.leaderworkerset import leader_worker_sets
-from guide.kube.llminferenceservice import llm_inference_service
-from guide.kube.objects import Named, budget, claim, files_map, launch_options, pod_monitor, traffic
-from guide.kube.rollout import surges
+from guide.manifests.deployment import Object, deployment
+from guide.manifests.helm_values import helm_values
+from guide.manifests.leaderworkerset import leader_worker_sets
+from guide.manifests.llminferenceservice import llm_inference_service
+from guide.manifests.objects import (
+    Named,
+    budget,
+    claim,
+    files_map,
+    launch_options,
+    pod_monitor,
+    traffic,
+)
+from guide.manifests.rollout import surges
 from guide.report import review_markdown
 from guide.spec import InferencePlan, write_document
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from guide.answer import GroupEvaluation
+from guide.domain import GroupEvaluation
 
 Object = dict[str, Any]
 

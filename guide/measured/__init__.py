@@ -1,1 +1,4 @@
-"""Replay of published measurements: each source's benchmark protocol, simulated as it was run."""
+"""Measured runs: read, replayed under their protocol, and fitted.
+
+Fitting needs SciPy; replaying does not.
+"""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from guide.domain import Catalog
 from guide.errors import SpecError
-from guide.replay.case import Refused, build
-from guide.replay.predict import Prediction, predict_case
-from guide.replay.rows import parse, read_rows
+from guide.measured.case import Refused, build
+from guide.measured.measurements import parse, read_rows
+from guide.measured.predict import Prediction, predict_case
 
 OUTPUTS = {
     "ttft": ("pred_ttft_ms", 1e3),

@@ -16,8 +16,8 @@ from typing import Any, cast
 import numpy as np
 
 from guide.errors import SpecError
-from guide.replay.protocols import LengthRule, Protocol
-from guide.replay.rows import Measurement
+from guide.measured.measurements import Measurement
+from guide.measured.protocols import LengthRule, Protocol
 
 MOST_FAILED = 0.01  # share of requests; beyond it a run measures its failures
 

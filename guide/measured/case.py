@@ -5,17 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from guide.answer import Limits, SchedulerPolicy
 from guide.catalog import find_gpu, release
-from guide.domain import Catalog, Gpu, ModelArch, Precision, Reason, Release, Scheduling
+from guide.domain import (
+    Catalog,
+    Gpu,
+    Limits,
+    ModelArch,
+    Precision,
+    Reason,
+    Release,
+    SchedulerPolicy,
+    Scheduling,
+)
+from guide.measured.load import Load, load_of
+from guide.measured.measurements import Measurement
+from guide.measured.protocols import Protocol, protocol_of, version_dates
 from guide.models.precision import PRECISIONS
 from guide.perf.fits import Key, engine_of, levels, version_family
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
 from guide.perf.step import StepFacts, Traits, fold
-from guide.replay.load import Load, load_of
-from guide.replay.protocols import Protocol, protocol_of, version_dates
-from guide.replay.rows import Measurement
 from guide.simulate.serve import RESUME_HIT_SHARE
 from guide.units import GIB
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guide.calibrate import store
-from guide.calibrate.bench_json import Setup
-from guide.calibrate.dataset import Dataset, compiled, is_open
-from guide.calibrate.fitting import fit_all, table_of
-from guide.calibrate.refine import refine
-from guide.calibrate.slices import METRIC_NAMES, errors_of, observations
-from guide.calibrate.sources import runs_of
 from guide.catalog import load
 from guide.domain import FitTable
 from guide.errors import SpecError
-from guide.report.rows import Table
+from guide.measured import store
+from guide.measured.bench_json import Setup
+from guide.measured.dataset import Dataset, compiled, is_open
+from guide.measured.fitting import fit_all, table_of
+from guide.measured.refine import refine
+from guide.measured.slices import METRIC_NAMES, errors_of, observations
+from guide.measured.sources import runs_of
+from guide.report.tables import Table
 
 SHOWN_REFUSALS = 10
 COLUMNS = {

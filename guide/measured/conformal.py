@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from guide.calibrate.dataset import Dataset
-from guide.replay.predict import groups
-from guide.replay.record import METRICS
+from guide.measured.dataset import Dataset
+from guide.measured.predict import groups
+from guide.measured.record import METRICS
 
 Floats = npt.NDArray[np.float64]
 COVERAGE = 0.90

@@ -14,13 +14,13 @@ import yaml
 
 from guide.domain import Catalog
 from guide.errors import SpecError
+from guide.measured.case import Case, Refused, build
+from guide.measured.evaluate import Batch, batch_of
+from guide.measured.measurements import Measurement, measurements
+from guide.measured.protocols import Protocol
+from guide.measured.record import METRICS, Recording, record
 from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
 from guide.perf.step import StepParams
-from guide.replay.case import Case, Refused, build
-from guide.replay.evaluate import Batch, batch_of
-from guide.replay.protocols import Protocol
-from guide.replay.record import METRICS, Recording, record
-from guide.replay.rows import Measurement, measurements
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -95,7 +95,7 @@ def recorded_at(dataset: Dataset, latent: Floats) -> Dataset:
 @cache
 def exclusions() -> dict[tuple[str, str], str]:
     """Why a row (id, "") or one metric of it (id, metric) is kept out of the fit."""
-    text = (files("guide.calibrate") / "exclusions.yaml").read_text(encoding="utf-8")
+    text = (files("guide.measured") / "exclusions.yaml").read_text(encoding="utf-8")
     rows: list[dict[str, str]] = yaml.load(text, Loader=yaml.CSafeLoader)["rows"]
     return {(row["id"], row.get("metric", "")): row["why"] for row in rows}
 

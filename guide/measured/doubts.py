@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from guide.calibrate.dataset import Dataset
+from guide.measured.dataset import Dataset
 from guide.perf.fits import ENOUGH_POINTS, NAMES, Key, constants
 from guide.perf.trust import at_a_bound
 

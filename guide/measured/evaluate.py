@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from guide.measured.case import Case
+from guide.measured.record import METRICS, Recording
 from guide.perf.fits import NAMES, constants
 from guide.perf.step import (
     StepFacts,
@@ -18,8 +20,6 @@ from guide.perf.step import (
     pair_seconds,
     window_seconds,
 )
-from guide.replay.case import Case
-from guide.replay.record import METRICS, Recording
 
 Floats = npt.NDArray[np.float64]
 STEP = 1e-4  # finite difference in latent space

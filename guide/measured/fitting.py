@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from guide.calibrate.checks import notes_of
-from guide.calibrate.conformal import half_widths
-from guide.calibrate.dataset import Dataset, recorded_at
-from guide.calibrate.pooling import Design, design_of, fit
 from guide.domain import FitTable
+from guide.measured.case import Case
+from guide.measured.conformal import half_widths
+from guide.measured.dataset import Dataset, recorded_at
+from guide.measured.doubts import notes_of
+from guide.measured.evaluate import log_errors
+from guide.measured.partial_pooling import Design, design_of, fit
 from guide.perf.fits import Key
-from guide.replay.case import Case
-from guide.replay.evaluate import log_errors
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.str_]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from guide.replay.protocols import LengthRule
+from guide.measured.protocols import LengthRule
 
 Ints = npt.NDArray[np.int64]
 SEED = 20241

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from guide.replay.lengths import draw
-from guide.replay.protocols import Protocol
-from guide.replay.rows import Measurement
+from guide.measured.lengths import draw
+from guide.measured.measurements import Measurement
+from guide.measured.protocols import Protocol
 from guide.simulate.replica import NEVER
 
 

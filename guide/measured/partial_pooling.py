@@ -16,8 +16,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
+from guide.measured.evaluate import Batch, log_errors, sensitivities
 from guide.perf.fits import PARAMETERS, SPREADS, Key, latent_centre
-from guide.replay.evaluate import Batch, log_errors, sensitivities
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from guide.domain import Catalog, Provenance
+from guide.measured.case import Case
+from guide.measured.evaluate import batch_of, predict
+from guide.measured.record import METRICS, record
 from guide.perf.fits import NAMES, Key, constants, known_keys, latent_values
-from guide.replay.case import Case
-from guide.replay.evaluate import batch_of, predict
-from guide.replay.record import METRICS, record
 
 STARVED_PER_REQUEST = 0.02  # preemptions a request from which the KV cache decides the times
 DEFAULT_HALF_WIDTH = 0.5

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from guide.replay.rows import Measurement
+from guide.measured.measurements import Measurement
 from guide.shipped import parsed
 
 _FILE = Path(__file__).with_name("protocols.yaml")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from guide.measured.case import Case
 from guide.perf.step import StepParams
-from guide.replay.case import Case
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, Replica
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from guide.calibrate.checks import notes_of
-from guide.calibrate.conformal import half_widths
-from guide.calibrate.dataset import Dataset, recorded_at
-from guide.calibrate.fitting import SMALLEST, left_out, row_folds
-from guide.calibrate.pooling import Design, design_of, fit
 from guide.domain import FitTable
+from guide.measured.case import Case
+from guide.measured.conformal import half_widths
+from guide.measured.dataset import Dataset, recorded_at
+from guide.measured.doubts import notes_of
+from guide.measured.evaluate import log_errors
+from guide.measured.fitting import SMALLEST, left_out, row_folds
+from guide.measured.partial_pooling import Design, design_of, fit
 from guide.perf.fits import NAMES, PARAMETERS, SPREADS, Key, known_keys, latent_values
-from guide.replay.case import Case
-from guide.replay.evaluate import log_errors
 
 Floats = npt.NDArray[np.float64]
 ITERATIONS = 10

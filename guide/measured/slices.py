@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from guide.calibrate.conformal import pools_of
-from guide.calibrate.dataset import Dataset, exclusions
-from guide.calibrate.fitting import Fitted, model_of
-from guide.replay.case import Case
-from guide.replay.record import METRICS
+from guide.measured.case import Case
+from guide.measured.conformal import pools_of
+from guide.measured.dataset import Dataset, exclusions
+from guide.measured.fitting import Fitted, model_of
+from guide.measured.record import METRICS
 
 LEFT_OUT = ("row", "model", "gpu")  # besides "fitted"
 METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "batch or end-to-end time"}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guide.calibrate.bench_json import Setup, read_bench
-from guide.replay.protocols import Protocol
-from guide.replay.rows import Measurement, measurements
+from guide.measured.bench_json import Setup, read_bench
+from guide.measured.measurements import Measurement, measurements
+from guide.measured.protocols import Protocol
 
 Run = tuple[Measurement, Protocol | None]
 

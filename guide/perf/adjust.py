@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from guide.answer import MemoryFit
-from guide.domain import ModelArch, Precision, Switches
+from guide.domain import MemoryFit, ModelArch, Precision, Switches
 from guide.perf.memory import kv_bytes_per_token
 from guide.perf.ops import Layout, operator_table
 

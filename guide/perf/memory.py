@@ -7,8 +7,16 @@ small cards.
 
 from __future__ import annotations
 
-from guide.answer import Limits, MemoryFit, ReplicaGroup
-from guide.domain import Gpu, ModelArch, Precision, Release, Switches
+from guide.domain import (
+    Gpu,
+    Limits,
+    MemoryFit,
+    ModelArch,
+    Precision,
+    Release,
+    ReplicaGroup,
+    Switches,
+)
 from guide.perf.ops import Layout, Operator, Role, operator_table, resident_weight_bytes
 from guide.units import GIB
 

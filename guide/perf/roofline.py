@@ -5,8 +5,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guide.answer import ReplicaGroup, ServingReport, StepShape
-from guide.domain import Catalog, Gpu, ModelArch, Precision, Switches, Workload
+from guide.domain import (
+    Catalog,
+    Gpu,
+    ModelArch,
+    Precision,
+    ReplicaGroup,
+    ServingReport,
+    StepShape,
+    Switches,
+    Workload,
+)
 from guide.perf.fits import resolve
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
 

@@ -21,8 +21,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from guide.answer import StepShape
-from guide.domain import Gpu, ModelArch, Precision, Switches
+from guide.domain import Gpu, ModelArch, Precision, StepShape, Switches
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
 
 PARTITION_LIMIT = 512  # vLLM 0.2-0.6, paged_attention: num_seqs * num_heads > 512

@@ -7,20 +7,22 @@ from __future__ import annotations
 from typing import Final
 
 import guide
-from guide.answer import (
+from guide.domain import (
     Candidate,
     ContextTier,
     Evaluation,
+    GpuPool,
     GroupEvaluation,
     Interval,
+    Inventory,
     Limits,
     Percentiles,
+    Price,
     Recommendation,
     Rejection,
     Relaxation,
     ReplicaGroup,
 )
-from guide.domain import GpuPool, Inventory, Price
 from guide.report.document_types import (
     CandidateDocument,
     ContextTierDocument,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from guide.answer import Interval, Percentiles
-from guide.perf.breakdown import CONSTANTS
+from guide.domain import Interval, Percentiles
+from guide.insight.breakdown import CONSTANTS
+from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
 from guide.perf.roofline import Roof
-from guide.report.rows import Table
-from guide.search.explanation import Constant, Explanation, GroupExplanation, StepView
+from guide.report.tables import Table
 from guide.units import GB, MILLISECOND, TFLOP, format_bytes, format_seconds
 
 LEAST_WEIGHT = 0.005  # a constant that moves neither step by 0.005 % per 1 % is not shown

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
 from guide.report.document import API_VERSION, evaluation, significant
 from guide.report.explain import MEANINGS
-from guide.search.explanation import Constant, Explanation, GroupExplanation, StepView
 
 KIND = "Explanation"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from guide.domain import Inventory
 from guide.report import document
-from guide.report.rows import Table
+from guide.report.tables import Table
 
 API_VERSION, KIND = "guide.dev/v1alpha1", "Inventory"
 

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterable
 
 import guide
-from guide.answer import Evaluation, Recommendation
+from guide.domain import Evaluation, Recommendation
 from guide.frameworks.vllm_flags import image_version
-from guide.report import rows
+from guide.report import tables as rows
 from guide.report.sentences import decision_changers, outcome
 from guide.spec import InferencePlan
 from guide.units import format_seconds, format_usd

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from guide.answer import Evaluation, GroupEvaluation, Recommendation
-from guide.domain import Provenance, Slo, Workload
+from guide.domain import Evaluation, GroupEvaluation, Provenance, Recommendation, Slo, Workload
 from guide.search.rank import capacity_per_s
 from guide.units import format_seconds, format_usd
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from guide.answer import Evaluation
+from guide.domain import Evaluation
 from guide.report.document import API_VERSION, layout, significant
-from guide.report.rows import Table
+from guide.report.tables import Table
 from guide.simulate.latency import Latency
 from guide.simulate.play import Played
 from guide.units import format_seconds

@@ -9,8 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-from guide.answer import Evaluation, Recommendation, Rejection
-from guide.domain import Reason
+from guide.domain import Evaluation, Reason, Recommendation, Rejection
 from guide.report import document
 from guide.units import MILLISECOND
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.answer import Evaluation, Interval, Percentiles, Recommendation, Rejection
+from guide.domain import Evaluation, Interval, Percentiles, Recommendation, Rejection
 from guide.report.document import rejection_counts, whole
 from guide.report.sentences import parallel, precision
 from guide.report.status import nearest_misses
+from guide.search.pricing import billed_gpus
 from guide.search.rank import capacity_per_s
-from guide.search.spending import billed_gpus
 from guide.units import format_bytes, format_count, format_seconds, format_usd
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.answer import Evaluation, Limits
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, Evaluation, Inventory, Limits, Plan
 from guide.search.bounds import Broken, not_enough_gpus, over_budget
+from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey
+from guide.search.pricing import priced
 from guide.search.sizing import verdict
 from guide.search.space import Identity as Identity
 from guide.search.space import shapes
-from guide.search.spending import priced
-from guide.search.study import Member, Study, evaluate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

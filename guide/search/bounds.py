@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from guide.answer import Limits, MemoryFit
-from guide.domain import GpuPool, ModelArch, Plan, Reason
+from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Plan, Reason
 from guide.frameworks import FRAMEWORKS
 from guide.search.space import Shape
 from guide.units import format_bytes, format_usd

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from guide.answer import ContextTier
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, ContextTier, Inventory, Plan
 from guide.perf.adjust import longest_sequence
 from guide.perf.memory import memory_fit
 from guide.search.bounds import LAYOUT_RULES
-from guide.search.replica import default_limits
+from guide.search.operating_point import default_limits
 from guide.search.space import Shape, shapes
 
 

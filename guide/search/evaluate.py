@@ -8,19 +8,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from guide.answer import (
+from guide.domain import (
+    Catalog,
     Evaluation,
     GroupEvaluation,
     Interval,
     Percentiles,
+    Plan,
     Predicted,
+    Provenance,
     ReplicaGroup,
     ServingReport,
+    Workload,
 )
-from guide.domain import Catalog, Plan, Provenance, Workload
 from guide.perf.roofline import typical_bound
-from guide.search.replica import Replica, half_width
-from guide.search.spending import group_usd_per_h
+from guide.search.operating_point import Replica, half_width
+from guide.search.pricing import group_usd_per_h
 from guide.simulate.serve import Runs, serve
 
 SECONDS_PER_HOUR = 3600

@@ -11,15 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guide.answer import Candidate, Evaluation, Limits, Rejection
-from guide.domain import Inventory, Plan, Preference
+from guide.domain import Candidate, Evaluation, Inventory, Limits, Plan, Preference, Rejection
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
+from guide.search.evaluate import Study
+from guide.search.operating_point import (
+    Replica,
+    Tails,
+    default_limits,
+    operate,
+    promised_context_tokens,
+    tails,
+)
 from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
-from guide.search.replica import Replica, default_limits, operate, promised_context_tokens
 from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Identity, Shape, considered_pools, shapes
-from guide.search.study import Study
-from guide.search.tails import Tails, tails
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Mixed fleets: replicas on different GPU types behind one name, when a mix can be the best answer.
 
-`guide.search.programme` proposes, simulation disposes: a shape enters with the share of the load
+`guide.search.mix_solver` proposes, simulation disposes: a shape enters with the share of the load
 that its capacity allows (an upper bound); once proposed, the largest share that keeps every latency
 limit is found by simulating it, and the programme is solved again. A mix whose shapes all have
 their true shares is the optimum; it is then simulated group by group under its own shares.
@@ -16,15 +16,14 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from guide.answer import Evaluation
-from guide.domain import Plan, Preference
+from guide.domain import Evaluation, Plan, Preference
 from guide.search.bounds import Broken
+from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import Ledger, Survey, hunt, leaders
-from guide.search.programme import Mix, Part, Question, bill, name_of, solve
+from guide.search.mix_solver import Mix, Part, Question, bill, name_of, solve
+from guide.search.operating_point import Replica
 from guide.search.rank import capacity_per_s, identity, rank_key
-from guide.search.replica import Replica
 from guide.search.sizing import Trial, grade, misses_latency, most_replicas, verdict
-from guide.search.study import Member, Study, evaluate
 
 RUNGS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the share by capacity
 HEADROOMS = (1.0, 0.75, 0.5, 0.25)  # tried for latency: less load a replica, shorter queues

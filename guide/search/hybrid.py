@@ -12,12 +12,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.answer import MemoryFit, ReplicaGroup
-from guide.domain import Catalog, Inventory
+from guide.domain import Catalog, Inventory, MemoryFit, ReplicaGroup
+from guide.search.evaluate import Study
 from guide.search.explore import survey
+from guide.search.pricing import group_usd_per_h, priced
 from guide.search.space import Configuration, get_configurations
-from guide.search.spending import group_usd_per_h, priced
-from guide.search.study import Study
 from guide.simulate.batch import Batch, BatchReport, serve_batch
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guide.domain import GpuPool, Plan, Preference
-from guide.search.replica import Replica, half_width
-from guide.search.spending import usd_per_h
+from guide.search.operating_point import Replica, half_width
+from guide.search.pricing import usd_per_h
 
 if TYPE_CHECKING:
     from highspy import Highs

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guide.answer import Evaluation, Rejection
-from guide.domain import Inventory, Plan, Reason, Workload
-from guide.search.replica import unstated_p95
+from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
+from guide.search.operating_point import unstated_p95
+from guide.search.pricing import usd_per_h
 from guide.search.space import considered_pools
-from guide.search.spending import usd_per_h
 from guide.simulate.arrivals import DEFAULT_P95_RATIO
 from guide.units import format_bytes, format_usd
 

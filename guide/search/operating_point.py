@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from guide.answer import Limits, MemoryFit, ReplicaGroup
-from guide.domain import Catalog, Fit, Lengths, Plan, Workload
+from guide.domain import Catalog, Fit, Lengths, Limits, MemoryFit, Plan, ReplicaGroup, Workload
 from guide.frameworks import FRAMEWORKS
 from guide.perf.adjust import adjust_batch_size, longest_sequence, max_parallelism
 from guide.perf.fits import resolve
@@ -26,14 +25,24 @@ from guide.search.bounds import (
     weights_do_not_fit,
 )
 from guide.search.space import Shape
-from guide.search.tails import Tails
-from guide.simulate.serve import saturation, zero_load
+from guide.simulate.arrivals import requests_of
+from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, saturation, zero_load
 
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
+SAMPLE_SHARE = 0.85  # of a stated p95: how far the p95 of a sample of unknown size may fall below
+EXACT_SHARE = 0.98  # of the p95 of the very sample: leaves room for interpolation
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
     sorted({1, 2, 4} | {size for k in range(3, 11) for size in (2**k, 3 * 2 ** (k - 1))})
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tails:
+    """Lower bounds of the 95th percentile of the simulated prompt and output lengths."""
+
+    prompt_tokens: float
+    output_tokens: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,3 +246,28 @@ def _empty_server(
     prompt = Lengths(mean_tokens=long.prompt_tokens)
     ttft_s, _ = zero_load(group, memory, replace(workload, prompt=prompt), catalog)
     return ttft_s, tpot_s, max(ttft_s, tpot_s * (long.output_tokens - 1))
+
+
+def tails(workload: Workload, seed: int, longest_tokens: int) -> Tails:
+    """The tails of `workload`.
+
+    An open loop draws the same lengths whatever the layout, so its sample is known in advance. A
+    closed loop draws as many as there are users; its stated p95 is taken with a margin.
+    """
+    if workload.requests_per_s is None:
+        return Tails(prompt_tokens=_stated(workload.prompt), output_tokens=_stated(workload.output))
+    drawn = requests_of(workload, OPEN_REQUESTS, seed, longest_tokens)
+    counted = int(WARM_SHARE * OPEN_REQUESTS)
+    return Tails(
+        prompt_tokens=_p95(drawn.prompts[counted:]), output_tokens=_p95(drawn.outputs[counted:])
+    )
+
+
+def _stated(lengths: Lengths) -> float:
+    if lengths.p95_tokens is None:
+        return lengths.mean_tokens
+    return max(lengths.mean_tokens, SAMPLE_SHARE * lengths.p95_tokens)
+
+
+def _p95(sample: list[int]) -> float:
+    return EXACT_SHARE * sorted(sample)[int(0.95 * (len(sample) - 1))]

@@ -8,8 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from guide.answer import ReplicaGroup
-from guide.domain import Catalog, GpuPool, InstancePrice, Inventory, Price, PriceList
+from guide.domain import Catalog, GpuPool, InstancePrice, Inventory, Price, PriceList, ReplicaGroup
 
 NO_SPOT_PRICE = "spot nodes are priced on demand, since no price list has a spot price for them"
 

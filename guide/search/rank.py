@@ -10,9 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from guide.answer import Evaluation, GroupEvaluation
-from guide.domain import Preference
-from guide.search.replica import half_width
+from guide.domain import Evaluation, GroupEvaluation, Preference
+from guide.search.operating_point import half_width
 from guide.search.sizing import Prospect, grade
 from guide.search.space import precision_loss
 

@@ -8,19 +8,28 @@ seed give the same answer, whatever the order of nodes.
 
 from __future__ import annotations
 
-from guide.answer import Candidate, Evaluation, Recommendation, Rejection
-from guide.domain import Catalog, Inventory, Plan, Preference, Reason
+from guide.domain import (
+    Candidate,
+    Catalog,
+    Evaluation,
+    Inventory,
+    Plan,
+    Preference,
+    Reason,
+    Recommendation,
+    Rejection,
+)
 from guide.search.bounds import Broken, excess
 from guide.search.context import context_tiers
+from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
 from guide.search.notes import notes
+from guide.search.pricing import priced
 from guide.search.rank import identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, relaxations
 from guide.search.sizing import Prospect
 from guide.search.space import modelled_release
-from guide.search.spending import priced
-from guide.search.study import Study
 from guide.units import format_seconds, format_usd
 
 PLACES = 3  # the best and two alternatives (paper P2)

@@ -11,13 +11,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from guide.answer import Evaluation, Relaxation
-from guide.domain import Inventory, Plan, Preference, Workload
+from guide.domain import Evaluation, Inventory, Plan, Preference, Relaxation, Workload
+from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
 from guide.search.fleet import search
-from guide.search.replica import promised_context_tokens
+from guide.search.operating_point import promised_context_tokens
 from guide.search.space import Shape
-from guide.search.study import Study
 from guide.units import MILLISECOND
 
 PRECISION = 0.01  # the offered value is within 1 % of the smallest that works

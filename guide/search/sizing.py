@@ -9,8 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from guide.answer import Evaluation
-from guide.domain import Plan, Preference, Reason
+from guide.domain import Evaluation, Plan, Preference, Reason
 from guide.search.bounds import (
     Broken,
     counted,
@@ -22,9 +21,9 @@ from guide.search.bounds import (
     not_enough_gpus,
     over_budget,
 )
-from guide.search.replica import Replica
-from guide.search.spending import usd_per_h
-from guide.search.study import ROUNDING, Member, Study, evaluate, sustained_per_s
+from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
+from guide.search.operating_point import Replica
+from guide.search.pricing import usd_per_h
 
 AMPLE = 16  # times the replicas that the load needs
 TIE = math.log(1.02)

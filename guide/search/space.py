@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from guide.answer import Limits, ReplicaGroup
 from guide.domain import (
     Catalog,
     Gpu,
     GpuPool,
     Inventory,
+    Limits,
     ModelArch,
     Plan,
     Precision,
     Release,
+    ReplicaGroup,
     Switches,
     Tolerance,
 )

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from guide.answer import MemoryFit, ReplicaGroup
-from guide.domain import Catalog
+from guide.domain import Catalog, MemoryFit, ReplicaGroup
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, Replica
 from guide.simulate.serve import layout_cost, policy_of

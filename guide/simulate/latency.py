@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fastdigest import TDigest
 
-from guide.answer import Percentiles
+from guide.domain import Percentiles
 
 CENTROIDS = 1000  # exact up to as many values; within 0.2 % of p50, p95 and p99 beyond
 

@@ -12,8 +12,7 @@ from statistics import fmean
 
 import numpy as np
 
-from guide.answer import MemoryFit, ReplicaGroup
-from guide.domain import Catalog, Slo
+from guide.domain import Catalog, MemoryFit, ReplicaGroup, Slo
 from guide.errors import SpecError
 from guide.simulate.arrivals import Requests, cached_tokens
 from guide.simulate.latency import Latency

@@ -16,8 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from guide.answer import SchedulerPolicy
-from guide.domain import Scheduling
+from guide.domain import SchedulerPolicy, Scheduling
 from guide.perf.step import attended
 from guide.simulate.cost import StepCost
 from guide.simulate.decoding import DecodeSet

@@ -11,19 +11,17 @@ from functools import lru_cache
 from statistics import fmean, quantiles
 from typing import NamedTuple
 
-from guide.answer import (
-    MemoryFit,
-    Percentiles,
-    ReplicaGroup,
-    SchedulerPolicy,
-    ServingReport,
-)
 from guide.domain import (
     Catalog,
     Gpu,
+    MemoryFit,
     ModelArch,
+    Percentiles,
     Precision,
+    ReplicaGroup,
+    SchedulerPolicy,
     Scheduling,
+    ServingReport,
     Switches,
     Workload,
 )

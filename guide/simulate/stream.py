@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from guide.answer import SchedulerPolicy
+from guide.domain import SchedulerPolicy
 from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import Requests
 from guide.simulate.replica import NEVER, Replica, StepCost

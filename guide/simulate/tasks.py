@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from guide.answer import ReplicaGroup, StepShape
+from guide.domain import ReplicaGroup, StepShape
 from guide.perf.adjust import adjust_sequence_length
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs

@@ -13,8 +13,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from guide.answer import Evaluation, ReplicaGroup
-from guide.domain import Catalog, Gpu, GpuPool, Inventory, Price, SkippedNode
+from guide.domain import (
+    Catalog,
+    Evaluation,
+    Gpu,
+    GpuPool,
+    Inventory,
+    Price,
+    ReplicaGroup,
+    SkippedNode,
+)
 from guide.errors import SpecError, shown
 from guide.spec.edge import Edge
 from guide.spec.messages import field_path

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from guide.answer import Evaluation, Recommendation, ReplicaGroup
+from guide.domain import Evaluation, Recommendation, ReplicaGroup
 from guide.report.document import rejection_counts, relaxation
 from guide.report.sentences import choice, outcome
 from guide.report.status import nearest_misses

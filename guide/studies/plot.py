@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from guide.errors import SpecError
-from guide.sweep.columns import Outcome, Row
+from guide.studies.columns import Outcome, Row
 
 PANELS = (
     ("usd_per_h", "USD per hour"),

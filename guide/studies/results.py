@@ -15,9 +15,9 @@ import pyarrow.parquet as parquet  # pyright: ignore[reportMissingTypeStubs]
 import guide
 from guide.domain import Catalog
 from guide.errors import SpecError
-from guide.sweep.columns import COLUMNS, Outcome, Row, cell, reason_row
-from guide.sweep.run import Hire, Question, answers
-from guide.sweep.study import Point
+from guide.studies.columns import COLUMNS, Outcome, Row, cell, reason_row
+from guide.studies.run import Hire, Question, answers
+from guide.studies.study import Point
 
 pa: Any = pyarrow  # they have no types
 pq: Any = parquet

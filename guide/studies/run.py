@@ -30,7 +30,7 @@ from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, SpecError
 from guide.processes import worker_pool
 from guide.search.recommend import recommend
-from guide.sweep.columns import Outcome, Row, answer_row, reason_row
+from guide.studies.columns import Outcome, Row, answer_row, reason_row
 
 AHEAD = 2  # questions for each thread of a Dask cluster, so that none waits for the next
 CONNECT_S = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from guide.report.rows import Table
-from guide.sweep.columns import Row
+from guide.report.tables import Table
+from guide.studies.columns import Row
 from guide.units import format_seconds, format_usd
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from guide.errors import GuideError, SpecError
-from guide.kube.asked import Cluster, inventory_of
+from guide.question import Cluster, inventory_of
 from guide.report import to_json
 from guide.report.document_types import RecommendationDocument
 from guide.spec import InferencePlan, resolve_plan

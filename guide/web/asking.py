@@ -11,13 +11,12 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from guide.answer import Recommendation
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.errors import GuideError, SpecError
-from guide.kube.asked import Cluster, inventory_of
-from guide.search.explanation import Explanation, explain
-from guide.search.sweep import LoadPoint
-from guide.search.timeline import Timeline
+from guide.insight.explain import Explanation, explain
+from guide.insight.load_curve import LoadPoint
+from guide.insight.minute import Timeline
+from guide.question import Cluster, inventory_of
 from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
 from guide.spec.messages import spec_errors
 from guide.web import engine

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from guide.answer import Evaluation, GroupEvaluation, Recommendation
-from guide.domain import Plan, Slo
+from guide.domain import Evaluation, GroupEvaluation, Plan, Recommendation, Slo
+from guide.insight.load_curve import LoadPoint, knee
 from guide.report.sentences import parallel, precision
-from guide.search.sweep import LoadPoint, knee
 from guide.units import GIB, format_bytes, format_seconds, format_usd
 
 WIDTH, HEIGHT = 420, 250

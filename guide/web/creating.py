@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from guide.cluster.client import connect
+from guide.cluster.refusals import Forbidden, NotFound, Refused, Stale, Unauthenticated
 from guide.errors import ClusterError
-from guide.kube.client import connect
-from guide.kube.folder import plan_document
-from guide.kube.refusals import Forbidden, NotFound, Refused, Stale, Unauthenticated
+from guide.gitops.folder import plan_document
 from guide.spec import InferencePlan
 from guide.spec.messages import spec_errors
 from guide.web.asking import Question, sentence

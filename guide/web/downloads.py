@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from guide.answer import Recommendation
-from guide.kube.folder import folder_files, plan_text
-from guide.kube.manifests import KUSTOMIZATION, render_files
+from guide.domain import Recommendation
+from guide.gitops.folder import folder_files, plan_text
+from guide.manifests.render import KUSTOMIZATION, render_files
 from guide.report import review_markdown, to_json
 from guide.spec import write_document
 from guide.web.asking import Question

@@ -16,14 +16,13 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
-from guide.answer import Evaluation, Recommendation
 from guide.catalog import load
-from guide.domain import Catalog, Inventory, Plan
+from guide.domain import Catalog, Evaluation, Inventory, Plan, Recommendation
 from guide.errors import ClusterError, SpecError
+from guide.insight.load_curve import LoadPoint, latency_over_load
+from guide.insight.minute import Timeline, one_minute
 from guide.processes import worker_pool
 from guide.search.recommend import recommend
-from guide.search.sweep import LoadPoint, latency_over_load
-from guide.search.timeline import Timeline, one_minute
 from guide.web.settings import catalogue_files
 
 WORKERS = 2  # processes, about 100 MB each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guide.search.timeline import Moment, Timeline
+from guide.insight.minute import Moment, Timeline
 from guide.units import format_seconds
 from guide.web.charts import Chart, Line, Mark, Tick, across, format_tick_seconds, path, upwards
 

@@ -1,6 +1,6 @@
 """Nodes for the question: pools that do not exist yet, an uploaded list, or this cluster.
 
-All three end as Node objects in the one reader of `guide.kube.inventory`.
+All three end as Node objects in the one reader of `guide.cluster.inventory`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from guide.catalog import find_gpu
+from guide.cluster.client import cluster_devices, cluster_objects
+from guide.cluster.json_values import mapping, sequence
+from guide.cluster.nodes import PRICE_ANNOTATION, read_node
 from guide.domain import Catalog, Gpu
 from guide.errors import GuideError, SpecError
-from guide.kube.asked import Cluster
-from guide.kube.client import cluster_devices, cluster_objects
-from guide.kube.json_values import mapping, sequence
-from guide.kube.nodes import PRICE_ANNOTATION, read_node
+from guide.question import Cluster
 from guide.spec import read_document
 from guide.spec.node_pools import NodePool, read_node_pools
 from guide.units import MIB
@@ -128,7 +128,7 @@ def unpacked_nodes(token: str) -> list[Node]:
 
 
 def slim(node: Mapping[str, Any]) -> Node:
-    """A Node object without what `guide.kube.nodes` never reads."""
+    """A Node object without what `guide.cluster.nodes` never reads."""
     meta, spec, status = (mapping(node.get(k)) for k in ("metadata", "spec", "status"))
     annotations = mapping(meta.get("annotations"))
     conditions = [mapping(c) for c in sequence(status.get("conditions"))]

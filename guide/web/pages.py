@@ -11,8 +11,8 @@ from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
 
 import guide
-from guide.answer import Recommendation
-from guide.report.rows import Table
+from guide.domain import Recommendation
+from guide.report.tables import Table
 from guide.web import fields
 from guide.web.asking import Question, Wrong, answer, question, sentence
 from guide.web.creating import Offer, offer

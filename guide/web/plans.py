@@ -13,12 +13,12 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from guide.answer import Relaxation
+from guide.cluster.client import connect
+from guide.cluster.json_values import mapping, sequence
+from guide.cluster.refusals import NotFound
+from guide.domain import Relaxation
 from guide.errors import ClusterError, SpecError
-from guide.kube.client import connect
-from guide.kube.json_values import mapping, sequence
-from guide.kube.refusals import NotFound
-from guide.report.rows import Table
+from guide.report.tables import Table
 from guide.spec.resolve import parse_plan
 from guide.units import format_count, format_seconds, format_usd
 from guide.web.asking import form_of

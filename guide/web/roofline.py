@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from guide.insight.explain import GroupExplanation, StepView
 from guide.perf.ops import Role, gemm_peak_flop_per_s
-from guide.search.explanation import GroupExplanation, StepView
 from guide.units import GB, TFLOP
 from guide.web.charts import (
     BOTTOM,

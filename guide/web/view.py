@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from guide.answer import Evaluation, Recommendation, Rejection, Relaxation
-from guide.domain import Provenance
-from guide.report import rows
+from guide.domain import Evaluation, Provenance, Recommendation, Rejection, Relaxation
+from guide.insight.minute import Timeline
+from guide.report import tables as rows
 from guide.report.document import whole
 from guide.report.sentences import choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
-from guide.search.timeline import Timeline
 from guide.units import format_count, format_seconds, format_usd
 from guide.web import charts
 from guide.web.asking import Question, drawn, explained, flat

@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from guide.calibrate.dataset import is_open, read
-from guide.calibrate.fitting import fit_all, table_of
-from guide.calibrate.slices import SLICES, Errors, Observation, observed
 from guide.catalog import load
 from guide.domain import Catalog, FitTable
-from guide.replay.rows import measurements
+from guide.measured.dataset import is_open, read
+from guide.measured.fitting import fit_all, table_of
+from guide.measured.measurements import measurements
+from guide.measured.slices import SLICES, Errors, Observation, observed
 from guide.report.review import markdown_table
-from guide.report.rows import Table
+from guide.report.tables import Table
 from hack.accuracy import ratchet, tables
 from hack.accuracy.plots import scatter
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from guide.calibrate.conformal import FEWEST, conformal
-from guide.calibrate.slices import Observation
-from guide.replay.predict import DEFAULT_HALF_WIDTH
+from guide.measured.conformal import FEWEST, conformal
+from guide.measured.predict import DEFAULT_HALF_WIDTH
+from guide.measured.slices import Observation
 
 Floats = npt.NDArray[np.float64]
 

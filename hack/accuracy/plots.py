@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from guide.calibrate.slices import Observation, Slice, errors_of
+from guide.measured.slices import Observation, Slice, errors_of
 
 PANELS = (("fitted", "fitted"), ("model", "whole models left out"))
 COLOURS = {"nvidia": "#4c7a00", "amd": "#b3261e", "intel": "#0b57a4"}

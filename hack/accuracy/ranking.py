@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from guide.calibrate.slices import Observation
+from guide.measured.slices import Observation
 
 Config = tuple[str, str, int, int, int, int]
 

@@ -9,15 +9,15 @@ from typing import cast
 
 import yaml
 
-from guide.calibrate.dataset import exclusions
-from guide.calibrate.slices import SLICES, Errors, Observation, errors_of
 from guide.domain import Catalog
 from guide.errors import SpecError
-from guide.replay.case import Refused, build
-from guide.replay.evaluate import total_seconds
-from guide.replay.predict import predict_case
-from guide.replay.record import METRICS
-from guide.replay.rows import Measurement
+from guide.measured.case import Refused, build
+from guide.measured.dataset import exclusions
+from guide.measured.evaluate import total_seconds
+from guide.measured.measurements import Measurement
+from guide.measured.predict import predict_case
+from guide.measured.record import METRICS
+from guide.measured.slices import SLICES, Errors, Observation, errors_of
 
 TOLERANCE = 0.02  # by which an error may grow, relative
 HEADER = """\

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from guide.calibrate.slices import LEFT_OUT, METRIC_NAMES, SLICES, Errors, Observation, errors_of
 from guide.domain import FitTable
-from guide.report.rows import Table
+from guide.measured.slices import LEFT_OUT, METRIC_NAMES, SLICES, Errors, Observation, errors_of
+from guide.report.tables import Table
 from guide.units import format_seconds
 from hack.accuracy.coverage import coverage, fresh_half_widths
 from hack.accuracy.ranking import agreement

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from guide.catalog import load
+from guide.cluster.inventory import read_inventory
 from guide.domain import Catalog, Inventory, Plan
-from guide.kube.inventory import read_inventory
 from guide.spec import load_plan, resolve_plan
 from hack.bench.measure import ROOT
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from guide.answer import MemoryFit, ReplicaGroup
-from guide.kube.inventory import read_inventory
+from guide.cluster.inventory import read_inventory
+from guide.domain import MemoryFit, ReplicaGroup
+from guide.search.evaluate import Study
 from guide.search.explore import survey
 from guide.search.recommend import recommend
 from guide.search.space import shapes
-from guide.search.study import Study
 from guide.simulate.arrivals import requests_of
 from guide.simulate.batch import Batch, serve_batch
 from guide.simulate.serve import run

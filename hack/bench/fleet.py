@@ -16,7 +16,7 @@ from random import Random
 
 from guide.spec import load_plan
 from guide.spec.digest import inputs_digest
-from guide.sweep.run import Question, answers, processes
+from guide.studies.run import Question, answers, processes
 from hack.bench.clusters import CATALOG, CHAT, chat, inventory, write_nodes
 from hack.bench.measure import GUIDE, MIB, ROOT, Scale, Section, table, timed, warm_s
 
@@ -108,7 +108,7 @@ def sweep(scale: Scale) -> Section:
         f"`guide sweep`: {len(questions)} questions of 30 pools, after each worker's first answer.",
         "",
         *table(("workers", "answers/s", "busy at once"), rows),
-        "Survival of killed workers is tested (`tests/unit/test_studies.py`, `tests/e2e/"
+        "Survival of killed workers is tested (`tests/unit/studies/test_studies.py`, `tests/e2e/"
         "test_sweep_dask.py`).",
     ]
     section.lines.insert(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from guide.answer import ReplicaGroup
+from guide.domain import ReplicaGroup
 from guide.perf.adjust import mean_context_tokens
 from guide.search.recommend import recommend
 from guide.simulate.serve import layout_cost

@@ -97,7 +97,7 @@ def forbidden() -> str | None:
 
 
 def up(run_dir: Path, programs: Path, plane: Path, images: dict[str, Path]) -> Node:
-    """Start node and control plane and return once the node is Ready, reaches Services and has the images.
+    """Start node and control plane; return once the node is Ready and its Services are reached.
 
     Raises ControlPlaneError with one sentence and the failing program's last log lines.
     """

@@ -13,13 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from guide.answer import MemoryFit, ReplicaGroup
 from guide.catalog import load, release
-from guide.domain import Catalog, GpuPool, Lengths, Plan, Workload
+from guide.domain import Catalog, GpuPool, Lengths, MemoryFit, Plan, ReplicaGroup, Workload
 from guide.perf.memory import memory_fit
 from guide.search.bounds import LAYOUT_RULES, context_does_not_fit, weights_do_not_fit
 from guide.search.hybrid import simulate_hybrid_parallel
-from guide.search.replica import default_limits
+from guide.search.operating_point import default_limits
 from guide.search.space import Shape, variants
 from guide.simulate.batch import Batch
 

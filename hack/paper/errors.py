@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from guide.calibrate.dataset import exclusions, is_open
 from guide.domain import Catalog
-from guide.replay.case import Refused, build
-from guide.replay.predict import predict_case
-from guide.replay.rows import Measurement, measurements
+from guide.measured.case import Refused, build
+from guide.measured.dataset import exclusions, is_open
+from guide.measured.measurements import Measurement, measurements
+from guide.measured.predict import predict_case
 
 METRICS = ("Batch latency", "TTFT", "Decode throughput")
 PAPER = {

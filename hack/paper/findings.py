@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from guide.replay.protocols import protocols
+from guide.measured.protocols import protocols
 from hack.paper.cells import Cell
 from hack.paper.plots import TASKS, knee
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from guide.kube.client import ClusterClient
+    from guide.cluster.client import ClusterClient
     from guide_operator.metrics import Metrics
     from guide_operator.readiness import Readiness
     from guide_operator.settings import Settings
@@ -42,7 +42,7 @@ async def _lead(settings: Settings) -> None:
     import kopf
     from prometheus_client import start_http_server
 
-    from guide.kube.client import connect
+    from guide.cluster.client import connect
     from guide_operator.leadership import Leadership
     from guide_operator.metrics import Metrics
     from guide_operator.readiness import Readiness

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from guide.answer import Recommendation
-from guide.domain import Catalog, Inventory, Plan, Reason
-from guide.kube.inventory import Memory, read_cluster, read_inventory
-from guide.kube.json_values import mapping, sequence
-from guide.kube.names import PLAN_LABEL, object_name
-from guide.kube.nodes import PRICE_ANNOTATION, stable_labels
-from guide.kube.potential import with_potential
+from guide.cluster.inventory import Memory, read_cluster, read_inventory
+from guide.cluster.json_values import mapping, sequence
+from guide.cluster.nodes import PRICE_ANNOTATION, stable_labels
+from guide.cluster.potential import with_potential
+from guide.domain import Catalog, Inventory, Plan, Reason, Recommendation
+from guide.manifests.names import PLAN_LABEL, object_name
 from guide.search.space import considered_pools
 from guide.spec.node_pools import NodePool
 from guide_operator import holdings

@@ -15,11 +15,11 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from guide.cluster.client import ClusterClient, FieldConflict, Stale
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError
-from guide.kube.client import ClusterClient, FieldConflict, Stale
-from guide.kube.names import object_name
-from guide.observe.learn import Ledger, factors, overlay
+from guide.live.learn import Ledger, factors, overlay
+from guide.manifests.names import object_name
 from guide.spec import parse_plan
 from guide_operator import findings, reconcile
 from guide_operator import status as statuses
@@ -30,8 +30,7 @@ from guide_operator.findings import Finding
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Event
 from guide_operator.settings import Settings
-from guide_operator.turns import Age
-from guide_operator.work import TryAgain, Work, either, pause
+from guide_operator.work import Age, TryAgain, Work, either, pause
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name

@@ -10,23 +10,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from guide.answer import Recommendation
-from guide.domain import Catalog, Inventory, Plan
+from guide.cluster.client import ClusterClient
+from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.errors import ClusterError, SpecError
-from guide.kube.client import ClusterClient
-from guide.kube.names import manifests_name, object_name
+from guide.manifests.names import manifests_name, object_name
 from guide.spec import InferencePlan, parse_plan, resolve_plan
-from guide_operator import apply, pods, reconcile
+from guide_operator import layouts as apply
+from guide_operator import pods, reconcile
 from guide_operator import status as statuses
-from guide_operator.applier import apply_layout, progress
 from guide_operator.cluster import Cluster
 from guide_operator.engine import Answer, Engine
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Observed
+from guide_operator.rollout import apply_layout, progress
 from guide_operator.settings import Settings
 from guide_operator.status import Condition, Stamp
-from guide_operator.turns import Turns
-from guide_operator.work import Work
+from guide_operator.work import Turns, Work
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name

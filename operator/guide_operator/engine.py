@@ -14,12 +14,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from guide.answer import Recommendation
 from guide.catalog import load
-from guide.domain import Catalog, Inventory, Plan, Workload
+from guide.domain import Catalog, Inventory, Plan, Recommendation, Workload
 from guide.errors import ClusterError
-from guide.observe.expect import Expected, expect
-from guide.observe.learn import Ledger, overlay
+from guide.live.expect import Expected, expect
+from guide.live.learn import Ledger, overlay
 from guide.processes import worker_pool
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from guide.observe.expect import Expected
-from guide.observe.learn import Ledger
-from guide.observe.measured import Observation
+from guide.live.expect import Expected
+from guide.live.learn import Ledger
+from guide.live.measured import Observation
 from guide.search.assess import Running
 from guide_operator import status as statuses
 from guide_operator.reconcile import Decision

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import kopf
 
-from guide.kube.client import ClusterClient
+from guide.cluster.client import ClusterClient
 from guide.spec import API_VERSION
 from guide_operator.controller import Controller
 from guide_operator.reconcile import Event

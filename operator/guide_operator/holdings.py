@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guide.cluster.inventory import View
+from guide.cluster.json_values import mapping, sequence
+from guide.cluster.pods import pod_request
 from guide.domain import GpuPool
-from guide.kube.inventory import View
-from guide.kube.json_values import mapping, sequence
-from guide.kube.names import PLAN_LABEL, object_name
-from guide.kube.pods import pod_request
+from guide.manifests.names import PLAN_LABEL, object_name
 from guide_operator import status as statuses
 
 Object = dict[str, Any]

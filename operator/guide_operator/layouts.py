@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from guide.answer import Evaluation, Limits, Recommendation
-from guide.kube.manifests import build_objects
+from guide.domain import Evaluation, Limits, Recommendation
+from guide.manifests.render import build_objects
 from guide.report.document import layout, limits
 from guide.report.document_types import LimitsDocument
 from guide.report.sentences import choice

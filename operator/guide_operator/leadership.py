@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from guide.cluster.client import ClusterClient
+from guide.cluster.json_values import mapping
+from guide.cluster.refusals import Stale
 from guide.errors import ClusterError
-from guide.kube.client import ClusterClient
-from guide.kube.json_values import mapping
-from guide.kube.refusals import Stale
 
 LIFETIME_S = 15.0  # without a renewal, another replica takes over
 _DEADLINE_S = 10.0  # a leader that could not renew for so long ends itself, well before that

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from guide.cluster.client import ClusterClient
 from guide.errors import ClusterError, SpecError
-from guide.kube.client import ClusterClient
-from guide.kube.names import object_name
-from guide.observe.learn import Ledger, Sample, learnt, sample
-from guide.observe.ledger import NAME, config_map, from_config_map
-from guide.observe.measured import Observation, lacking, selector, unfit, workload
-from guide.observe.prometheus import Prometheus, PrometheusError
+from guide.live.learn import Ledger, Sample, learnt, sample
+from guide.live.ledger import NAME, config_map, from_config_map
+from guide.live.measured import Observation, lacking, selector, unfit, workload
+from guide.live.prometheus import Prometheus, PrometheusError
+from guide.manifests.names import object_name
 from guide.search.assess import Running
 from guide_operator import findings
 from guide_operator.controller import Controller

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guide.kube.json_values import mapping, sequence
-from guide.kube.names import PLAN_LABEL
+from guide.cluster.json_values import mapping, sequence
+from guide.manifests.names import PLAN_LABEL
 from guide_operator import status as statuses
 
 Key = tuple[str, str]  # namespace, name

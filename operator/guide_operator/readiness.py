@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from guide.cluster.client import ClusterClient
 from guide.errors import ClusterError
-from guide.kube.client import ClusterClient
 
 _FRESH_S = 10.0
 

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guide.answer import Recommendation
-from guide.domain import Catalog
+from guide.domain import Catalog, Recommendation
 from guide.errors import SpecError, cut
-from guide.kube.manifests import render_files
-from guide.kube.names import labels, manifests_name
+from guide.manifests.names import labels, manifests_name
+from guide.manifests.render import render_files
 from guide.report.sentences import outcome
 from guide.spec import API_VERSION, KIND, InferencePlan
 from guide.spec.digest import inputs_digest as inputs_digest

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from guide.answer import Evaluation
-from guide.kube.names import GROUP_LABEL
-from guide.kube.rollout import RECREATE, grace_seconds, lifecycle, rolling
-from guide.supply import GpuPool
-from guide_operator.apply import available
+from guide.domain import Evaluation, GpuPool
+from guide.manifests.names import GROUP_LABEL
+from guide.manifests.rollout import RECREATE, grace_seconds, lifecycle, rolling
+from guide_operator.layouts import available
 
 Object = dict[str, Any]
 Live = Mapping[str, Any]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guide.answer import Evaluation
-from guide.kube.client import ClusterClient, FieldConflict, NotFound, Refused
-from guide.kube.names import PLAN_LABEL, manifests_name, object_name
+from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Refused
+from guide.domain import Evaluation
+from guide.manifests.names import PLAN_LABEL, manifests_name, object_name
 from guide.spec import InferencePlan
-from guide_operator import apply
+from guide_operator import layouts as apply
 from guide_operator.rolling import adapted
 from guide_operator.status import CONFLICT, Condition
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from guide.answer import Recommendation
+from guide.domain import Recommendation
 from guide.errors import cut
 from guide.report import to_status
 from guide.report.sentences import outcome

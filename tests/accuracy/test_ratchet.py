@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guide.calibrate.dataset import is_open
-from guide.calibrate.slices import SLICES
 from guide.catalog import load
-from guide.replay.rows import measurements
+from guide.measured.dataset import is_open
+from guide.measured.measurements import measurements
+from guide.measured.slices import SLICES
 from hack.accuracy import ratchet
 
 HERE = Path(__file__).parent

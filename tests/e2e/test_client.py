@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from guide.errors import ClusterError
-from guide.kube.client import (
+from guide.cluster.client import (
     ClusterClient,
     FieldConflict,
     NotFound,
     cluster_objects,
     connect,
 )
-from guide.kube.devices import devices_by_node
+from guide.cluster.devices import devices_by_node
+from guide.errors import ClusterError
 from guide.report import to_status
 from hack.controlplane.kubectl import Kubectl
 from hack.crd import TARGETS
@@ -85,7 +85,7 @@ def test_lists_longer_than_a_page_are_complete(
     client: ClusterClient, monkeypatch: pytest.MonkeyPatch
 ):
     whole = client.nodes()
-    monkeypatch.setattr("guide.kube.client._PAGE", 3)
+    monkeypatch.setattr("guide.cluster.client._PAGE", 3)
     assert len(whole) > 3
     names = [n["metadata"]["name"] for n in client.nodes()]
     assert sorted(names) == sorted(n["metadata"]["name"] for n in whole)

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from guide.catalog import load
-from guide.kube.folder import folder_files
-from guide.kube.manifests import formats
+from guide.gitops.folder import folder_files
+from guide.manifests.render import formats
 from hack.controlplane.kubectl import Kubectl
 from hack.schemas import location, schema_dir
 from tests.handmade import RECOMMENDATION

@@ -13,9 +13,9 @@ import yaml
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from guide.catalog import load
-from guide.kube.client import connect
-from guide.kube.inventory import read_inventory
-from guide.kube.manifests import build_objects
+from guide.cluster.client import connect
+from guide.cluster.inventory import read_inventory
+from guide.manifests.render import build_objects
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan, write_document
 from hack import nodes as fake

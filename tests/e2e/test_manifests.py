@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from guide.catalog import load
-from guide.kube.benchmark import benchmarks
-from guide.kube.manifests import build_objects, render_files
+from guide.manifests.benchmark import benchmarks
+from guide.manifests.render import build_objects, render_files
 from hack.controlplane.kubectl import Kubectl
 from tests.manifest_cases import CASES
 

@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 import pytest
 from tenacity import retry, stop_after_delay, wait_fixed
 
-from guide.answer import GroupEvaluation
 from guide.catalog import load
-from guide.domain import Plan
-from guide.kube.inventory import read_inventory
-from guide.observe.ledger import NAME
+from guide.cluster.inventory import read_inventory
+from guide.domain import GroupEvaluation, Plan
+from guide.live.ledger import NAME
 from guide.search.assess import assess
 from guide.spec import parse_plan, resolve_plan
 from guide_operator.findings import layout_of

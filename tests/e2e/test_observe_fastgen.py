@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from guide.catalog import load
+from guide.cluster.inventory import read_inventory
 from guide.domain import Inventory, Plan
-from guide.kube.inventory import read_inventory
-from guide.observe import by_hand
-from guide.observe.expect import expect
-from guide.observe.learn import factors
-from guide.observe.measured import Observation, lacking, selector, unfit
-from guide.observe.prometheus import Prometheus as Reader
+from guide.live import by_hand
+from guide.live.expect import expect
+from guide.live.learn import factors
+from guide.live.measured import Observation, lacking, selector, unfit
+from guide.live.prometheus import Prometheus as Reader
 from guide.search.assess import Running
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan

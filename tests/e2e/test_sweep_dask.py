@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import guide
 from guide.cli.app import app
 from guide.errors import ClusterError
-from guide.sweep.run import answers, dask_cluster
+from guide.studies.run import answers, dask_cluster
 from tests.studies import CATALOG, deadly, questions, write
 
 ROOT = Path(__file__).resolve().parents[2]

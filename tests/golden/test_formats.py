@@ -11,8 +11,8 @@ import yaml
 
 from guide.catalog import load
 from guide.errors import SpecError
-from guide.kube.leaderworkerset import nodes_per_replica
-from guide.kube.manifests import DEFAULT_FORMAT, formats, render_files
+from guide.manifests.leaderworkerset import nodes_per_replica
+from guide.manifests.render import DEFAULT_FORMAT, formats, render_files
 from tests.golden.compare import compare
 from tests.handmade import GROUP, POOL
 from tests.manifest_cases import CASES, Case

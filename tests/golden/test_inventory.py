@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from guide.catalog import load
+from guide.cluster.inventory import read_inventory
+from guide.cluster.potential import with_potential
 from guide.domain import GpuPool, Inventory
-from guide.kube.inventory import read_inventory
-from guide.kube.potential import with_potential
 from guide.spec import write_document
 from guide.spec.node_pools import read_node_pools
 from guide.units import MIB

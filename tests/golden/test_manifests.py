@@ -12,8 +12,8 @@ import yaml
 
 from guide.catalog import load
 from guide.errors import SpecError
-from guide.kube.benchmark import benchmarks
-from guide.kube.manifests import render_files
+from guide.manifests.benchmark import benchmarks
+from guide.manifests.render import render_files
 from guide.spec import write_document
 from tests.golden.compare import compare
 from tests.handmade import GROUP, INFEASIBLE

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guide.catalog import load
-from guide.kube.inventory import read_cluster
+from guide.cluster.inventory import read_cluster
 from guide_operator.holdings import Holder, Part, spots_of, stand_ins, taken
 from hack import nodes as fake
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guide.catalog import load
-from guide.kube.inventory import read_inventory
+from guide.cluster.inventory import read_inventory
 
 HERE = Path(__file__).resolve().parents[1] / "golden/inventory"
 CATALOG = load()

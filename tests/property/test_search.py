@@ -9,10 +9,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guide.answer import Candidate, Evaluation, Recommendation, ReplicaGroup
-from guide.domain import Budget, GpuPool, Inventory, Plan, Preference, Price, Slo, Tolerance
+from guide.domain import (
+    Budget,
+    Candidate,
+    Evaluation,
+    GpuPool,
+    Inventory,
+    Plan,
+    Preference,
+    Price,
+    Recommendation,
+    ReplicaGroup,
+    Slo,
+    Tolerance,
+)
+from guide.search.pricing import group_usd_per_h
 from guide.search.recommend import recommend
-from guide.search.spending import group_usd_per_h
 from tests import toy
 
 SETTINGS = settings(

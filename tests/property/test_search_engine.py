@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from guide.catalog import load
 from guide.domain import Catalog, Inventory, Lengths, Plan, Preference, Slo, Tolerance, Workload
+from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey
+from guide.search.pricing import priced
 from guide.search.recommend import recommend
 from guide.search.sizing import AMPLE
-from guide.search.spending import priced
-from guide.search.study import Member, Study, evaluate
 from guide.simulate import serve
 from tests import toy
 

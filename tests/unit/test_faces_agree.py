@@ -14,9 +14,9 @@ from guide.catalog import load
 from guide.cli.app import app
 from guide.cli.question import Extra, about
 from guide.domain import Inventory
-from guide.kube import krm
-from guide.kube.asked import Cluster
-from guide.kube.names import instance_labels
+from guide.gitops import krm_function as krm
+from guide.manifests.names import instance_labels
+from guide.question import Cluster
 from guide.spec import InferencePlan, load_plan
 from guide.spec.node_pools import read_node_pools
 from guide.web import api

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from guide.catalog import load
 from guide.errors import SpecError
-from guide.kube.manifests import build_objects, render_files
+from guide.manifests.render import build_objects, render_files
 from guide.spec import InferencePlan, load_plan, parse_plan, resolve_plan
 from tests.broken_plans import PLAN
 from tests.handmade import RECOMMENDATION

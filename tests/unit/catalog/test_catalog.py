@@ -14,7 +14,7 @@ from guide.errors import SpecError
 from guide.models.precision import PRECISIONS
 from guide.units import GIB
 
-FOLDER = Path(__file__).parents[2] / "guide" / "catalog"
+FOLDER = Path(__file__).parents[3] / "guide" / "catalog"
 
 
 @pytest.fixture(scope="module")

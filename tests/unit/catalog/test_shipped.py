@@ -13,7 +13,7 @@ import yaml
 
 from guide.shipped import parsed
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

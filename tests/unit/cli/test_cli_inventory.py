@@ -12,7 +12,7 @@ import guide.cli
 from guide.cli.app import app
 from guide.errors import GuideError
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden/inventory"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden/inventory"
 RUNNER = CliRunner()
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from kubernetes.client import ApiException
 
+from guide.cluster.client import FieldConflict, NotFound, Stale, connect, translate
 from guide.errors import ClusterError
-from guide.kube.client import FieldConflict, NotFound, Stale, connect, translate
 
 LOCATION = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
 

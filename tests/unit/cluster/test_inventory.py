@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from guide.catalog import find_gpu, load
-from guide.kube.inventory import read_inventory
-from guide.kube.labels import label_rows, match
-from guide.kube.names import object_name
-from guide.kube.pods import pod_request
-from guide.kube.selectors import fewest_labels
+from guide.cluster.inventory import read_inventory
+from guide.cluster.labels import label_rows, match
+from guide.cluster.pods import pod_request
+from guide.cluster.selectors import fewest_labels
+from guide.manifests.names import object_name
 
 CATALOG = load()
 GPU = "nvidia.com/gpu"

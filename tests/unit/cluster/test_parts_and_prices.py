@@ -11,11 +11,11 @@ import pytest
 
 from guide.catalog import load
 from guide.catalog.slicing import amd_partition, mig_slice, time_share
+from guide.cluster.inventory import Memory, read_inventory
+from guide.cluster.potential import with_potential
 from guide.domain import GpuPool, Inventory, Price
 from guide.errors import CatalogError, SpecError
-from guide.kube.inventory import Memory, read_inventory
-from guide.kube.potential import with_potential
-from guide.search.spending import NO_SPOT_PRICE, priced, usd_per_h
+from guide.search.pricing import NO_SPOT_PRICE, priced, usd_per_h
 from guide.spec.lock import LockedInventory
 from guide.spec.node_pools import read_node_pools
 from guide.units import GIB, MIB

@@ -12,8 +12,8 @@ from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
 from guide.frameworks.vllm import EXTRA_ARG_FLAGS
 from guide.frameworks.vllm_flags import BUCKETS, FLAGS, READ, image_version, missing
-from guide.kube.leaderworkerset import leader_worker_sets
-from guide.kube.manifests import build_objects
+from guide.manifests.leaderworkerset import leader_worker_sets
+from guide.manifests.render import build_objects
 from tests.handmade import GROUP, evaluation
 from tests.manifest_cases import CASES
 

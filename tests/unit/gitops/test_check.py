@@ -14,7 +14,7 @@ import yaml
 from guide.catalog import load
 from guide.domain import Inventory
 from guide.errors import SpecError
-from guide.kube.folder import digest
+from guide.gitops.folder import digest
 from guide.spec import read_document
 from guide.spec.lock import LockedInventory, read_lock
 from tests.handmade import DRA_POOL, INFEASIBLE, POOL, V100_POOL

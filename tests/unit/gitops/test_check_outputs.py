@@ -11,8 +11,8 @@ import pytest
 import yaml
 from typer.testing import Result
 
-from guide.kube.manifests import formats
-from guide.report.findings import RULES
+from guide.gitops.findings import RULES
+from guide.manifests.render import formats
 from tests.rendered import edit, pod, render_into, rules, run, write
 
 

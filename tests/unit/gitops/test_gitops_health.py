@@ -13,7 +13,7 @@ import yaml
 from guide_operator import status
 from guide_operator.status import Condition, Stamp
 
-DOCS = Path(__file__).resolve().parents[2] / "docs/gitops"
+DOCS = Path(__file__).resolve().parents[3] / "docs/gitops"
 STAMP = Stamp(generation=2, now="2026-01-01T00:00:00Z", previous={})
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from guide.calibrate.slices import SLICES, Observation, errors_of
 from guide.catalog import load
-from guide.replay.case import Refused, build
-from guide.replay.rows import measurements
+from guide.measured.case import Refused, build
+from guide.measured.measurements import measurements
+from guide.measured.slices import SLICES, Observation, errors_of
 from hack.accuracy import ratchet, tables
 from hack.accuracy.coverage import coverage, fresh_half_widths
 from hack.accuracy.plots import scatter
 from hack.accuracy.ranking import agreement
 
-DATA = Path(__file__).parents[1] / "accuracy" / "data" / "measurements.csv"
+DATA = Path(__file__).parents[2] / "accuracy" / "data" / "measurements.csv"
 CATALOG = load()
 ROWS = [row for row in measurements(DATA) if row.kind == "static_batch"][:60]
 POOLS = {left_out: [("group", "e2e")] for left_out in ("row", "model", "gpu")}

@@ -12,7 +12,7 @@ import pytest
 
 from guide.frameworks.base import DEFAULT_BUCKETS
 from guide.frameworks.fastgen_proxy import Metrics as ProxyMetrics
-from guide.observe import queries as q
+from guide.live import queries as q
 from guide_operator.metrics import Metrics
 from hack.dashboards import FOLDER, files
 from hack.rules import rules

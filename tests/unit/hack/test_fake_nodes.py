@@ -11,7 +11,7 @@ import yaml
 
 from hack.nodes import MIX, SHAPES, mixed, nodes
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LABEL_LENGTH = 63
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guide_operator import applier, apply, findings, status
+from guide_operator import findings, status
+from guide_operator import layouts as apply
+from guide_operator import rollout as applier
 from guide_operator.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]

@@ -8,15 +8,16 @@ from itertools import pairwise
 
 import pytest
 
-from guide.answer import MemoryFit, ReplicaGroup
 from guide.catalog import load
 from guide.domain import (
     Budget,
     Catalog,
     Inventory,
     Lengths,
+    MemoryFit,
     Plan,
     Preference,
+    ReplicaGroup,
     Slo,
     Switches,
     Tolerance,
@@ -31,14 +32,14 @@ from guide.perf.adjust import (
     max_parallelism,
     prompt_split_size,
 )
+from guide.search.evaluate import Study
 from guide.search.explore import survey
 from guide.search.hybrid import simulate_hybrid_parallel, simulate_task_execution
+from guide.search.operating_point import Replica
+from guide.search.pricing import priced
 from guide.search.rank import capacity_per_s
 from guide.search.recommend import recommend
-from guide.search.replica import Replica
 from guide.search.space import get_configurations
-from guide.search.spending import priced
-from guide.search.study import Study
 from guide.simulate.batch import Batch, serve_batch
 from guide.simulate.cost import LayoutCost
 from guide.simulate.serve import layout_cost

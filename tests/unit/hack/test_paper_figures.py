@@ -11,7 +11,7 @@ from hack.paper.cells import FRAMEWORKS, GPUS, MODELS, OUTPUT_TOKENS, Cell, cell
 from hack.paper.errors import Error, table
 from hack.paper.plots import LLAMA, TASKS, knee
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DRAWN = ROOT / "docs" / "paper"
 
 

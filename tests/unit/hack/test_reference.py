@@ -9,7 +9,7 @@ import pytest
 
 from guide.cli.app import COMMANDS
 from guide.domain import Reason
-from guide.report.findings import RULES
+from guide.gitops.findings import RULES
 from guide.report.reasons import MEANING
 from hack.reference import FOLDER, ROOT, documents
 
@@ -23,7 +23,7 @@ def test_the_page_is_the_generated_one(name: str):
 
 def test_every_reason_has_a_meaning_and_every_rule_is_used():
     assert set(MEANING) == set(Reason)
-    source = (ROOT / "guide/kube/standing.py").read_text(encoding="utf-8")
+    source = (ROOT / "guide/gitops/verify.py").read_text(encoding="utf-8")
     used = {
         keyword.value.value
         for node in ast.walk(ast.parse(source))

@@ -21,11 +21,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tenacity import retry, stop_after_delay, wait_fixed
 
-from guide.observe import queries
+from guide.live import queries
 from hack.standin.load import OK, load
 from tests.e2e.operator_process import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 MANIFEST = ROOT / "tests/golden/manifests/latency-limits/deployment-0.yaml"
 RENAMED = {"vllm:time_per_output_token_seconds", "vllm:gpu_cache_usage_perc"}  # before vLLM 0.13

@@ -9,23 +9,22 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from guide.answer import Evaluation, StepShape
 from guide.catalog import find_gpu, load
 from guide.cli.app import app
-from guide.domain import Catalog, Plan
+from guide.cluster.inventory import read_inventory
+from guide.domain import Catalog, Evaluation, Plan, StepShape
 from guide.errors import SpecError
-from guide.kube.inventory import read_inventory
+from guide.insight.breakdown import CONSTANTS, FACTS, breakdown, elasticities
+from guide.insight.explain import Explanation, explain
 from guide.models.precision import PRECISIONS
-from guide.perf.breakdown import CONSTANTS, FACTS, breakdown, elasticities
 from guide.perf.fits import PARAMETERS, constants, latent_centre
 from guide.perf.ops import Layout
 from guide.perf.roofline import typical_decode
 from guide.perf.step import StepFacts, StepParams, Traits, fold, step_seconds
 from guide.report.explain import MEANINGS, tables
-from guide.search.explanation import Explanation, explain
 from guide.search.recommend import recommend
 from guide.spec import load_plan, resolve_plan
-from tests.unit.test_cli import NODES, PLAN
+from tests.unit.cli.test_cli import NODES, PLAN
 
 CATALOG: Catalog = load()
 PRIOR, _ = constants({q.name: latent_centre(q) for q in PARAMETERS})

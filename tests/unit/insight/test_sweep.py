@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from guide.catalog import load
+from guide.cluster.inventory import read_inventory
 from guide.domain import Budget, Lengths, Plan, Workload
-from guide.kube.inventory import read_inventory
+from guide.insight.load_curve import LoadPoint, knee, latency_over_load
 from guide.search.recommend import recommend
-from guide.search.sweep import LoadPoint, knee, latency_over_load
 from guide.web.nodes import imagined
 from guide.web.state import PoolRow
 

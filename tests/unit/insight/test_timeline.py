@@ -8,12 +8,11 @@ from statistics import fmean
 
 import pytest
 
-from guide.answer import GroupEvaluation
 from guide.catalog import load
-from guide.domain import Budget, Lengths, Plan, Workload
-from guide.kube.inventory import read_inventory
+from guide.cluster.inventory import read_inventory
+from guide.domain import Budget, GroupEvaluation, Lengths, Plan, Workload
+from guide.insight.minute import MINUTE_S, one_minute
 from guide.search.recommend import recommend
-from guide.search.timeline import MINUTE_S, one_minute
 from guide.simulate.replica import Replica
 from guide.web.nodes import imagined
 from guide.web.state import PoolRow

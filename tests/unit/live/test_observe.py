@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from guide.answer import Percentiles
 from guide.catalog import load
+from guide.domain import Percentiles
 from guide.errors import SpecError
-from guide.observe.expect import Expected
-from guide.observe.learn import (
+from guide.live.expect import Expected
+from guide.live.learn import (
     LONGEST_STEP,
     STEP_LIMIT,
     Correction,
@@ -24,8 +24,8 @@ from guide.observe.learn import (
     reset,
     sample,
 )
-from guide.observe.ledger import config_map, from_config_map
-from guide.observe.measured import Observation, lacking, observation, unfit, workload
+from guide.live.ledger import config_map, from_config_map
+from guide.live.measured import Observation, lacking, observation, unfit, workload
 from guide.perf.fits import observed_key
 from guide.simulate.serve import layout_cost
 from guide_operator import findings

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from guide.observe import queries as q
-from guide.observe.prometheus import Prometheus, PrometheusError
+from guide.live import queries as q
+from guide.live.prometheus import Prometheus, PrometheusError
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from guide.calibrate.bench_json import Setup, read_bench
 from guide.errors import SpecError
-from guide.kube.benchmark import LASTS_S, benchmarks
-from guide.kube.manifests import build_objects
+from guide.manifests.benchmark import LASTS_S, benchmarks
+from guide.manifests.render import build_objects
+from guide.measured.bench_json import Setup, read_bench
 from tests.manifest_cases import CASES, Case
 from tests.rendered import edit, render_into, rules, run
 

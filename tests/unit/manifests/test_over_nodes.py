@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from guide.answer import Recommendation
-from guide.domain import Inventory, Provenance, Reason
+from guide.domain import Inventory, Provenance, Reason, Recommendation
 from guide.search.recommend import recommend
 from tests import toy
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from guide.answer import Evaluation
-from guide.kube.benchmark import benchmarks
-from guide.kube.manifests import build_objects, formats
-from guide.kube.rollout import RECREATE, drain_seconds, rolling
+from guide.domain import Evaluation
+from guide.manifests.benchmark import benchmarks
+from guide.manifests.render import build_objects, formats
+from guide.manifests.rollout import RECREATE, drain_seconds, rolling
 from guide_operator.rolling import adapted
 from tests.handmade import GROUP, POOL
 from tests.manifest_cases import CASES, Case

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from guide.calibrate.bench_json import Setup, read_bench
 from guide.errors import SpecError
+from guide.measured.bench_json import Setup, read_bench
 
 RESULT: dict[str, Any] = {
     "date": "20250801-101500",

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from guide.calibrate.checks import notes_of
-from guide.calibrate.dataset import Dataset, compiled
-from guide.calibrate.refine import refine
-from guide.calibrate.store import write
 from guide.catalog import load
 from guide.cli.app import app
 from guide.domain import Catalog, FitTable
 from guide.errors import CatalogError, SpecError
+from guide.measured.case import Refused, build
+from guide.measured.dataset import Dataset, compiled
+from guide.measured.doubts import notes_of
+from guide.measured.measurements import Measurement, parse
+from guide.measured.predict import predict_case
+from guide.measured.refine import refine
+from guide.measured.store import write
 from guide.perf.fits import NAMES, PARAMETERS, latent_centre
 from guide.perf.trust import at_a_bound
-from guide.replay.case import Refused, build
-from guide.replay.predict import predict_case
-from guide.replay.rows import Measurement, parse
 
-MEASURED = Path(__file__).parents[1] / "accuracy" / "data" / "measurements.csv"
+MEASURED = Path(__file__).parents[2] / "accuracy" / "data" / "measurements.csv"
 COLUMNS = (
     "id", "source", "licence", "framework", "framework_version", "model", "gpu", "tp", "kind",
     "batch_or_concurrency", "isl", "osl", "ttft_ms", "tpot_ms",

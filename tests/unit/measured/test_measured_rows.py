@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guide.errors import SpecError
-from guide.replay.rows import measurements, read_rows
+from guide.measured.measurements import measurements, read_rows
 from tests.measured import ROW, row, write
 
 

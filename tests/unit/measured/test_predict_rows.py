@@ -10,13 +10,13 @@ import pytest
 from guide.catalog import load
 from guide.domain import Reason
 from guide.errors import SpecError
-from guide.replay.answers import OUTPUTS, predict_csv
-from guide.replay.case import Refused, build
-from guide.replay.rows import measurements, parse
+from guide.measured.answers import OUTPUTS, predict_csv
+from guide.measured.case import Refused, build
+from guide.measured.measurements import measurements, parse
 from tests.measured import row, write
 
 CATALOG = load()
-DATA = Path(__file__).parents[1] / "accuracy" / "data" / "measurements.csv"
+DATA = Path(__file__).parents[2] / "accuracy" / "data" / "measurements.csv"
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guide.catalog import load
+from guide.measured.case import Case, build
+from guide.measured.evaluate import batch_of, predict
+from guide.measured.lengths import draw
+from guide.measured.measurements import measurements, parse
+from guide.measured.protocols import LengthRule, Protocol, protocol_of, protocols
+from guide.measured.record import METRICS, record
 from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
-from guide.replay.case import Case, build
-from guide.replay.evaluate import batch_of, predict
-from guide.replay.lengths import draw
-from guide.replay.protocols import LengthRule, Protocol, protocol_of, protocols
-from guide.replay.record import METRICS, record
-from guide.replay.rows import measurements, parse
 from guide.simulate.replica import NEVER, Replica
 from tests.measured import row
 
 CATALOG = load()
-DATA = Path(__file__).parents[1] / "accuracy" / "data" / "measurements.csv"
+DATA = Path(__file__).parents[2] / "accuracy" / "data" / "measurements.csv"
 
 # --- protocols and lengths ---
 

@@ -26,7 +26,7 @@ from guide_operator.status import INVALID_SPEC
 from tests.llama_config import LLAMA
 from tests.web_questions import CHAT, client_of, field_error
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CATALOG = load()
 PLAN = load_plan((ROOT / "examples/chat.yaml").read_text())
 DIGITS = "9" * 5000

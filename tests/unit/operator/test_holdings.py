@@ -14,7 +14,7 @@ from guide.spec import parse_plan, resolve_plan
 from guide_operator import reconcile
 from guide_operator.cluster import Cluster
 from guide_operator.holdings import holder
-from guide_operator.turns import Turns
+from guide_operator.work import Turns
 from hack import nodes as fake
 from tests.broken_plans import PLAN
 

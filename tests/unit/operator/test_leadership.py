@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from guide.kube.refusals import Stale
+from guide.cluster.refusals import Stale
 from guide_operator import leadership
 from guide_operator.leadership import LIFETIME_S, Leadership
 

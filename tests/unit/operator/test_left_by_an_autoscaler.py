@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from guide.kube.client import FieldConflict
-from guide_operator.applier import _put
+from guide.cluster.client import FieldConflict
+from guide_operator.rollout import _put
 
 HPA = ("kube-controller-manager", ".spec.replicas")
 VALUE: dict[str, Any] = {"kind": "Deployment", "metadata": {"name": "chat-0"}}

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from guide.catalog import load
+from guide.cluster.inventory import read_inventory
 from guide.domain import Catalog
-from guide.kube.inventory import read_inventory
-from guide.kube.manifests import build_objects
-from guide.observe.learn import Correction, Ledger, overlay
+from guide.live.learn import Correction, Ledger, overlay
+from guide.manifests.render import build_objects
 from guide.perf.fits import observed_key
 from guide.search.assess import assess
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
-from guide_operator import apply
+from guide_operator import layouts as apply
 from hack import nodes as fake
 from tests.broken_plans import PLAN
 

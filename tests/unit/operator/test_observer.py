@@ -12,17 +12,17 @@ from typing import Any, cast
 import pytest
 
 from guide.errors import ClusterError, SpecError
-from guide.observe.expect import Expected
-from guide.observe.learn import Ledger
-from guide.observe.ledger import FILE, config_map
-from guide.observe.measured import Observation
-from guide.observe.prometheus import PrometheusError
+from guide.live.expect import Expected
+from guide.live.learn import Ledger
+from guide.live.ledger import FILE, config_map
+from guide.live.measured import Observation
+from guide.live.prometheus import PrometheusError
 from guide_operator.findings import Finding
 from guide_operator.observer import Observer
 from guide_operator.settings import Settings
 from guide_operator.work import Work
 from tests.toy import question
-from tests.unit.test_observe import EXPECTED, GOOD, KEY, SHOWN
+from tests.unit.live.test_observe import EXPECTED, GOOD, KEY, SHOWN
 
 GROUP = {
     "pool": "p",

@@ -12,12 +12,11 @@ import yaml
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from guide.answer import Recommendation
 from guide.catalog import load
-from guide.domain import Inventory, Plan
+from guide.cluster.inventory import read_inventory
+from guide.domain import Inventory, Plan, Recommendation
 from guide.errors import SpecError
-from guide.kube.inventory import read_inventory
-from guide.kube.manifests import render_files
+from guide.manifests.render import render_files
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide.spec.status import InferencePlanStatus
@@ -28,7 +27,7 @@ from guide_operator.reconcile import Decision, Observed
 from guide_operator.settings import Settings, from_environment
 from hack import nodes as fake
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CATALOG = load()
 NODES = fake.nodes({"h100-sxm": 2, "a100-80": 1})
 UID = "0b1c"

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from guide.answer import Recommendation
 from guide.catalog import load
-from guide.domain import Reason
-from guide.kube.inventory import read_inventory
+from guide.cluster.inventory import read_inventory
+from guide.domain import Reason, Recommendation
 from guide.search.assess import Assessment, Running, assess
 from guide.search.bounds import Broken
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
-from guide_operator import apply
+from guide_operator import layouts as apply
 from hack import nodes as fake
 from tests.broken_plans import PLAN
 

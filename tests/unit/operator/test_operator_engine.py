@@ -9,11 +9,11 @@ from pathlib import Path
 
 from guide.cli.question import Question, ask
 from guide.domain import Inventory
-from guide.observe.learn import Ledger
+from guide.live.learn import Ledger
 from guide.spec.digest import inputs_digest
 from guide_operator.engine import Answer, Engine
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 def digest(question: Question, inventory: Inventory) -> str:

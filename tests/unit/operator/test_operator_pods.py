@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from guide.catalog import load
-from guide_operator import apply, pods
+from guide_operator import layouts as apply
+from guide_operator import pods
 from guide_operator import status as statuses
 from guide_operator.controller import Controller
 from guide_operator.metrics import Metrics

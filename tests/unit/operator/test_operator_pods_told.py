@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from guide_operator import apply, pods, reconcile
+from guide_operator import layouts as apply
+from guide_operator import pods, reconcile
 from guide_operator import status as statuses
 from guide_operator.status import Condition, Stamp
 

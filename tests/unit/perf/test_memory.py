@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guide.answer import Limits, MemoryFit
 from guide.catalog import load, release
-from guide.domain import Switches
+from guide.domain import Limits, MemoryFit, Switches
 from guide.models.arch import weight_counts
 from guide.models.precision import PRECISIONS
 from guide.perf.memory import activation_bytes, fit_memory

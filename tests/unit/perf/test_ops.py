@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from guide.answer import StepShape
 from guide.catalog import load
-from guide.domain import Catalog, ModelArch, Switches
+from guide.domain import Catalog, ModelArch, StepShape, Switches
 from guide.models.arch import weight_counts
 from guide.models.precision import PRECISIONS
 from guide.perf.ops import Layout, Operator, Role, operator_table, resident_weight_bytes

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guide.answer import StepShape
 from guide.catalog import load
-from guide.domain import Gpu, Link, Switches
+from guide.domain import Gpu, Link, StepShape, Switches
 from guide.models.precision import PRECISIONS
 from guide.perf.fits import (
     PARAMETERS,

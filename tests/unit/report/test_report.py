@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from guide.answer import Recommendation, Rejection
-from guide.domain import Budget, Inventory, Preference, Reason, SkippedNode, Slo
+from guide.domain import (
+    Budget,
+    Inventory,
+    Preference,
+    Reason,
+    Recommendation,
+    Rejection,
+    SkippedNode,
+    Slo,
+)
 from guide.report import review_markdown, to_json, to_status
 from guide.report.status import MAX_BYTES, MAX_REJECTIONS, nearest_misses
 from guide.search.recommend import recommend

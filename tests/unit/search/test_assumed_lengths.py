@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guide.answer import Recommendation
 from guide.catalog import load
-from guide.domain import Catalog, Inventory, Lengths, Plan, Reason, Workload
+from guide.domain import Catalog, Inventory, Lengths, Plan, Reason, Recommendation, Workload
 from guide.search.recommend import recommend
 from guide.web.fields import ENTRIES
 from tests import toy
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MENDED = "state p95 = mean for fixed lengths"
 
 

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from guide.answer import Evaluation, Recommendation
 from guide.cli.question import ask as read
-from guide.domain import Budget, Inventory, Plan, Preference, Price, Slo
+from guide.domain import Budget, Evaluation, Inventory, Plan, Preference, Price, Recommendation, Slo
+from guide.search.evaluate import load_share
+from guide.search.pricing import group_usd_per_h
 from guide.search.rank import capacity_per_s
 from guide.search.recommend import recommend
-from guide.search.spending import group_usd_per_h
-from guide.search.study import load_share
 from tests import toy
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 LIMITS = Slo(ttft_p95_s=2.0, tpot_p95_s=0.2)
 
 
@@ -106,10 +105,10 @@ def test_a_mix_is_the_best_when_it_is_cheaper_and_only_then():
 @pytest.mark.usefixtures("_toy_engine")
 def test_no_combination_that_was_left_out_is_cheaper():
     """Against all pairs of counts of single-GPU replicas, equal and proportional shares."""
+    from guide.search.evaluate import Member, Study, evaluate
     from guide.search.explore import survey
+    from guide.search.pricing import priced
     from guide.search.sizing import verdict
-    from guide.search.spending import priced
-    from guide.search.study import Member, Study, evaluate
 
     plan = beyond_one_pool()
     cluster = priced(Inventory(pools=(BIG, SMALL)), toy.CATALOG)

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from guide.answer import Recommendation
 from guide.catalog import load
-from guide.domain import Reason
+from guide.cluster.inventory import read_inventory
+from guide.domain import Reason, Recommendation
 from guide.errors import SpecError
-from guide.kube.inventory import read_inventory
-from guide.kube.manifests import build_objects
+from guide.manifests.render import build_objects
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from hack import nodes as fake

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from guide.answer import Recommendation
 from guide.domain import (
     Budget,
     Inventory,
@@ -16,17 +15,17 @@ from guide.domain import (
     Preference,
     Price,
     Reason,
+    Recommendation,
     Slo,
     Tolerance,
 )
+from guide.search.evaluate import load_share
+from guide.search.operating_point import operate, promised_context_tokens, tails
+from guide.search.pricing import billed_gpus, usd_per_h
 from guide.search.rank import capacity_per_s
 from guide.search.recommend import recommend
 from guide.search.relax import DIALS, Dial
-from guide.search.replica import operate, promised_context_tokens
 from guide.search.space import shapes
-from guide.search.spending import billed_gpus, usd_per_h
-from guide.search.study import load_share
-from guide.search.tails import tails
 from tests import toy
 
 
@@ -288,7 +287,7 @@ def test_work_grows_with_kinds_of_pools_not_with_nodes(monkeypatch: pytest.Monke
         calls.append(1)
         return toy.serve(*args, **other)  # pyright: ignore
 
-    monkeypatch.setattr("guide.search.study.serve", counted)
+    monkeypatch.setattr("guide.search.evaluate.serve", counted)
     simulated: list[int] = []
     for nodes in (10, 10_000):
         pools = (

@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from guide.answer import SchedulerPolicy
-from guide.domain import Scheduling
+from guide.domain import SchedulerPolicy, Scheduling
 from guide.simulate.replica import NEVER, Replica
 
 Floats = npt.NDArray[np.float64]

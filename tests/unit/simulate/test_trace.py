@@ -13,12 +13,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from guide.answer import MemoryFit, Percentiles, ReplicaGroup
 from guide.catalog import load
 from guide.cli.app import app
-from guide.domain import Catalog, Slo
+from guide.cluster.inventory import read_inventory
+from guide.domain import Catalog, MemoryFit, Percentiles, ReplicaGroup, Slo
 from guide.errors import SpecError
-from guide.kube.inventory import read_inventory
 from guide.report.simulation import tables
 from guide.search.recommend import recommend
 from guide.simulate.latency import Latency
@@ -26,7 +25,7 @@ from guide.simulate.play import Played, replay
 from guide.simulate.serve import percentiles, zero_load
 from guide.simulate.trace import WINDOW, Trace, read_trace
 from guide.spec import load_plan, resolve_plan
-from tests.unit.test_cli import NODES, PLAN
+from tests.unit.cli.test_cli import NODES, PLAN
 
 CATALOG: Catalog = load()
 CSV = "arrival_s,input_tokens,output_tokens\n"

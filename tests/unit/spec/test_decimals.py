@@ -15,7 +15,7 @@ from guide.spec import load_plan, write_document
 from guide.spec.resolve import unquoted
 from guide.web.api import Ask
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLAN = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
 PLAN["spec"]["workload"] |= {"requestsPerSecond": 2.5, "arrivalCV": 0.75}
 PLAN["spec"]["budget"] = {"maxHourlyUSD": 99.5}

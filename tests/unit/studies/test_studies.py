@@ -20,12 +20,12 @@ import guide
 from guide.cli.app import app
 from guide.errors import SpecError
 from guide.search.recommend import recommend
-from guide.sweep.columns import COLUMNS, Row, answer_row, cell
-from guide.sweep.results import Asked, Results
-from guide.sweep.run import Question, answers, ask, processes
-from guide.sweep.study import Point, points, read_study, varied
+from guide.studies.columns import COLUMNS, Row, answer_row, cell
+from guide.studies.results import Asked, Results
+from guide.studies.run import Question, answers, ask, processes
+from guide.studies.study import Point, points, read_study, varied
 from tests.studies import CATALOG, INVENTORY, STUDY, deadly, hire_threads, plan, questions, write
-from tests.unit.test_cli import PLAN
+from tests.unit.cli.test_cli import PLAN
 
 # --- the study file ------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ import yaml
 from fastapi.testclient import TestClient
 from kubernetes.client import ApiClient, Configuration
 
+from guide.cluster.client import ClusterClient
+from guide.cluster.refusals import Forbidden, NotFound, Refused, Stale, Unauthenticated
 from guide.errors import ClusterError
-from guide.kube.client import ClusterClient
-from guide.kube.refusals import Forbidden, NotFound, Refused, Stale, Unauthenticated
 from guide.spec import InferencePlan
 from guide.web import creating, plans
 from guide.web.asking import form_of, plan_document

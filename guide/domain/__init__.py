@@ -1,0 +1,52 @@
+"""Every value that crosses a module boundary. Read this room first.
+
+`asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
+known of both, `answer` what comes out. Base units stand in the names (``_s`` ``_bytes`` ``_tokens``
+``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All types are
+frozen; methods only do arithmetic.
+"""
+
+from guide.domain.answer import Candidate as Candidate
+from guide.domain.answer import ContextTier as ContextTier
+from guide.domain.answer import Evaluation as Evaluation
+from guide.domain.answer import GroupEvaluation as GroupEvaluation
+from guide.domain.answer import Interval as Interval
+from guide.domain.answer import Limits as Limits
+from guide.domain.answer import MemoryFit as MemoryFit
+from guide.domain.answer import Percentiles as Percentiles
+from guide.domain.answer import Predicted as Predicted
+from guide.domain.answer import Reason as Reason
+from guide.domain.answer import Recommendation as Recommendation
+from guide.domain.answer import Rejection as Rejection
+from guide.domain.answer import Relaxation as Relaxation
+from guide.domain.answer import ReplicaGroup as ReplicaGroup
+from guide.domain.answer import SchedulerPolicy as SchedulerPolicy
+from guide.domain.answer import ServingReport as ServingReport
+from guide.domain.answer import StepShape as StepShape
+from guide.domain.asked import Budget as Budget
+from guide.domain.asked import Lengths as Lengths
+from guide.domain.asked import Plan as Plan
+from guide.domain.asked import Preference as Preference
+from guide.domain.asked import Slo as Slo
+from guide.domain.asked import Switches as Switches
+from guide.domain.asked import Tolerance as Tolerance
+from guide.domain.asked import Workload as Workload
+from guide.domain.cluster import Gpu as Gpu
+from guide.domain.cluster import GpuPool as GpuPool
+from guide.domain.cluster import InstancePrice as InstancePrice
+from guide.domain.cluster import Inventory as Inventory
+from guide.domain.cluster import Link as Link
+from guide.domain.cluster import Price as Price
+from guide.domain.cluster import PriceList as PriceList
+from guide.domain.cluster import SkippedNode as SkippedNode
+from guide.domain.cluster import Slicing as Slicing
+from guide.domain.facts import Catalog as Catalog
+from guide.domain.facts import Fit as Fit
+from guide.domain.facts import FitTable as FitTable
+from guide.domain.facts import LimitTier as LimitTier
+from guide.domain.facts import Provenance as Provenance
+from guide.domain.facts import Release as Release
+from guide.domain.facts import Scheduling as Scheduling
+from guide.domain.model import Mla as Mla
+from guide.domain.model import ModelArch as ModelArch
+from guide.domain.model import Precision as Precision

@@ -1,0 +1,94 @@
+"""What is known: releases of frameworks, fitted constants, and the catalogue that holds both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from guide.domain.cluster import Gpu, Price, PriceList
+from guide.domain.model import ModelArch
+
+
+class Provenance(StrEnum):
+    """Whether measurements of this GPU and framework stand behind a number."""
+
+    CALIBRATED = "Calibrated"
+    EXTRAPOLATED = "Extrapolated"
+
+
+class Scheduling(StrEnum):
+    """The three ways a framework turns waiting requests into forward steps."""
+
+    PREFILL_FIRST = "PrefillFirst"  # vLLM V0: whole prompts, never mixed with decodes
+    TOKEN_BUDGET = "TokenBudget"  # vLLM V1: decodes first, prompts chunked into what is left
+    SPLIT_FUSE = "SplitFuse"  # FastGen: the same token budget in every forward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitTier:
+    """Defaults of a framework on GPUs of at least ``min_hbm_bytes`` (largest matching tier
+    wins)."""
+
+    min_hbm_bytes: float
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    not_gpus: tuple[str, ...] = ()  # prefixes of GPU names that fall to the next tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Behaviour and defaults of a framework over a version range (``since`` <= version <
+    ``until``)."""
+
+    framework: str
+    since: tuple[int, ...]
+    until: tuple[int, ...] | None
+    scheduling: Scheduling
+    tiers: tuple[LimitTier, ...]
+    gpu_memory_utilization: float
+    graphs_inside_budget: bool  # CUDA graphs counted inside the utilisation budget
+    prefix_cache: bool
+    block_tokens: int
+    image: str | None = None  # pinned image of the newest version of the range, if one exists
+    version: str = ""  # the version modelled when none is asked for
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Fitted constants of one (GPU, framework, version, precision): never facts."""
+
+    values: Mapping[str, float]  # by parameter of `guide.perf.fits`
+    provenance: Provenance
+    evidence: str
+    measured_points: int
+    residual: Mapping[str, float] = field(default_factory=dict[str, float])  # log half-width, 90 %
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Facts, fits and prices, loaded and checked; ``digest`` names this very content."""
+
+    gpus: Mapping[str, Gpu]
+    models: Mapping[str, ModelArch]
+    releases: tuple[Release, ...]
+    prices: Mapping[str, Price]  # by GPU name: the fallback when the cluster states none
+    fits: FitTable
+    digest: str
+    price_lists: tuple[PriceList, ...] = ()  # in this order, before `prices`
+
+    def __hash__(self) -> int:
+        """By content, so that what follows from a catalogue can be remembered."""
+        return hash(self.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitTable:
+    """Hierarchical fits: latent deviations by level and key, resolved by `guide.perf.fits`."""
+
+    rows: Mapping[tuple[str, str], Mapping[str, float]]  # (level, key) -> parameter -> deviation
+    points: Mapping[tuple[str, str], int]  # (level, key) -> measured rows behind it
+    residuals: Mapping[tuple[str, str], float]  # (group, metric) -> 90 % half-width in log space
+    evidence: str = ""
+    notes: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])

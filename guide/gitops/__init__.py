@@ -1,0 +1,1 @@
+"""Folders of rendered plans: written, verified, compared, and made by kustomize."""
