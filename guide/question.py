@@ -1,17 +1,19 @@
-"""The GPU pools that a plan may choose from, read alike for every face (pure)."""
+"""A written plan and a cluster become a question, in the same way for every face (pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from guide.cluster.inventory import read_inventory
+from guide.cluster.inventory import Memory, read_inventory
 from guide.cluster.json_values import mapping
 from guide.cluster.potential import with_potential
-from guide.domain import Catalog, Inventory
+from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.manifests.names import instance_labels
-from guide.spec import InferencePlan
+from guide.search.recommend import recommend
+from guide.spec import InferencePlan, resolve_plan
+from guide.spec.digest import inputs_digest
 from guide.spec.node_pools import NodePool
 
 Object = dict[str, Any]  # as the API server writes it
@@ -21,10 +23,54 @@ Object = dict[str, Any]  # as the API server writes it
 class Cluster:
     """The objects of a cluster, and the node pools that it could add."""
 
-    nodes: Sequence[Object] = ()
-    pods: Sequence[Object] = ()
+    nodes: Collection[Object] = ()
+    pods: Collection[Object] = ()
     devices: Sequence[Object] = ()  # ResourceSlices and ResourceClaims
     node_pools: tuple[NodePool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """All that `recommend` needs, and the plan as its user wrote it."""
+
+    written: InferencePlan
+    plan: Plan
+    config: str | None  # the model's config.json, if one was given
+    inventory: Inventory
+    catalog: Catalog
+
+    @property
+    def digest(self) -> str:
+        """A name: questions of the same digest have the same answer."""
+        return inputs_digest(self.written, self.plan, self.inventory, self.catalog)
+
+    def rendered_as(self, form: str) -> Question:
+        """For an output format: only a LeaderWorkerSet can put a replica on several nodes."""
+        return replace(self, plan=replace(self.plan, over_nodes=form == "leaderworkerset"))
+
+    def answer(self, seed: int = 0) -> Recommendation:
+        """The recommendation."""
+        return recommend(self.plan, self.inventory, self.catalog, seed=seed)
+
+
+def ask(
+    written: InferencePlan,
+    found: Cluster | Inventory,
+    catalog: Catalog,
+    config: str | None = None,
+) -> Question:
+    """The question of a plan about a cluster, or about pools that were read from one before.
+
+    Raises `SpecError` where the plan, its model's `config` or a node pool names what GUIDE does not
+    know.
+    """
+    return Question(
+        written=written,
+        plan=resolve_plan(written, catalog, config),
+        config=config,
+        inventory=inventory_of(written, found, catalog) if isinstance(found, Cluster) else found,
+        catalog=catalog,
+    )
 
 
 def inventory_of(written: InferencePlan, found: Cluster, catalog: Catalog) -> Inventory:
@@ -39,7 +85,20 @@ def inventory_of(written: InferencePlan, found: Cluster, catalog: Catalog) -> In
         here = metadata.get("namespace") == written.metadata.namespace
         return here and mine <= mapping(metadata.get("labels")).items()
 
-    selector = tuple(written.spec.placement.node_selector.items())
+    return pools_of(found, catalog, tuple(written.spec.placement.node_selector.items()), own)
+
+
+def pools_of(
+    found: Cluster,
+    catalog: Catalog,
+    selector: tuple[tuple[str, str], ...],
+    own: Callable[[Mapping[str, Any]], bool],
+    memory: Memory | None = None,
+) -> Inventory:
+    """The pools of the nodes that `selector` admits, with the GPUs of `own` pods free.
+
+    With a `memory`, only what changed since its last use is read anew.
+    """
     inventory = read_inventory(
         found.nodes,
         found.pods,
@@ -47,5 +106,6 @@ def inventory_of(written: InferencePlan, found: Cluster, catalog: Catalog) -> In
         slices=found.devices,
         own=own,
         node_selector=selector,
+        memory=memory,
     )
     return with_potential(inventory, found.node_pools, found.nodes, catalog, selector)

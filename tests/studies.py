@@ -14,7 +14,7 @@ from guide.catalog import load
 from guide.cluster.inventory import read_inventory
 from guide.domain import Catalog, Inventory, Plan
 from guide.spec import load_plan, resolve_plan
-from guide.studies.run import Crew, Hire, Question
+from guide.studies.run import Crew, Hire, Task
 from tests.unit.cli.test_cli import NODES, PLAN
 
 CATALOG: Catalog = load()
@@ -39,11 +39,9 @@ def plan(requests_per_s: float) -> Plan:
     return resolve_plan(load_plan(text), CATALOG, None)
 
 
-def questions(count: int) -> list[Question]:
+def questions(count: int) -> list[Task]:
     """That many questions, each with a load of its own."""
-    return [
-        Question(digest=f"q{n}", plan=plan(1 + n / 7), inventory=INVENTORY) for n in range(count)
-    ]
+    return [Task(digest=f"q{n}", plan=plan(1 + n / 7), inventory=INVENTORY) for n in range(count)]
 
 
 class Deadly:
@@ -53,9 +51,9 @@ class Deadly:
         return os._exit, (9,)
 
 
-def deadly(digest: str = "deadly") -> Question:
+def deadly(digest: str = "deadly") -> Task:
     plan: Any = Deadly()
-    return Question(digest=digest, plan=plan, inventory=INVENTORY)
+    return Task(digest=digest, plan=plan, inventory=INVENTORY)
 
 
 def hire_threads(asked: list[Any] | None = None) -> Hire:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from guide.cli.question import Question, answer
+from guide.cli.question import answer
 from guide.errors import SpecError
+from guide.question import Question
 
 WINDOWS = 5  # of the past, one after the other
 

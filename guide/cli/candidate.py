@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from guide.cli.options import Output
-from guide.cli.question import Question, answer
+from guide.cli.question import answer
 from guide.domain import Evaluation
 from guide.errors import SpecError
+from guide.question import Question
 
 
 def chosen(question: Question, number: int) -> Evaluation:

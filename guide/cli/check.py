@@ -124,12 +124,11 @@ def findings(
     extra: Extra,
 ) -> list[Finding]:
     """Everything that a check finds, worst first."""
-    from guide.cli.question import about, over_nodes
+    from guide.cli.question import cluster
     from guide.gitops import verify as standing
     from guide.gitops.findings import Level
+    from guide.question import ask, inventory_of
     from guide.search.assess import Running, assess
-    from guide.search.recommend import recommend
-    from guide.spec import resolve_plan
 
     lock = lying.lock
     found = standing.moved_plan(lying, asked)
@@ -139,33 +138,30 @@ def findings(
     found += standing.edited_files(lying, wanted)
     found += standing.changed_engine(lying, catalog)
     if nodes is not None or pods is not None:
-        question = about(asked, lock.model, nodes, pods, catalog, extra)
-        inventory: Inventory = question.inventory
+        inventory: Inventory = inventory_of(asked, cluster(nodes, pods, extra), catalog)
         found += standing.changed_inventory(lying, inventory)
     else:
         inventory = standing.unpriced(lock.inventory.to_domain(catalog))
-    plan = over_nodes(resolve_plan(asked, catalog, lock.model), lock.format)
+    question = ask(asked, inventory, catalog, lock.model).rendered_as(lock.format)
     layout = [
         Running(shape=g.identity, replicas=g.replicas, load_share=g.load_share)
         for g in lock.deployment
     ]
-    assessed = assess(plan, inventory, catalog, layout)
-    found += standing.standing(lying, asked, assessed, recommend(plan, inventory, catalog))
+    assessed = assess(question.plan, inventory, catalog, layout)
+    found += standing.standing(lying, asked, assessed, question.answer())
     order = list(Level)
     return sorted(found, key=lambda f: (order.index(f.level), f.file, f.rule))
 
 
 def _again(lying: standing.Folder, catalog: Catalog) -> dict[str, str]:
     """The folder rendered again from what it was made from."""
-    from guide.cli.question import over_nodes
     from guide.gitops.folder import folder_files
-    from guide.search.recommend import recommend
-    from guide.spec import resolve_plan
+    from guide.question import ask
 
     lock = lying.lock
     inventory = lock.inventory.to_domain(catalog)
-    plan = over_nodes(resolve_plan(lying.plan, catalog, lock.model), lock.format)
-    again = recommend(plan, inventory, catalog, seed=lock.engine.seed)
+    question = ask(lying.plan, inventory, catalog, lock.model).rendered_as(lock.format)
+    again = question.answer(lock.engine.seed)
     return folder_files(
         lying.plan,
         again,

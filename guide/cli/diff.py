@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import typer
 
@@ -46,14 +45,14 @@ def diff(
     """
     from guide.cli import DIFFERS, INFEASIBLE, OK, show
     from guide.cli.folder import read_folder
-    from guide.cli.question import Extra, answer, ask, over_nodes
+    from guide.cli.question import Extra, answer, ask
     from guide.gitops import verify as standing
     from guide.gitops.folder import folder_files
 
     lying = read_folder(folder)
     extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
-    question = ask(filename, nodes, pods, model_config, calibration, extra)
-    question = replace(question, plan=over_nodes(question.plan, lying.lock.format))
+    asked = ask(filename, nodes, pods, model_config, calibration, extra)
+    question = asked.rendered_as(lying.lock.format)
     found = answer(question)
     if not found.feasible:
         show.recommendation(found, Output.TABLE)

@@ -23,7 +23,7 @@ from guide.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from guide.cli.question import Question
+    from guide.question import Question
 
 WATCH_S = 2.0  # how often files and the cluster are read again
 

@@ -6,34 +6,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from guide.domain import Catalog, Inventory, Plan, Recommendation
+from guide.domain import Catalog, Recommendation
 from guide.errors import SpecError
 from guide.units import MIB
 
 if TYPE_CHECKING:
-    from guide.question import Cluster
+    from guide.question import Cluster, Question
     from guide.spec import InferencePlan
     from guide.spec.node_pools import NodePool
 
 KubeObject = dict[str, Any]  # as the API server writes it
 LIST_LIMIT_BYTES = 1024 * MIB  # pods of ten thousand nodes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """All that `recommend` needs, and the plan as its user wrote it."""
-
-    written: InferencePlan
-    plan: Plan
-    config: str | None  # the model's config.json, if one was given
-    inventory: Inventory
-    catalog: Catalog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,32 +69,17 @@ def about(
     extra: Extra | None = None,
 ) -> Question:
     """The question of a plan that was read already; `config` is its config.json, if given."""
-    from guide.question import inventory_of
-    from guide.spec import resolve_plan
+    from guide.question import ask as asked
 
-    plan = resolve_plan(written, catalog, config)
-    found = cluster(nodes_file, pods_file, extra or Extra())
-    return Question(
-        written=written,
-        plan=plan,
-        config=config,
-        inventory=inventory_of(written, found, catalog),
-        catalog=catalog,
-    )
-
-
-def over_nodes(plan: Plan, form: str) -> Plan:
-    """The plan for an output format: only a LeaderWorkerSet can put a replica on several nodes."""
-    return replace(plan, over_nodes=form == "leaderworkerset")
+    return asked(written, cluster(nodes_file, pods_file, extra or Extra()), catalog, config)
 
 
 def answer(question: Question) -> Recommendation:
     """The recommendation for a question."""
     from guide.cli.progress import shown_when_slow
-    from guide.search.recommend import recommend
 
     with shown_when_slow("planning"):
-        return recommend(question.plan, question.inventory, question.catalog)
+        return question.answer()
 
 
 def cluster(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cluster:

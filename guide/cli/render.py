@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -73,13 +72,13 @@ def render(
     """
     from guide.cli import INFEASIBLE, show
     from guide.cli.folder import write_folder
-    from guide.cli.question import Extra, answer, ask, over_nodes
+    from guide.cli.question import Extra, answer, ask
     from guide.gitops.folder import folder_files
     from guide.report.sentences import outcome
 
     extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
-    question = ask(filename, nodes, pods, model_config, calibration, extra)
-    question = replace(question, plan=over_nodes(question.plan, form.value))
+    asked = ask(filename, nodes, pods, model_config, calibration, extra)
+    question = asked.rendered_as(form.value)
     found = answer(question)
     if not found.feasible:
         show.recommendation(found, Output.TABLE)

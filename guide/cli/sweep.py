@@ -159,24 +159,23 @@ def _question(
 ) -> Asked:
     """The question of a point; `inventories` are those that were read before."""
     from guide.errors import SpecError
-    from guide.question import inventory_of
-    from guide.spec import parse_plan, resolve_plan
-    from guide.spec.digest import inputs_digest
+    from guide.question import ask, inventory_of
+    from guide.spec import parse_plan
     from guide.studies.results import Asked
-    from guide.studies.run import Question
+    from guide.studies.run import Task
     from guide.studies.study import varied
 
     try:
         written = parse_plan(varied(base, point.values))
-        plan = resolve_plan(written, catalog, configs.get(written.spec.model.name))
+        key = (point.cluster, tuple(written.spec.placement.node_selector.items()))
+        if key not in inventories:
+            inventories[key] = inventory_of(written, found, catalog)
+        config = configs.get(written.spec.model.name)
+        question = ask(written, inventories[key], catalog, config)
     except SpecError as error:
         return Asked(point=point, question=None, invalid=str(error))
-    key = (point.cluster, plan.node_selector)
-    if key not in inventories:
-        inventories[key] = inventory_of(written, found, catalog)
-    inventory = inventories[key]
-    digest = inputs_digest(written, plan, inventory, catalog)
-    return Asked(point=point, question=Question(digest=digest, plan=plan, inventory=inventory))
+    task = Task(digest=question.digest, plan=question.plan, inventory=question.inventory)
+    return Asked(point=point, question=task)
 
 
 def _told(results: Results, study: Study, out: Path) -> int:

@@ -14,10 +14,9 @@ from guide.domain import Catalog, Inventory
 from guide.errors import GuideError, SpecError, shown
 from guide.manifests.names import MANAGED_BY, PLAN_LABEL, object_name
 from guide.manifests.render import build_objects
-from guide.question import Cluster, inventory_of
+from guide.question import Cluster, ask, inventory_of
 from guide.report.sentences import outcome
-from guide.search.recommend import recommend
-from guide.spec import KIND, InferencePlan, parse_plan, resolve_plan
+from guide.spec import KIND, InferencePlan, parse_plan
 from guide.spec.lock import LOCK_KIND, Lock, read_lock
 
 Object = dict[str, Any]
@@ -71,9 +70,8 @@ def _with_manifests(
 ) -> list[Object]:
     plan = parse_plan(_clean(written))
     locks = [read_lock(_clean(item)) for item in _of_kind(items, LOCK_KIND)]
-    question = resolve_plan(plan, catalog, _model_config(plan, items, locks))
     inventory = _inventory(plan, items, locks, catalog, cluster)
-    found = recommend(question, inventory, catalog)
+    found = ask(plan, inventory, catalog, _model_config(plan, items, locks)).answer()
     if found.best is None:
         raise SpecError(f"{plan.metadata.name}: {outcome(found)} `guide plan` prints every reason.")
     path = _path(written)

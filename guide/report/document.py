@@ -23,7 +23,7 @@ from guide.domain import (
     Relaxation,
     ReplicaGroup,
 )
-from guide.report.document_types import (
+from guide.spec.answer import (
     CandidateDocument,
     ContextTierDocument,
     EngineDocument,

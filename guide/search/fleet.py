@@ -20,7 +20,7 @@ from guide.domain import Evaluation, Plan, Preference
 from guide.search.bounds import Broken
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import Ledger, Survey, hunt, leaders
-from guide.search.mix_solver import Mix, Part, Question, bill, name_of, solve
+from guide.search.mix_solver import Mix, MixProblem, Part, bill, name_of, solve
 from guide.search.operating_point import Replica
 from guide.search.rank import capacity_per_s, identity, rank_key
 from guide.search.sizing import Trial, grade, misses_latency, most_replicas, verdict
@@ -113,14 +113,14 @@ class Fleet:
                 excluded.append(name_of(one))
         return trial
 
-    def _questions(self, best: Evaluation | None) -> Iterator[Question]:
+    def _questions(self, best: Evaluation | None) -> Iterator[MixProblem]:
         below = math.inf
         if best is not None and self.preference is Preference.COST:
             below = _bill(best) - CENT
         headrooms = HEADROOMS if self.preference is Preference.LATENCY else (1.0,)
         for equal in (True, False):  # one Service needs no Gateway, so it comes first
             for headroom in headrooms:
-                yield Question(
+                yield MixProblem(
                     parts=self.parts,
                     plan=self.study.plan,
                     preference=self.preference,
@@ -129,7 +129,7 @@ class Fleet:
                     below_usd_per_h=below,
                 )
 
-    def _settle(self, question: Question, trial: Trial) -> Mix | None:
+    def _settle(self, question: MixProblem, trial: Trial) -> Mix | None:
         """Solve, measure what is proposed, and solve again until the proposal holds."""
         if question.preference is Preference.COST and trial.kept and not question.excluded:
             cheapest = min(_bill(one) for one in trial.kept)
@@ -167,7 +167,7 @@ class Fleet:
         stable = one.groups[0].report.stable
         return stable and misses_latency(one, self.study.plan, "p95") is None
 
-    def _enter(self, mix: Mix, question: Question, trial: Trial) -> bool:
+    def _enter(self, mix: Mix, question: MixProblem, trial: Trial) -> bool:
         """Simulate a mix; on failure shrink the shares that it relied on."""
         broken: Broken | None = None
         for members in _splits(mix, question):
@@ -196,7 +196,7 @@ class Fleet:
         trial.kept.append(evaluation)
 
 
-def _splits(mix: Mix, question: Question) -> Iterator[tuple[Member, ...]]:
+def _splits(mix: Mix, question: MixProblem) -> Iterator[tuple[Member, ...]]:
     """How the load may be split over a mix: evenly, or in proportion to what the groups carry."""
     total = sum(n for _, n in mix)
     if question.equal:

@@ -59,7 +59,7 @@ Mix = tuple[tuple[Part, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class MixProblem:
     """One programme: what is minimised, how traffic is split, and what must not come again."""
 
     parts: Sequence[Part]
@@ -77,7 +77,7 @@ def bill(pool: GpuPool, gpus: int, replicas: int) -> float:
     return UNPRICED_USD * gpus * replicas if usd is None else usd
 
 
-def solve(question: Question) -> Mix | None:
+def solve(question: MixProblem) -> Mix | None:
     """The best mix of at least two pools, or None when there is none."""
     import highspy
 
@@ -107,7 +107,7 @@ def solve(question: Question) -> Mix | None:
     return tuple(sorted(((part, n) for part, n in found if n), key=lambda pair: _name(pair[0])))
 
 
-def _worth(question: Question) -> list[Part]:
+def _worth(question: MixProblem) -> list[Part]:
     """Leave out what another shape of the same size on the same pool replaces in every respect."""
 
     def merits(part: Part) -> tuple[float, ...]:
@@ -166,7 +166,7 @@ def _pools(model: Highs, parts: Sequence[Part], used: Sequence[Any]) -> None:
 
 def _load(
     model: Highs,
-    question: Question,
+    question: MixProblem,
     parts: Sequence[Part],
     counts: Sequence[Any],
     used: Sequence[Any],
@@ -181,7 +181,7 @@ def _load(
 
 def _budget(
     model: Highs,
-    question: Question,
+    question: MixProblem,
     parts: Sequence[Part],
     counts: Sequence[Any],
     bills: Sequence[Any],
@@ -203,7 +203,7 @@ def _budget(
 
 def _optimise(
     model: Highs,
-    question: Question,
+    question: MixProblem,
     parts: Sequence[Part],
     counts: Sequence[Any],
     used: Sequence[Any],

@@ -37,7 +37,7 @@ CONNECT_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Task:
     """What `recommend` is asked; equal digests, equal answers."""
 
     digest: str
@@ -102,9 +102,7 @@ def _lost() -> ClusterError:
     )
 
 
-def answers(
-    questions: Sequence[Question], catalog: Catalog, hire: Hire
-) -> Iterator[tuple[Question, Row]]:
+def answers(questions: Sequence[Task], catalog: Catalog, hire: Hire) -> Iterator[tuple[Task, Row]]:
     """The row of each question, in the order in which answers come.
 
     A question whose worker died is asked once more, alone; if that worker dies too, the row says
@@ -120,10 +118,10 @@ def answers(
 
 
 def _served(
-    waiting: deque[Question], facts: bytes, hire: Hire, *, alone: bool
-) -> Generator[tuple[Question, Row], None, list[Question]]:
+    waiting: deque[Task], facts: bytes, hire: Hire, *, alone: bool
+) -> Generator[tuple[Task, Row], None, list[Task]]:
     """Answer all that waits; ends early when a process died, with what was being answered then."""
-    flying: dict[Future[Row], Question] = {}
+    flying: dict[Future[Row], Task] = {}
     with hire() as crew:
         while waiting or flying:
             width = 1 if alone else crew.width()

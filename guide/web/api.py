@@ -12,14 +12,14 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from guide.errors import GuideError, SpecError
-from guide.question import Cluster, inventory_of
+from guide.question import Cluster
 from guide.report import to_json
-from guide.report.document_types import RecommendationDocument
-from guide.spec import InferencePlan, resolve_plan
+from guide.spec import InferencePlan
+from guide.spec.answer import RecommendationDocument
 from guide.spec.edge import Edge
 from guide.spec.messages import field_path
 from guide.spec.scalars import GpuName
-from guide.web.asking import Question, answer
+from guide.web.asking import PageQuestion, answer, page_question
 from guide.web.engine import catalog
 from guide.web.nodes import MOST_NODES, MOST_PER_NODE, imagined, live
 from guide.web.settings import Settings
@@ -100,9 +100,8 @@ def recommend(body: Ask, request: Request) -> JSONResponse:
     return JSONResponse(to_json(answer(asked)))
 
 
-def _question(body: Ask, settings: Settings) -> Question:
+def _question(body: Ask, settings: Settings) -> PageQuestion:
     config = None if body.model_config_json is None else json.dumps(body.model_config_json)
-    plan = resolve_plan(body.plan, catalog(), config)
     if body.nodes is not None and body.pools:
         raise SpecError("nodes and pools are both given: keep one of them", field="pools")
     if body.nodes is not None:
@@ -113,14 +112,7 @@ def _question(body: Ask, settings: Settings) -> Question:
         found = live(settings)
     else:
         raise SpecError("give pools or nodes: this server reads no cluster", field="pools")
-    return Question(
-        written=body.plan,
-        plan=plan,
-        config=config,
-        inventory=inventory_of(body.plan, found, catalog()),
-        catalog=catalog(),
-        nodes=tuple(found.nodes),
-    )
+    return page_question(body.plan, found, config)
 
 
 def refused(error: GuideError, status: int) -> JSONResponse:

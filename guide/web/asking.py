@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from guide.domain import Catalog, Inventory, Plan, Recommendation
+from guide.domain import Inventory, Plan, Recommendation
 from guide.errors import GuideError, SpecError
 from guide.insight.explain import Explanation, explain
 from guide.insight.load_curve import LoadPoint
 from guide.insight.minute import Timeline
-from guide.question import Cluster, inventory_of
-from guide.spec import API_VERSION, KIND, InferencePlan, resolve_plan
+from guide.question import Cluster, Question, ask
+from guide.spec import API_VERSION, KIND, InferencePlan
 from guide.spec.messages import spec_errors
 from guide.web import engine
 from guide.web.engine import catalog
@@ -30,14 +31,9 @@ REMEMBERED = 64  # answers; downloads and charts ask again for what the page has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """All that `recommend` needs, and what downloads hold."""
+class PageQuestion(Question):
+    """A question of the page, and what its downloads hold beside it."""
 
-    written: InferencePlan
-    plan: Plan
-    config: str | None
-    inventory: Inventory
-    catalog: Catalog
     nodes: tuple[Node, ...]  # those that can be written to a file for `guide plan --nodes`
 
 
@@ -49,7 +45,7 @@ class Wrong(Exception):
         self.errors = errors
 
 
-def question(state: State, settings: Settings) -> Question:
+def question(state: State, settings: Settings) -> PageQuestion:
     """The question of a filled-in form; raises `Wrong`."""
     errors: dict[str, str] = {}
     document = plan_document(state, errors)
@@ -63,28 +59,25 @@ def question(state: State, settings: Settings) -> Question:
             for one in spec_errors(error, InferencePlan):
                 _put(errors, one)
     found = _found(state, settings, errors)
-    config, plan = _config(state, errors), None
-    if written is not None and not errors:
-        plan = _resolved(written, config, errors)
-    if errors or written is None or plan is None:
+    config = _config(state, errors)
+    if errors or written is None:
         raise Wrong(errors)
-    return Question(
-        written=written,
-        plan=plan,
-        config=config,
-        inventory=inventory_of(written, found, catalog()),
-        catalog=catalog(),
-        nodes=tuple(found.nodes) if state.source != "cluster" else (),
-    )
-
-
-def _resolved(written: InferencePlan, config: str | None, errors: dict[str, str]) -> Plan | None:
     try:
-        return resolve_plan(written, catalog(), config)
+        return page_question(written, found, config, shown=state.source != "cluster")
     except SpecError as error:
         place = "model" if config is None else "config"
-        errors[place] = sentence(str(error).replace("(--model-config FILE, ", "(below, or "))
-        return None
+        text = str(error).replace("(--model-config FILE, ", "(below, or ")
+        raise Wrong({place: sentence(text)}) from None
+
+
+def page_question(
+    written: InferencePlan, found: Cluster, config: str | None, *, shown: bool = True
+) -> PageQuestion:
+    """The question of a plan; its nodes go into downloads where they are `shown`."""
+    asked = ask(written, found, catalog(), config)
+    nodes = tuple(found.nodes) if shown else ()
+    fields = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
+    return PageQuestion(**fields, nodes=nodes)
 
 
 def plan_document(state: State, errors: dict[str, str]) -> dict[str, Any]:

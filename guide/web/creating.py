@@ -20,7 +20,7 @@ from guide.errors import ClusterError
 from guide.gitops.folder import plan_document
 from guide.spec import InferencePlan
 from guide.spec.messages import spec_errors
-from guide.web.asking import Question, sentence
+from guide.web.asking import PageQuestion, sentence
 from guide.web.settings import Settings
 
 TOKEN_LIMIT = 16_384  # characters
@@ -56,7 +56,7 @@ class NotCreated(Exception):
         self.errors, self.status = errors, status
 
 
-def offer(asked: Question, settings: Settings, headers: Mapping[str, str]) -> Offer | None:
+def offer(asked: PageQuestion, settings: Settings, headers: Mapping[str, str]) -> Offer | None:
     """The form below an answer; None without a cluster."""
     if not settings.cluster:
         return None
@@ -65,7 +65,7 @@ def offer(asked: Question, settings: Settings, headers: Mapping[str, str]) -> Of
     return Offer(namespace=meta.namespace, name=meta.name, hindrance=hindrance)
 
 
-def create(asked: Question, namespace: str, name: str, token: str) -> None:
+def create(asked: PageQuestion, namespace: str, name: str, token: str) -> None:
     """Create the plan of a question as the owner of `token`; raises `NotCreated`."""
     document = _document(asked, namespace, name)
     if not token:
@@ -78,7 +78,7 @@ def create(asked: Question, namespace: str, name: str, token: str) -> None:
         raise _not_created(error, namespace, name) from None
 
 
-def _document(asked: Question, namespace: str, name: str) -> dict[str, Any]:
+def _document(asked: PageQuestion, namespace: str, name: str) -> dict[str, Any]:
     meta = {"namespace": namespace, "name": name}
     document = {**plan_document(asked.written), "metadata": meta}
     try:

@@ -13,49 +13,49 @@ from guide.gitops.folder import folder_files, plan_text
 from guide.manifests.render import KUSTOMIZATION, render_files
 from guide.report import review_markdown, to_json
 from guide.spec import write_document
-from guide.web.asking import Question
+from guide.web.asking import PageQuestion
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: same answer, same bytes
 
 
-def plan_yaml(asked: Question, found: Recommendation) -> bytes:
+def plan_yaml(asked: PageQuestion, found: Recommendation) -> bytes:
     """The InferencePlan."""
     del found
     return plan_text(asked.written).encode()
 
 
-def nodes_yaml(asked: Question, found: Recommendation) -> bytes:
+def nodes_yaml(asked: PageQuestion, found: Recommendation) -> bytes:
     """The nodes, for `guide plan --nodes`."""
     del found
     nodes: list[Mapping[str, Any]] = list(asked.nodes)
     return write_document({"apiVersion": "v1", "kind": "List", "items": nodes}).encode()
 
 
-def config_json(asked: Question, found: Recommendation) -> bytes:
+def config_json(asked: PageQuestion, found: Recommendation) -> bytes:
     """The model's config.json as it was given, for `--model-config`."""
     del found
     return (asked.config or "").encode()
 
 
-def recommendation_json(asked: Question, found: Recommendation) -> bytes:
+def recommendation_json(asked: PageQuestion, found: Recommendation) -> bytes:
     """What `guide plan -o json` prints."""
     del asked
     return (json.dumps(to_json(found), indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def review(asked: Question, found: Recommendation) -> bytes:
+def review(asked: PageQuestion, found: Recommendation) -> bytes:
     """REVIEW.md."""
     return review_markdown(asked.written, found).encode()
 
 
-def manifests_yaml(asked: Question, found: Recommendation) -> bytes:
+def manifests_yaml(asked: PageQuestion, found: Recommendation) -> bytes:
     """All objects as one text for `kubectl apply -f`."""
     files = render_files(asked.written, found, asked.catalog)
     texts = [text for name, text in files.items() if name not in (KUSTOMIZATION, "REVIEW.md")]
     return "---\n".join(texts).encode()
 
 
-def manifests_zip(asked: Question, found: Recommendation) -> bytes:
+def manifests_zip(asked: PageQuestion, found: Recommendation) -> bytes:
     """The folder that `guide render` writes."""
     files = folder_files(
         asked.written, found, asked.catalog, asked.inventory, model_config=asked.config
@@ -69,7 +69,7 @@ def manifests_zip(asked: Question, found: Recommendation) -> bytes:
     return packed.getvalue()
 
 
-Maker = Callable[[Question, Recommendation], bytes]
+Maker = Callable[[PageQuestion, Recommendation], bytes]
 FILES: dict[str, tuple[str, Maker]] = {
     "plan.yaml": ("application/yaml", plan_yaml),
     "manifests.zip": ("application/zip", manifests_zip),

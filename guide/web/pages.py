@@ -14,7 +14,7 @@ import guide
 from guide.domain import Recommendation
 from guide.report.tables import Table
 from guide.web import fields
-from guide.web.asking import Question, Wrong, answer, question, sentence
+from guide.web.asking import PageQuestion, Wrong, answer, question, sentence
 from guide.web.creating import Offer, offer
 from guide.web.engine import TookTooLong, catalog
 from guide.web.settings import Settings
@@ -88,7 +88,7 @@ def error_page(request: Request, title: str, text: str, status: int) -> Response
 
 
 def _beside(
-    state: State, settings: Settings, here: tuple[Question, Recommendation]
+    state: State, settings: Settings, here: tuple[PageQuestion, Recommendation]
 ) -> Table | None:
     """This run beside the one that it is compared with; None where that one is no question."""
     if not state.compare:

@@ -15,7 +15,7 @@ from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
 from guide.units import format_count, format_seconds, format_usd
 from guide.web import charts
-from guide.web.asking import Question, drawn, explained, flat
+from guide.web.asking import PageQuestion, drawn, explained, flat
 from guide.web.fields import BY_PATH, ENTRIES, Field
 from guide.web.minute import minute
 from guide.web.roofline import roofline
@@ -106,7 +106,7 @@ def _problem(name: str, text: str) -> Problem:
     return Problem(place=place, label=label, text=text)
 
 
-def answer_view(state: State, asked: Question, found: Recommendation) -> dict[str, Any]:
+def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dict[str, Any]:
     """Everything that `answer.html` shows."""
     best = found.best
     loads, minutes = drawn(asked)
@@ -140,7 +140,7 @@ def answer_view(state: State, asked: Question, found: Recommendation) -> dict[st
     }
 
 
-def _insides(asked: Question, minutes: tuple[Timeline, ...]) -> list[Inside]:
+def _insides(asked: PageQuestion, minutes: tuple[Timeline, ...]) -> list[Inside]:
     """Roofline and timeline of each group."""
     taken_apart = explained(asked)
     if taken_apart is None:
@@ -156,13 +156,13 @@ def _insides(asked: Question, minutes: tuple[Timeline, ...]) -> list[Inside]:
     ]
 
 
-def _cards(asked: Question, found: Recommendation) -> list[Card]:
+def _cards(asked: PageQuestion, found: Recommendation) -> list[Card]:
     items = [found.best, *found.alternatives] if found.best else []
     places = ("Recommended", "Second choice", "Third choice")
     return [_card(place, item, asked) for place, item in zip(places, items, strict=False) if item]
 
 
-def _card(place: str, item: Evaluation, asked: Question) -> Card:
+def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
     per_million = item.usd_per_million_output_tokens
     return Card(
         place=place,
@@ -175,7 +175,7 @@ def _card(place: str, item: Evaluation, asked: Question) -> Card:
     )
 
 
-def _figures(item: Evaluation, asked: Question) -> tuple[Figure, ...]:
+def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
     p, slo = item.predicted, asked.plan.slo
     latencies = (
         ("First token (TTFT)", p.ttft, p.ttft_interval, slo.ttft_p95_s),
@@ -259,7 +259,7 @@ def _margin(item: Rejection) -> str:
 
 
 def comparison(
-    here: tuple[Question, Recommendation], there: tuple[Question, Recommendation]
+    here: tuple[PageQuestion, Recommendation], there: tuple[PageQuestion, Recommendation]
 ) -> rows.Table:
     """Two runs side by side: what was asked where it differs, and what came out."""
     lines = [(name, _cell(a), _cell(b)) for name, a, b in _inputs(here[0], there[0])]
@@ -270,7 +270,7 @@ def comparison(
     )
 
 
-def _inputs(a: Question, b: Question) -> list[tuple[str, Any, Any]]:
+def _inputs(a: PageQuestion, b: PageQuestion) -> list[tuple[str, Any, Any]]:
     mine, other = (flat(q.written.model_dump(by_alias=True, exclude_unset=True)) for q in (a, b))
     paths = [p for p in (*mine, *other) if mine.get(p) != other.get(p)]
     found = [(_label(p), mine.get(p), other.get(p)) for p in dict.fromkeys(paths)]
@@ -287,7 +287,7 @@ def _label(path: str) -> str:
     return f"{entry.label} ({unit})" if unit else entry.label
 
 
-def _gpus(asked: Question) -> str:
+def _gpus(asked: PageQuestion) -> str:
     return ", ".join(
         f"{p.free_gpus} x {p.gpu.name if p.gpu else p.product}" for p in asked.inventory.pools
     )

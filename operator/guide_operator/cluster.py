@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from guide.cluster.inventory import Memory, read_cluster, read_inventory
+from guide import question as questions
+from guide.cluster.inventory import Memory, read_cluster
 from guide.cluster.json_values import mapping, sequence
 from guide.cluster.nodes import PRICE_ANNOTATION, stable_labels
 from guide.cluster.potential import with_potential
 from guide.domain import Catalog, Inventory, Plan, Reason, Recommendation
 from guide.manifests.names import PLAN_LABEL, object_name
+from guide.question import pools_of
 from guide.search.space import considered_pools
 from guide.spec.node_pools import NodePool
 from guide_operator import holdings
@@ -232,16 +234,16 @@ class Cluster:
         if key not in self._cache:
             if len(self._memories) > _MOST_MEMORIES:
                 self._memories.clear()
-            found = read_inventory(
-                self._nodes.values(),
-                (*self.pods.values(), *self._taken.stand_ins),
+            self._cache[key] = pools_of(
+                questions.Cluster(
+                    nodes=self._nodes.values(),
+                    pods=(*self.pods.values(), *self._taken.stand_ins),
+                    devices=tuple(self._devices.values()),
+                    node_pools=self._node_pools,
+                ),
                 self._catalog,
-                slices=tuple(self._devices.values()),
-                own=lambda pod: own is not None and holdings.owner_of(pod) == own,
-                node_selector=selector,
-                memory=self._memories.setdefault(key, Memory()),
-            )
-            self._cache[key] = with_potential(
-                found, self._node_pools, self._nodes.values(), self._catalog, selector
+                selector,
+                lambda pod: own is not None and holdings.owner_of(pod) == own,
+                self._memories.setdefault(key, Memory()),
             )
         return self._cache[key]

@@ -14,11 +14,11 @@ from typing import Any, cast
 from guide.domain import Evaluation, Limits, Recommendation
 from guide.manifests.render import build_objects
 from guide.report.document import layout, limits
-from guide.report.document_types import LimitsDocument
 from guide.report.sentences import choice
 from guide.search.assess import Assessment, Running
 from guide.search.rank import identity
 from guide.spec import InferencePlan
+from guide.spec.answer import LimitsDocument
 from guide.units import format_usd
 from guide_operator import pods
 from guide_operator import status as statuses

@@ -43,11 +43,11 @@ def by_plan(folder: Path, written: InferencePlan, pools: Path | None) -> Invento
 def by_function(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, items: list[Any]) -> Inventory:
     seen: list[Inventory] = []
 
-    def recommend(_: object, inventory: Inventory, *__: object) -> None:
+    def ask(_: object, inventory: Inventory, *__: object) -> None:
         seen.append(inventory)
         raise krm.SpecError("enough")
 
-    monkeypatch.setattr(krm, "recommend", recommend)
+    monkeypatch.setattr(krm, "ask", ask)
     listed = {"kind": "ResourceList", "items": [yaml.safe_load(PLAN), *items]}
     krm.run(listed, CATALOG, cluster)
     return seen[0]

@@ -39,7 +39,7 @@ def test_the_time_grows_with_the_cluster_and_not_faster():
 
 def test_one_changed_node_costs_a_fraction_and_a_heartbeat_nothing():
     cluster = filled(NODES // 2, PODS // 2)
-    first = cpu_s(cluster.whole_inventory)
+    first = min(cpu_s(filled(NODES // 2, PODS // 2).whole_inventory) for _ in range(2))
     before = cluster.whole_inventory()
     node = copy.deepcopy(cluster_of(1, 0)[0][0])
     heartbeat = copy.deepcopy(node)
@@ -47,9 +47,13 @@ def test_one_changed_node_costs_a_fraction_and_a_heartbeat_nothing():
     heartbeat["status"]["conditions"] = []
     assert not cluster.set_node(node["metadata"]["name"], heartbeat)
     assert cluster.whole_inventory() is before
-    node["metadata"]["labels"]["nvidia.com/gpu.product"] = "NVIDIA-H100-PCIe"
-    assert cluster.set_node(node["metadata"]["name"], node)
-    assert cpu_s(cluster.whole_inventory) < 0.6 * first
+    took: list[float] = []
+    for product in ("NVIDIA-A100-PCIE-40GB", "NVIDIA-L4", "NVIDIA-H100-PCIe"):
+        node["metadata"]["labels"]["nvidia.com/gpu.product"] = product
+        node = copy.deepcopy(node)
+        assert cluster.set_node(node["metadata"]["name"], node)
+        took.append(cpu_s(cluster.whole_inventory))
+    assert min(took) < 0.6 * first  # the least of several: caches of a busy machine are cold
     after = {pool.name: pool for pool in cluster.whole_inventory().pools}
     kept = [pool for pool in before.pools if after.get(pool.name) is pool]
     assert len(kept) == len(before.pools) - 1

@@ -7,17 +7,17 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
 
-from guide.cli.question import Question, ask
+from guide.cli.question import ask
 from guide.domain import Inventory
 from guide.live.learn import Ledger
-from guide.spec.digest import inputs_digest
+from guide.question import Question
 from guide_operator.engine import Answer, Engine
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 def digest(question: Question, inventory: Inventory) -> str:
-    return inputs_digest(question.written, question.plan, inventory, question.catalog)
+    return replace(question, inventory=inventory).digest
 
 
 def test_the_same_question_is_answered_once():
