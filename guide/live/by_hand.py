@@ -57,15 +57,7 @@ def layout_of(evaluation: Evaluation) -> tuple[Running, ...]:
     """The layout of an evaluation, as `guide.search.assess` names it."""
     return tuple(
         Running(
-            shape=(
-                item.group.pool.name,
-                item.group.framework,
-                item.group.model.name,
-                item.group.precision.name,
-                item.group.limits.kv_cache_dtype,
-                item.group.tp,
-                item.group.pp,
-            ),
+            key=item.group.key,
             replicas=item.group.replicas,
             load_share=item.group.load_share,
         )

@@ -97,7 +97,7 @@ def _rejections(
             for place, evaluation in enumerate(ranked, 1)
             if identity(evaluation) not in winners
         ),
-        *(_not_tried(p, top) for p in found.prospects if p.replica.shape.identity not in tried),
+        *(_not_tried(p, top) for p in found.prospects if p.replica.shape.key not in tried),
     )
 
 

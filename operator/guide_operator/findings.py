@@ -10,6 +10,7 @@ from typing import Any, cast
 from guide.live.expect import Expected
 from guide.live.learn import Ledger
 from guide.live.measured import Observation
+from guide.report.document import key_of
 from guide.search.assess import Running
 from guide_operator import status as statuses
 from guide_operator.reconcile import Decision
@@ -52,10 +53,9 @@ def _feasible(status: Mapping[str, Any]) -> bool:
 def layout_of(status: Mapping[str, Any]) -> tuple[Running, ...]:
     """What runs: the applied layout, or else the recommended one."""
     groups = cast("list[Object]", (status.get("applied") or status["best"])["groups"])
-    names = ("pool", "framework", "checkpoint", "precision", "kvCacheDtype", "tp", "pp")
     return tuple(
         Running(
-            shape=tuple(group[name] for name in names),
+            key=key_of(group),
             replicas=group["replicas"],
             load_share=float(group["loadShare"]),
         )

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from guide.domain import Evaluation, Limits, Recommendation
 from guide.manifests.render import build_objects
-from guide.report.document import layout, limits
+from guide.report.document import key_of, layout, limits
 from guide.report.sentences import choice
 from guide.search.assess import Assessment, Running
 from guide.search.rank import identity
@@ -56,15 +56,7 @@ def running(status: Mapping[str, Any]) -> tuple[Running, ...]:
         stated = [{}] * len(groups)
     return tuple(
         Running(
-            shape=(
-                group["pool"],
-                group["framework"],
-                group["checkpoint"],
-                group["precision"],
-                group["kvCacheDtype"],
-                group["tp"],
-                group["pp"],
-            ),
+            key=key_of(group),
             replicas=group["replicas"],
             load_share=float(group["loadShare"]),
             limits=_limits(point) if point else None,
