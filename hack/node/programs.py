@@ -88,6 +88,20 @@ def build_prometheus() -> Path:
     return _built([only_kubernetes], "Prometheus", "three minutes") / "prometheus"
 
 
+def build_metrics_server() -> Path:
+    """Return metrics-server, which tells autoscalers what pods use; compiled as needed."""
+    package = "sigs.k8s.io/metrics-server/cmd/metrics-server"
+    sets = [ProgramSet(HERE / "gomod" / "metrics", (package,))]
+    return _built(sets, "metrics-server", "two minutes") / "metrics-server"
+
+
+def build_policy_agent() -> Path:
+    """Return kube-router, which enforces NetworkPolicies by ipset; compiled as needed."""
+    package = "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"
+    sets = [ProgramSet(HERE / "gomod" / "policies", (package,))]
+    return _built(sets, "kube-router", "three minutes") / "kube-router"
+
+
 def _built(sets: list[ProgramSet], what: str, takes: str) -> Path:
     with locked(node_dir() / "lock"):
         go = find_go()
