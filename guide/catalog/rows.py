@@ -22,6 +22,7 @@ from guide.domain import (
     Scheduling,
     Slicing,
 )
+from guide.frameworks import FRAMEWORKS
 from guide.models.arch import weight_counts
 from guide.models.families import read_config
 from guide.units import GB, GIB, TFLOP
@@ -267,7 +268,8 @@ class TierRow(Row):
 class ReleaseRow(Row):
     """A framework over a version range."""
 
-    framework: Literal["vLLM", "FastGen"]
+    framework: Text
+    engine: Text  # versions whose overheads are alike share one
     since: Dotted
     until: Dotted | None = None
     version: Dotted
@@ -292,6 +294,13 @@ class ReleaseRow(Row):
             raise ValueError("one tier must hold for every GPU (min_hbm_gib 0 without not_gpus)")
         return tuple(sorted(tiers, key=lambda tier: -tier.min_hbm_gib))
 
+    @field_validator("framework")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        if name not in FRAMEWORKS:
+            raise ValueError(f"{name} has no file in guide/frameworks")
+        return name
+
     @model_validator(mode="after")
     def _range(self) -> ReleaseRow:
         version = dotted(self.version)
@@ -304,6 +313,7 @@ class ReleaseRow(Row):
         """Versions as tuples, memory in bytes, tiers from large to small."""
         return Release(
             framework=self.framework,
+            engine=self.engine,
             since=dotted(self.since),
             until=dotted(self.until) if self.until else None,
             scheduling=self.scheduling,

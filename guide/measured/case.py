@@ -21,7 +21,7 @@ from guide.measured.load import Load, load_of
 from guide.measured.measurements import Measurement
 from guide.measured.protocols import Protocol, protocol_of, version_dates
 from guide.models.precision import PRECISIONS
-from guide.perf.fits import Key, engine_of, levels, version_family
+from guide.perf.fits import Key, levels, version_family
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
 from guide.perf.step import StepFacts, Traits, fold
@@ -91,7 +91,7 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
     )
     facts = fold(model, gpu, precision, layout, kv_dtype, traits=traits)
     policy = _policy(row, protocol, model, gpu, precision, layout, behaviour, kv_dtype)
-    engine = engine_of(row.framework, behaviour.scheduling)
+    engine = behaviour.engine
     return Case(
         row=row,
         protocol=protocol,

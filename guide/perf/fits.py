@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance, Scheduling
+from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance
 from guide.perf.step import StepParams
 
 Key = tuple[str, str]
@@ -143,13 +143,6 @@ def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
     )
 
 
-def engine_of(framework: str, scheduling: Scheduling) -> str:
-    """Name of the engine generation whose overheads are alike: vLLM V0, vLLM V1, FastGen."""
-    if framework != "vLLM":
-        return framework
-    return "vLLM-V0" if scheduling is Scheduling.PREFILL_FIRST else "vLLM-V1"
-
-
 def version_family(framework: str, version: tuple[int, ...]) -> str:
     """Versions are pooled by minor release, in pairs: neighbours differ little."""
     if len(version) < 2:
@@ -220,8 +213,7 @@ def resolve(
 ) -> Fit:
     """The constants of one case, and how far they can be trusted."""
     parts = tuple(int(x) for x in version.split(".") if x.isdigit())
-    scheduling = _scheduling(catalog, framework, parts)
-    engine = engine_of(framework, scheduling)
+    engine = _engine(catalog, framework, parts)
     keys = levels(gpu, engine, precision, model, version_family(framework, parts))
     step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
@@ -271,11 +263,11 @@ def paced(
     )
 
 
-def _scheduling(catalog: Catalog, framework: str, version: tuple[int, ...]) -> Scheduling:
+def _engine(catalog: Catalog, framework: str, version: tuple[int, ...]) -> str:
     for row in catalog.releases:
         inside = row.since <= version and (row.until is None or version < row.until)
         if row.framework == framework and inside:
-            return row.scheduling
+            return row.engine
     raise ValueError(f"no release of {framework} covers {version}")
 
 

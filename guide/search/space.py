@@ -120,7 +120,7 @@ class Shape:
 
 def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape]:
     """Every shape that `plan` allows on the known GPUs of `inventory`, in a stable order."""
-    releases = [modelled_release(catalog, name) for name in sorted(plan.frameworks)]
+    releases = releases_of(plan, catalog)
     for pool in considered_pools(plan, inventory):
         if pool.gpu is None:
             continue
@@ -212,6 +212,12 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
         yield Variant(model=derived, precision=precision)
         if fp8_gpu:
             yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")
+
+
+def releases_of(plan: Plan, catalog: Catalog) -> list[Release]:
+    """The release of each framework that the plan allows, by name."""
+    known = {release.framework for release in catalog.releases}
+    return [modelled_release(catalog, name) for name in sorted(plan.frameworks or known)]
 
 
 def modelled_release(catalog: Catalog, framework: str) -> Release:

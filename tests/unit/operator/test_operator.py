@@ -80,7 +80,7 @@ def by_type(value: dict[str, Any] | None) -> dict[str, tuple[str, str]]:
 def test_a_new_plan_gets_the_rendered_files_and_then_its_status(found: Recommendation):
     decision = decide(found, observed())
     (config_map,) = decision.objects
-    assert config_map["data"] == render_files(WRITTEN, found, CATALOG)
+    assert config_map["data"] == render_files(WRITTEN, found)
     assert config_map["metadata"]["name"] == "chat-manifests"
     assert config_map["metadata"]["ownerReferences"][0]["uid"] == UID
     assert by_type(decision.status) == {
