@@ -305,4 +305,3 @@ class SchedulerPolicy:
     kv_blocks: int
     watermark_share: float = 0.0  # share of blocks kept free at admission
     resume_hit_share: float = 0.0  # of a preempted request, found again in the prefix cache
-    virtual_engines: int = 1  # pipeline stages schedule that many batches in turn

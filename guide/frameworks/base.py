@@ -19,7 +19,6 @@ class DeploymentOptions:
 
     served_name: str  # the model name that clients send
     images: Mapping[str, str] = field(default_factory=dict[str, str])  # of the user, by framework
-    model_cache_claim: str | None = None
     token_secret: tuple[str, str] | None = None  # name, key
     extra_args: tuple[str, ...] = ()
     slo: Slo = field(default_factory=Slo)  # histogram buckets have a boundary at each limit

@@ -87,7 +87,6 @@ def policy_of(group: ReplicaGroup, memory: MemoryFit, catalog: Catalog) -> Sched
         kv_blocks=max(1, memory.kv_capacity_tokens // memory.block_tokens // group.pp),
         watermark_share=0.01 if prefill_first else 0.0,
         resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
-        virtual_engines=group.pp,
     )
 
 
@@ -150,7 +149,7 @@ def serve(
     cost, serving = layout_cost(group, catalog)
     key = (
         *(cost.facts, cost.params, serving),
-        replace(policy, kv_blocks=0, virtual_engines=1),
+        replace(policy, kv_blocks=0),
         *(share, group.limits.max_model_len, group.model.window_tokens, seed),
     )
     found = runs.find(key, policy.kv_blocks)

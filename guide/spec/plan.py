@@ -148,7 +148,6 @@ class DeploymentSpec(_Images):
         return DeploymentOptions(
             served_name=served_name,
             images=self.images,
-            model_cache_claim=self.model_cache.claim_name if self.model_cache else None,
             token_secret=(secret.name, secret.key) if secret else None,
             extra_args=self.extra_args,
         )

@@ -20,7 +20,7 @@ from guide.manifests.render import render_files
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide_operator import reconcile, status
-from guide_operator.cluster import Cluster, slim_node, slim_pod
+from guide_operator.cluster import Cluster
 from guide_operator.metrics import METRICS, PLAN, Metrics
 from guide_operator.reconcile import Decision, Observed
 from guide_operator.settings import Settings, from_environment
@@ -226,14 +226,6 @@ def pod(name: str, gpus: int, **labels: str) -> dict[str, Any]:
         },
         "status": {"phase": "Running"},
     }
-
-
-def test_slim_objects_give_the_same_inventory():
-    pods = [pod("a", 3), pod("b", 0)]
-    slim = [slim_node(node) for node in NODES]
-    slim_pods = [found for item in pods if (found := slim_pod(item))]
-    assert read_inventory(slim, slim_pods, CATALOG) == read_inventory(NODES, pods, CATALOG)
-    assert slim_pod({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "c"}]}}) is None
 
 
 def test_gpus_of_the_plans_own_pods_count_as_free():
