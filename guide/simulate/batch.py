@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from guide.domain import Catalog, MemoryFit, ReplicaGroup
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.serve import layout_cost, policy_of
 
 
@@ -92,7 +92,7 @@ def serve_batch(
     plain, _ = layout_cost(group, catalog)
     cost = _Watched(plain.facts, plain.params)
     requests = math.ceil(batch.requests / group.pp)
-    replica = Replica(
+    replica = ReplicaLoop(
         policy_of(group, memory, catalog),
         cost,
         [batch.prompt_tokens] * requests,

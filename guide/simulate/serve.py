@@ -31,7 +31,7 @@ from guide.perf.ops import Layout
 from guide.perf.step import StepParams, fold
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
 OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
@@ -208,10 +208,10 @@ def run(
     catalog: Catalog,
     *,
     closed_users: int | None = None,
-) -> tuple[Replica, ServingParams]:
+) -> tuple[ReplicaLoop, ServingParams]:
     """Serve `requests` by one engine of a replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
-    replica = Replica(
+    replica = ReplicaLoop(
         policy_of(group, memory, catalog),
         cost,
         requests.prompts,
@@ -239,7 +239,7 @@ class Times(NamedTuple):
 
 
 def times_of(
-    replica: Replica, requests: Requests, serving: ServingParams, uncounted: int = 0
+    replica: ReplicaLoop, requests: Requests, serving: ServingParams, uncounted: int = 0
 ) -> Times:
     """Times of the requests of a replica that has run, without the first `uncounted` (at most half
     of those served). `ValueError` where none is left.
@@ -284,7 +284,7 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 
 
 def _report(
-    replica: Replica,
+    replica: ReplicaLoop,
     requests: Requests,
     serving: ServingParams,
     workload: Workload,
@@ -312,7 +312,7 @@ def _report(
     )
 
 
-def _stable(replica: Replica, workload: Workload) -> bool:
+def _stable(replica: ReplicaLoop, workload: Workload) -> bool:
     """Whether the backlog has stopped growing: at the last arrival it is what it was half-way."""
     if workload.concurrency is not None:
         return True

@@ -31,7 +31,7 @@ _MOST_MEMORIES = 50  # one holds a few megabytes for ten thousand nodes
 class _Taken:
     """Who holds which GPUs, worked out once for each state of the cluster."""
 
-    cluster: Cluster
+    cluster: ClusterState
 
     @cached_property
     def by_pods(self) -> holdings.Taken:
@@ -47,7 +47,7 @@ class _Taken:
         return holdings.taken((*self.cluster.pods.values(), *self.stand_ins))
 
 
-class Cluster:
+class ClusterState:
     """Nodes, pods and applied layouts as they are now, and the inventory they make for a plan."""
 
     def __init__(self, catalog: Catalog) -> None:
