@@ -24,6 +24,14 @@ class Tolerance(StrEnum):
     INT4 = "INT4"
 
 
+class MixRule(StrEnum):
+    """Whether replicas may run on GPUs of several types."""
+
+    AUTO = "Auto"  # two types, and only where that pays well or where no single type will do
+    ANY = "Any"
+    NEVER = "Never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
     """Distribution of a token count: a mean and, where known, its 95th percentile."""
@@ -86,5 +94,6 @@ class Plan:
     switches: Switches = Switches()
     gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
     node_selector: tuple[tuple[str, str], ...] = ()
+    mix: MixRule = MixRule.AUTO
     unready: tuple[str, ...] = ()  # frameworks without an image to run: ranked behind all others
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does

@@ -106,3 +106,15 @@ def group_usd_per_h(groups: Iterable[ReplicaGroup]) -> float | None:
             return None
         total += usd
     return total
+
+
+def used_usd_per_h(parts: Iterable[tuple[GpuPool, int]]) -> float | None:
+    """Dollars per hour of the GPUs that work, (pool, GPUs) each, as if none idled; None without a
+    price.
+    """
+    total = 0.0
+    for pool, gpus in parts:
+        if pool.price is None:
+            return None
+        total += pool.price.usd_per_gpu_h * gpus
+    return total
