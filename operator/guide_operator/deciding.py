@@ -23,7 +23,7 @@ from guide_operator.cluster import ClusterState
 from guide_operator.engine import Answer, Engine
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Observed
-from guide_operator.rollout import apply_layout, progress
+from guide_operator.rollout import REFUSALS, apply_layout, progress
 from guide_operator.settings import Settings
 from guide_operator.status import Condition, Stamp
 from guide_operator.work import Turns, Work
@@ -247,8 +247,10 @@ class Decider:
         """How far the applied Deployments have come; None when they must be applied again."""
         observed = one.observed
         groups = len(apply.running(observed.status))
-        if statuses.find(observed.status, "Applied").get("status") != "True" or not groups:
-            return Decision()
+        applied = statuses.find(observed.status, "Applied")
+        if applied.get("status") != "True" or not groups:
+            # what was in the way may be gone, as the message told a person to do
+            return None if applied.get("reason") in REFUSALS else Decision()
         waiting = await asyncio.to_thread(progress, self._client, one.written, groups)
         if waiting is None:
             return None
