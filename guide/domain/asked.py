@@ -24,6 +24,13 @@ class Tolerance(StrEnum):
     INT4 = "INT4"
 
 
+class Billing(StrEnum):
+    """What is on the bill of a deployment."""
+
+    NODES = "Nodes"  # each node that it touches, whole
+    FREE_GPUS = "FreeGPUs"  # the GPUs that it uses, since the nodes are there and paid
+
+
 class MixRule(StrEnum):
     """Whether replicas may run on GPUs of several types."""
 
@@ -69,6 +76,7 @@ class Budget:
 
     max_usd_per_h: float | None = None
     max_gpus: int | None = None
+    billing: Billing = Billing.NODES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,7 @@ def recommend(
     Infeasible is an answer, not an error: `best` is None, every rejection has its reason, and
     relaxations that work are offered.
     """
-    inventory = priced(inventory, catalog)
+    inventory = priced(inventory, catalog, plan.budget.billing)
     study = Study(plan=plan, catalog=catalog, seed=seed)
     found = survey(study, inventory)
     ledger = Ledger()

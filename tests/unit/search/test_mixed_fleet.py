@@ -145,9 +145,8 @@ def test_no_combination_that_was_left_out_is_cheaper():
 
 @pytest.mark.usefixtures("_toy_engine")
 def test_whole_instances_are_billed_in_a_mix():
-    by_two = replace(BIG, price=Price(usd_per_gpu_h=3, billed_gpus=2, source="s", as_of="d"))
-    by_four = replace(SMALL, price=Price(usd_per_gpu_h=0.8, billed_gpus=4, source="s", as_of="d"))
-    best = ask(beyond_one_pool(), by_two, by_four).best
+    by_two = toy.pool("big", toy.BIG, (2,), 2)
+    best = ask(replace(beyond_one_pool(), budget=Budget()), by_two, SMALL).best
     assert pools_of(best) == ["big", "small"]
     assert best is not None
     assert best.usd_per_h == pytest.approx(2 * 3 + 4 * 0.8)
