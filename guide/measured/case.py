@@ -32,7 +32,7 @@ CSV_PRECISION = {"fp4": "nvfp4"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Unanswerable:
     """A row that the engine cannot answer, and why."""
 
     reason: Reason
@@ -56,27 +56,27 @@ class Case:
     load: Load
 
 
-def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Refused:
+def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Unanswerable:
     """Prepare the replay of a measurement, or say why it cannot be answered.
 
     `known` is the protocol of a run whose file states it; else protocols.yaml tells.
     """
     gpu = find_gpu(catalog, row.gpu)
     if gpu is None:
-        return Refused(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
+        return Unanswerable(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
     model = catalog.models.get(row.model)
     if model is None:
-        return Refused(
+        return Unanswerable(
             reason=Reason.UNSUPPORTED_MODEL, detail=f"model '{row.model}' is in no catalogue"
         )
     name = CSV_PRECISION.get(row.precision, row.precision) or model.precision
     precision = PRECISIONS.get(name)
     if precision is None:
-        return Refused(
+        return Unanswerable(
             reason=Reason.UNSUPPORTED_PRECISION, detail=f"precision '{row.precision}' is unknown"
         )
     if model.heads % row.tp:
-        return Refused(
+        return Unanswerable(
             reason=Reason.HEADS_NOT_DIVISIBLE,
             detail=f"{model.heads} attention heads do not divide over tp = {row.tp}",
         )

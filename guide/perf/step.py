@@ -136,7 +136,7 @@ def fold(
     link = gpu.link.bytes_per_s
     return StepFacts(
         layers=float(arch.layers),
-        expert_layers=float(arch.layers - arch.dense_layers if arch.experts else 0),
+        expert_layers=float(arch.expert_layers),
         width=arch.hidden / 4096,
         dense_s=weights(Role.DENSE),
         dense_token_s=flop(Role.DENSE),

@@ -57,17 +57,19 @@ def unknown_gpu(pool: GpuPool) -> Broken | None:
 def heads_not_divisible(shape: Shape) -> Broken | None:
     """Tensor parallelism splits attention heads evenly; KV heads are split, or copied evenly."""
     model, tp = shape.variant.model, shape.tp
-    if model.heads % tp:
-        what, count = "attention heads", model.heads
-    elif model.mla is None and model.kv_heads % tp and tp % model.kv_heads:
-        what, count = "KV heads", model.kv_heads
-    else:
-        return None
-    return Broken(
-        Reason.HEADS_NOT_DIVISIBLE,
-        f"{count} {what} do not divide over TP {tp}",
-        (count % tp) / tp,
-    )
+    for attention in model.attentions:
+        if attention.heads % tp:
+            what, count = "attention heads", attention.heads
+        elif attention.kv_heads % tp and tp % attention.kv_heads:
+            what, count = "KV heads", attention.kv_heads
+        else:
+            continue
+        return Broken(
+            Reason.HEADS_NOT_DIVISIBLE,
+            f"{count} {what} do not divide over TP {tp}",
+            (count % tp) / tp,
+        )
+    return None
 
 
 def quant_group_not_divisible(shape: Shape) -> Broken | None:
@@ -165,7 +167,7 @@ LAYOUT_RULES: tuple[Callable[[Shape], Broken | None], ...] = (
 
 def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
     """Weights, activations and reserves must leave room for a KV cache."""
-    if memory.kv_capacity_tokens > 0:
+    if memory.longest_request(1):
         return None
     room = memory.hbm_bytes - memory.activation_bytes - memory.reserved_bytes
     return Broken(
@@ -178,13 +180,13 @@ def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
 
 def context_does_not_fit(memory: MemoryFit, needed_tokens: int) -> Broken | None:
     """The KV cache must hold the longest request that the plan promises to accept."""
-    if memory.kv_capacity_tokens >= needed_tokens:
+    longest = memory.longest_request(needed_tokens)
+    if longest >= needed_tokens:
         return None
     return Broken(
         Reason.DOES_NOT_FIT,
-        f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds "
-        f"{memory.kv_capacity_tokens:,}",
-        excess(needed_tokens, memory.kv_capacity_tokens),
+        f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds {longest:,}",
+        excess(needed_tokens, longest),
     )
 
 
