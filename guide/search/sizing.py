@@ -22,10 +22,12 @@ from guide.search.bounds import (
     over_budget,
 )
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
+from guide.search.evaluate import load_share as busiest
 from guide.search.goal import Aim, Goal
-from guide.search.operating_point import Replica
+from guide.search.operating_point import Replica, with_batch
 from guide.search.pricing import usd_per_h
 
+CROWD = 8  # times the mean batch: as many never run at once
 AMPLE = 16  # times the replicas that the load needs
 TIE = math.log(1.02)
 
@@ -134,6 +136,44 @@ def misses_latency(evaluation: Evaluation, plan: Plan, how: str) -> Broken | Non
     )
 
 
+def settled(
+    replica: Replica, replicas: int, study: Study, load_share: float = 1.0
+) -> tuple[Evaluation, Broken | None]:
+    """Simulate so many replicas, and the limit that they break.
+
+    Where nothing but the time per output token is missed, the largest batch that keeps it is looked
+    for: it grows with the batch, while every other latency falls. A closed loop is never held below
+    its users: more replicas must do.
+    """
+    plan = study.plan
+
+    def judged(one: Replica) -> tuple[Evaluation, Broken | None]:
+        members = (Member(replica=one, replicas=replicas, load_share=load_share),)
+        evaluation = evaluate(members, study)
+        return evaluation, verdict(evaluation, members, plan)
+
+    first = judged(replica)
+    if first[1] is None or first[1].reason is not Reason.MISSES_TPOT:
+        return first
+    offered = busiest(plan.workload, replicas, load_share).requests_per_s
+    if offered is None:  # whoever states his users wants them served at once
+        return first
+    running = CROWD * (1 + max(item.report.batch_mean for item in first[0].groups))
+    batches = [
+        with_batch(replica, size, plan, study.catalog) for size in replica.smaller if size < running
+    ]
+    batches = [one for one in batches if one.saturation_per_s > offered]
+    found, low, high = first, -1, len(batches)
+    while high - low > 1:
+        middle = (low + high) // 2 if low >= 0 else 0  # where the smallest misses, all do
+        tried = judged(batches[middle])
+        if misses_tpot(tried[0].predicted.tpot_interval.upper, plan, ""):
+            high = middle
+        else:
+            found, low = tried, middle
+    return found
+
+
 @dataclass(slots=True)
 class Attempt:
     """Simulates counts of a prospect, each once, and keeps what came of them."""
@@ -147,9 +187,7 @@ class Attempt:
         """The deployment of so many replicas, or None when it breaks a limit."""
         if replicas in self.tried:
             return self.tried[replicas]
-        members = (Member(replica=self.found.replica, replicas=replicas),)
-        evaluation = evaluate(members, self.study)
-        broken = verdict(evaluation, members, self.study.plan)
+        evaluation, broken = settled(self.found.replica, replicas, self.study)
         if broken is None:
             self.trial.kept.append(evaluation)
         else:

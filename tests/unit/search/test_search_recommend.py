@@ -76,10 +76,11 @@ def test_an_equal_price_prefers_full_precision():
     assert found.best.groups[0].group.precision.name == "bf16"
 
 
-def test_tpot_goal_caps_the_batch_at_the_knee():
-    free = _operated(Slo()).limits.max_num_seqs
-    tight = _operated(Slo(tpot_p95_s=0.010)).limits.max_num_seqs
-    assert 1 <= tight < free == 256
+def test_no_service_level_has_a_say_in_the_batches_to_try():
+    free, tight = _operated(Slo()), _operated(Slo(tpot_p95_s=0.010))
+    assert (free.limits.max_num_seqs, free.smaller) == (tight.limits.max_num_seqs, tight.smaller)
+    assert free.limits.max_num_seqs == 256
+    assert 1 in free.smaller
 
 
 def _operated(slo: Slo):
