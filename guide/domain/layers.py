@@ -76,11 +76,12 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a linear layer keeps of a sequence, however long: a convolution and a recurrence."""
+    """What a layer keeps of a sequence, however long: a convolution and a recurrence."""
 
     conv_elements: int  # in the type of the model
     recurrent_elements: int
     recurrent_bytes_per_element: float = 4.0
+    shards: int | None = None  # GPUs it splits over under TP (1: every GPU holds all; None: any)
     flop_per_token: float = 0.0  # of the recurrence; the projections are weights
 
 

@@ -23,14 +23,19 @@ from guide.models.families import (
     gpt_neox,
     gpt_oss,
     gptj,
+    hybrid,
+    kimi,
     llama,
     llama4,
+    mimo,
     minimax,
     mistral,
+    nemotron,
     opt,
     phi,
     qwen,
     starcoder2,
+    step,
 )
 
 _MODULES = (
@@ -44,14 +49,19 @@ _MODULES = (
     gpt_neox,
     gpt_oss,
     gptj,
+    hybrid,
+    kimi,
     llama,
     llama4,
+    mimo,
     minimax,
     mistral,
+    nemotron,
     opt,
     phi,
     qwen,
     starcoder2,
+    step,
 )
 
 FAMILIES: Mapping[str, Callable[[ConfigView, str], ModelArch]] = {
