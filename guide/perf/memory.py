@@ -49,7 +49,7 @@ def kv_bytes_per_token(
 ) -> float:
     """KV-cache bytes that one token takes on one GPU (windowed layers hold all tokens until they
     leave)."""
-    element = kv_bytes_per_element(kv_cache_dtype)
+    element = kv_bytes_per_element(kv_cache_dtype, arch)
     held = sum(
         group.count * attention_bytes_per_token(group.attention, element, layout.tp)
         for group in arch.groups

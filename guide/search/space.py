@@ -27,7 +27,7 @@ from guide.domain import (
     Tolerance,
 )
 from guide.errors import CatalogError
-from guide.models.precision import PRECISIONS
+from guide.models.precision import PRECISIONS, own_precision
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4)
@@ -190,7 +190,7 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
     model.
     """
     model = plan.model
-    own = PRECISIONS[model.precision]
+    own = own_precision(model)
     if own.name == "bf16" and gpu.bf16_flop_per_s is None:
         own = PRECISIONS["fp16"]
     fp8_gpu = gpu.fp8_flop_per_s is not None
@@ -208,7 +208,7 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
             continue
         if derived.precision not in EIGHT_BIT and plan.tolerance is not Tolerance.INT4:
             continue
-        precision = PRECISIONS[derived.precision]
+        precision = own_precision(derived)
         yield Variant(model=derived, precision=precision)
         if fp8_gpu:
             yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")
