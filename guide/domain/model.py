@@ -43,7 +43,7 @@ class ModelArch:
     head_format: Format = BF16
     kv_cache_dtype: str = "auto"  # what the checkpoint says; auto: 16 bit
     notes: tuple[str, ...] = ()  # what was assumed where its files do not say it
-    base: str | None = None  # catalogue name of the 16-bit original, for a quantised checkpoint
+    base: str | None = None  # catalogue name of the original, for a checkpoint quantised from it
     parameters: int = 0  # published, for display and for the load check
 
     @property

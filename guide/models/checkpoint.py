@@ -54,10 +54,10 @@ class Scheme:
     mtp_plain: bool = False  # prediction layers are left as they were trained
     notes: tuple[str, ...] = ()
 
-    @property
-    def by_layer(self) -> bool:
-        """Whether layers that are alike may be stored differently."""
-        return bool(self.excluded or self.named)
+    def tells_apart(self, layer: int) -> bool:
+        """Whether this layer may be stored unlike others of its kind."""
+        lists = (self.excluded, *(names for names, _ in self.named))
+        return any(names.tells_apart(layer) for names in lists)
 
     def of(self, layer: int, weight: Weight) -> Format:
         """The format of a weight of layer `layer`."""

@@ -23,6 +23,7 @@ PREFIXES = (
     "transformer.",
 )
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?=\.|\*|$)")
+_NUMBERED = re.compile(r"layers|\d")  # an expression that may count layers
 _SYNONYMS = {
     "self_attn": ("self_attn", "attention", "attn", "mixer"),
     "linear_attn": ("linear_attn", "self_attn", "mixer"),
@@ -105,6 +106,16 @@ class Patterns:
     def __bool__(self) -> bool:
         return bool(
             self._anywhere or self._inside or self._layers or self._shell or self._expressions
+        )
+
+    def tells_apart(self, layer: int) -> bool:
+        """Whether an entry may mean something of this layer and not of others."""
+        return (
+            layer in self._layers
+            or layer in self._inside
+            or layer in self._shell
+            or any(_NUMBERED.search(p.pattern) for p in self._shell.get(None, ()))
+            or any(_NUMBERED.search(p.pattern) for p in self._expressions)
         )
 
     def match(self, layer: int | None, name: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from guide.domain import Format, Gpu, ModelArch, Part, Precision, Weight
+from guide.domain import BF16, Format, Gpu, ModelArch, Part, Precision, Weight
 from guide.models.arch import weights_of
 
 SIXTEEN_BIT = frozenset({"bf16", "fp16"})
@@ -102,6 +102,12 @@ def served_bytes(weight: Weight, arch: ModelArch, precision: Precision) -> float
         return 2 * weight.parameters
     expert = weight.part in (Part.EXPERTS, Part.SHARED)
     return weight.parameters * (precision.expert_bytes if expert else precision.dense_bytes)
+
+
+def served_head_bytes(arch: ModelArch, precision: Precision) -> float:
+    """Bytes of the output head; quantising a checkpoint while loading leaves it in 16 bit."""
+    own = arch.precision == precision.name
+    return (arch.head_format if own else BF16).stored_bytes(arch.vocab, arch.hidden)
 
 
 def peak_flop_per_s(gpu: Gpu, compute: str) -> float:

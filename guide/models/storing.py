@@ -45,13 +45,15 @@ def stored(arch: ModelArch, scheme: Scheme) -> ModelArch:
 def _stored(groups: Iterable[LayerGroup], scheme: Scheme, first: int) -> Iterable[LayerGroup]:
     """The groups, split where layers that were alike are stored differently."""
     for group in groups:
-        if not scheme.by_layer:
-            weights = tuple(_formatted(w, scheme, first) for w in group.weights)
-            yield replace(group, weights=weights)
-            continue
         places: dict[tuple[Weight, ...], list[int]] = {}
+        usual: tuple[Weight, ...] | None = None  # of every layer that no list names
         for place in group.layers:
-            weights = tuple(_formatted(w, scheme, first + place) for w in group.weights)
+            apart = scheme.tells_apart(first + place)
+            if apart or usual is None:
+                weights = tuple(_formatted(w, scheme, first + place) for w in group.weights)
+                usual = usual if apart else weights
+            else:
+                weights = usual
             places.setdefault(weights, []).append(place)
         for weights, where in places.items():
             yield replace(group, layers=tuple(where), weights=weights)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from guide.domain import Gpu, ModelArch, Part, Precision, Switches
 from guide.models.arch import cache_bytes_per_token, weight_counts, weight_share, weights_of
-from guide.models.precision import peak_flop_per_s, served_bytes
+from guide.models.precision import peak_flop_per_s, served_bytes, served_head_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
 SCORE_PASSES = (
@@ -146,7 +146,7 @@ def operator_table(
         Operator(
             name="lm_head",
             role=Role.HEAD,
-            weight_bytes=arch.head_format.stored_bytes(arch.vocab, arch.hidden) / tp,
+            weight_bytes=served_head_bytes(arch, precision) / tp,
             flop=2 * arch.vocab * arch.hidden / tp,
         ),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from guide.domain import ModelArch, Precision
 from guide.models.arch import weight_share
-from guide.models.precision import served_bytes
+from guide.models.precision import served_bytes, served_head_bytes
 from guide.perf.ops import Layout
 
 SIXTEEN_BIT_BYTES = 2
@@ -14,7 +14,7 @@ SIXTEEN_BIT_BYTES = 2
 def held_bytes(arch: ModelArch, precision: Precision, layout: Layout, stage: range) -> float:
     """Weight bytes of one GPU of a stage, as "model loading took" counts them: with the rotary
     table, and the embedding on the first stage, the head on the last."""
-    held = _around(arch, layout, stage)
+    held = _around(arch, precision, layout, stage)
     for group in arch.groups:
         layers = sum(stage.start <= place < stage.stop for place in group.layers)
         held += layers * (
@@ -28,7 +28,7 @@ def held_bytes(arch: ModelArch, precision: Precision, layout: Layout, stage: ran
     return held
 
 
-def _around(arch: ModelArch, layout: Layout, stage: range) -> float:
+def _around(arch: ModelArch, precision: Precision, layout: Layout, stage: range) -> float:
     first, last = stage.start == 0, stage.stop == arch.layers
     table = arch.vocab * arch.hidden / layout.tp
     head = 0.0
@@ -36,7 +36,7 @@ def _around(arch: ModelArch, layout: Layout, stage: range) -> float:
     if first:
         count += table + arch.tower_parameters / layout.tp + arch.extra_parameters
     if last and not (first and arch.tied_embeddings):
-        head = arch.head_format.stored_bytes(arch.vocab, arch.hidden) / layout.tp
+        head = served_head_bytes(arch, precision) / layout.tp
     return head + count * SIXTEEN_BIT_BYTES
 
 
