@@ -220,13 +220,16 @@ class ModelRow(Row):
 
 
 class PriceRow(Row):
-    """What a provider asks for a GPU."""
+    """What a provider asks for a GPU; or the median of several, with their lowest and highest."""
 
     gpu: Text
     provider: Text
     capacity: Literal["on-demand", "spot"] = "on-demand"
     usd_per_gpu_h: Positive
-    billed_gpus: Count = 1
+    low: Positive | None = None
+    high: Positive | None = None
+    sellers: Count = 1
+    billed_gpus: Count = 1  # read and ignored: the nodes of a pool say what is billed together
     as_of: AsOf
     source: Text
 
@@ -239,7 +242,9 @@ class PriceRow(Row):
         """With provider and capacity kept in the source."""
         return Price(
             usd_per_gpu_h=self.usd_per_gpu_h,
-            billed_gpus=self.billed_gpus,
+            low_usd_per_gpu_h=self.low,
+            high_usd_per_gpu_h=self.high,
+            sellers=self.sellers,
             source=f"{self.provider} {self.capacity}, {self.source}",
             as_of=self.as_of,
         )

@@ -23,8 +23,10 @@ from guide.domain.answer import ReplicaGroup as ReplicaGroup
 from guide.domain.answer import SchedulerPolicy as SchedulerPolicy
 from guide.domain.answer import ServingReport as ServingReport
 from guide.domain.answer import StepShape as StepShape
+from guide.domain.asked import Billing as Billing
 from guide.domain.asked import Budget as Budget
 from guide.domain.asked import Lengths as Lengths
+from guide.domain.asked import MixRule as MixRule
 from guide.domain.asked import Plan as Plan
 from guide.domain.asked import Preference as Preference
 from guide.domain.asked import Slo as Slo

@@ -65,6 +65,11 @@ def precision_loss(model: ModelArch, precision: Precision, kv_cache_dtype: str) 
     return max(weights, int(kv_cache_dtype != "auto"))
 
 
+def is_online(model: ModelArch, precision: Precision) -> bool:
+    """Whether the server quantises the weights itself, so that nobody published this checkpoint."""
+    return precision.name != model.precision and precision.name not in SIXTEEN_BIT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """One replica of a deployment, its count still open."""
