@@ -20,7 +20,10 @@ from guide.domain import (
     Slicing,
 )
 from guide.models.arch import weight_counts
+from guide.models.checkpoint import scheme
+from guide.models.config import ConfigView
 from guide.models.families import read_config
+from guide.models.storing import RECIPES, stored
 from guide.units import GB, GIB, TFLOP
 
 _USABLE_SHARE = 0.99  # of the advertised GiB, where no driver figure is known
@@ -160,7 +163,20 @@ class QuantizedRow(Row):
     """A quantised checkpoint of the row it stands in."""
 
     precision: PrecisionName
+    quantization: dict[str, object] | None = None  # its quantization_config; default: the usual
     base: Text | None = None  # default: the first name of the row
+
+    def of(self, arch: ModelArch) -> ModelArch:
+        """`arch` as this checkpoint stores it."""
+        if self.quantization is None:
+            return stored(arch, RECIPES[self.precision])
+        view = ConfigView(arch.name, {"quantization_config": self.quantization})
+        found = stored(arch, scheme(view))
+        if found.precision != self.precision:
+            raise ValueError(
+                f"its quantization stores most weights in {found.precision}, not {self.precision}"
+            )
+        return found
 
 
 class ModelRow(Row):
@@ -185,9 +201,10 @@ class ModelRow(Row):
         arch = replace(
             read,
             extra_parameters=read.extra_parameters + self.extra_parameters,
-            precision=self.precision or read.precision,
             parameters=round(self.parameters_b * 1e9),
         )
+        if self.precision is not None:
+            arch = stored(arch, RECIPES[self.precision])
         counted = weight_counts(arch).total
         if abs(counted / arch.parameters - 1) > _PARAMETER_TOLERANCE:
             raise ValueError(
@@ -196,7 +213,7 @@ class ModelRow(Row):
             )
         models = [replace(arch, name=name) for name in self.names]
         models += [
-            replace(arch, name=name, precision=row.precision, base=row.base or self.key)
+            replace(row.of(arch), name=name, base=row.base or self.key)
             for name, row in self.quantized.items()
         ]
         return models

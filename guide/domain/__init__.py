@@ -52,9 +52,11 @@ from guide.domain.facts import MemoryRules as MemoryRules
 from guide.domain.facts import Provenance as Provenance
 from guide.domain.facts import Release as Release
 from guide.domain.facts import Scheduling as Scheduling
+from guide.domain.layers import BF16 as BF16
 from guide.domain.layers import Attention as Attention
 from guide.domain.layers import AttentionKind as AttentionKind
 from guide.domain.layers import Cache as Cache
+from guide.domain.layers import Format as Format
 from guide.domain.layers import LayerGroup as LayerGroup
 from guide.domain.layers import Mla as Mla
 from guide.domain.layers import Mlp as Mlp

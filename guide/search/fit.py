@@ -6,6 +6,7 @@ its tokens, and how many requests of the longest length it takes at once; or why
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,9 @@ from guide.domain import (
 )
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS
-from guide.models.precision import PRECISIONS
+from guide.models.precision import PRECISIONS, own_precision
+from guide.models.storing import RECIPES
+from guide.models.storing import stored as store
 from guide.perf.kv_cache import LayerCache, layer_caches
 from guide.perf.memory import element_bytes, fit_memory, reserved_bytes
 from guide.perf.ops import Layout
@@ -137,12 +140,13 @@ def checkpoint(model: ModelArch, precision: str | None, gpu: Gpu, catalog: Catal
         run = "fp16" if gpu.bf16_flop_per_s is None else stored
         return Variant(model=model, precision=PRECISIONS[run])
     if stored == model.precision:
-        return Variant(model=model, precision=PRECISIONS[stored])
+        return Variant(model=model, precision=own_precision(model))
     for name in sorted(catalog.models):
         derived = catalog.models[name]
         if derived.base == model.name and derived.precision == stored:
-            return Variant(model=derived, precision=PRECISIONS[stored])
-    return Variant(model=replace(model, precision=stored), precision=PRECISIONS[stored])
+            return Variant(model=derived, precision=own_precision(derived))
+    made_up = store(model, RECIPES[stored])
+    return Variant(model=made_up, precision=own_precision(made_up))
 
 
 def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer:
@@ -174,7 +178,7 @@ def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer
         limits=limits,
         memory=memory,
         reserved=reserved_bytes(model, gpu, layout, limits, release),
-        caches=layer_caches(model, tp, element_bytes(limits.kv_cache_dtype)),
+        caches=layer_caches(model, tp, element_bytes(model, limits.kv_cache_dtype)),
         broken=broken,
         notes=tuple(_notes(question, variant, layout, memory, gpu)),
     )
@@ -210,12 +214,18 @@ def _shape(question: FitQuestion, gpu: Gpu, variant: Variant, tp: int) -> Shape:
     return Shape(
         pool=pool,
         gpu=gpu,
-        release=question.release,
+        release=replace(question.release, version=_dotted(question)),
         variant=variant,
         tp=tp,
         pp=question.pp,
         switches=Switches(),
     )
+
+
+def _dotted(question: FitQuestion) -> str:
+    """The version that is asked for, without the text around it."""
+    found = re.search(r"[0-9]+(\.[0-9]+)+", question.version)
+    return found.group() if found else question.release.version
 
 
 def _no_experts(question: FitQuestion, model: ModelArch) -> Broken | None:
@@ -233,6 +243,7 @@ def _notes(
     question: FitQuestion, variant: Variant, layout: Layout, memory: MemoryFit, gpu: Gpu
 ) -> Iterator[str]:
     model, asked = variant.model, question.model
+    yield from model.notes
     if model.name != asked.name:
         yield f"sized as the checkpoint {model.name}"
     elif variant.precision.name != asked.precision and {

@@ -159,7 +159,7 @@ MODEL_EDITS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     ),
     (
         lambda row: row["config"].update(architectures=["BertModel"]),
-        r"architecture 'BertModel' belongs to no family",
+        r"'BertModel' makes embeddings or scores",
     ),
     (lambda row: row["config"].pop("hidden_size"), r"config\.json lacks hidden_size"),
     (
