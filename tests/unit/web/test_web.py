@@ -105,7 +105,7 @@ def unknown_gpu() -> list[dict[str, Any]]:
     [
         (CHAT, {}, LAYOUT),
         (SLOW, {}, LAYOUT),  # infeasible, with relaxations
-        ({**CHAT, "rps": "20"}, {"pools": TWO_POOLS}, {"groups"}),  # fleets of two pools
+        ({**CHAT, "rps": "24"}, {"pools": TWO_POOLS}, {"groups"}),  # fleets of two pools
         (CHAT, {"nodes": unknown_gpu()}, {"pool"}),  # refused as a whole
     ],
     ids=["feasible", "infeasible", "mixed", "unknown GPU"],
@@ -115,6 +115,8 @@ def test_api_answers_fit_the_published_description(
 ):
     published = client.get("/openapi.json").json()
     plan = yaml.safe_load(client.get(url(fields, "/download/plan.yaml")).text)
+    plan["spec"]["placement"] = {"mix": "Any"}  # a mix is tried even where it saves little
+    plan["spec"]["budget"] = {"billing": "FreeGPUs"}
     answer = client.post("/api/recommend", json={"plan": plan, **changes})
     assert answer.status_code == 200
     operation = published["paths"]["/api/recommend"]["post"]
