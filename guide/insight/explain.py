@@ -27,6 +27,7 @@ from guide.perf.fits import (
     resolve,
     version_family,
 )
+from guide.perf.kernels.curves import NO_WORK, PricedOperator
 from guide.perf.memory import reserved_bytes
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs, typical_decode
@@ -47,6 +48,7 @@ class StepView:
     roofs: tuple[Roof, ...]
     parts: dict[str, float]
     elasticity: dict[str, float]
+    kernels: tuple[PricedOperator, ...]  # none where datasheet roofs price the step
 
     @property
     def seconds(self) -> float:
@@ -159,6 +161,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
 def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView:
     group = item.group
     cost, _ = layout_cost(group, catalog)
+    work = NO_WORK if cost.priced is None else cost.priced.step_work(shape)
     return StepView(
         shape=shape,
         roofs=roofs(
@@ -170,8 +173,9 @@ def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView
             group.limits.kv_cache_dtype,
             group.switches,
         ),
-        parts=breakdown(cost.facts, cost.params, shape),
-        elasticity=elasticities(cost.facts, cost.params, shape),
+        parts=breakdown(cost.facts, cost.params, shape, work),
+        elasticity=elasticities(cost.facts, cost.params, shape, work),
+        kernels=() if cost.priced is None else cost.priced.kernels(shape),
     )
 
 

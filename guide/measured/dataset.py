@@ -15,6 +15,7 @@ import yaml
 from guide.domain import Catalog
 from guide.errors import SpecError
 from guide.measured.case import Case, Refused, build
+from guide.measured.contradictions import contradictions
 from guide.measured.evaluate import Batch, batch_of
 from guide.measured.measurements import Measurement, measurements
 from guide.measured.protocols import Protocol
@@ -55,8 +56,11 @@ def compiled(runs: Iterable[tuple[Measurement, Protocol | None]], catalog: Catal
     """
     cases: list[Case] = []
     refused: list[tuple[Measurement, Refused]] = []
-    for row, protocol in runs:
-        case = build(row, catalog, protocol)
+    listed = list(runs)
+    wrong = contradictions([row for row, _ in listed], catalog)
+    for i, (row, protocol) in enumerate(listed):
+        why = wrong.get(i)
+        case = Refused(detail=why) if why else build(row, catalog, protocol)
         if isinstance(case, Refused):
             refused.append((row, case))
         else:

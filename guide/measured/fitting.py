@@ -16,7 +16,7 @@ from guide.measured.dataset import Dataset, recorded_at
 from guide.measured.doubts import notes_of
 from guide.measured.evaluate import log_errors
 from guide.measured.partial_pooling import Design, design_of, fit
-from guide.perf.fits import Key
+from guide.perf.fits import Key, shape_of
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.str_]
@@ -39,8 +39,8 @@ class Fitted:
 
 
 def model_of(case: Case) -> str:
-    """The model family that is left out together: a checkpoint and its quantised variants."""
-    return case.model.base or case.model.name
+    """The network that is left out together, under all its names and precisions."""
+    return shape_of(case.model)
 
 
 def fit_all(dataset: Dataset, say: Say) -> Fitted:

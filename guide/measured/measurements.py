@@ -12,6 +12,7 @@ from pathlib import Path
 from guide.errors import SpecError
 
 KINDS = ("static_batch", "burst", "concurrency", "rate")
+CSV_PRECISION = {"fp4": "nvfp4"}
 FRAMEWORKS = {"vllm": "vLLM", "fastgen": "FastGen"}
 REQUIRED = (
     "framework", "model", "gpu", "tp", "kind", "batch_or_concurrency", "isl", "osl",

@@ -54,7 +54,7 @@ def design_of(batch: Batch) -> Design:
         sds = SPREADS[q.spread]
         seen: list[tuple[int, int]] = []
         for i, case in enumerate(batch.cases):
-            for key in case.keys:
+            for key in case.keys if q.prices(case.priced is not None) else ():
                 sd = sds.get(key[0])
                 if sd is None:
                     continue
@@ -87,7 +87,8 @@ def noise_of(batch: Batch) -> Floats:
 
 
 def _jacobian(batch: Batch, design: Design, deviations: Floats) -> sparse.csr_matrix:
-    by_constant = sensitivities(batch, design.latent(deviations))
+    fitted = [i for i, matrix in enumerate(design.by_parameter) if matrix.nnz]
+    by_constant = sensitivities(batch, design.latent(deviations), fitted)
     total = sparse.csr_matrix((len(batch.measured), len(design.columns)))
     for i, matrix in enumerate(design.by_parameter):
         total = total + sparse.diags(by_constant[:, i]) @ matrix[batch.case_of]

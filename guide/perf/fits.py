@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance, Scheduling
+from guide.perf.kernels.choice import table_gpu
 from guide.perf.step import StepParams
 
 Key = tuple[str, str]
@@ -41,7 +42,16 @@ class Parameter:
     link: str  # share | positive | real
     spread: str  # row of SPREADS
 
+    def prices(self, kernels: bool) -> bool:
+        """Whether a step depends on it: by measured kernels, or by the datasheet's roofs."""
+        return self.name not in (OF_ROOFS if kernels else OF_KERNELS)
 
+
+OF_KERNELS = ("k_dense", "k_expert", "k_network", "k_context", "k_pair", "k_prompt", "cq")
+OF_ROOFS = (
+    *("share_c", "ramp", "decode_c", "decode_h", "share_w", "share_ec", "ramp_e", "share_ew"),
+    *("share_kv", "gqa", "v1", "v1_len", "share_a", "ca", "share_l", "p"),
+)
 SPREADS: dict[str, dict[str, float]] = {
     "compute": {
         "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
@@ -56,26 +66,32 @@ SPREADS: dict[str, dict[str, float]] = {
         "gpu-engine": 0.15, "kv-kernel": 1.5, "model": 0.12,
     },
     "host": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.25, "gpu": 0.12,
+        "kernels": 1.5, "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.25, "gpu": 0.12,
         "gpu-engine": 0.2, "version": 0.15, "architecture": 0.15, "model": 0.15, "source": 0.3,
     },
     "host detail": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
+        "kernels": 1.5, "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
         "version": 0.15, "source": 0.3,
     },
     "prompt host": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
+        "kernels": 1.5, "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
         "precision": 0.3, "precision-gpu": 0.2, "version": 0.2, "architecture": 0.2,
         "model": 0.3, "source": 0.3,
     },
     "expert host": {
-        "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.15, "precision": 0.5,
+        "kernels": 1.5, "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.15, "precision": 0.5,
         "precision-gpu": 0.2, "version": 0.15, "model": 0.25,
     },
     "link": {
         "all": 0.5, "link": 0.6, "engine": 0.3, "gpu": 0.3, "gpu-engine": 0.2, "version": 0.1,
     },
-    "serving": {"all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
+    "serving": {"kernels": 1.5, "all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
+    "kernel factor": {
+        "kernels": 0.15, "generation": 0.1, "gpu-engine": 0.08, "precision": 0.1,
+        "precision-gpu": 0.08, "version": 0.05, "model": 0.08, "model-gpu": 0.08,
+    },
+    "query norm": {"kernels": 0.7, "generation": 0.2},
+    "exchange": {"kernels": 0.3, "link": 0.3, "gpu-engine": 0.15, "version": 0.1},
     "shape": {"all": 0.4, "vendor": 0.4, "engine": 0.3, "gpu-engine": 0.2},
     "kernel": {"all": 0.3, "vendor": 0.6, "gpu-engine": 0.6},
 }  # fmt: skip
@@ -97,12 +113,19 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("c0", 2e-3, "positive", "host"),
     Parameter("cl", 12e-6, "positive", "host"),
     Parameter("cm", 30e-6, "positive", "expert host"),
+    Parameter("cq", 15e-6, "positive", "query norm"),
     Parameter("cs", 30e-6, "positive", "host detail"),
     Parameter("cb", 5e-9, "positive", "host detail"),
     Parameter("cp", 1e-3, "positive", "host detail"),
     Parameter("clp", 20e-6, "positive", "prompt host"),
     Parameter("ca", 9e-6, "positive", "link"),
     Parameter("share_l", 0.3, "share", "link"),
+    Parameter("k_dense", 1.0, "positive", "kernel factor"),
+    Parameter("k_expert", 1.0, "positive", "kernel factor"),
+    Parameter("k_network", 1.0, "positive", "exchange"),
+    Parameter("k_context", 1.0, "positive", "kernel factor"),
+    Parameter("k_pair", 1.0, "positive", "kernel factor"),
+    Parameter("k_prompt", 1.1, "positive", "kernel factor"),
     Parameter("p", 2.0, "positive", "shape"),  # the exponent is 1 + this
     Parameter("r0", 5e-3, "positive", "serving"),
     Parameter("rt", 2e-6, "positive", "serving"),
@@ -150,11 +173,29 @@ def engine_of(framework: str, scheduling: Scheduling) -> str:
     return "vLLM-V0" if scheduling is Scheduling.PREFILL_FIRST else "vLLM-V1"
 
 
+KERNELS_ENGINE = "vLLM-V1"  # the engine whose steps are sums of measured kernels
+
+
+def kernels_price(gpu: Gpu, engine: str) -> bool:
+    """Whether measured kernels price a step, and not the datasheet's roofs: engines before vLLM V1
+    ran others, and no table speaks for GPUs of AMD, Intel, Volta and Turing."""
+    return engine == KERNELS_ENGINE and table_gpu(gpu) is not None
+
+
 def version_family(framework: str, version: tuple[int, ...]) -> str:
     """Versions are pooled by minor release, in pairs: neighbours differ little."""
     if len(version) < 2:
         return f"{framework}-?"
     return f"{framework}-{version[0]}.{version[1] // 2 * 2}"
+
+
+def shape_of(model: ModelArch) -> str:
+    """What names a network: its shape, so that one network under two names is one."""
+    attention = f"{model.heads}h{model.kv_heads}kv{model.head_dim}"
+    experts = f"-{model.experts}e{model.active_experts}a{model.expert_ffn}" if model.experts else ""
+    vocabulary = f"{model.vocab}t" if model.tied_embeddings else f"{model.vocab}"
+    widths = f"{model.layers}x{model.hidden}-{attention}-{model.ffn}{experts}-{vocabulary}"
+    return f"{model.architecture}-{widths}"
 
 
 def levels(
@@ -168,9 +209,11 @@ def levels(
 ) -> list[Key]:
     """The levels that a case belongs to, from the widest to the narrowest."""
     kernel = "16-bit" if precision.name in ("bf16", "fp16") else precision.name
+    widest: list[Key] = [("all", "*"), ("vendor", gpu.vendor)]
+    if kernels_price(gpu, engine):
+        widest = [("kernels", "*")]
     keys: list[Key] = [
-        ("all", "*"),
-        ("vendor", gpu.vendor),
+        *widest,
         ("engine", engine),
         ("generation", gpu.generation),
         ("gpu", gpu.name),
@@ -182,11 +225,11 @@ def levels(
     if version:
         keys.append(("version", version))
     if model is not None:
-        base = model.base or model.name
+        shape = shape_of(model)
         keys += [
             ("architecture", f"{model.architecture}/{engine}"),
-            ("model", f"{base}/{engine}"),
-            ("model-gpu", f"{base}/{kernel}/{gpu.name}/{engine}"),
+            ("model", f"{shape}/{engine}"),
+            ("model-gpu", f"{shape}/{kernel}/{gpu.name}/{engine}"),
         ]
     if source:
         keys.append(("source", source))
@@ -219,9 +262,8 @@ def resolve(
     model: ModelArch | None = None,
 ) -> Fit:
     """The constants of one case, and how far they can be trusted."""
-    parts = tuple(int(x) for x in version.split(".") if x.isdigit())
-    scheduling = _scheduling(catalog, framework, parts)
-    engine = engine_of(framework, scheduling)
+    parts = _parts(version)
+    engine = engine_for(catalog, framework, version)
     keys = levels(gpu, engine, precision, model, version_family(framework, parts))
     step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
@@ -244,7 +286,10 @@ def resolve(
 
 
 OBSERVED = "observed"  # level of what running pods taught, for the layouts of one cluster
-_STEP_TIMES = ("c0", "cl", "cm", "cs", "cb", "cp", "clp", "ca")
+_STEP_TIMES = (
+    *("c0", "cl", "cm", "cq", "cs", "cb", "cp", "clp", "ca"),
+    *("k_dense", "k_expert", "k_network", "k_context", "k_pair"),
+)
 _STEP_SHARES = ("share_c", "share_w", "share_ec", "share_ew", "share_kv", "share_a", "share_l")
 
 
@@ -269,6 +314,15 @@ def paced(
         step._replace(**times, **shares),
         ServingParams(*(value * around for value in serving)),
     )
+
+
+def engine_for(catalog: Catalog, framework: str, version: str) -> str:
+    """The engine generation of a framework's version."""
+    return engine_of(framework, _scheduling(catalog, framework, _parts(version)))
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(x) for x in version.split(".") if x.isdigit())
 
 
 def _scheduling(catalog: Catalog, framework: str, version: tuple[int, ...]) -> Scheduling:
