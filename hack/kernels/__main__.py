@@ -43,7 +43,7 @@ def main() -> None:
     catalog = load()
     OUT.mkdir(exist_ok=True)
     for name, ours in GPUS.items():
-        lines = ["levels:"]
+        lines = [_roofs(catalog.gpus[ours]), "levels:"]
         for table in _wanted(root, name):
             line = _line(table, catalog.gpus[ours])
             if line:
@@ -51,7 +51,14 @@ def main() -> None:
         lines += ["all_reduce:", *_all_reduces(root, name)]
         text = HEADER + "\n".join(lines) + "\n"
         (OUT / f"{ours}.yaml").write_text(text, encoding="utf-8")
-        print(f"{ours}: {len(lines) - 2} levels, {len(text) / 1e3:.0f} kB", flush=True)
+        print(f"{ours}: {len(lines)} rows, {len(text) / 1e3:.0f} kB", flush=True)
+
+
+def _roofs(gpu: Gpu) -> str:
+    """The datasheet that the shares refer to, in the names and units of `guide.domain.Gpu`."""
+    names = ("hbm_bytes_per_s", "fp16_flop_per_s", "fp8_flop_per_s", "fp4_flop_per_s")
+    rows = [f"{n}: {v:.0f}" for n in names if (v := getattr(gpu, n))]
+    return f"roofs: {{{', '.join(rows)}, multiprocessors: {gpu.multiprocessors}}}"
 
 
 def _wanted(root: Path, gpu: str) -> Iterator[Table]:

@@ -42,6 +42,15 @@ def table_gpu(gpu: Gpu) -> str | None:
     return next((r["table"] for r in _document()["relatives"] if r["gpu"] == name), None)
 
 
+def lesser_gpu(gpu: Gpu) -> Gpu | None:
+    """A measured GPU whose datasheet is nowhere above that of `gpu`, with the roofs of its fits."""
+    for row in _document()["lesser"]:
+        if row["gpu"] == (gpu.parent or gpu.name):
+            roofs = cast("dict[str, Any]", kernel_document(row["than"]))["roofs"]
+            return replace(gpu, name=row["than"], parent=None, **roofs)
+    return None
+
+
 def _relative(gpu: Gpu) -> dict[str, Any]:
     name = gpu.parent or gpu.name
     return next((r for r in _document()["relatives"] if r["gpu"] == name), {})
@@ -110,8 +119,9 @@ def attention(gpu: Gpu, family: str, kv: str, head_dim: int) -> Chosen | None:
     size = "64" if head_dim <= 64 else "128" if head_dim <= 128 else "256"
     wanted = kv if family == "decode" else f"{kv}/{size}"
     own = [lv for lv in levels(table) if lv.family == family]
-    for dtype in (wanted, wanted.replace("fp8", "bfloat16"), wanted.split("/")[0]):
-        fits = [lv for lv in own if lv.dtype == dtype and not _decodes(lv, family)]
+    for dtype in (wanted, wanted.replace("fp8", "bfloat16"), ""):  # at last, any head size
+        fits = [lv for lv in own if lv.dtype in (dtype, dtype or lv.dtype)]
+        fits = [lv for lv in fits if not _decodes(lv, family)]
         if fits:
             best = max(fits, key=lambda lv: lv.rows)
             return Chosen(_scaled(best, gpu), Width(1.0 if kv == "fp8" else 2.0))

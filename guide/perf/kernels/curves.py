@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from guide.perf.kernels.choice import (
     attention,
     choose,
     latent,
+    lesser_gpu,
     normalises_queries,
     table_gpu,
     weights_of,
@@ -51,6 +52,10 @@ class Work(NamedTuple):
     network: Any
 
 
+TERMS = (
+    *("decode_s", "sequence_s", "prompt_s", "prompt_token_s"),
+    *("context_token_s", "window_token_s", "pair_s", "window_pair_s"),
+)
 NO_WORK = Work(0.0, 0.0, 0.0)
 
 
@@ -58,13 +63,13 @@ NODES: list[float] = [0.0, *TOKENS.tolist()]
 
 
 class Curve:
-    """Seconds over `NODES`, with the slope to the next node: linear between, and beyond the last
-    at its slope."""
+    """Seconds over `NODES`, with the slope to the next node: never falling, linear between, and
+    beyond the last at its slope."""
 
     __slots__ = ("seconds", "slopes")
 
     def __init__(self, seconds: Floats) -> None:
-        values = np.array([seconds[0], *seconds])
+        values = np.maximum.accumulate([seconds[0], *seconds])
         slopes = np.diff(values) / np.diff(NODES)
         self.seconds: list[float] = values.tolist()
         self.slopes: list[float] = [*slopes.tolist(), float(slopes[-1])]
@@ -72,6 +77,10 @@ class Curve:
     def at(self, node: int, beyond: float) -> float:
         """Seconds `beyond` tokens after a node."""
         return self.seconds[node] + self.slopes[node] * beyond
+
+    def least(self, other: Curve) -> Curve:
+        """The smaller of two at each node."""
+        return Curve(np.minimum(self.seconds[1:], other.seconds[1:]))
 
     def __call__(self, tokens: float) -> float:
         node = bisect_right(NODES, tokens) - 1
@@ -139,6 +148,19 @@ class Curves:
         return Work(dense, experts, network.at(node, beyond))
 
 
+    def no_slower_than(self, other: Curves) -> Curves:
+        """The faster of two, operator by operator: of a GPU whose datasheet is nowhere below the
+        other's, where its benchmark ran slower (a hotter chip, an older driver)."""
+        return replace(
+            self,
+            dense=self.dense.least(other.dense),
+            expert=self.expert.least(other.expert),
+            head=self.head.least(other.head),
+            network_graph=self.network_graph.least(other.network_graph),
+            network_eager=self.network_eager.least(other.network_eager),
+            **{name: min(getattr(self, name), getattr(other, name)) for name in TERMS},
+        )
+
     def kernels(self, shape: StepShape) -> tuple[PricedOperator, ...]:
         """Every operator of a step with the kernel behind it, before any fitted factor."""
         tokens = shape.prefill_tokens + shape.decode_sequences
@@ -182,7 +204,13 @@ def curves(
         return None
     kv = "fp8" if kv_cache_dtype.startswith("fp8") else "bfloat16"
     pricing = _Pricing(arch, gpu, precision, layout, kv)
-    return pricing.curves() if pricing.complete else None
+    if not pricing.complete:
+        return None
+    found, lesser = pricing.curves(), lesser_gpu(gpu)
+    if lesser is None:
+        return found
+    other = _Pricing(arch, lesser, precision, layout, kv)
+    return found.no_slower_than(other.curves()) if other.complete else found
 
 
 class _Pricing:

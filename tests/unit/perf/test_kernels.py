@@ -106,7 +106,7 @@ def test_experts_of_their_own_kernels_by_parallelism() -> None:
 
 
 def test_the_kernels_of_a_step_add_up_to_its_work() -> None:
-    found = priced(MIXTURE, "H200", tp=2)
+    found = priced(MIXTURE, "B200", tp=2)
     shape = StepShape(decode_sequences=16, sampled_sequences=16, decode_context_tokens=16_000)
     named = sum(k.seconds for k in found.kernels(shape))
     work = found.step_work(shape)
