@@ -10,7 +10,7 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix golden generate kernels calibrate accuracy paper bench e2e e2e-node node smoke scale soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate accuracy paper bench e2e e2e-node node smoke scale soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,7 +25,12 @@ check: $(SETUP) ## static gates and fast tests
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/vulture
 	$(PYTEST) -n auto -m "not e2e and not node and not scale"
+
+coverage: $(SETUP) ## lines of the product that the fast tests run, those that they miss by file
+	$(PYTEST) -n auto -m "not e2e and not node and not scale" --cov=guide --cov=guide_operator \
+	  --cov-report=term-missing:skip-covered
 
 fix: $(SETUP) ## format and apply safe lint fixes
 	$(BIN)/ruff format .

@@ -61,7 +61,7 @@ def proxy(
     folder: Path, port: int, server_port: int, *, most: int = 96, tokenizer: bool = True
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The proxy as its container starts it, but for the ports and the size of a batch."""
-    options = DeploymentOptions(served_name="m", image_fastgen="x", slo=SLO)
+    options = DeploymentOptions(served_name="m", images={"FastGen": "x"}, slo=SLO)
     launch = FRAMEWORKS["FastGen"].launch(GROUP, options)
     assert launch.proxy is not None
     script = folder / "proxy.py"

@@ -75,6 +75,7 @@ FOUR_BIT = replace(MODEL, name="toy/8b-awq", precision="int4", base="toy/8b")
 
 def release(framework: str, scheduling: Scheduling) -> Release:
     return Release(
+        engine="vLLM-V1",
         framework=framework,
         since=(0, 1),
         until=None,

@@ -18,16 +18,15 @@ from typing import TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
+from guide.catalog.release_rows import ReleaseRow, dotted
 from guide.catalog.rows import (
     CalibrationRow,
     GpuRow,
     InstancePriceRow,
     ModelRow,
     PriceRow,
-    ReleaseRow,
     ResidualRow,
     Row,
-    dotted,
 )
 from guide.domain import (
     Catalog,
@@ -40,6 +39,7 @@ from guide.domain import (
     Release,
 )
 from guide.errors import CatalogError, SpecError
+from guide.frameworks import FRAMEWORKS
 from guide.shipped import parsed
 
 _HERE = Path(__file__).parent
@@ -233,6 +233,9 @@ def _price_list(file: str, document: _Document, gpus: Mapping[str, Gpu]) -> Pric
 
 def _releases(rows: Iterable[ReleaseRow]) -> tuple[Release, ...]:
     releases = sorted((row.to_domain() for row in rows), key=lambda r: (r.framework, r.since))
+    strangers = sorted({release.framework for release in releases} - FRAMEWORKS.keys())
+    if strangers:
+        raise CatalogError(f"frameworks.yaml: {strangers[0]} has no file in guide/frameworks.")
     for before, after in pairwise(releases):
         if before.framework == after.framework and before.until != after.since:
             raise CatalogError(

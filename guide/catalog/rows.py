@@ -9,17 +9,14 @@ from dataclasses import replace
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from guide.domain import (
     Gpu,
     InstancePrice,
-    LimitTier,
     Link,
     ModelArch,
     Price,
-    Release,
-    Scheduling,
     Slicing,
 )
 from guide.models.arch import weight_counts
@@ -36,7 +33,6 @@ _PARAMETER_TOLERANCE = 0.02
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
-Dotted = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
 AsOf = Annotated[
     str,
     BeforeValidator(
@@ -254,82 +250,6 @@ class InstancePriceRow(Row):
             source=f"{self.provider} {self.instance_type}{place} {self.capacity}, {self.source}",
             as_of=self.as_of,
         )
-
-
-class TierRow(Row):
-    """Default limits on GPUs of at least ``min_hbm_gib``."""
-
-    min_hbm_gib: Annotated[float, Field(ge=0)]
-    max_num_batched_tokens: Count
-    max_num_seqs: Count
-    not_gpus: tuple[Text, ...] = ()
-
-
-class ReleaseRow(Row):
-    """A framework over a version range."""
-
-    framework: Literal["vLLM", "FastGen"]
-    since: Dotted
-    until: Dotted | None = None
-    version: Dotted
-    scheduling: Scheduling
-    tiers: Annotated[tuple[TierRow, ...], Field(min_length=1)]
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
-    graphs_inside_budget: bool
-    prefix_cache: bool
-    block_tokens: Count
-    image: Text | None = None
-    source: Text
-
-    @property
-    def key(self) -> str:
-        """What names the row in an error."""
-        return f"{self.framework} since {self.since}"
-
-    @field_validator("tiers")
-    @classmethod
-    def _complete(cls, tiers: tuple[TierRow, ...]) -> tuple[TierRow, ...]:
-        if not any(tier.min_hbm_gib == 0 and not tier.not_gpus for tier in tiers):
-            raise ValueError("one tier must hold for every GPU (min_hbm_gib 0 without not_gpus)")
-        return tuple(sorted(tiers, key=lambda tier: -tier.min_hbm_gib))
-
-    @model_validator(mode="after")
-    def _range(self) -> ReleaseRow:
-        version = dotted(self.version)
-        until = dotted(self.until) if self.until else None
-        if version < dotted(self.since) or (until is not None and version >= until):
-            raise ValueError(f"version {self.version} lies outside since and until")
-        return self
-
-    def to_domain(self) -> Release:
-        """Versions as tuples, memory in bytes, tiers from large to small."""
-        return Release(
-            framework=self.framework,
-            since=dotted(self.since),
-            until=dotted(self.until) if self.until else None,
-            scheduling=self.scheduling,
-            tiers=tuple(
-                LimitTier(
-                    min_hbm_bytes=tier.min_hbm_gib * GIB,
-                    max_num_batched_tokens=tier.max_num_batched_tokens,
-                    max_num_seqs=tier.max_num_seqs,
-                    not_gpus=tier.not_gpus,
-                )
-                for tier in self.tiers
-            ),
-            gpu_memory_utilization=self.gpu_memory_utilization,
-            graphs_inside_budget=self.graphs_inside_budget,
-            prefix_cache=self.prefix_cache,
-            block_tokens=self.block_tokens,
-            image=self.image,
-            version=self.version,
-            source=self.source,
-        )
-
-
-def dotted(version: str) -> tuple[int, ...]:
-    """``"0.8.5"`` as (0, 8, 5)."""
-    return tuple(int(part) for part in version.split("."))
 
 
 class CalibrationRow(Row):

@@ -1,9 +1,9 @@
 """Every value that crosses a module boundary. Read this room first.
 
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
-known of both, `answer` what comes out. Base units stand in the names (``_s`` ``_bytes`` ``_tokens``
-``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All types are
-frozen; methods only do arithmetic.
+known of both, `layout` which replica, `answer` what comes out. Base units stand in the names
+(``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1; bare names
+are counts. All types are frozen; methods only do arithmetic.
 """
 
 from guide.domain.answer import Candidate as Candidate
@@ -47,6 +47,7 @@ from guide.domain.facts import LimitTier as LimitTier
 from guide.domain.facts import Provenance as Provenance
 from guide.domain.facts import Release as Release
 from guide.domain.facts import Scheduling as Scheduling
+from guide.domain.layout import LayoutKey as LayoutKey
 from guide.domain.model import Mla as Mla
 from guide.domain.model import ModelArch as ModelArch
 from guide.domain.model import Precision as Precision

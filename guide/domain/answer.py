@@ -9,6 +9,7 @@ from typing import NamedTuple
 from guide.domain.asked import Switches
 from guide.domain.cluster import Gpu, GpuPool, Inventory
 from guide.domain.facts import Provenance
+from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
 
 SHARE_TOLERANCE = 1e-6  # shares that differ by less are equal
@@ -66,6 +67,19 @@ class ReplicaGroup:
     limits: Limits
     load_share: float = 1.0  # of the plan's requests, over all replicas of the group
     switches: Switches = Switches()
+
+    @property
+    def key(self) -> LayoutKey:
+        """Which replica it repeats."""
+        return LayoutKey(
+            pool=self.pool.name,
+            framework=self.framework,
+            checkpoint=self.model.name,
+            precision=self.precision.name,
+            kv_cache_dtype=self.limits.kv_cache_dtype,
+            tp=self.tp,
+            pp=self.pp,
+        )
 
     @property
     def gpus(self) -> int:
@@ -228,14 +242,8 @@ class ContextTier:
 
     gpus: int
     tokens: int
-    pool: str
     gpu: str
-    framework: str
-    checkpoint: str
-    precision: str
-    kv_cache_dtype: str
-    tp: int
-    pp: int
+    layout: LayoutKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,4 +305,3 @@ class SchedulerPolicy:
     kv_blocks: int
     watermark_share: float = 0.0  # share of blocks kept free at admission
     resume_hit_share: float = 0.0  # of a preempted request, found again in the prefix cache
-    virtual_engines: int = 1  # pipeline stages schedule that many batches in turn

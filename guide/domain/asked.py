@@ -82,7 +82,7 @@ class Plan:
     budget: Budget = Budget()
     preference: Preference = Preference.COST
     tolerance: Tolerance = Tolerance.LOSSLESS
-    frameworks: tuple[str, ...] = ("vLLM", "FastGen")
+    frameworks: tuple[str, ...] = ()  # empty: all that the catalogue knows
     switches: Switches = Switches()
     gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
     node_selector: tuple[tuple[str, str], ...] = ()

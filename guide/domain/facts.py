@@ -42,6 +42,7 @@ class Release:
     ``until``)."""
 
     framework: str
+    engine: str  # the generation whose overheads are alike: a level of the fits
     since: tuple[int, ...]
     until: tuple[int, ...] | None
     scheduling: Scheduling

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from guide.domain import Gpu, Limits, ModelArch, Precision, Reason, Release, ReplicaGroup, Slo
 from guide.units import GIB
@@ -17,9 +18,7 @@ class DeploymentOptions:
     """Choices of the user that change how a replica is started, but not how fast it is."""
 
     served_name: str  # the model name that clients send
-    image: str | None = None
-    image_fastgen: str | None = None
-    model_cache_claim: str | None = None
+    images: Mapping[str, str] = field(default_factory=dict[str, str])  # of the user, by framework
     token_secret: tuple[str, str] | None = None  # name, key
     extra_args: tuple[str, ...] = ()
     slo: Slo = field(default_factory=Slo)  # histogram buckets have a boundary at each limit
@@ -58,27 +57,39 @@ class Launch:
     proxy: Proxy | None = None  # it then has `port` and `metrics_path`
 
 
-class Framework(Protocol):
+class Framework(ABC):
     """One inference framework; stateless, so that every method is a function of its arguments."""
 
     name: str
+    image_field: str  # of spec.deployment: where a plan names an image of its own
+    image_about: str  # what that field is, in a sentence
+    official_image: bool = True  # without one it is recommended only where a plan names one
+    formats: frozenset[str] = frozenset()  # that can hold it, beside plain Deployments
+    serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
+    kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
+    caveat: str | None = None  # said wherever it is recommended
 
+    @abstractmethod
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
     ) -> tuple[Reason, str] | None:
         """Why this combination cannot run, as a reason and a sentence; None when it can."""
-        ...
 
+    @abstractmethod
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """The operating point that `release` takes on `gpu` when no flag says otherwise."""
-        ...
 
+    @abstractmethod
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
         """How one replica of `group` starts, with every flag of its operating point written out.
 
         Raises `SpecError` when an image is needed and none is known.
         """
-        ...
+
+    def image_version(self, image: str) -> tuple[int, ...] | None:
+        """The version in the tag of an image; None where the tag does not say it."""
+        del image
+        return None
 
 
 def tier_limits(release: Release, gpu: Gpu, max_model_len: int) -> Limits:

@@ -18,6 +18,7 @@ from guide.frameworks.base import (
     PORT,
     DeploymentOptions,
     EnvVar,
+    Framework,
     Launch,
     Proxy,
     below,
@@ -75,10 +76,15 @@ if __name__ == "__main__":
 '''
 
 
-class FastGen:
+class FastGen(Framework):
     """DeepSpeed-FastGen behind MII's OpenAI-compatible server."""
 
     name = "FastGen"
+    image_field = "imageFastGen"
+    image_about = "Image of DeepSpeed-FastGen; there is no official one."
+    official_image = False
+    serves_alias = False
+    caveat = "FastGen is hardly maintained (last release of DeepSpeed-MII: 2025)"
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
@@ -111,7 +117,8 @@ class FastGen:
 
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
         """A Python process that runs the script, which holds the operating point, and a proxy."""
-        if options.image_fastgen is None:
+        image = options.images.get(self.name)
+        if image is None:
             raise SpecError(
                 "spec.deployment.imageFastGen is needed: DeepSpeed-FastGen has no official image, "
                 "so build one by "
@@ -120,7 +127,7 @@ class FastGen:
                 field="spec.deployment.imageFastGen",
             )
         return Launch(
-            image=options.image_fastgen,
+            image=image,
             command=("python3", SCRIPT_PATH),
             args=(),
             env=(*hugging_face_env(options), EnvVar(name="PYTHONUNBUFFERED", value="1")),

@@ -10,6 +10,7 @@ from guide.errors import SpecError
 from guide.frameworks.base import (
     PORT,
     DeploymentOptions,
+    Framework,
     Launch,
     below,
     capability,
@@ -63,10 +64,14 @@ _PRECISIONS_BY_VENDOR: dict[str, frozenset[str]] = {
 }
 
 
-class Vllm:
+class Vllm(Framework):
     """vLLM, served by its OpenAI-compatible server."""
 
     name = "vLLM"
+    image_field = "image"
+    image_about = "Image of vLLM. Absent: the version that was modelled."
+    formats = frozenset({"helm-values", "leaderworkerset", "llminferenceservice"})
+    kv_cache_dtypes = frozenset({"auto", "fp8"})
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
@@ -99,7 +104,7 @@ class Vllm:
         Raises `SpecError` for an image whose version lacks one of the flags: its server would
         exit.
         """
-        image = options.image or default_image(group)
+        image = options.images.get(self.name) or default_image(group)
         args = (*_operating_point(group, options.served_name), *options.extra_args)
         _check_flags(image, args)
         return Launch(
@@ -112,6 +117,10 @@ class Vllm:
             metrics_path="/metrics",
             shm_bytes=shared_memory_bytes(group.tp * group.pp),
         )
+
+    def image_version(self, image: str) -> tuple[int, ...] | None:
+        """The vLLM version in the tag of an image."""
+        return image_version(image)
 
 
 def default_image(group: ReplicaGroup) -> str:

@@ -37,7 +37,7 @@ def folder_files(
     `inventory` is the cluster as it was read, `model_config` the config.json that was given;
     `benchmark` adds Jobs that measure the deployment.
     """
-    files = render_files(plan, answer, catalog, form=form)
+    files = render_files(plan, answer, form=form)
     if answer.best is None:
         return files
     if benchmark:

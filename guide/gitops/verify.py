@@ -14,7 +14,7 @@ from guide.gitops.folder import LOCK, PLAN, digest, plan_document, plan_text
 from guide.report.sentences import choice
 from guide.search.assess import Assessment
 from guide.spec import InferencePlan
-from guide.spec.lock import Lock, LockedInventory, locked_group, locked_groups
+from guide.spec.lock import Lock, LockedInventory, locked_groups
 
 LIVE = "live"  # `as_of` of a price that a node states itself
 _SHOWN = 5
@@ -159,7 +159,7 @@ def standing(
         if gone:
             why = f"InventoryChanged: pool {', '.join(gone)} is gone"
         elif assessed is None or assessed.broken is None:
-            why = _refusal({group.identity for group in groups}, answer)
+            why = _refusal({group.key for group in groups}, answer)
         else:
             why = f"{assessed.broken.reason.value}: {assessed.broken.detail}"
         return [
@@ -190,9 +190,7 @@ def _refusal(wanted: set[tuple[str, str, str, str, str, int, int]], answer: Reco
     """Why a layout is no candidate any more, in the words of the search."""
     for item in answer.rejections:
         groups = item.candidate.groups if item.candidate else ()
-        if item.reason is not Reason.DOMINATED and any(
-            locked_group(group).identity in wanted for group in groups
-        ):
+        if item.reason is not Reason.DOMINATED and any(group.key in wanted for group in groups):
             return f"{item.reason.value}: {item.detail}"
     return "the plan no longer allows this layout"
 

@@ -21,7 +21,6 @@ from guide.insight.breakdown import breakdown, elasticities
 from guide.perf.fits import (
     PARAMETERS,
     Key,
-    engine_of,
     known_keys,
     levels,
     resolve,
@@ -150,7 +149,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
     version = tuple(int(part) for part in group.version.split("."))
     keys = levels(
         group.gpu,
-        engine_of(group.framework, release.scheduling),
+        release.engine,
         group.precision,
         group.model,
         version_family(group.framework, version),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from guide.domain import Catalog, Evaluation, Inventory, Plan
 from guide.errors import SpecError
 from guide.live.expect import Expected, expect
-from guide.live.learn import FEWEST_SAMPLES, Ledger, learnt, overlay, sample
+from guide.live.learn import FEWEST_SAMPLES, Corrections, learnt, overlay, sample
 from guide.live.measured import Observation, lacking, unfit, workload
 from guide.search.assess import Running
 
@@ -34,12 +34,12 @@ def learn(
     layout: Sequence[Running],
     windows: Sequence[Observation],
     now: str,
-) -> tuple[Ledger, list[tuple[Observation, Expected]]]:
+) -> tuple[Corrections, list[tuple[Observation, Expected]]]:
     """The corrections that `windows` ask for, and each window beside its corrected prediction.
 
     Raises `SpecError` when the layout cannot be judged.
     """
-    ledger = Ledger()
+    ledger = Corrections()
     pairs = _pairs(plan, inventory, catalog, layout, windows)
     for _ in range(MOST_UPDATES):
         keys = {key for _, expected in pairs for key in expected.keys}
@@ -57,15 +57,7 @@ def layout_of(evaluation: Evaluation) -> tuple[Running, ...]:
     """The layout of an evaluation, as `guide.search.assess` names it."""
     return tuple(
         Running(
-            shape=(
-                item.group.pool.name,
-                item.group.framework,
-                item.group.model.name,
-                item.group.precision.name,
-                item.group.limits.kv_cache_dtype,
-                item.group.tp,
-                item.group.pp,
-            ),
+            key=item.group.key,
             replicas=item.group.replicas,
             load_share=item.group.load_share,
         )

@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from guide.domain import Evaluation, Workload
 from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import HUGGING_FACE_HOME, hugging_face_env
-from guide.frameworks.vllm import default_image
+from guide.frameworks.vllm import Vllm, default_image
 from guide.manifests import hardening
 from guide.manifests.deployment import Object, env, models_volume
 from guide.manifests.names import object_name
@@ -54,7 +55,7 @@ def _job(plan: InferencePlan, evaluation: Evaluation, service: Object, suffix: s
         "containers": [
             {
                 "name": "bench",
-                "image": plan.spec.deployment.image or default_image(first),
+                "image": plan.spec.deployment.images.get(Vllm.name) or default_image(first),
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["vllm", "bench", "serve"],
                 "args": _args(plan, evaluation, service),
@@ -106,7 +107,7 @@ def _job(plan: InferencePlan, evaluation: Evaluation, service: Object, suffix: s
 def _args(plan: InferencePlan, evaluation: Evaluation, service: Object) -> list[str]:
     load, group = plan.spec.workload.to_domain(), evaluation.groups[0].group
     share = sum(one.group.load_share for one in evaluation.groups)
-    served = plan.spec.model.name if group.framework == "vLLM" else group.model.name
+    served = plan.spec.model.name if FRAMEWORKS[group.framework].serves_alias else group.model.name
     prompt = round(load.prompt.mean_tokens)
     prefix = round(prompt * load.prefix_hit_share)
     rate = share * (load.requests_per_s or evaluation.predicted.requests_per_s)

@@ -55,7 +55,7 @@ def helm_values(plan: InferencePlan, evaluation: Evaluation) -> Named:
         "servingEngineSpec": {
             "containerPort": 8000,
             "imagePullPolicy": "IfNotPresent",
-            "labels": labels(plan.metadata.name, "vLLM"),
+            "labels": labels(plan.metadata.name, evaluation.groups[0].group.framework),
             "modelSpec": models,
             "startupProbe": {
                 "failureThreshold": slowest["failureThreshold"],
@@ -71,11 +71,6 @@ def helm_values(plan: InferencePlan, evaluation: Evaluation) -> Named:
 
 
 def _check(group: GroupEvaluation, launch: Launch) -> None:
-    if launch.files:
-        raise SpecError(
-            f"--format helm-values serves vLLM only, and {group.group.framework} was chosen: "
-            "leave it out of spec.frameworks, or take another format"
-        )
     if group.group.pool.device_class:
         raise SpecError(
             f"--format helm-values cannot claim devices (DRA), as pool {group.group.pool.name} "

@@ -58,11 +58,6 @@ def nodes_per_replica(group: ReplicaGroup) -> int:
 
 def _set(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
     nodes = nodes_per_replica(group.group)
-    if launch.files or group.group.framework != "vLLM":
-        raise SpecError(
-            f"--format leaderworkerset serves vLLM only, and {group.group.framework} was chosen: "
-            "leave it out of spec.frameworks, or take another format"
-        )
     version = image_version(launch.image)
     if nodes > 1 and version is not None and version < FLAGS["--nnodes"]:
         since = ".".join(map(str, FLAGS["--nnodes"]))

@@ -8,7 +8,6 @@ https://kserve.github.io/website/docs/reference/crd-api
 from __future__ import annotations
 
 from guide.domain import Evaluation, GroupEvaluation
-from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.manifests.deployment import Object, pod_template, workload_meta
 from guide.manifests.names import object_name
@@ -24,11 +23,6 @@ def llm_inference_service(plan: InferencePlan, evaluation: Evaluation) -> Named:
     objects: dict[str, Object] = {}
     for index, group in enumerate(evaluation.groups):
         launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
-        if launch.files:
-            raise SpecError(
-                f"--format llminferenceservice serves vLLM only, and {group.group.framework} was "
-                "chosen: leave it out of spec.frameworks, or take another format"
-            )
         objects[f"llminferenceservice-{index}.yaml"] = _service(plan, index, group, launch)
         if group.group.pool.device_class:
             objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from guide.domain import Catalog, Evaluation, Recommendation
+from guide.domain import Evaluation, Recommendation
+from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.manifests.deployment import Object, deployment
 from guide.manifests.helm_values import helm_values
@@ -34,7 +35,6 @@ KUSTOMIZATION = "kustomization.yaml"
 def render_files(
     plan: InferencePlan,
     recommendation: Recommendation,
-    catalog: Catalog,
     *,
     form: str = DEFAULT_FORMAT,
 ) -> dict[str, str]:
@@ -43,10 +43,10 @@ def render_files(
     An infeasible recommendation gives ``REVIEW.md`` alone. Raises `SpecError` when the deployment
     needs an image that nobody named, or when `form` cannot hold it.
     """
-    del catalog  # the recommendation carries its digest
     files = {"REVIEW.md": review_markdown(plan, recommendation)}
     if recommendation.best is None:
         return files
+    _held_by(form, recommendation.best)
     objects = formats()[form](plan, recommendation.best)
     if form != "helm-values":
         kustomization = {
@@ -58,6 +58,16 @@ def render_files(
     for name, value in objects:
         files[name] = write_document(value)
     return dict(sorted(files.items()))
+
+
+def _held_by(form: str, best: Evaluation) -> None:
+    for name in sorted({item.group.framework for item in best.groups}):
+        if form != DEFAULT_FORMAT and form not in FRAMEWORKS[name].formats:
+            able = [each.name for each in FRAMEWORKS.values() if form in each.formats]
+            raise SpecError(
+                f"--format {form} serves {' and '.join(able)} only, and {name} was chosen: leave "
+                "it out of spec.frameworks, or take another format"
+            )
 
 
 def formats() -> dict[str, Callable[[InferencePlan, Evaluation], Named]]:

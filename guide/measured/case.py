@@ -21,7 +21,7 @@ from guide.measured.load import Load, load_of
 from guide.measured.measurements import CSV_PRECISION, Measurement
 from guide.measured.protocols import Protocol, protocol_of, version_dates
 from guide.models.precision import PRECISIONS
-from guide.perf.fits import Key, engine_of, kernels_price, levels, version_family
+from guide.perf.fits import Key, kernels_price, levels, version_family
 from guide.perf.kernels.curves import Curves
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
@@ -32,7 +32,7 @@ from guide.units import GIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Unanswerable:
     """A row that the engine cannot answer, and why."""
 
     reason: Reason | None = None  # None: the row contradicts itself
@@ -57,27 +57,27 @@ class Case:
     load: Load
 
 
-def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Refused:
+def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Unanswerable:
     """Prepare the replay of a measurement, or say why it cannot be answered.
 
     `known` is the protocol of a run whose file states it; else protocols.yaml tells.
     """
     gpu = find_gpu(catalog, row.gpu)
     if gpu is None:
-        return Refused(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
+        return Unanswerable(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
     model = catalog.models.get(row.model)
     if model is None:
-        return Refused(
+        return Unanswerable(
             reason=Reason.UNSUPPORTED_MODEL, detail=f"model '{row.model}' is in no catalogue"
         )
     name = CSV_PRECISION.get(row.precision, row.precision) or model.precision
     precision = PRECISIONS.get(name)
     if precision is None:
-        return Refused(
+        return Unanswerable(
             reason=Reason.UNSUPPORTED_PRECISION, detail=f"precision '{row.precision}' is unknown"
         )
     if model.heads % row.tp:
-        return Refused(
+        return Unanswerable(
             reason=Reason.HEADS_NOT_DIVISIBLE,
             detail=f"{model.heads} attention heads do not divide over tp = {row.tp}",
         )
@@ -86,7 +86,7 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
     behaviour = release(catalog, row.framework, ".".join(map(str, version)) or None)
     layout = _layout(row, model, protocol)
     kv_dtype = "fp8" if (row.kv_dtype or protocol.kv_dtype) == "fp8" else "auto"
-    engine = engine_of(row.framework, behaviour.scheduling)
+    engine = behaviour.engine
     traits = Traits(
         kernels=kernels_price(gpu, engine),
         paged_attention=_paged(gpu, model, behaviour, kv_dtype),

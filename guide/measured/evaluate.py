@@ -28,7 +28,7 @@ STEP = 1e-4  # finite difference in latent space
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class CountedSteps:
     """Recorded cases flattened: one line per (case, step shape), and per (case, metric) that was
     measured."""
 
@@ -44,7 +44,7 @@ class Batch:
     extras: dict[str, Floats]  # per case: coefficients of the serving constants
 
 
-def batch_of(cases: list[Case], recordings: list[Recording]) -> Batch:
+def batch_of(cases: list[Case], recordings: list[Recording]) -> CountedSteps:
     """Flatten recorded cases."""
     counts = [len(r.shapes) for r in recordings]
     owner = np.repeat(np.arange(len(cases)), counts)
@@ -62,7 +62,7 @@ def batch_of(cases: list[Case], recordings: list[Recording]) -> Batch:
                 case_of.append(i)
                 metric_of.append(m)
                 measured.append(value)
-    return Batch(
+    return CountedSteps(
         cases=tuple(cases),
         owner=owner,
         shapes=np.concatenate([r.shapes for r in recordings]),
@@ -121,7 +121,7 @@ def _extras(cases: list[Case], recordings: list[Recording]) -> dict[str, Floats]
     }
 
 
-def predict(batch: Batch, latent: Floats) -> Floats:
+def predict(batch: CountedSteps, latent: Floats) -> Floats:
     """Predicted seconds (cases, metrics) for latent constants (cases, parameters)."""
     step, serving = constants({name: latent[:, i] for i, name in enumerate(NAMES)})
     lines = StepParams(*(np.asarray(v)[batch.owner] for v in step))
@@ -150,13 +150,13 @@ def predict(batch: Batch, latent: Floats) -> Floats:
     return np.maximum(out, 1e-9)
 
 
-def log_errors(batch: Batch, latent: Floats) -> Floats:
+def log_errors(batch: CountedSteps, latent: Floats) -> Floats:
     """Log(predicted / measured) of every observation."""
     predicted = predict(batch, latent)[batch.case_of, batch.metric_of]
     return np.log(predicted / batch.measured)
 
 
-def sensitivities(batch: Batch, latent: Floats, wanted: Sequence[int]) -> Floats:
+def sensitivities(batch: CountedSteps, latent: Floats, wanted: Sequence[int]) -> Floats:
     """Derivatives of the log errors in the `wanted` latent constants of their case, 0 in the
     others: (observations, parameters)."""
     base = log_errors(batch, latent)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS
 
 KINDS = ("static_batch", "burst", "concurrency", "rate")
 CSV_PRECISION = {"fp4": "nvfp4"}
-FRAMEWORKS = {"vllm": "vLLM", "fastgen": "FastGen"}
+NAMES = {name.lower(): name for name in FRAMEWORKS}
 REQUIRED = (
     "framework", "model", "gpu", "tp", "kind", "batch_or_concurrency", "isl", "osl",
 )  # fmt: skip
@@ -144,14 +145,14 @@ def parse(row: dict[str, str], where: str) -> Measurement:
     if kind not in KINDS:
         raise SpecError(f"{where}, column 'kind': '{kind}' is none of {', '.join(KINDS)}")
     framework = row["framework"].strip().lower()
-    if framework not in FRAMEWORKS:
-        raise SpecError(f"{where}, column 'framework': '{framework}' is none of vllm, fastgen")
+    if framework not in NAMES:
+        raise SpecError(f"{where}, column 'framework': '{framework}' is none of {', '.join(NAMES)}")
     tp = count("tp", 1)
     return Measurement(
         id=row.get("id", ""),
         source=row.get("source", ""),
         licence=row.get("licence", ""),
-        framework=FRAMEWORKS[framework],
+        framework=NAMES[framework],
         version=row.get("framework_version", ""),
         date=row.get("date", ""),
         model=row["model"].strip(),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
-from guide.measured.evaluate import Batch, log_errors, sensitivities
+from guide.measured.evaluate import CountedSteps, log_errors, sensitivities
 from guide.perf.fits import PARAMETERS, SPREADS, Key, latent_centre
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ class Design:
         return np.stack(parts, axis=1)
 
 
-def design_of(batch: Batch) -> Design:
+def design_of(batch: CountedSteps) -> Design:
     """Enumerate the deviations that the cases of a batch can see."""
     columns: dict[tuple[str, Key], int] = {}
     spread: list[float] = []
@@ -80,13 +80,13 @@ def _incidence(seen: list[tuple[int, int]], shape: tuple[int, int]) -> sparse.cs
     return triplets.tocsr()
 
 
-def noise_of(batch: Batch) -> Floats:
+def noise_of(batch: CountedSteps) -> Floats:
     """Standard deviation of each observation's log error that the model is not asked to beat."""
     table = np.array([NOISE["ttft"], NOISE["tpot"], NOISE["e2e"]])
     return table[batch.metric_of]
 
 
-def _jacobian(batch: Batch, design: Design, deviations: Floats) -> sparse.csr_matrix:
+def _jacobian(batch: CountedSteps, design: Design, deviations: Floats) -> sparse.csr_matrix:
     fitted = [i for i, matrix in enumerate(design.by_parameter) if matrix.nnz]
     by_constant = sensitivities(batch, design.latent(deviations), fitted)
     total = sparse.csr_matrix((len(batch.measured), len(design.columns)))
@@ -118,7 +118,7 @@ def _solve(
 
 
 def fit(
-    batch: Batch,
+    batch: CountedSteps,
     design: Design,
     keep: Bools | None = None,
     start: Floats | None = None,

@@ -18,7 +18,7 @@ METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "batch or end-to-end time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class LeftOut:
     """One measured metric of one row; `errors` are log(predicted / measured) by what was left
     out.
     """
@@ -62,7 +62,7 @@ class Slice:
         """The name as a file name."""
         return "-".join(self.name.lower().replace(",", "").split())
 
-    def holds(self, item: Observation) -> bool:
+    def holds(self, item: LeftOut) -> bool:
         """Whether an observation belongs to the slice."""
         row = item.case.row
         return (
@@ -139,15 +139,15 @@ def errors_of(logs: Iterable[float]) -> Errors:
     return Errors(len(values), float(values.mean()), float(median), float(p90))
 
 
-def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[Observation]:
+def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[LeftOut]:
     """Every observation of a dataset with its errors."""
     batch, why = dataset.batch, exclusions()
-    found: list[Observation] = []
+    found: list[LeftOut] = []
     for i in range(len(batch.measured)):
         case, metric = batch.cases[int(batch.case_of[i])], METRICS[int(batch.metric_of[i])]
         name = case.row.id
         found.append(
-            Observation(
+            LeftOut(
                 case=case,
                 metric=metric,
                 measured=float(batch.measured[i]),
@@ -159,7 +159,7 @@ def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[O
     return found
 
 
-def observed(fitted: Fitted) -> list[Observation]:
+def observed(fitted: Fitted) -> list[LeftOut]:
     """Every observation of a fit with its errors: fitted, and left out by row, model and GPU."""
     errors: dict[str, Sequence[float]] = {
         name: values.tolist() for name, values in fitted.errors.items()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance, Scheduling
+from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance
 from guide.perf.kernels.choice import table_gpu
 from guide.perf.step import StepParams
 
@@ -166,13 +166,6 @@ def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
     )
 
 
-def engine_of(framework: str, scheduling: Scheduling) -> str:
-    """Name of the engine generation whose overheads are alike: vLLM V0, vLLM V1, FastGen."""
-    if framework != "vLLM":
-        return framework
-    return "vLLM-V0" if scheduling is Scheduling.PREFILL_FIRST else "vLLM-V1"
-
-
 KERNELS_ENGINE = "vLLM-V1"  # the engine whose steps are sums of measured kernels
 
 
@@ -318,18 +311,18 @@ def paced(
 
 def engine_for(catalog: Catalog, framework: str, version: str) -> str:
     """The engine generation of a framework's version."""
-    return engine_of(framework, _scheduling(catalog, framework, _parts(version)))
+    return _engine(catalog, framework, _parts(version))
 
 
 def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(x) for x in version.split(".") if x.isdigit())
 
 
-def _scheduling(catalog: Catalog, framework: str, version: tuple[int, ...]) -> Scheduling:
+def _engine(catalog: Catalog, framework: str, version: tuple[int, ...]) -> str:
     for row in catalog.releases:
         inside = row.since <= version and (row.until is None or version < row.until)
         if row.framework == framework and inside:
-            return row.scheduling
+            return row.engine
     raise ValueError(f"no release of {framework} covers {version}")
 
 

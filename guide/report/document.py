@@ -4,7 +4,8 @@ mean.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import guide
 from guide.domain import (
@@ -15,6 +16,7 @@ from guide.domain import (
     GroupEvaluation,
     Interval,
     Inventory,
+    LayoutKey,
     Limits,
     Percentiles,
     Price,
@@ -40,6 +42,7 @@ from guide.spec.answer import (
     RecommendationDocument,
     RejectionDocument,
     RelaxationDocument,
+    ShapeDocument,
 )
 from guide.units import GIB
 
@@ -121,17 +124,33 @@ def _group(item: GroupEvaluation) -> GroupDocument:
 
 def layout(group: ReplicaGroup) -> LayoutDocument:
     """What a group is, without what it does: enough to name a candidate."""
+    return {**_shape(group.key, group.gpu.name), "replicas": group.replicas}
+
+
+def _shape(key: LayoutKey, gpu: str) -> ShapeDocument:
     return {
-        "pool": group.pool.name,
-        "gpu": group.gpu.name,
-        "framework": group.framework,
-        "checkpoint": group.model.name,
-        "precision": group.precision.name,
-        "kvCacheDtype": group.limits.kv_cache_dtype,
-        "tp": group.tp,
-        "pp": group.pp,
-        "replicas": group.replicas,
+        "pool": key.pool,
+        "gpu": gpu,
+        "framework": key.framework,
+        "checkpoint": key.checkpoint,
+        "precision": key.precision,
+        "kvCacheDtype": key.kv_cache_dtype,
+        "tp": key.tp,
+        "pp": key.pp,
     }
+
+
+def key_of(group: Mapping[str, Any]) -> LayoutKey:
+    """The other way round: which replica a group of a document, or of a status, repeats."""
+    return LayoutKey(
+        pool=group["pool"],
+        framework=group["framework"],
+        checkpoint=group["checkpoint"],
+        precision=group["precision"],
+        kv_cache_dtype=group["kvCacheDtype"],
+        tp=group["tp"],
+        pp=group["pp"],
+    )
 
 
 def limits(item: Limits) -> LimitsDocument:
@@ -176,14 +195,7 @@ def context_tier(item: ContextTier) -> ContextTierDocument:
     return {
         "gpus": item.gpus,
         "maxContextTokens": item.tokens,
-        "pool": item.pool,
-        "gpu": item.gpu,
-        "framework": item.framework,
-        "checkpoint": item.checkpoint,
-        "precision": item.precision,
-        "kvCacheDtype": item.kv_cache_dtype,
-        "tp": item.tp,
-        "pp": item.pp,
+        **_shape(item.layout, item.gpu),
     }
 
 

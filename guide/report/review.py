@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import guide
 from guide.domain import Evaluation, Recommendation
-from guide.frameworks.vllm_flags import image_version
+from guide.frameworks import FRAMEWORKS
 from guide.report import tables as rows
 from guide.report.sentences import decision_changers, outcome
 from guide.spec import InferencePlan
@@ -111,17 +111,20 @@ def _prices_digest(r: Recommendation) -> str:
 
 def _other_version(plan: InferencePlan, r: Recommendation) -> list[str]:
     """A pinned image of another version than the one whose behaviour was predicted."""
-    image = plan.spec.deployment.image
-    modelled = dict(r.framework_versions).get("vLLM")
-    if image is None or modelled is None:
-        return []
-    pinned = image_version(image)
-    if pinned is None:
-        return [f"{image} does not tell its vLLM version; the numbers are those of {modelled}"]
-    if pinned == image_version(f":{modelled}"):
-        return []
-    shown = ".".join(map(str, pinned))
-    return [f"{image} is vLLM {shown}; the numbers are those of {modelled} and may differ"]
+    found: list[str] = []
+    for name, modelled in r.framework_versions:
+        framework, image = FRAMEWORKS[name], plan.spec.deployment.images.get(name)
+        known = framework.image_version(f":{modelled}")
+        if image is None or known is None:  # a framework whose images tell no version
+            continue
+        pinned = framework.image_version(image)
+        numbers = f"the numbers are those of {modelled}"
+        if pinned is None:
+            found.append(f"{image} does not tell its {name} version; {numbers}")
+        elif pinned != known:
+            shown = ".".join(map(str, pinned))
+            found.append(f"{image} is {name} {shown}; {numbers} and may differ")
+    return found
 
 
 def _section(table: rows.Table, otherwise: str = "") -> str:

@@ -267,11 +267,11 @@ def context_tiers(recommendation: Recommendation) -> Table:
                 str(item.gpus),
                 f"{item.tokens:,}",
                 item.gpu,
-                item.framework,
-                item.precision,
-                item.kv_cache_dtype,
-                str(item.tp),
-                str(item.pp),
+                item.layout.framework,
+                item.layout.precision,
+                item.layout.kv_cache_dtype,
+                str(item.layout.tp),
+                str(item.layout.pp),
             )
             for item in recommendation.context_tiers
         ),

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.domain import Catalog, Evaluation, Inventory, Limits, Plan
+from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Limits, Plan
 from guide.search.bounds import Broken, not_enough_gpus, over_budget
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey
 from guide.search.pricing import priced
 from guide.search.sizing import verdict
-from guide.search.space import Identity as Identity
 from guide.search.space import shapes
 
 
@@ -21,7 +20,7 @@ class Running:
     limits that its servers were started with, where they are known.
     """
 
-    shape: Identity
+    key: LayoutKey
     replicas: int
     load_share: float = 1.0
     limits: Limits | None = None
@@ -45,14 +44,14 @@ def assess(
     """
     inventory = priced(inventory, catalog)
     study = Study(plan=plan, catalog=catalog, seed=seed)
-    wanted = {one.shape for one in layout}
-    among = [s for s in shapes(plan, inventory, catalog) if s.identity in wanted]
-    limits = {one.shape: one.limits for one in layout if one.limits is not None}
-    replicas = {r.shape.identity: r for r in survey(study, inventory, among, limits).replicas}
+    wanted = {one.key for one in layout}
+    among = [s for s in shapes(plan, inventory, catalog) if s.key in wanted]
+    limits = {one.key: one.limits for one in layout if one.limits is not None}
+    replicas = {r.shape.key: r for r in survey(study, inventory, among, limits).replicas}
     if not layout or wanted - replicas.keys():
         return None
     members = [
-        Member(replica=replicas[one.shape], replicas=one.replicas, load_share=one.load_share)
+        Member(replica=replicas[one.key], replicas=one.replicas, load_share=one.load_share)
         for one in layout
     ]
     evaluation = evaluate(members, study)

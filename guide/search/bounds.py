@@ -16,7 +16,6 @@ from guide.search.space import Shape
 from guide.units import format_bytes, format_usd
 
 PADDED_GROUPS = ("mxfp4",)  # kernels that pad the last group, so TP need not divide the groups
-SIXTEEN_BIT_KV = ("FastGen",)
 WORST = 1000.0  # margin where there is no room at all
 
 
@@ -143,8 +142,9 @@ def not_enough_gpus(shape: Shape, replicas: int) -> Broken | None:
 def unsupported(shape: Shape) -> Broken | None:
     """The framework has no kernels, no policy or no pipeline for this model on this GPU."""
     variant, name = shape.variant, shape.release.framework
-    found = FRAMEWORKS[name].unsupported(shape.gpu, variant.model, variant.precision, shape.pp)
-    if found is None and variant.kv_cache_dtype != "auto" and name in SIXTEEN_BIT_KV:
+    framework = FRAMEWORKS[name]
+    found = framework.unsupported(shape.gpu, variant.model, variant.precision, shape.pp)
+    if found is None and variant.kv_cache_dtype not in framework.kv_cache_dtypes:
         sentence = f"{name} keeps its KV cache in 16 bit, not {variant.kv_cache_dtype}"
         found = (Reason.UNSUPPORTED_PRECISION, sentence)
     return None if found is None else Broken(*found, 1.0)

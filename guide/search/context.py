@@ -23,7 +23,7 @@ def context_tiers(plan: Plan, inventory: Inventory, catalog: Catalog) -> tuple[C
         tokens = _longest(shape, plan)
         if tokens <= 0:
             continue
-        key = (-tokens, shape.variant.loss, shape.identity)
+        key = (-tokens, shape.variant.loss, shape.key)
         known = best.get(shape.gpus)
         if known is None or key < known[0]:
             best[shape.gpus] = (key, _tier(shape, tokens))
@@ -37,16 +37,4 @@ def _longest(shape: Shape, plan: Plan) -> int:
 
 
 def _tier(shape: Shape, tokens: int) -> ContextTier:
-    variant = shape.variant
-    return ContextTier(
-        gpus=shape.gpus,
-        tokens=tokens,
-        pool=shape.pool.name,
-        gpu=shape.gpu.name,
-        framework=shape.release.framework,
-        checkpoint=variant.model.name,
-        precision=variant.precision.name,
-        kv_cache_dtype=variant.kv_cache_dtype,
-        tp=shape.tp,
-        pp=shape.pp,
-    )
+    return ContextTier(gpus=shape.gpus, tokens=tokens, gpu=shape.gpu.name, layout=shape.key)

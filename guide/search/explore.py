@@ -11,7 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guide.domain import Candidate, Evaluation, Inventory, Limits, Plan, Preference, Rejection
+from guide.domain import (
+    Candidate,
+    Evaluation,
+    Inventory,
+    LayoutKey,
+    Limits,
+    Plan,
+    Preference,
+    Rejection,
+)
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.evaluate import Study
 from guide.search.operating_point import (
@@ -24,7 +33,7 @@ from guide.search.operating_point import (
 )
 from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
 from guide.search.sizing import Prospect, Trial, attempt, prospect
-from guide.search.space import Identity, Shape, considered_pools, shapes
+from guide.search.space import Shape, considered_pools, shapes
 
 
 @dataclass(slots=True)
@@ -66,7 +75,7 @@ def survey(
     study: Study,
     inventory: Inventory,
     among: Iterable[Shape] | None = None,
-    running: Mapping[Identity, Limits] | None = None,
+    running: Mapping[LayoutKey, Limits] | None = None,
 ) -> Survey:
     """Apply every bound to every shape (or to those given); `running` are limits that are not to
     be chosen, since servers have them already.
@@ -76,7 +85,7 @@ def survey(
     long = tails(plan.workload, study.seed, promised_context_tokens(plan))
     known: dict[tuple[object, ...], Replica | Broken] = {}  # the same in all pools of a GPU
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
-        replica = _operated(shape, study, long, known, (running or {}).get(shape.identity))
+        replica = _operated(shape, study, long, known, (running or {}).get(shape.key))
         if isinstance(replica, Rejection):
             found.refused.append(replica)
             continue
@@ -114,7 +123,7 @@ def _operated(
         broken = rule(shape)
         if broken is not None:
             return _refused(shape, 1, broken, study)
-    alike = (shape.gpu, *shape.identity[1:], running)
+    alike = (shape.gpu, *shape.key[1:], running)
     if alike not in known:
         known[alike] = operate(shape, study.plan, study.catalog, long, running)
     replica = known[alike]

@@ -79,7 +79,7 @@ def simulate_task_execution(
     """
     budget = study.plan.budget
     inventory = priced(inventory, study.catalog)
-    fits = {r.shape.identity: r for r in survey(study, inventory).replicas}
+    fits = {r.shape.key: r for r in survey(study, inventory).replicas}
     found: list[HybridReport] = []
     for replica in fits.values():
         shape = replica.shape

@@ -134,7 +134,7 @@ def name_of(mix: Mix) -> frozenset[Any]:
 
 
 def _name(part: Part) -> Any:
-    return part.replica.shape.identity
+    return part.replica.shape.key
 
 
 def _sum(terms: Iterable[Any]) -> Any:

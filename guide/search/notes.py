@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
+from guide.frameworks import FRAMEWORKS
 from guide.search.operating_point import unstated_p95
 from guide.search.pricing import usd_per_h
 from guide.search.space import considered_pools
@@ -105,8 +106,8 @@ def _caveats(best: Evaluation) -> list[str]:
     found = _traffic(best)
     for item in best.groups:
         group = item.group
-        if group.framework == "FastGen":
-            found.append("FastGen is hardly maintained (last release of DeepSpeed-MII: 2025)")
+        if caveat := FRAMEWORKS[group.framework].caveat:
+            found.append(caveat)
         if group.model.precision == "bf16" and group.precision.name == "fp16":
             found.append(f"{group.gpu.name} has no bf16: the weights run as fp16")
         if group.tp * group.pp > group.pool.gpus_per_node:

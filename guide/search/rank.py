@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from guide.domain import Evaluation, GroupEvaluation, Preference
+from guide.domain import Evaluation, Preference
 from guide.search.operating_point import half_width
 from guide.search.sizing import Prospect, grade
 from guide.search.space import precision_loss
@@ -55,7 +55,7 @@ def optimistic_key(
             ttft_s * math.exp(half_width(replica.fit, "ttft")),
             tpot_s * math.exp(half_width(replica.fit, "tpot")),
         ),
-        identity=(*replica.shape.identity, count),
+        identity=(*replica.shape.key, count),
     )
 
 
@@ -84,27 +84,14 @@ def _key(
 
 def identity(evaluation: Evaluation) -> Key:
     """What tells two deployments apart."""
-    return tuple(value for item in evaluation.groups for value in group_identity(item))
+    return tuple(
+        value for item in evaluation.groups for value in (*item.group.key, item.group.replicas)
+    )
 
 
 def shape_identity(evaluation: Evaluation) -> Key:
     """The same without the number of replicas: two sizes of one layout are no real alternatives."""
-    return tuple(value for item in evaluation.groups for value in group_identity(item)[:-1])
-
-
-def group_identity(item: GroupEvaluation) -> Key:
-    """Pool, framework, checkpoint, precision, KV type, TP, PP, replicas."""
-    group = item.group
-    return (
-        group.pool.name,
-        group.framework,
-        group.model.name,
-        group.precision.name,
-        group.limits.kv_cache_dtype,
-        group.tp,
-        group.pp,
-        group.replicas,
-    )
+    return tuple(value for item in evaluation.groups for value in item.group.key)
 
 
 def worst_loss(evaluation: Evaluation) -> int:

@@ -29,7 +29,7 @@ from guide.search.pricing import priced
 from guide.search.rank import identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, relaxations
 from guide.search.sizing import Prospect
-from guide.search.space import modelled_release
+from guide.search.space import releases_of
 from guide.units import format_seconds, format_usd
 
 PLACES = 3  # the best and two alternatives (paper P2)
@@ -71,7 +71,7 @@ def recommend(
         inventory=inventory,
         catalog_digest=catalog.digest,
         framework_versions=tuple(
-            (name, modelled_release(catalog, name).version) for name in sorted(plan.frameworks)
+            (release.framework, release.version) for release in releases_of(plan, catalog)
         ),
         notes=notes(plan, inventory, top, rejections),
         seed=seed,
@@ -97,7 +97,7 @@ def _rejections(
             for place, evaluation in enumerate(ranked, 1)
             if identity(evaluation) not in winners
         ),
-        *(_not_tried(p, top) for p in found.prospects if p.replica.shape.identity not in tried),
+        *(_not_tried(p, top) for p in found.prospects if p.replica.shape.key not in tried),
     )
 
 

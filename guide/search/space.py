@@ -16,6 +16,7 @@ from guide.domain import (
     Gpu,
     GpuPool,
     Inventory,
+    LayoutKey,
     Limits,
     ModelArch,
     Plan,
@@ -33,10 +34,6 @@ PIPELINE_PARALLEL = (1, 2, 4)
 REPLICA_LAYOUTS = tuple((tp, pp) for pp in PIPELINE_PARALLEL for tp in TENSOR_PARALLEL)
 SIXTEEN_BIT = ("bf16", "fp16")
 EIGHT_BIT = ("fp8", "int8")
-
-
-# pool, framework, checkpoint, precision, type of the KV cache, TP, PP
-Identity = tuple[str, str, str, str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +89,17 @@ class Shape:
         return self.pool.nodes_for(self.tp, self.pp) if self.over_nodes else 1
 
     @property
-    def identity(self) -> Identity:
-        """What tells two shapes apart; also the last tie-break of every order."""
+    def key(self) -> LayoutKey:
+        """Which replica it is."""
         v = self.variant
-        return (
-            self.pool.name,
-            self.release.framework,
-            v.model.name,
-            v.precision.name,
-            v.kv_cache_dtype,
-            self.tp,
-            self.pp,
+        return LayoutKey(
+            pool=self.pool.name,
+            framework=self.release.framework,
+            checkpoint=v.model.name,
+            precision=v.precision.name,
+            kv_cache_dtype=v.kv_cache_dtype,
+            tp=self.tp,
+            pp=self.pp,
         )
 
     def group(self, limits: Limits, replicas: int = 1) -> ReplicaGroup:
@@ -123,7 +120,7 @@ class Shape:
 
 def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape]:
     """Every shape that `plan` allows on the known GPUs of `inventory`, in a stable order."""
-    releases = [modelled_release(catalog, name) for name in sorted(plan.frameworks)]
+    releases = releases_of(plan, catalog)
     for pool in considered_pools(plan, inventory):
         if pool.gpu is None:
             continue
@@ -215,6 +212,12 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
         yield Variant(model=derived, precision=precision)
         if fp8_gpu:
             yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")
+
+
+def releases_of(plan: Plan, catalog: Catalog) -> list[Release]:
+    """The release of each framework that the plan allows, by name."""
+    known = {release.framework for release in catalog.releases}
+    return [modelled_release(catalog, name) for name in sorted(plan.frameworks or known)]
 
 
 def modelled_release(catalog: Catalog, framework: str) -> Release:

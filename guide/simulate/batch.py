@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from guide.domain import Catalog, MemoryFit, ReplicaGroup
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.serve import layout_cost, policy_of
 
 
@@ -31,7 +31,6 @@ class BatchReport:
     requests: int
     served: int
     ttft_s: float  # until every prompt has its first token
-    mean_ttft_s: float
     batch_latency_s: float
     output_tokens: int  # of one request
     kv_peak_share: float  # of the KV blocks
@@ -93,7 +92,7 @@ def serve_batch(
     plain, _ = layout_cost(group, catalog)
     cost = _Watched(plain.facts, plain.params)
     requests = math.ceil(batch.requests / group.pp)
-    replica = Replica(
+    replica = ReplicaLoop(
         policy_of(group, memory, catalog),
         cost,
         [batch.prompt_tokens] * requests,
@@ -109,7 +108,6 @@ def serve_batch(
         requests=batch.requests,
         served=min(batch.requests, served * group.pp),
         ttft_s=max(first, default=0.0),
-        mean_ttft_s=sum(first) / len(first) if first else 0.0,
         batch_latency_s=replica.clock,
         output_tokens=batch.output_tokens,
         kv_peak_share=replica.kv_peak_share,

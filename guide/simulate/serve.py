@@ -31,7 +31,7 @@ from guide.perf.ops import Layout
 from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
 OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
@@ -92,7 +92,6 @@ def policy_of(group: ReplicaGroup, memory: MemoryFit, catalog: Catalog) -> Sched
         kv_blocks=max(1, memory.kv_capacity_tokens // memory.block_tokens // group.pp),
         watermark_share=0.01 if prefill_first else 0.0,
         resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
-        virtual_engines=group.pp,
     )
 
 
@@ -155,7 +154,7 @@ def serve(
     cost, serving = layout_cost(group, catalog)
     key = (
         *(cost.facts, cost.params, serving),
-        replace(policy, kv_blocks=0, virtual_engines=1),
+        replace(policy, kv_blocks=0),
         *(share, group.limits.max_model_len, group.model.used_window_tokens, seed),
     )
     found = runs.find(key, policy.kv_blocks)
@@ -214,10 +213,10 @@ def run(
     catalog: Catalog,
     *,
     closed_users: int | None = None,
-) -> tuple[Replica, ServingParams]:
+) -> tuple[ReplicaLoop, ServingParams]:
     """Serve `requests` by one engine of a replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
-    replica = Replica(
+    replica = ReplicaLoop(
         policy_of(group, memory, catalog),
         cost,
         requests.prompts,
@@ -245,7 +244,7 @@ class Times(NamedTuple):
 
 
 def times_of(
-    replica: Replica, requests: Requests, serving: ServingParams, uncounted: int = 0
+    replica: ReplicaLoop, requests: Requests, serving: ServingParams, uncounted: int = 0
 ) -> Times:
     """Times of the requests of a replica that has run, without the first `uncounted` (at most half
     of those served). `ValueError` where none is left.
@@ -290,7 +289,7 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 
 
 def _report(
-    replica: Replica,
+    replica: ReplicaLoop,
     requests: Requests,
     serving: ServingParams,
     workload: Workload,
@@ -318,7 +317,7 @@ def _report(
     )
 
 
-def _stable(replica: Replica, workload: Workload) -> bool:
+def _stable(replica: ReplicaLoop, workload: Workload) -> bool:
     """Whether the backlog has stopped growing: at the last arrival it is what it was half-way."""
     if workload.concurrency is not None:
         return True

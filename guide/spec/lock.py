@@ -19,6 +19,7 @@ from guide.domain import (
     Gpu,
     GpuPool,
     Inventory,
+    LayoutKey,
     Price,
     ReplicaGroup,
     SkippedNode,
@@ -218,17 +219,9 @@ class LockedGroup(Locked):
     load_share: float
 
     @property
-    def identity(self) -> tuple[str, str, str, str, str, int, int]:
-        """What tells its shape from all others, see `guide.search.space.Shape`."""
-        return (
-            self.pool,
-            self.framework,
-            self.checkpoint,
-            self.precision,
-            self.kv_cache_dtype,
-            self.tp,
-            self.pp,
-        )
+    def key(self) -> LayoutKey:
+        """Which replica it repeats."""
+        return LayoutKey._make(getattr(self, name) for name in LayoutKey._fields)
 
 
 def locked_groups(best: Evaluation) -> tuple[LockedGroup, ...]:
@@ -238,17 +231,7 @@ def locked_groups(best: Evaluation) -> tuple[LockedGroup, ...]:
 
 def locked_group(group: ReplicaGroup) -> LockedGroup:
     """One group in the form of the file."""
-    return LockedGroup(
-        pool=group.pool.name,
-        framework=group.framework,
-        checkpoint=group.model.name,
-        precision=group.precision.name,
-        kv_cache_dtype=group.limits.kv_cache_dtype,
-        tp=group.tp,
-        pp=group.pp,
-        replicas=group.replicas,
-        load_share=group.load_share,
-    )
+    return LockedGroup(**group.key._asdict(), replicas=group.replicas, load_share=group.load_share)
 
 
 class LockedEngine(Locked):

@@ -8,11 +8,12 @@ stand here once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from guide.domain import ModelArch, Plan, Preference, Tolerance
+from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
 from guide.spec.edge import Edge
 from guide.spec.scalars import (
@@ -61,6 +62,12 @@ class ConfigSource(Edge):
     config_map_key_ref: ConfigMapKey = Field(description="A key of a ConfigMap.")
 
 
+if TYPE_CHECKING:
+    FrameworkName = str
+else:  # the names are data: a framework more is a file and a line in guide.frameworks
+    FrameworkName = Literal[tuple(FRAMEWORKS)]
+
+
 class ModelRef(Edge):
     """The model to serve."""
 
@@ -101,15 +108,20 @@ class ModelCache(Edge):
     )
 
 
-class DeploymentSpec(Edge):
+MaybeImage: TypeAlias = Image | None
+_IMAGES: dict[str, Any] = {
+    f"image_of_{framework.name}": (
+        MaybeImage,
+        Field(default=None, alias=framework.image_field, description=framework.image_about),
+    )
+    for framework in FRAMEWORKS.values()
+}
+_Images = create_model("_Images", __base__=Edge, **_IMAGES)
+
+
+class DeploymentSpec(_Images):
     """How the generated Deployments look."""
 
-    image: Image | None = Field(
-        default=None, description="Image of vLLM. Absent: the version that was modelled."
-    )
-    image_fast_gen: Image | None = Field(
-        default=None, description="Image of DeepSpeed-FastGen; there is no official one."
-    )
     model_cache: ModelCache | None = Field(
         default=None, description="Volume for downloaded weights."
     )
@@ -124,14 +136,18 @@ class DeploymentSpec(Edge):
         "the predicted operating point alone.",
     )
 
+    @property
+    def images(self) -> dict[str, str]:
+        """The images that the plan names, by framework."""
+        named = {name: getattr(self, f"image_of_{name}") for name in FRAMEWORKS}
+        return {name: image for name, image in named.items() if image is not None}
+
     def to_domain(self, served_name: str) -> DeploymentOptions:
         """The same for `guide.frameworks`; clients ask for `served_name`."""
         secret = self.token_secret_ref
         return DeploymentOptions(
             served_name=served_name,
-            image=self.image,
-            image_fastgen=self.image_fast_gen,
-            model_cache_claim=self.model_cache.claim_name if self.model_cache else None,
+            images=self.images,
             token_secret=(secret.name, secret.key) if secret else None,
             extra_args=self.extra_args,
         )
@@ -165,10 +181,10 @@ class InferencePlanSpec(Edge):
         "also "
         "quantises online to 8 bit, INT4 also takes a 4-bit checkpoint of the same model.",
     )
-    frameworks: Annotated[tuple[Literal["vLLM", "FastGen"], ...], unique] = Field(
-        default=("vLLM", "FastGen"),
+    frameworks: Annotated[tuple[FrameworkName, ...], unique] = Field(
+        default=tuple(FRAMEWORKS),
         min_length=1,
-        max_length=2,
+        max_length=len(FRAMEWORKS),
         description="Inference frameworks to consider.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
@@ -195,7 +211,11 @@ class InferencePlanSpec(Edge):
             preference=Preference(self.preference),
             tolerance=Tolerance(self.precision_tolerance),
             frameworks=tuple(self.frameworks),
-            unready=() if self.deployment.image_fast_gen else ("FastGen",),
+            unready=tuple(
+                name
+                for name, framework in FRAMEWORKS.items()
+                if not framework.official_image and name not in self.deployment.images
+            ),
             switches=self.optimizations.to_domain(),
             gpus=self.placement.gpus,
             node_selector=tuple(sorted(self.placement.node_selector.items())),

@@ -50,7 +50,7 @@ def review(asked: PageQuestion, found: Recommendation) -> bytes:
 
 def manifests_yaml(asked: PageQuestion, found: Recommendation) -> bytes:
     """All objects as one text for `kubectl apply -f`."""
-    files = render_files(asked.written, found, asked.catalog)
+    files = render_files(asked.written, found)
     texts = [text for name, text in files.items() if name not in (KUSTOMIZATION, "REVIEW.md")]
     return "---\n".join(texts).encode()
 

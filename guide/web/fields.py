@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from guide.frameworks import FRAMEWORKS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
@@ -201,15 +203,22 @@ MORE = Group(
             name="framework",
             path="spec.frameworks",
             label="Framework",
-            hint="FastGen is no longer maintained.",
-            options=(("", "vLLM or FastGen"), ("vLLM", "vLLM only"), ("FastGen", "FastGen only")),
+            hint=" ".join(f"{f.caveat}." for f in FRAMEWORKS.values() if f.caveat),
+            options=(
+                ("", " or ".join(FRAMEWORKS)),
+                *((name, f"{name} only") for name in FRAMEWORKS),
+            ),
         ),
-        Field(
-            name="image",
-            path="spec.deployment.imageFastGen",
-            label="Image for FastGen",
-            hint="FastGen has no official image; manifests need one.",
-            text=True,
+        *(
+            Field(
+                name=framework.image_field,
+                path=f"spec.deployment.{framework.image_field}",
+                label=f"Image for {framework.name}",
+                hint=f"{framework.name} has no official image; manifests need one.",
+                text=True,
+            )
+            for framework in FRAMEWORKS.values()
+            if not framework.official_image
         ),
         Field(
             name="name",

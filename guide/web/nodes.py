@@ -17,6 +17,7 @@ from guide.catalog import find_gpu
 from guide.cluster.client import cluster_devices, cluster_objects
 from guide.cluster.json_values import mapping, sequence
 from guide.cluster.nodes import PRICE_ANNOTATION, read_node
+from guide.cluster.slim import slim_node
 from guide.domain import Catalog, Gpu
 from guide.errors import GuideError, SpecError
 from guide.question import Cluster
@@ -128,30 +129,8 @@ def unpacked_nodes(token: str) -> list[Node]:
 
 
 def slim(node: Mapping[str, Any]) -> Node:
-    """A Node object without what `guide.cluster.nodes` never reads."""
-    meta, spec, status = (mapping(node.get(k)) for k in ("metadata", "spec", "status"))
-    annotations = mapping(meta.get("annotations"))
-    conditions = [mapping(c) for c in sequence(status.get("conditions"))]
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": meta.get("name"),
-            "labels": meta.get("labels"),
-            "annotations": {k: v for k, v in annotations.items() if k == PRICE_ANNOTATION},
-            **{k: meta[k] for k in ("deletionTimestamp",) if k in meta},
-        },
-        "spec": {k: spec[k] for k in ("taints", "unschedulable") if k in spec},
-        "status": {
-            "allocatable": status.get("allocatable"),
-            "capacity": status.get("capacity"),
-            "conditions": [
-                {k: c[k] for k in ("type", "status", "reason") if k in c}
-                for c in conditions
-                if c.get("type") == "Ready"
-            ],
-        },
-    }
+    """A Node object as links and downloads hold it."""
+    return {"apiVersion": "v1", "kind": "Node", **slim_node(node)}
 
 
 def live(settings: Settings) -> Cluster:

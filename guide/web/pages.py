@@ -15,7 +15,7 @@ from guide.domain import Recommendation
 from guide.report.tables import Table
 from guide.web import fields
 from guide.web.asking import PageQuestion, Wrong, answer, question, sentence
-from guide.web.creating import Offer, offer
+from guide.web.creating import CreateOffer, offer
 from guide.web.engine import TookTooLong, catalog
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_query
@@ -62,7 +62,7 @@ def form_page(request: Request, state: State, errors: dict[str, str]) -> Respons
 
 
 def answer_page(
-    request: Request, state: State, tried: Offer | None = None, status: int = 200
+    request: Request, state: State, tried: CreateOffer | None = None, status: int = 200
 ) -> Response:
     """The form with its answer; `tried` is a plan that could not be created."""
     settings: Settings = request.app.state.settings

@@ -16,7 +16,7 @@ from guide.domain import Catalog, FitTable
 from guide.measured.dataset import is_open, read
 from guide.measured.fitting import fit_all, table_of
 from guide.measured.measurements import measurements
-from guide.measured.slices import SLICES, Errors, Observation, observed
+from guide.measured.slices import SLICES, Errors, LeftOut, observed
 from guide.report.review import markdown_table
 from guide.report.tables import Table
 from hack.accuracy import ratchet, tables
@@ -112,17 +112,17 @@ def _turn(now: ratchet.Numbers, accept: bool) -> None:
     typer.echo(f"Wrote {RATCHET}.")
 
 
-def _shipped(paths: list[Path], catalog: Catalog, only_open: bool) -> list[Observation]:
+def _shipped(paths: list[Path], catalog: Catalog, only_open: bool) -> list[LeftOut]:
     rows = (row for path in paths for row in measurements(path))
     return ratchet.shipped((row for row in rows if is_open(row) or not only_open), catalog)
 
 
-def _fitted(paths: list[Path], catalog: Catalog) -> tuple[list[Observation], FitTable]:
+def _fitted(paths: list[Path], catalog: Catalog) -> tuple[list[LeftOut], FitTable]:
     fitted = fit_all(read(paths, catalog), lambda text: typer.echo(text, err=True))
     return observed(fitted), table_of(fitted, "")
 
 
-def _plots(items: list[Observation]) -> tuple[str, ...]:
+def _plots(items: list[LeftOut]) -> tuple[str, ...]:
     lines: list[str] = []
     for part in SLICES:
         chosen = [item for item in items if part.holds(item)]
@@ -134,7 +134,7 @@ def _plots(items: list[Observation]) -> tuple[str, ...]:
 
 def _report(
     introduction: str,
-    items: list[Observation],
+    items: list[LeftOut],
     table: FitTable,
     shipped: Mapping[str, Errors],
     plots: tuple[str, ...],

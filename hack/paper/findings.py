@@ -11,8 +11,6 @@ from guide.measured.protocols import protocols
 from hack.paper.cells import Cell
 from hack.paper.plots import TASKS, knee
 
-SEEN = 1e-3  # a fall that a plot shows
-
 
 def _grouped(cells: Sequence[Cell], key: Callable[[Cell], Any]) -> dict[Any, list[Cell]]:
     groups: dict[Any, list[Cell]] = defaultdict(list)

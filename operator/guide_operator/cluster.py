@@ -1,8 +1,4 @@
-"""What the operator keeps of nodes, pods and plans: only what an inventory depends on (pure).
-
-Heartbeats, images and the like fall away, so that an object that "changed" really did, and a
-thousand nodes fit in a few megabytes.
-"""
+"""What the operator keeps of nodes, pods and plans: only what an inventory depends on (pure)."""
 
 from __future__ import annotations
 
@@ -13,9 +9,8 @@ from typing import Any
 
 from guide import question as questions
 from guide.cluster.inventory import Memory, read_cluster
-from guide.cluster.json_values import mapping, sequence
-from guide.cluster.nodes import PRICE_ANNOTATION, stable_labels
 from guide.cluster.potential import with_potential
+from guide.cluster.slim import slim_device, slim_node, slim_pod
 from guide.domain import Catalog, Inventory, Plan, Reason, Recommendation
 from guide.manifests.names import PLAN_LABEL, object_name
 from guide.question import pools_of
@@ -28,87 +23,15 @@ from guide_operator.pods import ManagedPods
 Object = dict[str, Any]
 Key = tuple[str, str]  # namespace, name
 
+_KEPT_LABELS = (PLAN_LABEL,)
 _MOST_MEMORIES = 50  # one holds a few megabytes for ten thousand nodes
-
-
-def slim_node(node: Mapping[str, Any]) -> Object:
-    """A Node object without what no inventory reads."""
-    meta, spec, status = (mapping(node.get(key)) for key in ("metadata", "spec", "status"))
-    price = mapping(meta.get("annotations")).get(PRICE_ANNOTATION)
-    return {
-        "metadata": {
-            "name": meta.get("name"),
-            "labels": stable_labels(meta),
-            "annotations": {} if price is None else {PRICE_ANNOTATION: price},
-            "deletionTimestamp": meta.get("deletionTimestamp"),
-        },
-        "spec": {
-            "taints": [
-                {key: taint.get(key) for key in ("key", "value", "effect")}
-                for taint in map(mapping, sequence(spec.get("taints")))
-            ],
-            "unschedulable": spec.get("unschedulable"),
-        },
-        "status": {
-            "capacity": _extended(status.get("capacity")),
-            "allocatable": _extended(status.get("allocatable")),
-            "conditions": [
-                {key: condition.get(key) for key in ("type", "status", "reason")}
-                for condition in map(mapping, sequence(status.get("conditions")))
-                if condition.get("type") == "Ready"
-            ],
-        },
-    }
-
-
-def slim_pod(pod: Mapping[str, Any]) -> Object | None:
-    """A Pod object without what no inventory reads; None for a pod that holds no device."""
-    meta, spec, status = (mapping(pod.get(key)) for key in ("metadata", "spec", "status"))
-    containers = {
-        key: [_container(mapping(item)) for item in sequence(spec.get(key))]
-        for key in ("containers", "initContainers")
-    }
-    if not any(item["resources"] for items in containers.values() for item in items):
-        return None
-    if not spec.get("nodeName"):
-        return None
-    labels = mapping(meta.get("labels"))
-    return {
-        "metadata": {
-            "name": meta.get("name"),
-            "namespace": meta.get("namespace"),
-            "labels": {PLAN_LABEL: labels[PLAN_LABEL]} if PLAN_LABEL in labels else {},
-        },
-        "spec": {"nodeName": spec["nodeName"], **containers},
-        "status": {"phase": status.get("phase")},
-    }
-
-
-def slim_device(value: Mapping[str, Any]) -> Object:
-    """A ResourceSlice or ResourceClaim without its metadata."""
-    spec, status = mapping(value.get("spec")), mapping(value.get("status"))
-    return {"spec": spec, "status": {"allocation": status.get("allocation")}}
-
-
-def _container(container: Mapping[str, Any]) -> Object:
-    resources = mapping(container.get("resources"))
-    held = {key: _extended(resources.get(key)) for key in ("requests", "limits")}
-    return {
-        "restartPolicy": container.get("restartPolicy"),
-        "resources": {key: value for key, value in held.items() if value},
-    }
-
-
-def _extended(resources: object) -> Object:
-    """Extended resources alone: they are the ones with a domain."""
-    return {key: value for key, value in mapping(resources).items() if "/" in key}
 
 
 @dataclass
 class _Taken:
     """Who holds which GPUs, worked out once for each state of the cluster."""
 
-    cluster: Cluster
+    cluster: ClusterState
 
     @cached_property
     def by_pods(self) -> holdings.Taken:
@@ -124,7 +47,7 @@ class _Taken:
         return holdings.taken((*self.cluster.pods.values(), *self.stand_ins))
 
 
-class Cluster:
+class ClusterState:
     """Nodes, pods and applied layouts as they are now, and the inventory they make for a plan."""
 
     def __init__(self, catalog: Catalog) -> None:
@@ -154,7 +77,7 @@ class Cluster:
 
     def set_pod(self, key: Key, pod: Mapping[str, Any] | None) -> bool:
         """Take over the pod (namespace, name), or its absence; True if that can change one."""
-        return self._set(self.pods, key, None if pod is None else slim_pod(pod))
+        return self._set(self.pods, key, None if pod is None else slim_pod(pod, _KEPT_LABELS))
 
     def set_device(self, key: tuple[str | None, str], value: Mapping[str, Any] | None) -> bool:
         """Take over a ResourceSlice (no namespace) or a ResourceClaim, or its absence."""

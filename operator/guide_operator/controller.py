@@ -18,15 +18,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from guide.cluster.client import ClusterClient, FieldConflict, Stale
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError
-from guide.live.learn import Ledger, factors, overlay
+from guide.live.learn import Corrections, factors, overlay
 from guide.manifests.names import object_name
 from guide.spec import parse_plan
 from guide_operator import findings, reconcile
 from guide_operator import status as statuses
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from guide_operator.deciding import Decider, observed_of, time_now
 from guide_operator.engine import Engine
-from guide_operator.findings import Finding
+from guide_operator.findings import LiveFinding
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Event
 from guide_operator.settings import Settings
@@ -59,7 +59,7 @@ class Controller:
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
         self._settling: asyncio.TimerHandle | None = None
-        self.cluster = Cluster(catalog)
+        self.cluster = ClusterState(catalog)
         self._decider = Decider(
             settings, client, catalog, engine, metrics, self.cluster, self._settle_now
         )
@@ -155,12 +155,12 @@ class Controller:
         question = await self._decider.question(work, parse_plan(work.plan))
         return question, self.cluster.inventory(question, *_key(work.plan))
 
-    def found(self, work: Work, finding: Finding) -> None:
+    def found(self, work: Work, finding: LiveFinding) -> None:
         """Its pods were compared with what was predicted."""
         work.finding = finding
         self._wake(work)
 
-    def use(self, ledger: Ledger) -> None:
+    def use(self, ledger: Corrections) -> None:
         """Answer by other corrections from now on: plans that they concern are planned again."""
         self._engine.use(ledger)
         self._decider.catalog = overlay(self._shipped, ledger)

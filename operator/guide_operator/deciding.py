@@ -18,7 +18,7 @@ from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide_operator import layouts as apply
 from guide_operator import pods, reconcile
 from guide_operator import status as statuses
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from guide_operator.engine import Answer, Engine
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Observed
@@ -62,7 +62,7 @@ class Decider:
         catalog: Catalog,
         engine: Engine,
         metrics: Metrics,
-        cluster: Cluster,
+        cluster: ClusterState,
         settle: Callable[[], None],
     ) -> None:
         self._settings = settings

@@ -18,7 +18,7 @@ from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan, Recommendation, Workload
 from guide.errors import ClusterError
 from guide.live.expect import Expected, expect
-from guide.live.learn import Ledger, overlay
+from guide.live.learn import Corrections, overlay
 from guide.processes import worker_pool
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
@@ -26,7 +26,7 @@ from guide.search.recommend import recommend
 _MOST_ANSWERS = 100  # remembered; one holds about 100 kB
 
 _catalog: Catalog | None = None  # of a worker process
-_corrections: tuple[Ledger, Catalog] | None = None  # the last ones, and the catalogue under them
+_corrections: tuple[Corrections, Catalog] | None = None  # the last, and the catalogue under them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Engine:
         self._pool = self._new_pool()
         self._tasks: list[asyncio.Task[None]] = []
         self._answers: dict[tuple[object, ...], tuple[Inventory, Answer]] = {}
-        self.ledger = Ledger()  # corrections that every answer rests on
+        self.ledger = Corrections()  # corrections that every answer rests on
 
     def start(self) -> None:
         """Begin to take work; every process loads the catalogue before it is first needed."""
@@ -107,7 +107,7 @@ class Engine:
         self._waiting.put_nowait(_Job(routine, number, plan, inventory, running, digest, done))
         return await done
 
-    def use(self, ledger: Ledger) -> None:
+    def use(self, ledger: Corrections) -> None:
         """Answer by these corrections from now on."""
         self.ledger = ledger
         self._answers.clear()  # a digest may have been made before the change, its answer after it
@@ -176,7 +176,7 @@ def _nothing() -> None:
     """Makes the pool start a process."""
 
 
-def _corrected(ledger: Ledger) -> Catalog:
+def _corrected(ledger: Corrections) -> Catalog:
     """The same object for the same ledger, since what follows from it is remembered by it."""
     global _corrections
     if _catalog is None:
@@ -191,13 +191,13 @@ def _expect(
     inventory: Inventory,
     layout: tuple[Running, ...],
     workload: Workload,
-    ledger: Ledger,
+    ledger: Corrections,
 ) -> Expected | None:
     return expect(plan, inventory, _corrected(ledger), layout, workload)
 
 
 def _answer(
-    plan: Plan, inventory: Inventory, running: tuple[Running, ...], ledger: Ledger
+    plan: Plan, inventory: Inventory, running: tuple[Running, ...], ledger: Corrections
 ) -> Answer:
     catalog = _corrected(ledger)
     began = time.perf_counter()

@@ -104,7 +104,7 @@ def decide(
     if _foreign(observed.config_map):
         return refuse(statuses.NAME_TAKEN, _taken(plan), observed, now)
     try:
-        files = render_files(plan, recommendation, catalog)
+        files = render_files(plan, recommendation)
     except SpecError as error:
         return refuse(statuses.INVALID_SPEC, str(error), observed, now)
     wanted = config_map(plan, observed.uid, files)

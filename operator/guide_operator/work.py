@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guide_operator.findings import Finding
+from guide_operator.findings import LiveFinding
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name
@@ -31,7 +31,7 @@ class Work:
     poll_s: float | None = None  # while a rollout goes on or is stuck
     unasked_s: float = 0.0  # of such polls, since it was last asked by time
     task: asyncio.Task[None] | None = None
-    finding: Finding | None = None  # what its pods did, where Prometheus is read
+    finding: LiveFinding | None = None  # what its pods did, where Prometheus is read
 
 
 async def either(changed: asyncio.Event, seconds: float) -> bool:

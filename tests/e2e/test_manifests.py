@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from guide.catalog import load
 from guide.manifests.benchmark import benchmarks
 from guide.manifests.render import build_objects, render_files
 from hack.controlplane.kubectl import Kubectl
@@ -45,7 +44,7 @@ def added(live: Any, written: Any, path: str = "") -> Iterator[str]:
 def test_the_server_takes_the_files_and_adds_no_default(
     kubectl: Kubectl, namespace: str, name: str
 ):
-    files = render_files(CASES[name].plan, CASES[name].recommendation, load())
+    files = render_files(CASES[name].plan, CASES[name].recommendation)
     for file, text in files.items():
         value = yaml.safe_load(text) if file.endswith(".yaml") else {}
         if not value or file == "kustomization.yaml" or value["kind"] in FOREIGN:
@@ -79,7 +78,7 @@ def test_the_server_takes_the_benchmark_and_adds_only_its_marks(
 
 @pytest.mark.parametrize("name", CASES)
 def test_kustomize_builds_the_folder(programs: Path, tmp_path: Path, name: str):
-    for file, text in render_files(CASES[name].plan, CASES[name].recommendation, load()).items():
+    for file, text in render_files(CASES[name].plan, CASES[name].recommendation).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     command = [programs / "kustomize", "build", tmp_path]
     built = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ from tests.e2e_node.plans import MODEL, plan, serving
 NAME, NAMESPACE = "measured", "bench"
 REQUESTS = 120
 WORDS = 4000  # of the tokenizer
-LIBRARIES, CACHE = "/opt/vllm", "/models"
+LIBRARIES = "/opt/vllm"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ OTHERS = sorted(set(formats()) - {DEFAULT_FORMAT})
 
 
 def render(case: Case, form: str) -> dict[str, str]:
-    files = render_files(case.plan, case.recommendation, CATALOG, form=form)
+    files = render_files(case.plan, case.recommendation, form=form)
     assert files.pop("REVIEW.md").startswith("# ")
     return files
 

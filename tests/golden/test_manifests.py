@@ -24,7 +24,7 @@ CATALOG = load()
 
 
 def render(case: Case) -> dict[str, str]:
-    return render_files(case.plan, case.recommendation, CATALOG)
+    return render_files(case.plan, case.recommendation)
 
 
 def objects(case: Case) -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ def test_a_larger_model_may_take_longer_to_start():
             memory=replace(best.groups[0].memory, weight_bytes=140e9 / gpus),
         )
         found = replace(CASES["vllm"].recommendation, best=replace(best, groups=(one,)))
-        files = render_files(CASES["vllm"].plan, found, CATALOG)
+        files = render_files(CASES["vllm"].plan, found)
         spec = yaml.safe_load(files["deployment-0.yaml"])["spec"]
         probe = spec["template"]["spec"]["containers"][0]["startupProbe"]
         assert spec["progressDeadlineSeconds"] > probe["failureThreshold"] * 10
@@ -132,7 +132,7 @@ def test_fastgen_without_an_image_is_refused_with_a_sentence():
 
 
 def test_an_infeasible_plan_has_a_review_and_no_manifests():
-    assert set(render_files(CASES["vllm"].plan, INFEASIBLE, CATALOG)) == {"REVIEW.md"}
+    assert set(render_files(CASES["vllm"].plan, INFEASIBLE)) == {"REVIEW.md"}
 
 
 def test_plans_never_share_an_object():

@@ -48,7 +48,7 @@ def answer(plan: InferencePlan) -> None:
     """Go as far as the operator goes, but for the search: refuse, or write files."""
     try:
         resolve_plan(plan, CATALOG)
-        files = render_files(plan, RECOMMENDATION, CATALOG)
+        files = render_files(plan, RECOMMENDATION)
     except SpecError as error:
         one_sentence(error)
         return
@@ -125,7 +125,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 def rendered(texts: tuple[str, ...]) -> dict[str, dict[tuple[str, ...], Any]]:
     """The leaves of every manifest of the plan with these texts."""
-    files = render_files(parse_plan(filled(texts)), RECOMMENDATION, CATALOG)
+    files = render_files(parse_plan(filled(texts)), RECOMMENDATION)
     return {
         name: dict(leaves(yaml.safe_load(text)))
         for name, text in files.items()

@@ -18,7 +18,7 @@ from tests.handmade import AMD_POOL, GROUP, MODEL, V100_POOL
 
 CATALOG = load()
 VLLM, FASTGEN = FRAMEWORKS["vLLM"], FRAMEWORKS["FastGen"]
-OPTIONS = DeploymentOptions(served_name="chat", image_fastgen="reg.example/fastgen:1")
+OPTIONS = DeploymentOptions(served_name="chat", images={"FastGen": "reg.example/fastgen:1"})
 
 
 def gpu(name: str) -> Gpu:
@@ -118,7 +118,7 @@ def test_the_image_is_pinned_and_follows_the_vendor():
     intel = replace(GROUP, pool=replace(AMD_POOL, gpu=CATALOG.gpus["Max1550"]))
     with pytest.raises(SpecError, match=r"spec\.deployment\.image is needed for Max1550"):
         VLLM.launch(intel, OPTIONS)
-    own = replace(OPTIONS, image="registry.example/vllm:1")
+    own = replace(OPTIONS, images={"vLLM": "registry.example/vllm:1"})
     assert VLLM.launch(intel, own).image == "registry.example/vllm:1"
 
 

@@ -85,7 +85,7 @@ def test_flags_that_were_removed_or_never_existed_are_missing():
     ],
 )
 def test_buckets_are_written_where_the_version_is_known_to_take_them(image: str, has: bool):
-    launch = FRAMEWORKS["vLLM"].launch(GROUP, replace(OPTIONS, image=image))
+    launch = FRAMEWORKS["vLLM"].launch(GROUP, replace(OPTIONS, images={"vLLM": image}))
     assert any(arg.startswith(BUCKETS) for arg in launch.args) is has
 
 
@@ -102,6 +102,8 @@ def test_buckets_have_a_boundary_at_each_limit_and_grow():
 
 
 def test_an_image_without_a_flag_is_refused_with_the_version_that_has_it():
-    old = replace(OPTIONS, image="vllm/vllm-openai:v0.8.5", extra_args=("--enable-log-requests",))
+    old = replace(
+        OPTIONS, images={"vLLM": "vllm/vllm-openai:v0.8.5"}, extra_args=("--enable-log-requests",)
+    )
     with pytest.raises(SpecError, match=r"no flag --enable-log-requests.*0\.13\.0"):
         FRAMEWORKS["vLLM"].launch(GROUP, old)

@@ -20,7 +20,7 @@ from guide.manifests.render import render_files
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide_operator import reconcile, status
-from guide_operator.cluster import Cluster, slim_node, slim_pod
+from guide_operator.cluster import ClusterState
 from guide_operator.metrics import METRICS, PLAN, Metrics
 from guide_operator.reconcile import Decision, Observed
 from guide_operator.settings import Settings, from_environment
@@ -80,7 +80,7 @@ def by_type(value: dict[str, Any] | None) -> dict[str, tuple[str, str]]:
 def test_a_new_plan_gets_the_rendered_files_and_then_its_status(found: Recommendation):
     decision = decide(found, observed())
     (config_map,) = decision.objects
-    assert config_map["data"] == render_files(WRITTEN, found, CATALOG)
+    assert config_map["data"] == render_files(WRITTEN, found)
     assert config_map["metadata"]["name"] == "chat-manifests"
     assert config_map["metadata"]["ownerReferences"][0]["uid"] == UID
     assert by_type(decision.status) == {
@@ -199,7 +199,7 @@ def test_the_digest_ignores_pools_that_the_plan_rules_out():
 
 
 def test_heartbeats_and_discovery_timestamps_are_no_change():
-    cluster = Cluster(CATALOG)
+    cluster = ClusterState(CATALOG)
     node = deepcopy(NODES[0])
     node["status"]["conditions"] = [
         {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": NOW}
@@ -228,16 +228,8 @@ def pod(name: str, gpus: int, **labels: str) -> dict[str, Any]:
     }
 
 
-def test_slim_objects_give_the_same_inventory():
-    pods = [pod("a", 3), pod("b", 0)]
-    slim = [slim_node(node) for node in NODES]
-    slim_pods = [found for item in pods if (found := slim_pod(item))]
-    assert read_inventory(slim, slim_pods, CATALOG) == read_inventory(NODES, pods, CATALOG)
-    assert slim_pod({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "c"}]}}) is None
-
-
 def test_gpus_of_the_plans_own_pods_count_as_free():
-    cluster = Cluster(CATALOG)
+    cluster = ClusterState(CATALOG)
     for node in NODES:
         cluster.set_node(node["metadata"]["name"], node)
     cluster.set_pod(("ml", "own"), pod("own", 2, **{"guide.dev/plan": "chat"}))

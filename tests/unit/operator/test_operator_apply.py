@@ -76,7 +76,7 @@ def test_a_layout_that_breaks_a_limit_is_found_broken(found: Recommendation):
 
 def test_a_layout_on_a_pool_that_is_gone_is_no_candidate(found: Recommendation):
     (one,) = layout_of(found)
-    gone = replace(one, shape=("no-such-pool", *one.shape[1:]))
+    gone = replace(one, key=one.key._replace(pool="no-such-pool"))
     assert judged((gone,)) is None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guide.cli.question import ask
 from guide.domain import Inventory
-from guide.live.learn import Ledger
+from guide.live.learn import Corrections
 from guide.question import Question
 from guide_operator.engine import Answer, Engine
 
@@ -40,7 +40,7 @@ def test_the_same_question_is_answered_once():
 
         try:
             together = await asyncio.gather(*map(answer, (asked.inventory, asked.inventory, fewer)))
-            engine.use(Ledger(version=2))
+            engine.use(Corrections(version=2))
             return [*together, await answer(fewer)]
         finally:
             await engine.close()

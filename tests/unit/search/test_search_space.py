@@ -55,7 +55,7 @@ def test_bf16_runs_as_fp16_where_the_gpu_has_no_bf16_and_loses_nothing():
 
 
 def test_every_pool_framework_and_layout_is_enumerated_once():
-    found = [s.identity for s in shapes(toy.question(), toy.CLUSTER, toy.CATALOG)]
+    found = [s.key for s in shapes(toy.question(), toy.CLUSTER, toy.CATALOG)]
     assert len(found) == len(set(found)) == 2 * 2 * 5 * 3
 
 
