@@ -20,10 +20,13 @@ from guide.domain import (
 from guide.insight.breakdown import breakdown, elasticities
 from guide.perf.fits import (
     PARAMETERS,
+    WIDEST,
     Key,
+    centre_of,
     known_keys,
     levels,
     resolve,
+    spreads_of,
     version_family,
 )
 from guide.perf.kernels.curves import NO_WORK, PricedOperator
@@ -199,13 +202,14 @@ def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Step
 
 
 def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
-    bound = set(at_a_bound(fit.values))
+    kernels = WIDEST in keys
+    bound = set(at_a_bound(fit.values, kernels))
     rows, points = catalog.fits.rows, catalog.fits.points
     return [
         Constant(
             name=q.name,
             value=fit.values[q.name],
-            prior=q.centre + 1.0 if q.name == "p" else q.centre,  # fitted as its excess over 1
+            prior=centre_of(q, kernels) + (q.name == "p"),  # fitted as its excess over 1
             moved_by=tuple(
                 (key, deviation, points.get(key, 0))
                 for key in keys
@@ -214,6 +218,7 @@ def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
             at_bound=q.name in bound,
         )
         for q in PARAMETERS
+        if spreads_of(q, kernels)
     ]
 
 

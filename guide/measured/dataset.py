@@ -72,8 +72,11 @@ def compiled(runs: Iterable[tuple[Measurement, Protocol | None]], catalog: Catal
             else ""
         )
         raise SpecError(f"no run can be fitted{why}")
-    prior, _ = constants({q.name: latent_centre(q) for q in PARAMETERS})
-    return of_cases(cases, refused, lambda _: prior)
+    priors = {
+        kernels: constants({q.name: latent_centre(q, kernels) for q in PARAMETERS})[0]
+        for kernels in (False, True)
+    }
+    return of_cases(cases, refused, lambda i: priors[cases[i].priced is not None])
 
 
 def of_cases(

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from guide.measured.evaluate import CountedSteps, log_errors, sensitivities
-from guide.perf.fits import PARAMETERS, SPREADS, Key, latent_centre
+from guide.perf.fits import PARAMETERS, Key, latent_centre, spreads_of
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -37,7 +37,7 @@ class Design:
     columns: tuple[tuple[str, Key], ...]  # (parameter, level)
     spread: Floats  # prior standard deviation of each column
     by_parameter: tuple[sparse.csr_matrix, ...]  # per parameter: (cases, columns), 0 or 1
-    centre: Floats
+    centre: Floats  # (parameters, cases)
 
     def latent(self, deviations: Floats) -> Floats:
         """Latent constants of every case: (cases, parameters)."""
@@ -51,10 +51,10 @@ def design_of(batch: CountedSteps) -> Design:
     spread: list[float] = []
     entries: list[list[tuple[int, int]]] = []
     for q in PARAMETERS:
-        sds = SPREADS[q.spread]
         seen: list[tuple[int, int]] = []
         for i, case in enumerate(batch.cases):
-            for key in case.keys if q.prices(case.priced is not None) else ():
+            sds = spreads_of(q, case.priced is not None)
+            for key in case.keys if sds else ():
                 sd = sds.get(key[0])
                 if sd is None:
                     continue
@@ -70,7 +70,9 @@ def design_of(batch: CountedSteps) -> Design:
         columns=tuple(columns),
         spread=np.array(spread),
         by_parameter=matrices,
-        centre=np.array([latent_centre(q) for q in PARAMETERS]),
+        centre=np.array(
+            [[latent_centre(q, c.priced is not None) for c in batch.cases] for q in PARAMETERS]
+        ),
     )
 
 

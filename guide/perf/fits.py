@@ -42,16 +42,7 @@ class Parameter:
     link: str  # share | positive | real
     spread: str  # row of SPREADS
 
-    def prices(self, kernels: bool) -> bool:
-        """Whether a step depends on it: by measured kernels, or by the datasheet's roofs."""
-        return self.name not in (OF_ROOFS if kernels else OF_KERNELS)
 
-
-OF_KERNELS = ("k_dense", "k_expert", "k_network", "k_context", "k_pair", "k_prompt", "cq")
-OF_ROOFS = (
-    *("share_c", "ramp", "decode_c", "decode_h", "share_w", "share_ec", "ramp_e", "share_ew"),
-    *("share_kv", "gqa", "v1", "v1_len", "share_a", "ca", "share_l", "p"),
-)
 SPREADS: dict[str, dict[str, float]] = {
     "compute": {
         "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
@@ -66,33 +57,28 @@ SPREADS: dict[str, dict[str, float]] = {
         "gpu-engine": 0.15, "kv-kernel": 1.5, "model": 0.12,
     },
     "host": {
-        "kernels": 1.5, "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.25, "gpu": 0.12,
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.25, "gpu": 0.12,
         "gpu-engine": 0.2, "version": 0.15, "architecture": 0.15, "model": 0.15, "source": 0.3,
     },
     "host detail": {
-        "kernels": 1.5, "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
         "version": 0.15, "source": 0.3,
     },
     "prompt host": {
-        "kernels": 1.5, "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
+        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
         "precision": 0.3, "precision-gpu": 0.2, "version": 0.2, "architecture": 0.2,
         "model": 0.3, "source": 0.3,
     },
     "expert host": {
-        "kernels": 1.5, "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.15, "precision": 0.5,
+        "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.15, "precision": 0.5,
         "precision-gpu": 0.2, "version": 0.15, "model": 0.25,
     },
     "link": {
         "all": 0.5, "link": 0.6, "engine": 0.3, "gpu": 0.3, "gpu-engine": 0.2, "version": 0.1,
     },
-    "serving": {"kernels": 1.5, "all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
-    "kernel factor": {
-        "kernels": 0.15, "generation": 0.1, "gpu-engine": 0.08, "precision": 0.1,
-        "precision-gpu": 0.08, "version": 0.05, "model": 0.08, "model-gpu": 0.08,
-    },
-    "query norm": {"kernels": 0.7, "generation": 0.2},
-    "exchange": {"kernels": 0.3, "link": 0.3, "gpu-engine": 0.15, "version": 0.1},
+    "serving": {"all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
     "shape": {"all": 0.4, "vendor": 0.4, "engine": 0.3, "gpu-engine": 0.2},
+    "kernels": {},  # no roof is priced by it: see OF_KERNELS
     "kernel": {"all": 0.3, "vendor": 0.6, "gpu-engine": 0.6},
 }  # fmt: skip
 
@@ -113,25 +99,59 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("c0", 2e-3, "positive", "host"),
     Parameter("cl", 12e-6, "positive", "host"),
     Parameter("cm", 30e-6, "positive", "expert host"),
-    Parameter("cq", 15e-6, "positive", "query norm"),
     Parameter("cs", 30e-6, "positive", "host detail"),
     Parameter("cb", 5e-9, "positive", "host detail"),
     Parameter("cp", 1e-3, "positive", "host detail"),
     Parameter("clp", 20e-6, "positive", "prompt host"),
     Parameter("ca", 9e-6, "positive", "link"),
     Parameter("share_l", 0.3, "share", "link"),
-    Parameter("k_dense", 1.0, "positive", "kernel factor"),
-    Parameter("k_expert", 1.0, "positive", "kernel factor"),
-    Parameter("k_network", 1.0, "positive", "exchange"),
-    Parameter("k_context", 1.0, "positive", "kernel factor"),
-    Parameter("k_pair", 1.0, "positive", "kernel factor"),
-    Parameter("k_prompt", 1.1, "positive", "kernel factor"),
+    Parameter("cq", 20e-6, "positive", "kernels"),
+    Parameter("k_dense", 1.0, "positive", "kernels"),
+    Parameter("k_expert", 1.0, "positive", "kernels"),
+    Parameter("k_network", 1.0, "positive", "kernels"),
+    Parameter("k_context", 1.0, "positive", "kernels"),
+    Parameter("k_pair", 1.0, "positive", "kernels"),
+    Parameter("k_prompt", 1.15, "positive", "kernels"),
+    Parameter("k_step", 1.0, "positive", "kernels"),
     Parameter("p", 2.0, "positive", "shape"),  # the exponent is 1 + this
     Parameter("r0", 5e-3, "positive", "serving"),
     Parameter("rt", 2e-6, "positive", "serving"),
     Parameter("rw", 5e-4, "positive", "serving"),
     Parameter("u", 20e-6, "positive", "serving"),
 )
+
+
+# Constants of steps that measured kernels price. The kernels hold what a GPU does, so these stay
+# near their centres: few, and what a pair of model and GPU does differently is one factor on its
+# whole step, wide, so that it does not pass for the host's, the GPU's or the data type's.
+_FACTOR = {"kernels": 0.05, "gpu-engine": 0.04, "precision-gpu": 0.03}
+_AROUND = {"kernels": 1.0, "version": 0.2, "model": 0.1, "source": 0.7}
+OF_KERNELS: Mapping[str, tuple[float, Mapping[str, float]]] = {
+    "cl": (13.4e-6, {"kernels": 0.15, "generation": 0.1, "version": 0.1}),
+    "cq": (20e-6, {"kernels": 0.3}),
+    "cs": (4e-6, {"kernels": 0.3, "source": 1.5}),
+    "cp": (2.4e-3, {"kernels": 0.3, "version": 0.2, "source": 0.3}),
+    "k_dense": (1.0, _FACTOR),
+    "k_expert": (1.0, _FACTOR),
+    "k_network": (1.0, {"kernels": 0.1, "link": 0.3, "gpu-engine": 0.1}),
+    "k_context": (1.0, _FACTOR),
+    "k_pair": (1.0, {"kernels": 0.2, "gpu-engine": 0.05}),
+    "k_prompt": (
+        1.15,
+        {"kernels": 0.1, "version": 0.05, "precision-gpu": 0.08, "source": 0.1, "model": 0.1,
+         "model-gpu": 0.1},
+    ),
+    "k_step": (
+        1.0,
+        {"version": 0.04, "model": 0.1, "model-gpu": 0.5},
+    ),
+    "r0": (5e-3, _AROUND),
+    "rt": (2e-6, _AROUND),
+    "rw": (5e-4, _AROUND),
+    "u": (20e-6, _AROUND),
+}
+HELD_BY_KERNELS = ("c0", "cm", "cb", "clp")  # launches and gaps are in the measured times
+LEAST = 1e-12  # what these are beside measured kernels
 
 
 NAMES = tuple(q.name for q in PARAMETERS)
@@ -148,11 +168,27 @@ _TO_VALUE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def latent_centre(parameter: Parameter) -> float:
+def centre_of(parameter: Parameter, kernels: bool = False) -> float:
+    """The prior centre of a constant, of steps priced by measured kernels or by datasheet roofs."""
+    if not kernels:
+        return parameter.centre
+    nothing = LEAST if parameter.name in HELD_BY_KERNELS else parameter.centre
+    return OF_KERNELS.get(parameter.name, (nothing, {}))[0]
+
+
+def spreads_of(parameter: Parameter, kernels: bool = False) -> Mapping[str, float]:
+    """How far each kind of level may move it; none where such a step does not depend on it."""
+    if kernels:
+        return OF_KERNELS.get(parameter.name, (0.0, {}))[1]
+    return SPREADS[parameter.spread]
+
+
+def latent_centre(parameter: Parameter, kernels: bool = False) -> float:
     """The prior centre of a parameter in its latent space."""
+    centre = centre_of(parameter, kernels)
     if parameter.link == "share":
-        return math.log(parameter.centre / (1 - parameter.centre))
-    return math.log(parameter.centre) if parameter.link == "positive" else parameter.centre
+        return math.log(centre / (1 - centre))
+    return math.log(centre) if parameter.link == "positive" else centre
 
 
 def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
@@ -166,6 +202,7 @@ def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
     )
 
 
+WIDEST: Key = ("kernels", "*")  # the level of all steps that measured kernels price
 KERNELS_ENGINE = "vLLM-V1"  # the engine whose steps are sums of measured kernels
 
 
@@ -204,11 +241,11 @@ def levels(
     kernel = "16-bit" if precision.name in ("bf16", "fp16") else precision.name
     widest: list[Key] = [("all", "*"), ("vendor", gpu.vendor)]
     if kernels_price(gpu, engine):
-        widest = [("kernels", "*")]
+        widest = [WIDEST]
     keys: list[Key] = [
         *widest,
         ("engine", engine),
-        ("generation", gpu.generation),
+        ("generation", f"{gpu.generation}/{engine}" if WIDEST in widest else gpu.generation),
         ("gpu", gpu.name),
         ("gpu-engine", f"{gpu.name}/{engine}"),
         ("link", gpu.link.kind),
@@ -233,7 +270,9 @@ def levels(
 
 def latent_values(table: FitTable, keys: Iterable[Key]) -> dict[str, float]:
     """Sum the deviations of the levels over the prior centres."""
-    latent = {q.name: latent_centre(q) for q in PARAMETERS}
+    keys = tuple(keys)
+    kernels = WIDEST in keys
+    latent = {q.name: latent_centre(q, kernels) for q in PARAMETERS}
     for key in keys:
         for name, deviation in table.rows.get(key, {}).items():
             latent[name] += deviation

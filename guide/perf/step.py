@@ -66,7 +66,8 @@ class StepParams(NamedTuple):
     k_network: Number  # ... exchange between GPUs ...
     k_context: Number  # ... decode attention ...
     k_pair: Number  # ... prompt attention ...
-    k_prompt: Number  # ... and GEMMs and experts of steps that hold a prompt, on top
+    k_prompt: Number  # ... GEMMs and experts of steps that hold a prompt, on top ...
+    k_step: Number  # ... and the whole step, host and all: what one model does on one GPU
     p: Number  # exponent of the soft maximum of memory and compute
 
 
@@ -252,6 +253,7 @@ class FixedTerms(NamedTuple):
     k_expert: Number
     k_network: Number
     k_prompt: Number
+    k_step: Number
 
 
 def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
@@ -282,6 +284,7 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
         k_expert=v.k_expert,
         k_network=v.k_network,
         k_prompt=v.k_prompt,
+        k_step=v.k_step,
     )
 
 
@@ -308,7 +311,7 @@ def fixed_seconds(
     experts = pnorm(
         t.expert_s * reached, t.expert_token_s * (routed + t.expert_ramp * reached), t.p
     )
-    return (
+    return t.k_step * (
         t.step_s
         + t.prompt_s * (prefill_sequences > 0)
         + t.sequence_s * (prefill_sequences + decode_sequences)
@@ -333,23 +336,27 @@ def _kv_slowdown(f: StepFacts, v: StepParams, decode_sequences: Number) -> Numbe
 def context_seconds(f: StepFacts, v: StepParams, decode_sequences: Number) -> Number:
     """Seconds per context token of full attention in a decode step of that many sequences."""
     roof = f.kv_token_s * _kv_slowdown(f, v, decode_sequences) / v.share_kv
-    return roof + f.kernel_context_s * v.k_context + v.cb
+    return v.k_step * (roof + f.kernel_context_s * v.k_context + v.cb)
 
 
 def window_seconds(f: StepFacts, v: StepParams, decode_sequences: Number) -> Number:
     """Seconds per context token inside a sliding window in a decode step."""
     roof = f.window_token_s * _kv_slowdown(f, v, decode_sequences) / v.share_kv
-    return roof + f.kernel_window_s * v.k_context
+    return v.k_step * (roof + f.kernel_window_s * v.k_context)
 
 
 def pair_seconds(f: StepFacts, v: StepParams) -> tuple[Number, Number]:
     """Seconds per attended query-key pair of prefill: under full attention and inside a sliding
     window."""
     return (
-        f.pair_s / v.share_a + f.kernel_pair_s * v.k_pair + f.pair_memory_s / v.share_w,
-        f.window_pair_s / v.share_a
-        + f.kernel_window_pair_s * v.k_pair
-        + f.window_pair_memory_s / v.share_w,
+        v.k_step
+        * (f.pair_s / v.share_a + f.kernel_pair_s * v.k_pair + f.pair_memory_s / v.share_w),
+        v.k_step
+        * (
+            f.window_pair_s / v.share_a
+            + f.kernel_window_pair_s * v.k_pair
+            + f.window_pair_memory_s / v.share_w
+        ),
     )
 
 

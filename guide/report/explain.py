@@ -44,6 +44,7 @@ MEANINGS = {  # unit, and what it is
     "k_context": ("factor", "on the measured kernels of decode attention"),
     "k_pair": ("factor", "on the measured kernels of prompt attention"),
     "k_prompt": ("factor", "on GEMMs and experts of steps that hold a prompt"),
+    "k_step": ("factor", "on the whole step"),
     "p": ("exponent", "of the soft maximum of memory and compute time"),
     "r0": ("seconds", "per request around the engine"),
     "rt": ("seconds", "per prompt token around the engine (tokenising)"),
