@@ -18,7 +18,6 @@ from pathlib import Path
 
 import yaml
 
-
 _KERNELS = Path(__file__).parent / "catalog" / "kernels"
 
 

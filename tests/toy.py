@@ -20,7 +20,6 @@ from guide.domain import (
     LimitTier,
     Link,
     MemoryFit,
-    ModelArch,
     Percentiles,
     Plan,
     Price,
@@ -32,6 +31,7 @@ from guide.domain import (
     Workload,
 )
 from guide.models.arch import weight_counts
+from guide.models.decoder import Decoder
 from guide.units import GB, GIB, TFLOP
 
 RESIDUAL = {"ttft": 0.2, "tpot": 0.1, "e2e": 0.1, "throughput": 0.1}
@@ -58,7 +58,7 @@ def gpu(
 BIG = gpu("Big", 80, 3350, 990, fp8=True)
 SMALL = gpu("Small", 24, 600, 120)
 
-MODEL = ModelArch(
+DECODER = Decoder(
     name="toy/8b",
     architecture="LlamaForCausalLM",
     layers=32,
@@ -70,6 +70,7 @@ MODEL = ModelArch(
     vocab=128256,
     max_context_tokens=131072,
 )
+MODEL = DECODER.arch()
 FOUR_BIT = replace(MODEL, name="toy/8b-awq", precision="int4", base="toy/8b")
 
 

@@ -55,6 +55,8 @@ def explain(
         typer.echo(line)
     shown = [t for g in found.groups for t in kernel_tables(g)] if kernels else tables(found)
     if not shown:
-        typer.echo("No measured kernel prices this deployment: datasheet roofs with fitted shares do.")
+        typer.echo(
+            "No measured kernel prices this deployment: datasheet roofs with fitted shares do."
+        )
     for table in shown:
         show.print_table(table)

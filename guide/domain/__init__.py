@@ -47,7 +47,15 @@ from guide.domain.facts import LimitTier as LimitTier
 from guide.domain.facts import Provenance as Provenance
 from guide.domain.facts import Release as Release
 from guide.domain.facts import Scheduling as Scheduling
+from guide.domain.layers import Attention as Attention
+from guide.domain.layers import AttentionKind as AttentionKind
+from guide.domain.layers import Cache as Cache
+from guide.domain.layers import LayerGroup as LayerGroup
+from guide.domain.layers import Mla as Mla
+from guide.domain.layers import Mlp as Mlp
+from guide.domain.layers import Part as Part
+from guide.domain.layers import State as State
+from guide.domain.layers import Weight as Weight
 from guide.domain.layout import LayoutKey as LayoutKey
-from guide.domain.model import Mla as Mla
 from guide.domain.model import ModelArch as ModelArch
 from guide.domain.model import Precision as Precision

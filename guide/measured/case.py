@@ -30,7 +30,6 @@ from guide.simulate.serve import RESUME_HIT_SHARE
 from guide.units import GIB
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswerable:
     """A row that the engine cannot answer, and why."""

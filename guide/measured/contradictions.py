@@ -88,11 +88,15 @@ def _first_token(row: Measurement, gpu: Gpu, model: ModelArch, precision: Precis
     """A first token before its own prompt was read, at the whole peak of all GPUs."""
     if row.ttft_s is None or row.kind == "rate" or protocol_of(row).prefix_hit_share:
         return ""
-    prompts = {"static_batch": row.load, "burst": row.load / 2}.get(row.kind, 1.0)  # mean of a burst
+    prompts = {"static_batch": row.load, "burst": row.load / 2}.get(
+        row.kind, 1.0
+    )  # mean of a burst
     least = prompts * row.prompt_tokens * _flop_per_token(model) / _peak(row, gpu, precision)
     if row.ttft_s >= least:
         return ""
-    return f"its first token came in {row.ttft_s / least:.0%} of the time its prompt takes at the peak"
+    return (
+        f"its first token came in {row.ttft_s / least:.0%} of the time its prompt takes at the peak"
+    )
 
 
 def _copies(rows: Sequence[Measurement]) -> dict[int, str]:

@@ -127,9 +127,7 @@ def predict(batch: CountedSteps, latent: Floats) -> Floats:
     lines = StepParams(*(np.asarray(v)[batch.owner] for v in step))
     facts = batch.facts
     tokens, prompts, decodes, sampled = batch.shapes.T
-    fixed = fixed_seconds(
-        fixed_terms(facts, lines), tokens, prompts, decodes, sampled, batch.work
-    )
+    fixed = fixed_seconds(fixed_terms(facts, lines), tokens, prompts, decodes, sampled, batch.work)
     full, window = pair_seconds(facts, lines)
     context = context_seconds(facts, lines, decodes)
     inside = window_seconds(facts, lines, decodes)

@@ -86,7 +86,7 @@ def record(case: Case, params: StepParams) -> Recording:
         case.load.prompts,
         case.load.outputs,
         case.load.arrivals,
-        window=case.model.used_window_tokens,
+        window=case.model.window_tokens,
         cached=case.load.cached,
         closed_users=case.load.closed_users,
     )

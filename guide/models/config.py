@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from guide.domain import ModelArch
 from guide.errors import SpecError, shown
+from guide.models.decoder import Decoder
 
 _LARGEST = 10**9  # no count of a config.json comes near; larger ones are typing errors
 _MOST_LAYERS = 10_000  # read one by one where a family lists them
@@ -142,12 +142,12 @@ def decoder(
     tied: bool = False,
     norms: int = 2,
     norm_parameters: int = 1,
-) -> ModelArch:
+) -> Decoder:
     """Read the fields that decoder-only families share.
 
     `tied` is the family's default of ``tie_word_embeddings``; `norms` the hidden-wide
     normalisations of a layer and `norm_parameters` their parameters per channel (2 with bias);
-    both go into ``extra_parameters``.
+    the last norm of the model is of the same kind.
     """
     layers = view.count("num_hidden_layers", "n_layer", "num_layers")
     if layers > _MOST_LAYERS:
@@ -167,7 +167,7 @@ def decoder(
         raise view.fail(
             f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"
         )
-    return ModelArch(
+    return Decoder(
         name=view.name,
         architecture=architecture,
         layers=layers,
@@ -178,9 +178,9 @@ def decoder(
         ffn=view.count("intermediate_size"),
         vocab=view.count("vocab_size"),
         tied_embeddings=view.flag("tie_word_embeddings", tied),
-        dense_layers=layers,
         max_context_tokens=max_context_tokens(view),
-        extra_parameters=(norms * layers + 1) * hidden * norm_parameters,
+        layer_parameters=norms * hidden * norm_parameters,
+        extra_parameters=hidden * norm_parameters,
     )
 
 
@@ -214,14 +214,19 @@ def effective_window(view: ConfigView, max_context: int, key: str = "sliding_win
     return window if window and window < max_context else None
 
 
-def layers_of_type(view: ConfigView, layers: int, kind: str) -> int | None:
-    """How many entries of ``layer_types`` are `kind`; None where the list is missing."""
+def layers_of_type(view: ConfigView, layers: int, kind: str) -> frozenset[int] | None:
+    """The layers whose entry in ``layer_types`` is `kind`; None where the list is missing."""
     types = view.entries("layer_types")
     if types is None:
         return None
     if len(types) != layers:
         raise view.fail(f"layer_types has {len(types)} entries for {layers} layers")
-    return sum(entry == kind for entry in types)
+    return frozenset(i for i, entry in enumerate(types) if entry == kind)
+
+
+def all_but_every(layers: int, period: int) -> frozenset[int]:
+    """The layers between each `period`-th one."""
+    return frozenset(i for i in range(layers) if (i + 1) % period)
 
 
 def vision_parameters(view: ConfigView) -> int:

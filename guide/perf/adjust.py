@@ -11,16 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from guide.domain import MemoryFit, ModelArch, Precision, Switches
+from guide.domain import MemoryFit, ModelArch, Switches
 from guide.perf.memory import kv_bytes_per_token
-from guide.perf.ops import Layout, operator_table
+from guide.perf.ops import Layout
 
 CONTEXT_STEP_TOKENS = 1024
 
 
 def kv_memory_per_request(
     arch: ModelArch,
-    precision: Precision,
     tokens: float,
     kv_cache_dtype: str = "auto",
     switches: Switches = Switches(),
@@ -29,8 +28,7 @@ def kv_memory_per_request(
 
     2 x layers x KV heads x head dimension x tokens x bytes, as the model really stores it.
     """
-    table = operator_table(arch, precision, Layout(), kv_cache_dtype, switches)
-    return kv_bytes_per_token(table, 1) * tokens
+    return kv_bytes_per_token(arch, Layout(), kv_cache_dtype, switches) * tokens
 
 
 def mean_context_tokens(prompt_tokens: float, output_tokens: float) -> float:

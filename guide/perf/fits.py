@@ -138,8 +138,14 @@ OF_KERNELS: Mapping[str, tuple[float, Mapping[str, float]]] = {
     "k_pair": (1.0, {"kernels": 0.2, "gpu-engine": 0.05}),
     "k_prompt": (
         1.15,
-        {"kernels": 0.1, "version": 0.05, "precision-gpu": 0.08, "source": 0.1, "model": 0.1,
-         "model-gpu": 0.1},
+        {
+            "kernels": 0.1,
+            "version": 0.05,
+            "precision-gpu": 0.08,
+            "source": 0.1,
+            "model": 0.1,
+            "model-gpu": 0.1,
+        },
     ),
     "k_step": (
         1.0,

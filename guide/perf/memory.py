@@ -17,7 +17,13 @@ from guide.domain import (
     ReplicaGroup,
     Switches,
 )
-from guide.perf.ops import Layout, Operator, Role, operator_table, resident_weight_bytes
+from guide.models.arch import attention_bytes_per_token
+from guide.perf.ops import (
+    Layout,
+    kv_bytes_per_element,
+    operator_table,
+    resident_weight_bytes,
+)
 from guide.units import GIB
 
 CONTEXT_BYTES = 0.6 * GIB  # CUDA or HIP context and library workspaces of one process
@@ -35,10 +41,21 @@ def activation_bytes(arch: ModelArch, tp: int, limits: Limits) -> float:
     )
 
 
-def kv_bytes_per_token(table: tuple[Operator, ...], pp: int) -> float:
+def kv_bytes_per_token(
+    arch: ModelArch,
+    layout: Layout,
+    kv_cache_dtype: str = "auto",
+    switches: Switches = Switches(),
+) -> float:
     """KV-cache bytes that one token takes on one GPU (windowed layers hold all tokens until they
     leave)."""
-    return sum(row.bytes for row in table if row.role in (Role.ATTENTION, Role.WINDOW)) / pp
+    element = kv_bytes_per_element(kv_cache_dtype)
+    held = sum(
+        group.count * attention_bytes_per_token(group.attention, element, layout.tp)
+        for group in arch.groups
+        if group.attention is not None
+    )
+    return held * switches.h2o_keep_share / layout.pp
 
 
 def reserved_bytes(gpu: Gpu, layout: Layout, limits: Limits, release: Release) -> dict[str, float]:
@@ -66,7 +83,7 @@ def fit_memory(
     weights = resident_weight_bytes(table, arch, layout.pp)
     activations = activation_bytes(arch, layout.tp, limits)
     reserved = sum(reserved_bytes(gpu, layout, limits, release).values())
-    per_token = kv_bytes_per_token(table, layout.pp)
+    per_token = kv_bytes_per_token(arch, layout, limits.kv_cache_dtype, switches)
     free = gpu.hbm_bytes - weights - activations - reserved
     blocks = int(free // (per_token * release.block_tokens)) if free > 0 else 0
     return MemoryFit(

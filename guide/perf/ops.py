@@ -10,13 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guide.domain import Gpu, ModelArch, Precision, Switches
-from guide.models.arch import (
-    attention_flop_per_context_token_layer,
-    attention_flop_per_pair_layer,
-    kv_elements_per_token_layer,
-    weight_counts,
-)
+from guide.domain import Gpu, ModelArch, Part, Precision, Switches
+from guide.models.arch import cache_bytes_per_token, weight_counts, weight_share, weights_of
 from guide.models.precision import peak_flop_per_s
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
@@ -97,37 +92,40 @@ def operator_table(
     tp, ranks = layout.tp, layout.expert_ranks
     dense, expert = precision.dense_bytes, precision.expert_bytes
     active = arch.active_experts / arch.experts if arch.experts else 0.0
+    held = dict.fromkeys(Part, 0.0)  # weights of each part on one GPU
+    for layers, weight in weights_of(arch.groups):
+        held[weight.part] += layers * weight.parameters * weight_share(weight, tp, ranks)
     rows = [
         Operator(
             name="attention projections",
             role=Role.DENSE,
-            weight_bytes=weights.attention * dense / tp,
-            flop=2 * weights.attention / tp,
+            weight_bytes=held[Part.ATTENTION] * dense,
+            flop=2 * held[Part.ATTENTION],
         ),
         *_attention_rows(arch, tp, kv_cache_dtype, switches),
         Operator(
             name="mlp",
             role=Role.DENSE,
-            weight_bytes=weights.dense_mlp * dense / tp,
-            flop=2 * weights.dense_mlp / tp,
+            weight_bytes=held[Part.MLP] * dense,
+            flop=2 * held[Part.MLP],
         ),
         Operator(
             name="router",
             role=Role.DENSE,
-            weight_bytes=weights.router * 2,
-            flop=2 * weights.router,
+            weight_bytes=held[Part.ROUTER] * 2,
+            flop=2 * held[Part.ROUTER],
         ),
         Operator(
             name="shared experts",
             role=Role.DENSE,
-            weight_bytes=weights.shared_experts * expert / tp,
-            flop=2 * weights.shared_experts / tp,
+            weight_bytes=held[Part.SHARED] * expert,
+            flop=2 * held[Part.SHARED],
         ),
         Operator(
             name="routed experts",
             role=Role.EXPERT,
-            weight_bytes=weights.experts * expert / ranks,
-            flop=2 * weights.experts * active / ranks,
+            weight_bytes=held[Part.EXPERTS] * expert,
+            flop=2 * held[Part.EXPERTS] * active,
         ),
         Operator(
             name="norms and element-wise",
@@ -154,28 +152,39 @@ def operator_table(
 def _attention_rows(
     arch: ModelArch, tp: int, kv_cache_dtype: str, switches: Switches
 ) -> tuple[Operator, ...]:
+    """One row for the caches that are read whole, one for those read up to some tokens.
+
+    A step counts the tokens within the widest such reach; a narrower one is charged its part.
+    """
     element = kv_bytes_per_element(kv_cache_dtype)
-    per_layer_bytes = kv_elements_per_token_layer(arch, tp) * element * switches.h2o_keep_share
-    pair_flop = attention_flop_per_pair_layer(arch) / tp
-    context_flop = attention_flop_per_context_token_layer(arch) / tp * switches.h2o_keep_share
-    pair_bytes = (
-        0.0 if switches.flash_attention else SCORE_PASSES * ACTIVATION_BYTES * arch.heads / tp
-    )
-    full = arch.layers - arch.window_layers
+    reach = arch.window_tokens or 1
+    kept = switches.h2o_keep_share
+    sums = {Role.ATTENTION: [0.0, 0.0, 0.0, 0.0], Role.WINDOW: [0.0, 0.0, 0.0, 0.0]}
+    for group in arch.groups:
+        attention = group.attention
+        if attention is None:
+            continue
+        scores = SCORE_PASSES * ACTIVATION_BYTES * attention.heads / tp
+        for cache in attention.caches:
+            read = cache.read_tokens
+            row = sums[Role.ATTENTION if read is None else Role.WINDOW]
+            layers = group.count if read is None else group.count * read / reach
+            row[0] += layers * cache.pair_flop / tp
+            row[1] += layers * cache_bytes_per_token(cache, element, tp) * kept
+            row[2] += layers * cache.context_flop / tp * kept
+            row[3] += 0.0 if switches.flash_attention else layers * scores
+    names = {Role.ATTENTION: "attention", Role.WINDOW: "sliding-window attention"}
     return tuple(
         Operator(
-            name=name,
+            name=names[role],
             role=role,
-            flop=layers * pair_flop,
-            bytes=layers * per_layer_bytes,
-            context_flop=layers * context_flop,
-            pair_bytes=layers * pair_bytes,
+            flop=flop,
+            bytes=moved,
+            context_flop=context,
+            pair_bytes=pairs,
         )
-        for name, role, layers in (
-            ("attention", Role.ATTENTION, full),
-            ("sliding-window attention", Role.WINDOW, arch.window_layers),
-        )
-        if layers
+        for role, (flop, moved, context, pairs) in sums.items()
+        if moved
     )
 
 

@@ -102,7 +102,7 @@ def typical_decode(group: ReplicaGroup, report: ServingReport, workload: Workloa
     """The decode step of a replica's mean batch, each sequence half-way through its output."""
     batch = max(1.0, report.batch_mean)
     context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
-    window = group.model.used_window_tokens or 0
+    window = group.model.window_tokens or 0
     return StepShape(
         decode_sequences=batch,
         decode_context_tokens=batch * context,

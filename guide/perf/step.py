@@ -152,7 +152,7 @@ def fold(
     link = gpu.link.bytes_per_s
     facts = StepFacts(
         layers=float(arch.layers),
-        expert_layers=float(arch.layers - arch.dense_layers if arch.experts else 0),
+        expert_layers=float(arch.expert_layers),
         normed_layers=0.0,
         width=arch.hidden / 4096,
         dense_s=weights(Role.DENSE),
@@ -378,9 +378,7 @@ def _seen(tokens: float, window: int) -> float:
     return ramp * (ramp + 1) / 2 + max(0, tokens - window) * window
 
 
-def step_seconds(
-    f: StepFacts, v: StepParams, shape: StepShape, work: Work = NO_WORK
-) -> Number:
+def step_seconds(f: StepFacts, v: StepParams, shape: StepShape, work: Work = NO_WORK) -> Number:
     """Seconds of one forward step of `shape`; arrays give one value per element."""
     full, window = pair_seconds(f, v)
     return (

@@ -57,17 +57,19 @@ def unknown_gpu(pool: GpuPool) -> Broken | None:
 def heads_not_divisible(shape: Shape) -> Broken | None:
     """Tensor parallelism splits attention heads evenly; KV heads are split, or copied evenly."""
     model, tp = shape.variant.model, shape.tp
-    if model.heads % tp:
-        what, count = "attention heads", model.heads
-    elif model.mla is None and model.kv_heads % tp and tp % model.kv_heads:
-        what, count = "KV heads", model.kv_heads
-    else:
-        return None
-    return Broken(
-        Reason.HEADS_NOT_DIVISIBLE,
-        f"{count} {what} do not divide over TP {tp}",
-        (count % tp) / tp,
-    )
+    for attention in model.attentions:
+        if attention.heads % tp:
+            what, count = "attention heads", attention.heads
+        elif attention.kv_heads % tp and tp % attention.kv_heads:
+            what, count = "KV heads", attention.kv_heads
+        else:
+            continue
+        return Broken(
+            Reason.HEADS_NOT_DIVISIBLE,
+            f"{count} {what} do not divide over TP {tp}",
+            (count % tp) / tp,
+        )
+    return None
 
 
 def quant_group_not_divisible(shape: Shape) -> Broken | None:

@@ -98,7 +98,7 @@ def serve_batch(
         [batch.prompt_tokens] * requests,
         [batch.output_tokens] * requests,
         [0.0] * requests,
-        window=group.model.used_window_tokens,
+        window=group.model.window_tokens,
     )
     replica.run()
     first = [t for t in replica.first_token_s if t < NEVER]

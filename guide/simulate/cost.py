@@ -49,9 +49,7 @@ class StepCost(Protocol):
 class LayoutCost:
     """Implements `StepCost` for folded facts and resolved fits."""
 
-    def __init__(
-        self, facts: StepFacts, params: StepParams, priced: Curves | None = None
-    ) -> None:
+    def __init__(self, facts: StepFacts, params: StepParams, priced: Curves | None = None) -> None:
         self.facts, self.params, self.priced = facts, params, priced
         self._fixed = fixed_terms(facts, params)
         self._pair_s, self._window_pair_s = pair_seconds(facts, params)

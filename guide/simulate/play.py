@@ -156,7 +156,7 @@ class _Engine:
         latencies: Latencies,
     ) -> None:
         cost, serving = layout_cost(group, catalog)
-        policy, window = policy_of(group, memory, catalog), group.model.used_window_tokens
+        policy, window = policy_of(group, memory, catalog), group.model.window_tokens
         self.stream = Stream(policy, cost, serving, window=window)
         self.prefix_hit_share = prefix_hit_share
         self.latencies = latencies

@@ -155,7 +155,7 @@ def serve(
     key = (
         *(cost.facts, cost.params, serving),
         replace(policy, kv_blocks=0),
-        *(share, group.limits.max_model_len, group.model.used_window_tokens, seed),
+        *(share, group.limits.max_model_len, group.model.window_tokens, seed),
     )
     found = runs.find(key, policy.kv_blocks)
     if found is None:
@@ -222,7 +222,7 @@ def run(
         requests.prompts,
         requests.outputs,
         requests.arrivals,
-        window=group.model.used_window_tokens,
+        window=group.model.window_tokens,
         cached=requests.cached,
         closed_users=closed_users,
     )

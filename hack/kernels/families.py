@@ -11,7 +11,6 @@ from guide.domain import Gpu
 from guide.models.precision import peak_flop_per_s
 from guide.perf.kernels.forms import (
     Chip,
-    Latent,
     decode_attention,
     gemm,
     latent_pair,

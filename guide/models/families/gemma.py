@@ -7,11 +7,13 @@ from dataclasses import replace
 from guide.domain import ModelArch
 from guide.models.config import (
     ConfigView,
+    all_but_every,
     decoder,
     effective_window,
     layers_of_type,
     vision_parameters,
 )
+from guide.models.decoder import Decoder
 
 ARCHITECTURES = (
     "GemmaForCausalLM",
@@ -26,19 +28,22 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     first = architecture == "GemmaForCausalLM"
     arch = decoder(view, architecture=architecture, tied=True, norms=2 if first else 4)
     third = architecture.startswith("Gemma3")
-    extra = vision_parameters(view)
+    towers = vision_parameters(view)
     if third:
         # max_position_embeddings of Gemma 3 already holds the rotary factor
-        arch = replace(arch, max_context_tokens=view.count("max_position_embeddings"))
-        extra += arch.layers * 2 * arch.head_dim
+        arch = replace(
+            arch,
+            max_context_tokens=view.count("max_position_embeddings"),
+            layer_parameters=arch.layer_parameters + 2 * arch.head_dim,
+        )
         vision = view.section("vision_config")
         if vision is not None:  # projector and its norm
-            extra += vision.count("hidden_size") * (arch.hidden + 1)
-    arch = replace(arch, extra_parameters=arch.extra_parameters + extra)
-    return arch if first else _windowed(view, arch, period=6 if third else 2)
+            towers += vision.count("hidden_size") * (arch.hidden + 1)
+    arch = replace(arch, tower_parameters=towers)
+    return (arch if first else _windowed(view, arch, period=6 if third else 2)).arch()
 
 
-def _windowed(view: ConfigView, arch: ModelArch, period: int) -> ModelArch:
+def _windowed(view: ConfigView, arch: Decoder, period: int) -> Decoder:
     """Of each `period` layers the last is full, the others windowed."""
     window = effective_window(view, arch.max_context_tokens)
     if window is None:
@@ -46,5 +51,5 @@ def _windowed(view: ConfigView, arch: ModelArch, period: int) -> ModelArch:
     period = view.count("sliding_window_pattern", "_sliding_window_pattern", default=period)
     layers = layers_of_type(view, arch.layers, "sliding_attention")
     if layers is None:
-        layers = arch.layers - arch.layers // period
-    return replace(arch, window_tokens=window if layers else None, window_layers=layers)
+        layers = all_but_every(arch.layers, period)
+    return replace(arch, window_tokens=window, windowed=layers)

@@ -40,9 +40,9 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
         arch = replace(arch, kv_heads=max(heads))
     extra = 0
     if architecture == "Olmo2ForCausalLM":  # norms over all heads of q and of k
-        extra += arch.layers * arch.head_dim * (arch.heads + arch.kv_heads)
+        extra += arch.head_dim * (arch.heads + arch.kv_heads)
     if view.flag("attention_bias", False):
-        extra += arch.layers * (arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden)
+        extra += arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden
     if view.flag("mlp_bias", False):
-        extra += arch.layers * (2 * arch.ffn + arch.hidden)
-    return replace(arch, extra_parameters=arch.extra_parameters + extra)
+        extra += 2 * arch.ffn + arch.hidden
+    return replace(arch, layer_parameters=arch.layer_parameters + extra).arch()

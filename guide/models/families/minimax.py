@@ -17,10 +17,9 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     qk_norm = arch.head_dim * (arch.heads + arch.kv_heads) if view.flag("use_qk_norm", False) else 0
     return replace(
         arch,
-        ffn=0,
-        dense_layers=0,
         expert_ffn=arch.ffn,
         experts=experts,
         active_experts=active,
-        extra_parameters=arch.extra_parameters + arch.layers * (qk_norm + experts),
-    )
+        layer_parameters=arch.layer_parameters + qk_norm,
+        expert_parameters=experts,
+    ).arch()

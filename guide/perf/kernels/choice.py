@@ -111,7 +111,7 @@ def _find(gpu: str, family: str, rule: dict[str, Any]) -> Level | None:
     return max(fits, key=lambda level: level.rows, default=None)
 
 
-def attention(gpu: Gpu, family: str, kv: str, head_dim: int) -> Chosen | None:
+def attention_level(gpu: Gpu, family: str, kv: str, head_dim: int) -> Chosen | None:
     """The level of decode or prefill attention: kv is bfloat16 or fp8."""
     table = table_gpu(gpu)
     if table is None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from guide.domain import Gpu, ModelArch, Precision, StepShape
+from guide.domain import Attention, Gpu, LayerGroup, ModelArch, Part, Precision, StepShape, Weight
+from guide.models.arch import cache_bytes_per_token, weight_share
 from guide.models.precision import peak_flop_per_s
 from guide.perf.kernels import forms
 from guide.perf.kernels.choice import (
     Chosen,
-    attention,
+    attention_level,
     choose,
     latent,
     lesser_gpu,
@@ -41,6 +42,9 @@ TOKENS = np.array(
 LOG_TOKENS = np.log2(TOKENS)
 ELEMENTWISE_SHARE = 0.8  # of the bandwidth: norms, residuals, activations between the GEMMs
 CAPTURED_TOKENS = 512  # decode batches up to this run in CUDA graphs, with graph all-reduces
+ROW_PARALLEL = ("o_proj", "down_proj")  # split over their inputs, the others over their outputs
+LEAST_QUERIES = 16  # of one KV head that a decode kernel multiplies at once
+LEAST_LATENT_HEADS = 64
 PASSES = 8  # over the hidden state in a layer, by norms and residuals
 
 
@@ -126,9 +130,7 @@ class Curves:
     normed_layers: float  # with query-key norms: kernels of their own, unmeasured
     used: tuple[Used, ...]
 
-    def work(
-        self, prefill_tokens: float, prompts: float, decodes: float, sampled: float
-    ) -> Work:
+    def work(self, prefill_tokens: float, prompts: float, decodes: float, sampled: float) -> Work:
         """Seconds of one step without what grows with context."""
         tokens = prefill_tokens + decodes
         node = bisect_right(NODES, tokens) - 1
@@ -146,7 +148,6 @@ class Curves:
             else self.expert(tokens * self.expert_tokens)
         )
         return Work(dense, experts, network.at(node, beyond))
-
 
     def no_slower_than(self, other: Curves) -> Curves:
         """The faster of two, operator by operator: of a GPU whose datasheet is nowhere below the
@@ -213,34 +214,70 @@ def curves(
     return found.no_slower_than(other.curves()) if other.complete else found
 
 
+@dataclass(slots=True)
+class _Terms:
+    """What attention adds up to over the layers; see `Curves`."""
+
+    decode_s: float = 0.0
+    sequence_s: float = 0.0
+    prompt_s: float = 0.0
+    prompt_token_s: float = 0.0
+    context_token_s: float = 0.0
+    window_token_s: float = 0.0
+    pair_s: float = 0.0
+    window_pair_s: float = 0.0
+
+
 class _Pricing:
-    """The calls of one layout, one method an operator."""
+    """The calls of one layout, one method a part of a layer."""
 
     def __init__(
         self, arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv: str
     ) -> None:
         self.arch, self.gpu, self.layout, self.kv = arch, gpu, layout, kv
-        self.gemm_weights = weights_of(arch, precision, "gemm")
         self.ep = layout.expert_parallel
-        moe_weights = weights_of(arch, precision, "moe")
+        self.gemm_weights = weights_of(arch, precision, "gemm")
         self.gemm = choose(gpu, "gemm", self.gemm_weights)
         self.plain = choose(gpu, "gemm", "bf16")
-        self.moe = choose(gpu, "moe", moe_weights, self.ep) if arch.experts else None
-        self.decode = attention(gpu, "decode", kv, arch.head_dim)
-        self.prefill = attention(gpu, "prefill", kv, arch.head_dim)
-        self.latent_module = False
-        if arch.mla is not None:
-            module = latent(gpu, "decode", self.gemm_weights, kv)
-            prompt = latent(gpu, "prefill", self.gemm_weights, kv)
-            if module is not None and prompt is not None:
-                self.decode, self.prefill, self.latent_module = module, prompt, True
-        self.used: list[Used] = []
+        experts = weights_of(arch, precision, "moe")
+        self.moe = choose(gpu, "moe", experts, self.ep) if arch.experts else None
+        self.used: dict[str, Used] = {}
+        self.terms = _Terms()
 
     @property
     def complete(self) -> bool:
         """Whether every operator of the model has a level."""
-        needed = [self.gemm, self.plain, self.decode, self.prefill]
+        reads = [self._levels(a) for a in self.arch.attentions]
+        needed = [self.gemm, self.plain, *(level for pair in reads for level in pair)]
         return None not in needed and (self.moe is not None or not self.arch.experts)
+
+    def curves(self) -> Curves:
+        """Fold the calls."""
+        a = self.arch
+        passes = PASSES * a.hidden * 2 * a.layers
+        dense = TOKENS * passes / (self.gpu.hbm_bytes_per_s * ELEMENTWISE_SHARE)
+        experts = np.zeros(len(TOKENS))
+        for group in a.groups:
+            for part in Part:
+                matrices = [w for w in group.weights if w.part is part]
+                if part is Part.EXPERTS:
+                    experts = experts + self._experts(group, len(matrices))
+                elif part is not Part.ATTENTION or not self._latent(group):
+                    dense = dense + self._gemms(group, part, matrices)
+            if group.attention is not None:
+                dense = dense + self._attention(group, group.attention)
+        head = self._gemm("lm_head", self.plain, a.vocab / self.layout.tp, a.hidden, 1)
+        return Curves(
+            dense=Curve(dense),
+            expert=Curve(experts),
+            head=Curve(head),
+            network_graph=Curve(self._network("graph")),
+            network_eager=Curve(self._network("eager")),
+            expert_tokens=float(self.layout.attention_ranks),
+            normed_layers=float(a.layers if normalises_queries(a) else 0),
+            used=tuple(self.used.values()),
+            **asdict(self.terms),
+        )
 
     def _chip(self, dtype: str) -> forms.Chip:
         gpu = self.gpu
@@ -248,14 +285,14 @@ class _Pricing:
             gpu.hbm_bytes_per_s, peak_flop_per_s(gpu, COMPUTE[dtype]), gpu.multiprocessors or 100
         )
 
-    def _times(self, name: str, chosen: Chosen, seconds: Any) -> Floats:
-        found = np.broadcast_to(np.asarray(seconds, dtype=float), TOKENS.shape)
-        self.used.append(Used(name, chosen, found))
-        return found
+    def _times(self, name: str, chosen: Chosen, seconds: Floats) -> Floats:
+        before = self.used.get(name)
+        total = seconds if before is None else before.seconds + seconds
+        self.used[name] = Used(name, chosen, total)
+        return seconds
 
     def _gemm(self, name: str, chosen: Chosen | None, n: float, k: float, count: float) -> Floats:
-        if not (count and n and k) or chosen is None:
-            return np.zeros(len(TOKENS))
+        assert chosen is not None  # `complete`
         level = chosen.level
         chip = self._chip(level.dtype)
         seconds = forms.gemm(level.constants, chip, TOKENS, n, k, chosen.width)
@@ -266,70 +303,45 @@ class _Pricing:
         floor = n * k * chosen.width.weight / chip.bytes_per_s
         return self._times(name, chosen, count * np.maximum(seconds, floor))
 
-    def _attention_gemms(self) -> Floats:
-        a, tp = self.arch, self.layout.tp
-        heads = a.heads / tp
-        if a.mla is not None:  # no module was measured: its matrices, one beside the other
-            width = self._latent().weights / a.hidden
-            return self._gemm("latent projections", self.gemm, width, a.hidden, a.layers)
-        kv_heads = -(-a.kv_heads // tp)
-        n = (heads + 2 * kv_heads) * a.head_dim
-        return self._gemm("qkv projection", self.gemm, n, a.hidden, a.layers) + self._gemm(
-            "output projection", self.gemm, a.hidden, heads * a.head_dim, a.layers
-        )
-
-    def _mlps(self) -> Floats:
-        a, tp = self.arch, self.layout.tp
-        up = 2 if a.gated_mlp else 1
-        sparse = a.layers - a.dense_layers if a.experts else 0
+    def _gemms(self, group: LayerGroup, part: Part, matrices: list[Weight]) -> Floats:
+        """The matrices of a part: those that read the hidden state are one GEMM."""
+        chosen = self.plain if part is Part.ROUTER else self.gemm
         total = np.zeros(len(TOKENS))
-        shared = a.shared_experts * a.expert_ffn
-        for name, width, count in (
-            ("mlp", a.ffn, a.layers - sparse), ("shared experts", shared, sparse)
-        ):  # fmt: skip
-            inner = width / tp
-            total = total + self._gemm(f"{name}, up", self.gemm, up * inner, a.hidden, count)
-            total = total + self._gemm(f"{name}, down", self.gemm, a.hidden, inner, count)
-        return total + self._gemm("router", self.plain, a.experts, a.hidden, sparse)
+        fused = 0.0
+        for weight in matrices:
+            share = weight_share(weight, self.layout.tp, self.layout.expert_ranks)
+            if weight.inputs == self.arch.hidden and not weight.name.endswith(ROW_PARALLEL):
+                fused += weight.outputs * share
+            elif weight.name.endswith(ROW_PARALLEL):
+                total = total + self._gemm(
+                    f"{part}, out", chosen, weight.outputs, weight.inputs * share, group.count
+                )
+            else:
+                total = total + self._gemm(
+                    f"{part}, between", chosen, weight.outputs * share, weight.inputs, group.count
+                )
+        if fused:
+            total = total + self._gemm(f"{part}, in", chosen, fused, self.arch.hidden, group.count)
+        return total
 
-    def _latent_projections(self) -> Floats:
-        assert self.decode is not None
-        level = self.decode.level
-        seconds = forms.latent_projections(
-            level.constants,
-            self._chip(level.dtype.split("/")[0]),
-            self._latent(),
-            TOKENS,
-            self.decode.width.weight,
-        )
-        return self._times("latent projections", self.decode, self.arch.layers * seconds)
-
-    def _latent(self) -> forms.Latent:
-        mla = self.arch.mla
-        assert mla is not None
-        heads = self.arch.heads / self.layout.tp
-        return latent_size(
-            heads, self.arch.hidden, mla.q_lora, mla.kv_lora, mla.rope_dim, mla.nope_dim, mla.v_dim
-        )
-
-    def _experts(self) -> Floats:
-        a = self.arch
-        if self.moe is None:
+    def _experts(self, group: LayerGroup, matrices: int) -> Floats:
+        mlp, chosen = group.mlp, self.moe
+        if mlp is None or not mlp.experts or chosen is None:
             return np.zeros(len(TOKENS))
-        level = self.moe.level
-        inner = a.expert_ffn * self.ep / self.layout.expert_ranks
-        matrices = 3 if a.gated_mlp else 2
+        level, hidden = chosen.level, self.arch.hidden
+        inner = mlp.expert_width * self.ep / self.layout.expert_ranks
+        chip = self._chip(level.dtype.split("/")[0])
+        shape = (mlp.active_experts, mlp.experts, self.ep)
         seconds = forms.moe(
-            level.constants, self._chip(level.dtype.split("/")[0]), TOKENS, a.hidden, inner,
-            a.active_experts, a.experts, self.ep, self.moe.width.weight, matrices,
-        )  # fmt: skip
+            level.constants, chip, TOKENS, hidden, inner, *shape, chosen.width.weight, matrices
+        )
         if level.residual is not None:
-            places = moe_place(TOKENS, a.hidden, inner, a.active_experts, a.experts, self.ep)
+            places = moe_place(TOKENS, hidden, inner, *shape)
             seconds = seconds * factor_along(level.residual, AXES["moe"], *places)
-        reached = forms.reached_experts(a.experts, a.active_experts, TOKENS, self.ep)
-        weights = reached * matrices * a.hidden * inner * self.moe.width.weight
-        seconds = np.maximum(seconds, weights / self.gpu.hbm_bytes_per_s)
-        return self._times("routed experts", self.moe, (a.layers - a.dense_layers) * seconds)
+        reached = forms.reached_experts(mlp.experts, mlp.active_experts, TOKENS, self.ep)
+        weights = reached * matrices * hidden * inner * chosen.width.weight
+        seconds = np.maximum(seconds, weights / chip.bytes_per_s)
+        return self._times("routed experts", chosen, group.count * seconds)
 
     def _network(self, mode: str) -> Floats:
         """Two all-reduces a layer over the tensor-parallel GPUs."""
@@ -339,64 +351,80 @@ class _Pricing:
         message = TOKENS * a.hidden * 2
         return 2 * a.layers * all_reduce_seconds(self.gpu, mode, tp, message)
 
-    def curves(self) -> Curves:
-        """Fold the calls."""
-        a, tp = self.arch, self.layout.tp
-        passes = PASSES * a.hidden * 2 * a.layers
-        elementwise = TOKENS * passes / (self.gpu.hbm_bytes_per_s * ELEMENTWISE_SHARE)
-        projections = (
-            self._latent_projections() if self.latent_module else self._attention_gemms()
-        )
-        dense = elementwise + projections + self._mlps()
-        experts = self._experts()
-        head = self._gemm("lm_head", self.plain, a.vocab / tp, a.hidden, 1)
-        return Curves(
-            dense=Curve(dense),
-            expert=Curve(experts),
-            head=Curve(head),
-            network_graph=Curve(self._network("graph")),
-            network_eager=Curve(self._network("eager")),
-            expert_tokens=float(self.layout.attention_ranks),
-            normed_layers=float(a.layers if normalises_queries(a) else 0),
-            **self._attention(),
-            used=tuple(self.used),
+    def _latent(self, group: LayerGroup) -> bool:
+        """Whether a measured module holds the projections of a group."""
+        attention = group.attention
+        levels = (None, None) if attention is None else self._levels(attention)
+        return levels[0] is not None and levels[0].level.family.startswith("latent")
+
+    def _levels(self, attention: Attention) -> tuple[Chosen | None, Chosen | None]:
+        """What prices the decodes and the prompts of a layer's attention."""
+        if attention.mla is not None:
+            module = latent(self.gpu, "decode", self.gemm_weights, self.kv)
+            prompt = latent(self.gpu, "prefill", self.gemm_weights, self.kv)
+            if module is not None and prompt is not None:
+                return module, prompt
+        return (
+            attention_level(self.gpu, "decode", self.kv, attention.head_dim),
+            attention_level(self.gpu, "prefill", self.kv, attention.head_dim),
         )
 
-    def _attention(self) -> dict[str, float]:
-        a = self.arch
-        assert self.decode is not None and self.prefill is not None
-        chip = self._chip("bfloat16")
-        for name, chosen in (("decode attention", self.decode), ("prompt attention", self.prefill)):
-            self.used.append(Used(name, chosen, np.zeros(len(TOKENS))))
-        d, p = self.decode.level.constants, self.prefill.level.constants
-        full, windowed = a.layers - a.window_layers, a.window_layers
-        kv_bytes = 1.0 if self.kv == "fp8" else 2.0
-        if self.latent_module:
-            token = float(forms.latent_token(d, chip, self._latent(), kv_bytes))
-            pair = float(forms.latent_pair(p, chip, self._latent()))
-            fixed = {"decode_s": 0.0, "sequence_s": 0.0, "prompt_s": 0.0, "prompt_token_s": 0.0}
-        else:
-            heads, kv_heads = a.heads / self.layout.tp, -(-a.kv_heads // self.layout.tp)
-            seen, pair_flop = float(a.head_dim), 4.0 * a.head_dim
-            if a.mla is not None:  # one head of the latent's size, read once
-                kv_heads, seen = 1, (a.mla.kv_lora + a.mla.rope_dim) / 2
-                pair_flop = self._latent().pair_flop
-            token = float(forms.decode_token(d, chip, heads, kv_heads, seen, kv_bytes))
-            pair = heads * pair_flop / (chip.flop_per_s * p["sc"])
-            moved = (2 * heads + 2 * kv_heads) * a.head_dim * 2
-            fixed = {
-                "decode_s": a.layers * d["t0"] * forms.MICRO,
-                "sequence_s": a.layers * float(forms.decode_sequence(d, chip, heads, a.head_dim)),
-                "prompt_s": a.layers * p["t0"] * forms.MICRO,
-                "prompt_token_s": a.layers * moved / (chip.bytes_per_s * p["sx"]),
-            }
-        return {
-            "context_token_s": full * token,
-            "window_token_s": windowed * token,
-            "pair_s": full * pair,
-            "window_pair_s": windowed * pair,
-            **fixed,
-        }
+    def _attention(self, group: LayerGroup, attention: Attention) -> Floats:
+        """Adds to the terms; returns the projections that a measured module holds."""
+        decode, prompt = self._levels(attention)
+        assert decode is not None  # `complete`
+        assert prompt is not None
+        if attention.caches:
+            self._reads(group, attention, decode, prompt)
+        d, p = decode.level.constants, prompt.level.constants
+        count, tp, mla = group.count, self.layout.tp, attention.mla
+        heads = attention.heads / tp
+        if self._latent(group) and mla is not None:
+            size = latent_size(
+                *(heads, self.arch.hidden, mla.q_lora, mla.kv_lora),
+                *(mla.rope_dim, mla.nope_dim, mla.v_dim),
+            )
+            chip = self._chip(decode.level.dtype.split("/")[0])
+            seconds = forms.latent_projections(d, chip, size, TOKENS, decode.width.weight)
+            return self._times("latent projections", decode, count * seconds)
+        chip, head_dim = self._chip("bfloat16"), attention.head_dim
+        moved = 2 * (heads + math.ceil(attention.kv_heads / tp)) * head_dim * 2
+        self.terms.decode_s += count * d["t0"] * forms.MICRO
+        self.terms.sequence_s += count * float(forms.decode_sequence(d, chip, heads, head_dim))
+        self.terms.prompt_s += count * p["t0"] * forms.MICRO
+        self.terms.prompt_token_s += count * moved / (chip.bytes_per_s * p["sx"])
+        return np.zeros(len(TOKENS))
+
+    def _reads(
+        self, group: LayerGroup, attention: Attention, decode: Chosen, prompt: Chosen
+    ) -> None:
+        """Context tokens and pairs of every cache of a layer: whole, or within its reach."""
+        for name, chosen in (("decode attention", decode), ("prompt attention", prompt)):
+            self.used[name] = Used(name, chosen, np.zeros(len(TOKENS)))
+        d, p = decode.level.constants, prompt.level.constants
+        chip, tp = self._chip("bfloat16"), self.layout.tp
+        shared = attention.heads / max(attention.kv_heads, 1)
+        padded = max(1.0, LEAST_QUERIES / shared)  # a tile of queries of one KV head
+        if attention.mla is not None:
+            padded = max(1.0, LEAST_LATENT_HEADS * tp / attention.heads)
+        for cache in attention.caches:
+            moved = cache_bytes_per_token(cache, 1.0 if self.kv == "fp8" else 2.0, tp)
+            token = float(
+                forms.pnorm(
+                    moved / (chip.bytes_per_s * d.get("skv", d.get("s", 1.0))),
+                    padded * cache.context_flop / tp / (chip.flop_per_s * d.get("sa", d["sc"])),
+                    d["p"],
+                )
+            )
+            pair = cache.pair_flop / tp / (chip.flop_per_s * p.get("sa", p["sc"]))
+            read = cache.read_tokens
+            if read is None:
+                self.terms.context_token_s += group.count * token
+                self.terms.pair_s += group.count * pair
+            else:  # a step counts tokens within the widest reach
+                part = group.count * read / (self.arch.window_tokens or read)
+                self.terms.window_token_s += part * token
+                self.terms.window_pair_s += part * pair
 
 
 def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) -> Floats:

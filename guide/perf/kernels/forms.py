@@ -145,9 +145,7 @@ def prefill_attention(
     compute = 4 * batch * heads * head_dim * pairs / (chip.flop_per_s * c["sc"])
     tail = 4 * TILE * seen * head_dim / (chip.flop_per_s / chip.multiprocessors * c["st"])
     moved = batch * length * (2 * heads + 2 * kv_heads) * head_dim * 2
-    return (
-        c["t0"] * MICRO + pnorm(compute, tail, c["p"]) + moved / (chip.bytes_per_s * c["sx"])
-    )
+    return c["t0"] * MICRO + pnorm(compute, tail, c["p"]) + moved / (chip.bytes_per_s * c["sx"])
 
 
 class Latent(NamedTuple):

@@ -42,7 +42,10 @@ def latent_size(
     q_width = heads * (nope + rope)
     query = hidden * q_width if q_lora is None else q_lora * (hidden + q_width)
     weights = (
-        query + hidden * (kv_lora + rope) + kv_lora * heads * (nope + v_dim) + heads * v_dim * hidden
+        query
+        + hidden * (kv_lora + rope)
+        + kv_lora * heads * (nope + v_dim)
+        + heads * v_dim * hidden
     )
     return Latent(
         weights=weights,

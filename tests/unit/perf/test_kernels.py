@@ -100,7 +100,8 @@ def test_no_table_speaks_for_other_vendors_and_old_generations(gpu: str) -> None
 def test_experts_of_their_own_kernels_by_parallelism() -> None:
     gpu = CATALOG.gpus["H200"]
     split, whole = choose(gpu, "moe", "fp8-block", 1), choose(gpu, "moe", "fp8-block", 4)
-    assert split is not None and whole is not None
+    assert split is not None
+    assert whole is not None
     assert "triton" in split.level.kernel
     assert "cutlass" in whole.level.kernel
 
@@ -111,5 +112,4 @@ def test_the_kernels_of_a_step_add_up_to_its_work() -> None:
     named = sum(k.seconds for k in found.kernels(shape))
     work = found.step_work(shape)
     whole = work.dense + work.expert + found.context_token_s * 16_000
-    assert named <= whole * (1 + 1e-9)
     assert math.isclose(named, whole, rel_tol=0.05)  # the rest: norms and residuals

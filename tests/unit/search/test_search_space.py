@@ -19,7 +19,7 @@ def shape(tp: int = 1, pp: int = 1, precision: str = "bf16", **model: object) ->
         gpu=toy.BIG,
         release=modelled_release(toy.CATALOG, "vLLM"),
         variant=Variant(
-            model=replace(toy.MODEL, **model),  # pyright: ignore[reportArgumentType]
+            model=replace(toy.DECODER, **model).arch(),  # pyright: ignore[reportArgumentType]
             precision=PRECISIONS[precision],
         ),
         tp=tp,
