@@ -56,7 +56,7 @@ def explain(
     shown = [t for g in found.groups for t in kernel_tables(g)] if kernels else tables(found)
     if not shown:
         typer.echo(
-            "No measured kernel prices this deployment: datasheet roofs with fitted shares do."
+            "No measured kernel prices this deployment; datasheet roofs do, with fitted shares."
         )
     for table in shown:
         show.print_table(table)

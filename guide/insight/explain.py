@@ -23,6 +23,7 @@ from guide.perf.fits import (
     WIDEST,
     Key,
     centre_of,
+    kernels_price,
     known_keys,
     levels,
     resolve,
@@ -156,6 +157,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
         group.precision,
         group.model,
         version_family(group.framework, version),
+        kernels=kernels_price(catalog.fits, group.gpu, release.engine),
     )
     return known_keys(catalog.fits, keys)
 

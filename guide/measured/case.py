@@ -87,7 +87,7 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
     kv_dtype = "fp8" if (row.kv_dtype or protocol.kv_dtype) == "fp8" else "auto"
     engine = behaviour.engine
     traits = Traits(
-        kernels=kernels_price(gpu, engine),
+        kernels=kernels_price(catalog.fits, gpu, engine),
         paged_attention=_paged(gpu, model, behaviour, kv_dtype),
         distinct_exponent=protocol.distinct_exponent,
     )
@@ -112,6 +112,7 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
                 version_family(row.framework, version),
                 row.source,
                 "paged-fp8" if traits.paged_attention and kv_dtype == "fp8" else "",
+                traits.kernels,
             )
         ),
         load=load_of(row, protocol, layout.attention_ranks),

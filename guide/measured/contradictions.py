@@ -85,7 +85,8 @@ def _run_seconds(row: Measurement) -> float | None:
 
 
 def _first_token(row: Measurement, gpu: Gpu, model: ModelArch, precision: Precision) -> str:
-    """A first token before its own prompt was read, at the whole peak of all GPUs."""
+    """A first token before its own prompt was read, at the whole peak of all GPUs (of a burst: the
+    mean, before half of the prompts were)."""
     if row.ttft_s is None or row.kind == "rate" or protocol_of(row).prefix_hit_share:
         return ""
     prompts = {"static_batch": row.load, "burst": row.load / 2}.get(

@@ -124,37 +124,27 @@ PARAMETERS: tuple[Parameter, ...] = (
 # Constants of steps that measured kernels price. The kernels hold what a GPU does, so these stay
 # near their centres: few, and what a pair of model and GPU does differently is one factor on its
 # whole step, wide, so that it does not pass for the host's, the GPU's or the data type's.
-_FACTOR = {"kernels": 0.05, "gpu-engine": 0.04, "precision-gpu": 0.03}
-_AROUND = {"kernels": 1.0, "version": 0.2, "model": 0.1, "source": 0.7}
+_FACTOR = {"kernels": 0.02, "gpu-engine": 0.02, "precision-gpu": 0.02, "model-gpu": 0.15}
+_AROUND = {"kernels": 1.0, "version": 0.2, "model": 0.1, "model-gpu": 0.3, "source": 0.7}
 OF_KERNELS: Mapping[str, tuple[float, Mapping[str, float]]] = {
-    "cl": (13.4e-6, {"kernels": 0.15, "generation": 0.1, "version": 0.1}),
-    "cq": (20e-6, {"kernels": 0.3}),
-    "cs": (4e-6, {"kernels": 0.3, "source": 1.5}),
-    "cp": (2.4e-3, {"kernels": 0.3, "version": 0.2, "source": 0.3}),
+    "cl": (13.4e-6, {"kernels": 0.1, "version": 0.08, "model-gpu": 0.15}),
+    "cq": (20e-6, {"kernels": 0.2}),
+    "cs": (4e-6, {"kernels": 0.2, "source": 1.0, "model-gpu": 0.3}),
+    "cp": (2.4e-3, {"kernels": 0.3, "version": 0.2, "source": 0.3, "model-gpu": 0.5}),
     "k_dense": (1.0, _FACTOR),
     "k_expert": (1.0, _FACTOR),
-    "k_network": (1.0, {"kernels": 0.1, "link": 0.3, "gpu-engine": 0.1}),
     "k_context": (1.0, _FACTOR),
-    "k_pair": (1.0, {"kernels": 0.2, "gpu-engine": 0.05}),
+    "k_network": (1.0, {"kernels": 0.05, "link": 0.15, "gpu-engine": 0.05, "model-gpu": 0.15}),
+    "k_pair": (1.0, {"kernels": 0.2, "gpu-engine": 0.05, "model-gpu": 0.15}),
     "k_prompt": (
         1.15,
-        {
-            "kernels": 0.1,
-            "version": 0.05,
-            "precision-gpu": 0.08,
-            "source": 0.1,
-            "model": 0.1,
-            "model-gpu": 0.1,
-        },
+        {"kernels": 0.1, "version": 0.05, "precision-gpu": 0.05, "source": 0.1, "model-gpu": 0.4},
     ),
-    "k_step": (
-        1.0,
-        {"version": 0.04, "model": 0.1, "model-gpu": 0.5},
-    ),
+    "k_step": (1.0, {"version": 0.03, "model": 0.1, "model-gpu": 0.4}),
     "r0": (5e-3, _AROUND),
     "rt": (2e-6, _AROUND),
     "rw": (5e-4, _AROUND),
-    "u": (20e-6, _AROUND),
+    "u": (5e-6, {"kernels": 0.5, "source": 0.7, "model-gpu": 0.5}),
 }
 HELD_BY_KERNELS = ("c0", "cm", "cb", "clp")  # launches and gaps are in the measured times
 LEAST = 1e-12  # what these are beside measured kernels
@@ -212,10 +202,16 @@ WIDEST: Key = ("kernels", "*")  # the level of all steps that measured kernels p
 KERNELS_ENGINE = "vLLM-V1"  # the engine whose steps are sums of measured kernels
 
 
-def kernels_price(gpu: Gpu, engine: str) -> bool:
-    """Whether measured kernels price a step, and not the datasheet's roofs: engines before vLLM V1
-    ran others, and no table speaks for GPUs of AMD, Intel, Volta and Turing."""
-    return engine == KERNELS_ENGINE and table_gpu(gpu) is not None
+def kernels_price(fits: FitTable, gpu: Gpu, engine: str) -> bool:
+    """Whether measured kernels price a step, and not the datasheet's roofs.
+
+    Fits made without kernels keep to the roofs; engines before vLLM V1 ran other kernels, and no
+    table speaks for GPUs of AMD, Intel, Volta and Turing.
+    """
+    return WIDEST in fits.rows and engine == KERNELS_ENGINE and table_gpu(gpu) is not None
+
+
+UNFITTED = FitTable(rows={WIDEST: {}}, points={}, residuals={})  # where a fit from scratch begins
 
 
 def version_family(framework: str, version: tuple[int, ...]) -> str:
@@ -242,16 +238,18 @@ def levels(
     version: str = "",
     source: str = "",
     kv_kernel: str = "",
+    kernels: bool = False,
 ) -> list[Key]:
-    """The levels that a case belongs to, from the widest to the narrowest."""
+    """The levels that a case belongs to, from the widest to the narrowest; with `kernels`, those of
+    steps that measured kernels price."""
     kernel = "16-bit" if precision.name in ("bf16", "fp16") else precision.name
     widest: list[Key] = [("all", "*"), ("vendor", gpu.vendor)]
-    if kernels_price(gpu, engine):
+    if kernels:
         widest = [WIDEST]
     keys: list[Key] = [
         *widest,
         ("engine", engine),
-        ("generation", f"{gpu.generation}/{engine}" if WIDEST in widest else gpu.generation),
+        ("generation", f"{gpu.generation}/{engine}" if kernels else gpu.generation),
         ("gpu", gpu.name),
         ("gpu-engine", f"{gpu.name}/{engine}"),
         ("link", gpu.link.kind),
@@ -268,7 +266,7 @@ def levels(
             ("model-gpu", f"{shape}/{kernel}/{gpu.name}/{engine}"),
         ]
     if source:
-        keys.append(("source", source))
+        keys.append(("source", f"{source}/{engine}" if kernels else source))
     if kv_kernel:  # an attention kernel of its own, such as paged FP8 of early releases
         keys.append(("kv-kernel", f"{kv_kernel}/{gpu.generation}"))
     return keys
@@ -302,7 +300,9 @@ def resolve(
     """The constants of one case, and how far they can be trusted."""
     parts = _parts(version)
     engine = engine_for(catalog, framework, version)
-    keys = levels(gpu, engine, precision, model, version_family(framework, parts))
+    kernels = kernels_price(catalog.fits, gpu, engine)
+    family = version_family(framework, parts)
+    keys = levels(gpu, engine, precision, model, family, kernels=kernels)
     step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)

@@ -69,7 +69,8 @@ def _cost(
     fit = resolve(catalog, gpu, framework, version, precision, model).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
-    traits = Traits(kernels=kernels_price(gpu, engine_for(catalog, framework, version)))
+    engine = engine_for(catalog, framework, version)
+    traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
     facts = fold(model, gpu, precision, layout, kv_cache_dtype, switches, traits)
     priced = None
     if traits.kernels:

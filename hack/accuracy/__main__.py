@@ -6,6 +6,7 @@ Run as ``python -m hack.accuracy``, or ``make accuracy``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from guide.measured.dataset import is_open, read
 from guide.measured.fitting import fit_all, table_of
 from guide.measured.measurements import measurements
 from guide.measured.slices import SLICES, Errors, LeftOut, observed
+from guide.perf.fits import UNFITTED
 from guide.report.review import markdown_table
 from guide.report.tables import Table
 from hack.accuracy import ratchet, tables
@@ -118,7 +120,9 @@ def _shipped(paths: list[Path], catalog: Catalog, only_open: bool) -> list[LeftO
 
 
 def _fitted(paths: list[Path], catalog: Catalog) -> tuple[list[LeftOut], FitTable]:
-    fitted = fit_all(read(paths, catalog), lambda text: typer.echo(text, err=True))
+    fitted = fit_all(
+        read(paths, replace(catalog, fits=UNFITTED)), lambda text: typer.echo(text, err=True)
+    )
     return observed(fitted), table_of(fitted, "")
 
 

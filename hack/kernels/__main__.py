@@ -31,9 +31,9 @@ from hack.kernels.sources import (
 OUT = Path("guide/catalog/kernels")
 FEWEST = 60  # rows that make a level
 HEADER = f"""\
-# Written by `make kernels` from {WHEEL}; do not edit. One fitted form a level: times
-# in us, shares of the datasheet's roofs, errors in % (median, 90th percentile of |form / measured - 1|,
-# with the residual table where there is one). residual: thousandths of log(measured / form).
+# Written by `make kernels` from {WHEEL}; do not edit. One fitted form a
+# level: times in us, shares of the roofs; error: median and p90 of |form / measured - 1|
+# in %, with the residual table where there is one (thousandths of log(measured / form)).
 """
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from guide.perf.kernels.levels import head_size
+
 Floats = npt.NDArray[np.float64]
 WHEEL = "aiconfigurator-core 0.12.0 (Apache-2.0)"
 GPUS = {
@@ -121,9 +123,7 @@ def _labels(family: str, read: dict[str, list[str]]) -> list[tuple[str, str]]:
     if family == "decode":
         return list(zip(read["kv_cache_dtype"], kernels, strict=True))
     if family == "prefill":
-        sizes = [
-            "64" if int(d) <= 64 else "128" if int(d) <= 128 else "256" for d in read["head_dim"]
-        ]
+        sizes = [head_size(int(dim)) for dim in read["head_dim"]]
         pairs = zip(read["kv_cache_dtype"], sizes, kernels, strict=True)
         return [(f"{kv}/{size}", kernel) for kv, size, kernel in pairs]
     if family.startswith("latent"):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from guide.domain import Gpu, ModelArch, Precision
 from guide.perf.kernels.forms import Width
-from guide.perf.kernels.levels import WIDTHS, Level, levels
+from guide.perf.kernels.levels import WIDTHS, Level, head_size, levels
 from guide.shipped import kernel_document
 
 UNPACKED = {"fp8": 1.0, "fp8-block": 1.0, "int8": 1.0, "int4": 0.52, "mxfp4": 0.53, "nvfp4": 0.5625}
@@ -116,8 +116,7 @@ def attention_level(gpu: Gpu, family: str, kv: str, head_dim: int) -> Chosen | N
     table = table_gpu(gpu)
     if table is None:
         return None
-    size = "64" if head_dim <= 64 else "128" if head_dim <= 128 else "256"
-    wanted = kv if family == "decode" else f"{kv}/{size}"
+    wanted = kv if family == "decode" else f"{kv}/{head_size(head_dim)}"
     own = [lv for lv in levels(table) if lv.family == family]
     for dtype in (wanted, wanted.replace("fp8", "bfloat16"), ""):  # at last, any head size
         fits = [lv for lv in own if lv.dtype in (dtype, dtype or lv.dtype)]

@@ -87,6 +87,7 @@ class Curve:
         return Curve(np.minimum(self.seconds[1:], other.seconds[1:]))
 
     def __call__(self, tokens: float) -> float:
+        """Seconds at so many tokens."""
         node = bisect_right(NODES, tokens) - 1
         return self.at(node, tokens - NODES[node])
 

@@ -1,4 +1,4 @@
-"""The levels of kernel fits: which GPU, data type and kernel price an operator, by `choice.yaml`."""
+"""The levels of kernel fits: constants, errors and sources by GPU, family, data type and kernel."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ WIDTHS = {
     "w4a16_mxfp4": Width(0.53125),
     "w4a8_mxfp4_mxfp8": Width(0.53125, 1.0),
 }
+
+
+def head_size(head_dim: int) -> str:
+    """The level of prompt attention: kernels differ by head size."""
+    return "64" if head_dim <= 64 else "128" if head_dim <= 128 else "256"
 
 
 def latent_size(

@@ -1,4 +1,4 @@
-"""The residual tables: log(measured / form) on a coarse grid of log2 shapes, multilinear between."""
+"""The residual tables: log(measured / form) on a coarse grid of log2 shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AXES: dict[str, tuple[Floats, ...]] = {
 
 
 def factor_along(table: Floats, axes: Sequence[Floats], first: Floats, *fixed: float) -> Floats:
-    """What a form is multiplied by, over places on the first axis and at one place on the others."""
+    """What a form is multiplied by, over places on the first axis, at one place on the others."""
     for axis, place in zip(reversed(axes[1:]), reversed(fixed), strict=True):
         step = float(axis[1] - axis[0])
         at = min(max((place - float(axis[0])) / step, 0.0), len(axis) - 1.0)
