@@ -23,8 +23,8 @@ Texts = npt.NDArray[np.str_]
 SMALLEST = 1e-3  # latent deviations below this are not worth a row
 ROUNDS = (20, 8)  # iterations at the schedules of the prior, then at those of the fit
 FIRST_DAMPING = 1.0
-ROW_FOLDS, MODEL_FOLDS, GPU_FOLDS = 4, 8, 6
-FOLD_ITERATIONS = 3
+ROW_FOLDS, MODEL_FOLDS, GPU_FOLDS = 5, 12, 10
+FOLD_ITERATIONS = 4
 Say = Callable[[str], None]
 
 

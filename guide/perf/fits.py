@@ -259,7 +259,7 @@ def levels(
     if version:
         keys.append(("version", version))
     if model is not None:
-        shape = shape_of(model)
+        shape = shape_of(model) if kernels else model.base or model.name
         keys += [
             ("architecture", f"{model.architecture}/{engine}"),
             ("model", f"{shape}/{engine}"),
