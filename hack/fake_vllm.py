@@ -25,7 +25,7 @@ from guide.search.evaluate import load_share
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import ReplicaLoop
-from guide.simulate.serve import Times, layout_cost, policy_of, times_of
+from guide.simulate.serve import Times, layout_cost, policy_of, request_tokens, times_of
 from hack.standin.metrics import CONTENT_TYPE, Served, ServerMetrics
 
 
@@ -56,7 +56,7 @@ def simulated(
     cost, serving = layout_cost(group.group, catalog)
     requests = requests_of(load, count, seed, group.group.limits.max_model_len)
     replica = ReplicaLoop(
-        policy_of(group.group, group.memory, catalog),
+        policy_of(group.group, group.memory, catalog, request_tokens(load)),
         SlowCost(cost, bias),
         requests.prompts,
         requests.outputs,

@@ -20,6 +20,7 @@ from guide.domain import (
     LimitTier,
     Link,
     MemoryFit,
+    MemoryRules,
     Percentiles,
     Plan,
     Price,
@@ -74,6 +75,24 @@ MODEL = DECODER.arch()
 FOUR_BIT = replace(MODEL, name="toy/8b-awq", precision="int4", base="toy/8b")
 
 
+MEMORY = MemoryRules(
+    since=(0, 1),
+    logit_bytes=(6.0, 6.0),
+    penalty_bytes=0.0,
+    graph_bytes=(0.9 * GIB, 0.9 * GIB),
+    graph_parallel_bytes=0.0,
+    runtime_bytes=0.6 * GIB,
+    runtime_parallel_bytes=1.0 * GIB,
+    second_runner=(),
+    hybrid_cache=True,
+    batches_in_flight=1,
+    state_blocks=1,
+    uneven_groups=1.5,
+    full_length_tokens=True,
+    source="made by hand",
+)
+
+
 def release(framework: str, scheduling: Scheduling) -> Release:
     return Release(
         engine="vLLM-V1",
@@ -83,7 +102,7 @@ def release(framework: str, scheduling: Scheduling) -> Release:
         scheduling=scheduling,
         tiers=(LimitTier(min_hbm_bytes=0, max_num_batched_tokens=2048, max_num_seqs=256),),
         gpu_memory_utilization=0.9,
-        graphs_inside_budget=True,
+        memory=MEMORY,
         prefix_cache=True,
         block_tokens=16,
         version="1.0.0",

@@ -82,6 +82,7 @@ class GpuRow(Row):
     compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
     memory_gb: Annotated[float, Field(gt=0, le=_MOST_HBM_GIB)]
     hbm_gib: Positive | None = None
+    cuda_gib: Positive | None = None
     bandwidth_gb_per_s: Positive
     tflops: Tflops
     link: LinkRow
@@ -141,6 +142,7 @@ class GpuRow(Row):
             generation=self.generation,
             aliases=self.aliases,
             hbm_bytes=self.usable_gib * GIB,
+            visible_bytes=(self.cuda_gib or self.usable_gib) * GIB,
             hbm_bytes_per_s=self.bandwidth_gb_per_s * GB,
             fp16_flop_per_s=self.tflops.fp16 * TFLOP,
             bf16_flop_per_s=flop_per_s(self.tflops.bf16),

@@ -74,11 +74,12 @@ def about(
     return asked(written, cluster(nodes_file, pods_file, extra or Extra()), catalog, config)
 
 
-def answer(question: Question) -> Recommendation:
-    """The recommendation for a question."""
+def answer(question: Question, timeout_s: float | None = None) -> Recommendation:
+    """The recommendation for a question; `TookTooLong` after so many seconds of computing."""
     from guide.cli.progress import shown_when_slow
+    from guide.processes import cpu_deadline
 
-    with shown_when_slow("planning"):
+    with shown_when_slow("planning"), cpu_deadline(timeout_s):
         return question.answer()
 
 

@@ -31,6 +31,8 @@ from guide.domain.asked import Slo as Slo
 from guide.domain.asked import Switches as Switches
 from guide.domain.asked import Tolerance as Tolerance
 from guide.domain.asked import Workload as Workload
+from guide.domain.cache import CacheGroup as CacheGroup
+from guide.domain.cache import CachePool as CachePool
 from guide.domain.cluster import Gpu as Gpu
 from guide.domain.cluster import GpuPool as GpuPool
 from guide.domain.cluster import InstancePrice as InstancePrice
@@ -44,6 +46,7 @@ from guide.domain.facts import Catalog as Catalog
 from guide.domain.facts import Fit as Fit
 from guide.domain.facts import FitTable as FitTable
 from guide.domain.facts import LimitTier as LimitTier
+from guide.domain.facts import MemoryRules as MemoryRules
 from guide.domain.facts import Provenance as Provenance
 from guide.domain.facts import Release as Release
 from guide.domain.facts import Scheduling as Scheduling

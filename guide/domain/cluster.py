@@ -33,7 +33,8 @@ class Gpu:
     vendor: str  # nvidia | amd | intel
     generation: str  # volta turing ampere ada hopper blackwell cdna2 cdna3 cdna4 xe-hpc
     aliases: tuple[str, ...] = ()
-    hbm_bytes: float
+    hbm_bytes: float  # as the driver reports them
+    visible_bytes: float | None = None  # as CUDA or HIP hands them to a process; None: all
     hbm_bytes_per_s: float
     fp16_flop_per_s: float
     bf16_flop_per_s: float | None
@@ -50,6 +51,11 @@ class Gpu:
     parent_compute_share: float = 1.0
     seen_bytes: float | None = None  # time-slicing, MPS: memory that others use too
 
+    @property
+    def process_bytes(self) -> float:
+        """Memory that a process sees as the total of the GPU."""
+        return self.visible_bytes or self.hbm_bytes
+
     def part(self, name: str, compute_share: float, memory_share: float, hbm_bytes: float) -> Gpu:
         """A part with these shares of the peaks and of the bandwidth, and this much memory."""
 
@@ -61,6 +67,7 @@ class Gpu:
             name=name,
             aliases=(),
             hbm_bytes=hbm_bytes,
+            visible_bytes=hbm_bytes * self.process_bytes / self.hbm_bytes,
             hbm_bytes_per_s=self.hbm_bytes_per_s * memory_share,
             fp16_flop_per_s=self.fp16_flop_per_s * compute_share,
             bf16_flop_per_s=of(self.bf16_flop_per_s),

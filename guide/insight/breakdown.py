@@ -34,6 +34,7 @@ CONSTANTS = {  # which fitted constants price each part
     "network": ("ca", "share_l", "k_network"),
     "element-wise": ("share_w",),
 }
+CONSTANTS = {part: (*names, "k_step") for part, names in CONSTANTS.items()}
 PARTS = tuple(CONSTANTS)
 NUDGE = 1.01
 

@@ -36,7 +36,7 @@ from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs, typical_decode
 from guide.perf.step import attended
 from guide.perf.trust import at_a_bound
-from guide.simulate.serve import layout_cost, policy_of
+from guide.simulate.serve import layout_cost, policy_of, request_tokens
 
 LEAST_DEVIATION = 0.02  # latent; smaller contributions of a level are not worth naming
 
@@ -143,7 +143,9 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
         decode=decode,
         prompt=prompt,
         constants=tuple(_constants(fit, keys, catalog)),
-        reserved=reserved_bytes(group.gpu, Layout(tp=group.tp, pp=group.pp), group.limits, release),
+        reserved=reserved_bytes(
+            group.model, group.gpu, Layout(tp=group.tp, pp=group.pp), group.limits, release
+        ),
     )
 
 
@@ -186,7 +188,7 @@ def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView
 def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> StepShape:
     """The first step of a mean prompt; under a token budget the mean batch decodes beside it."""
     group, workload = item.group, plan.workload
-    policy = policy_of(group, item.memory, catalog)
+    policy = policy_of(group, item.memory, catalog, request_tokens(workload))
     mixed = policy.scheduling != Scheduling.PREFILL_FIRST
     beside = typical_decode(group, item.report, workload) if mixed else StepShape()
     hit = int(workload.prompt.mean_tokens * workload.prefix_hit_share)

@@ -45,6 +45,8 @@ def available_memory(memory: MemoryFit) -> float:
 
 def max_parallelism(memory: MemoryFit, request_tokens: float) -> int:
     """Requests of `request_tokens` whose KV cache fits at once (P5): whole blocks, rounded down."""
+    if memory.pool is not None:
+        return memory.pool.blocks // memory.pool.held_blocks(math.ceil(request_tokens))
     blocks = math.ceil(request_tokens / memory.block_tokens)
     return memory.kv_capacity_tokens // memory.block_tokens // blocks
 
@@ -99,5 +101,5 @@ def adjust_sequence_length(
 
 def longest_sequence(memory: MemoryFit, model_limit: int, needed: int) -> int:
     """The longest sequence that memory holds, in whole 1,024 tokens, no less than needed (P7)."""
-    most = min(model_limit, memory.kv_capacity_tokens)
+    most = memory.longest_request(model_limit)
     return max(needed, most // CONTEXT_STEP_TOKENS * CONTEXT_STEP_TOKENS)

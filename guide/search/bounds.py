@@ -167,7 +167,7 @@ LAYOUT_RULES: tuple[Callable[[Shape], Broken | None], ...] = (
 
 def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
     """Weights, activations and reserves must leave room for a KV cache."""
-    if memory.kv_capacity_tokens > 0:
+    if memory.longest_request(1):
         return None
     room = memory.hbm_bytes - memory.activation_bytes - memory.reserved_bytes
     return Broken(
@@ -180,13 +180,13 @@ def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
 
 def context_does_not_fit(memory: MemoryFit, needed_tokens: int) -> Broken | None:
     """The KV cache must hold the longest request that the plan promises to accept."""
-    if memory.kv_capacity_tokens >= needed_tokens:
+    longest = memory.longest_request(needed_tokens)
+    if longest >= needed_tokens:
         return None
     return Broken(
         Reason.DOES_NOT_FIT,
-        f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds "
-        f"{memory.kv_capacity_tokens:,}",
-        excess(needed_tokens, memory.kv_capacity_tokens),
+        f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds {longest:,}",
+        excess(needed_tokens, longest),
     )
 
 

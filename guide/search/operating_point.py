@@ -26,7 +26,7 @@ from guide.search.bounds import (
 )
 from guide.search.space import Shape
 from guide.simulate.arrivals import requests_of
-from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, saturation, zero_load
+from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, request_tokens, saturation, zero_load
 
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 SAMPLE_SHARE = 0.85  # of a stated p95: how far the p95 of a sample of unknown size may fall below
@@ -74,11 +74,6 @@ def half_width(fit: Fit, metric: str) -> float:
     return fit.residual.get(metric, 0.0)
 
 
-def mean_request_tokens(workload: Workload) -> float:
-    """Tokens of a mean request at its end."""
-    return workload.prompt.mean_tokens + workload.output.mean_tokens
-
-
 def promised_context_tokens(plan: Plan) -> int:
     """The context that every request of the plan needs, whether stated or not.
 
@@ -96,7 +91,7 @@ def promised_context_tokens(plan: Plan) -> int:
         for side in (prompt, output)
     ]
     return max(
-        math.ceil(mean_request_tokens(workload)),
+        math.ceil(request_tokens(workload)),
         min(math.ceil(sum(ends)), plan.model.max_context_tokens),
     )
 
@@ -162,7 +157,7 @@ def default_limits(shape: Shape, max_model_len: int) -> Limits:
 
 def _concurrent(memory: MemoryFit, workload: Workload) -> int:
     """Requests whose KV cache fits at once, at least one."""
-    return max(1, max_parallelism(memory, mean_request_tokens(workload)))
+    return max(1, max_parallelism(memory, request_tokens(workload)))
 
 
 def _at_the_knee(

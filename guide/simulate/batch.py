@@ -93,7 +93,7 @@ def serve_batch(
     cost = _Watched(plain.facts, plain.params)
     requests = math.ceil(batch.requests / group.pp)
     replica = ReplicaLoop(
-        policy_of(group, memory, catalog),
+        policy_of(group, memory, catalog, batch.prompt_tokens + batch.output_tokens),
         cost,
         [batch.prompt_tokens] * requests,
         [batch.output_tokens] * requests,

@@ -78,22 +78,34 @@ def _cost(
     return LayoutCost(facts, step, priced), serving
 
 
-def policy_of(group: ReplicaGroup, memory: MemoryFit, catalog: Catalog) -> SchedulerPolicy:
-    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks."""
+def policy_of(
+    group: ReplicaGroup, memory: MemoryFit, catalog: Catalog, request_tokens: float
+) -> SchedulerPolicy:
+    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks.
+
+    Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
+    length of a typical one at its end.
+    """
     release = next(
         r for r in catalog.releases if r.framework == group.framework and r.version == group.version
     )
     prefill_first = release.scheduling is Scheduling.PREFILL_FIRST
     budget = group.limits.max_num_batched_tokens
+    blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens // group.pp
     return SchedulerPolicy(
         scheduling=release.scheduling,
         max_num_seqs=max(1, group.limits.max_num_seqs // group.pp),
         token_budget=max(budget, group.limits.max_model_len) if prefill_first else budget,
         block_tokens=memory.block_tokens,
-        kv_blocks=max(1, memory.kv_capacity_tokens // memory.block_tokens // group.pp),
+        kv_blocks=max(1, blocks),
         watermark_share=0.01 if prefill_first else 0.0,
         resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
     )
+
+
+def request_tokens(workload: Workload) -> float:
+    """Tokens of a mean request at its end."""
+    return workload.prompt.mean_tokens + workload.output.mean_tokens
 
 
 def zero_load(
@@ -102,8 +114,8 @@ def zero_load(
     """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
     cost, serving = layout_cost(group, catalog)
     prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
-    budget = policy_of(group, memory, catalog).token_budget  # V0 never cuts a prompt
-    alone = task_seconds(prefill_task(group, prompt, 0, budget), cost)
+    policy = policy_of(group, memory, catalog, request_tokens(workload))
+    alone = task_seconds(prefill_task(group, prompt, 0, policy.token_budget), cost)
     ttft_s = alone + serving.r0 + serving.rt * prompt
     context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
@@ -128,7 +140,7 @@ def saturation(
     cost, _ = layout_cost(group, catalog)
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
     context = mean_context_tokens(prompt, output)
-    held = memory.kv_capacity_tokens / group.pp / context
+    held = memory.held_tokens(prompt + output) / group.pp / context
     batch = int(max(1, min(group.limits.max_num_seqs // group.pp, held)))
     decode_s = task_seconds(decode_task(group, batch, context, output), cost)
     computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
@@ -151,7 +163,7 @@ def serve(
     """
     share = per_engine(workload, group.pp)
     runs = Runs() if runs is None else runs
-    policy = policy_of(group, memory, catalog)
+    policy = policy_of(group, memory, catalog, request_tokens(workload))
     cost, serving = layout_cost(group, catalog)
     key = (
         *(cost.facts, cost.params, serving),
@@ -217,8 +229,9 @@ def run(
 ) -> tuple[ReplicaLoop, ServingParams]:
     """Serve `requests` by one engine of a replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
+    typical = (sum(requests.prompts) + sum(requests.outputs)) / max(1, len(requests.prompts))
     replica = ReplicaLoop(
-        policy_of(group, memory, catalog),
+        policy_of(group, memory, catalog, typical),
         cost,
         requests.prompts,
         requests.outputs,

@@ -12,11 +12,12 @@ from fastapi.templating import Jinja2Templates
 
 import guide
 from guide.domain import Recommendation
+from guide.errors import TookTooLong
 from guide.report.tables import Table
 from guide.web import fields
 from guide.web.asking import PageQuestion, Wrong, answer, question, sentence
 from guide.web.creating import CreateOffer, offer
-from guide.web.engine import TookTooLong, catalog
+from guide.web.engine import catalog
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_query
 from guide.web.view import answer_view, comparison, problems

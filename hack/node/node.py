@@ -163,8 +163,6 @@ def _start(node: Node, programs: Path, plane: Path, images: dict[str, Path]) -> 
     ctr = [node.bin / "ctr", "--namespace=k8s.io"]
     wait_for(run_dir, "containerd", lambda: _succeeds(*ctr, "version"), 30)
     _control_plane("up", run_dir, node)
-    config = f"--config={run_dir / 'proxy.yaml'}"
-    inside("kube-proxy", config, f"--hostname-override={NODE}")
     inside("coredns", "-conf", str(run_dir / "Corefile"))
     node.kubectl.apply(*configuration.dns_objects())
     for archive in images.values():
@@ -180,6 +178,9 @@ def _start(node: Node, programs: Path, plane: Path, images: dict[str, Path]) -> 
         f"--cert-dir={run_dir / 'kubelet-pki'}",
     )
     wait_for(run_dir, "kubelet", lambda: _ready(node), 60)
+    # It ends when its node gets addresses that it did not see when it began.
+    config = f"--config={run_dir / 'proxy.yaml'}"
+    inside("kube-proxy", config, f"--hostname-override={NODE}")
     wait_for(run_dir, "kube-proxy", lambda: _routed(node), 60)
 
 

@@ -155,8 +155,10 @@ class ClusterState:
     def _read(self, selector: Selector, own: Owner | None) -> Inventory:
         key = (selector, own)
         if key not in self._cache:
+            memory = self._memories.pop(key, None) or Memory()
+            self._memories[key] = memory  # the last one used is the last one dropped
             if len(self._memories) > _MOST_MEMORIES:
-                self._memories.clear()
+                del self._memories[next(iter(self._memories))]
             self._cache[key] = pools_of(
                 questions.Cluster(
                     nodes=self._nodes.values(),
@@ -167,6 +169,6 @@ class ClusterState:
                 self._catalog,
                 selector,
                 lambda pod: own is not None and holdings.owner_of(pod) == own,
-                self._memories.setdefault(key, Memory()),
+                memory,
             )
         return self._cache[key]

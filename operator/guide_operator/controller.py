@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from guide.cluster.client import ClusterClient, FieldConflict, Stale
 from guide.domain import Catalog, Inventory, Plan
-from guide.errors import ClusterError
+from guide.errors import ClusterError, TookTooLong
 from guide.live.learn import Corrections, factors, overlay
 from guide.manifests.names import object_name
 from guide.spec import parse_plan
@@ -90,6 +90,8 @@ class Controller:
         elif plan["metadata"]["resourceVersion"] == work.written:
             work.plan = plan  # our own write came back
             return
+        if plan["metadata"]["generation"] != work.plan["metadata"]["generation"]:
+            work.edited.set()
         work.plan = plan
         work.asked = True
         self._wake(work)
@@ -207,6 +209,7 @@ class Controller:
     async def _attempt(self, work: Work, tell: Tell) -> None:
         self._metrics.looks.inc()
         work.changed.clear()
+        work.edited.clear()
         work.look_again_s = work.poll_s = None
         asked, plan = work.asked, work.plan
         work.asked = False
@@ -233,6 +236,12 @@ class Controller:
             self._failed(statuses.CONFLICT, error)
             await self._write_refusal(work, plan, statuses.CONFLICT, str(error), tell)
             work.look_again_s = self._settings.max_backoff_s
+        except TookTooLong as error:  # until it is edited, or its cluster changes
+            self._metrics.errors.labels(statuses.TOOK_TOO_LONG).inc()
+            refusal = reconcile.refuse(
+                statuses.TOOK_TOO_LONG, str(error), observed_of(plan), time_now()
+            )
+            await self._write(work, plan, refusal, tell)
         except Stale as error:  # no failure: the event that tells of it is on its way
             work.asked = True
             raise TryAgain(str(error)) from error

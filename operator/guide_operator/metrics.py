@@ -6,6 +6,7 @@ plan together, so that they vanish with it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ Object = Mapping[str, Any]
 Labels = tuple[str, ...]
 Sample = tuple[Labels, float]
 Key = tuple[str, str]  # namespace and name of a plan
+
+log = logging.getLogger("guide")
 
 PLAN = ("namespace", "plan")
 SERVICE = (*PLAN, "model", "framework", "gpu")
@@ -191,7 +194,12 @@ class PlanCollector(Collector):
     def show(self, plan: Object) -> None:
         """Export `plan`, an InferencePlan object, as its status is now."""
         key = (plan["metadata"]["namespace"], plan["metadata"]["name"])
-        self._plans[key] = tuple(tuple(_samples(row, plan)) for row in METRICS)
+        try:
+            self._plans[key] = tuple(tuple(_samples(row, plan)) for row in METRICS)
+        except (LookupError, TypeError, ValueError) as error:
+            # a status that another version or a person wrote: the plan is answered all the same
+            log.warning("%s/%s: its status has no metrics: %r", *key, error)
+            self._plans[key] = ((),) * len(METRICS)
 
     def forget(self, key: Key) -> None:
         """Export a plan no more."""

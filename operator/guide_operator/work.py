@@ -24,6 +24,7 @@ class Work:
 
     plan: Object
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    edited: asyncio.Event = field(default_factory=asyncio.Event)  # by its user
     asked: bool = True  # by its user or by time, and not merely by a change in the cluster
     failures: int = 0  # since it last came to an end
     written: str | None = None  # resourceVersion after our own last write

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from tenacity import retry, stop_after_delay, wait_fixed
 
+from guide_operator.pods import trouble
 from hack.controlplane.kubectl import Kubectl
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"  # of the example
@@ -54,6 +55,11 @@ def servers(kubectl: Kubectl, namespace: str, name: str) -> list[dict[str, Any]]
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
+def stuck(pods: list[dict[str, Any]]) -> str:
+    """Why pods cannot start, where waiting is not likely to help; empty if they may yet."""
+    return "; ".join(str(why) for pod in pods if (why := trouble(pod)) and why.stuck)
+
+
 def names_when_ready(kubectl: Kubectl, namespace: str, name: str, count: int) -> list[str]:
     """Sorted names of a plan's pods, once `count` of them are Ready and no other is left."""
 
@@ -77,9 +83,11 @@ def serving(
 ) -> Iterator[str]:
     """The address of the Service of a plan with so many Ready replicas, deleted afterwards."""
     kubectl.apply(plan(namespace, name, image, requests_per_s=25))
-    ready(kubectl, namespace, name)
-    names_when_ready(kubectl, namespace, name, replicas)
-    found = kubectl.json("-n", namespace, "get", "services", "-l", f"guide.dev/plan={name}")
-    spec = found["items"][0]["spec"]
-    yield f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
-    kubectl("-n", namespace, "delete", "inferenceplan", name)
+    try:
+        ready(kubectl, namespace, name)
+        names_when_ready(kubectl, namespace, name, replicas)
+        found = kubectl.json("-n", namespace, "get", "services", "-l", f"guide.dev/plan={name}")
+        spec = found["items"][0]["spec"]
+        yield f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
+    finally:
+        kubectl("-n", namespace, "delete", "inferenceplan", name)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
-from tenacity import retry, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from guide import catalog
 from hack.controlplane.build import locked
 from hack.controlplane.kubectl import Kubectl
 from hack.node.node import Node
 from hack.node.programs import node_dir
-from tests.e2e_node.plans import MODEL, plan, serving
+from tests.e2e_node.plans import MODEL, plan, serving, stuck
 
 NAME, NAMESPACE = "measured", "bench"
 REQUESTS = 120
@@ -73,6 +73,8 @@ def weights(tmp_path: Path) -> Path:
 def namespace(kubectl: Kubectl) -> Iterator[str]:
     """One that lets pods mount folders of the node, which the plans' own forbids."""
     kubectl("create", "namespace", NAMESPACE)
+    secret = ("create", "secret", "generic", "hf-token-secret", "--from-literal=token=none")
+    kubectl("-n", NAMESPACE, *secret)
     yield NAMESPACE
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -91,15 +93,8 @@ def test_the_benchmark_runs_and_its_result_is_read(
         job = _rendered(kubectl, plan(release, NAME, standin_image, 25), tmp_path)
         kubectl.apply(_on_the_node(job, namespace, standin_image, client, weights))
 
-        @retry(stop=stop_after_delay(400), wait=wait_fixed(2), reraise=True)
-        def done() -> str:
-            status = kubectl.json("-n", namespace, "get", "job", job["metadata"]["name"])["status"]
-            log = kubectl("-n", namespace, "logs", "-l", "app=bench", "--tail=-1", check=False)
-            assert status.get("succeeded"), f"{status}\n{log.stdout[-3000:]}{log.stderr}"
-            return log.stdout
-
         result = tmp_path / "run.json"
-        result.write_text(done().splitlines()[-1])
+        result.write_text(_log_when_done(kubectl, job["metadata"]["name"]).splitlines()[-1])
     told = json.loads(result.read_text())
     assert told["completed"] == REQUESTS
     words = ("calibrate", str(result), "--gpu", "H100-SXM", "--out", str(tmp_path / "fits.yaml"))
@@ -107,11 +102,26 @@ def test_the_benchmark_runs_and_its_result_is_read(
     assert (tmp_path / "fits.yaml").exists()
 
 
+def _log_when_done(kubectl: Kubectl, job: str) -> str:
+    """What the Job printed; a Job that failed, or whose pod cannot start, is waited for no more."""
+
+    @retry(
+        stop=stop_after_delay(400), wait=wait_fixed(2), retry=retry_if_result(lambda log: not log)
+    )
+    def log() -> str:
+        status = kubectl.json("-n", NAMESPACE, "get", "job", job)["status"]
+        said = kubectl("-n", NAMESPACE, "logs", "-l", "app=bench", "--tail=-1", check=False)
+        pods = kubectl.json("-n", NAMESPACE, "get", "pods", "-l", "app=bench")["items"]
+        assert not status.get("failed"), f"{stuck(pods)}\n{said.stdout[-3000:]}{said.stderr}"
+        assert not stuck(pods)
+        return said.stdout if status.get("succeeded") else ""
+
+    return log()
+
+
 def _rendered(kubectl: Kubectl, document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The Job as `guide render` writes it for the cluster as it is."""
-    for kind, file in (("nodes", "nodes.yaml"), ("pods", "pods.yaml")):
-        every = () if kind == "nodes" else ("-A",)
-        (folder / file).write_text(kubectl("get", kind, *every, "-o", "yaml").stdout)
+    (folder / "nodes.yaml").write_text(kubectl("get", "nodes", "-o", "yaml").stdout)
     (folder / "plan.yaml").write_text(yaml.safe_dump(document))
     words = ("render", "-f", "plan.yaml", "--nodes", "nodes.yaml", "--with-benchmark", "--out")
     subprocess.run([Path(sys.executable).parent / "guide", *words, "out"], cwd=folder, check=True)

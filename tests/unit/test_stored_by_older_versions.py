@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from typer.testing import CliRunner
 
 from guide.catalog import load
@@ -17,6 +18,7 @@ from guide.question import Cluster, ask
 from guide.search.assess import assess
 from guide.spec import load_plan, parse_plan
 from guide_operator import findings, layouts, reconcile
+from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Observed
 from hack import nodes as fake
 from tests.stored_status import fits
@@ -50,6 +52,13 @@ def test_the_operator_knows_what_runs_and_answers(plan: dict[str, Any]):
     )
     assert decided.status is not None
     fits(decided.status)
+
+
+def test_a_status_that_says_nothing_known_stops_no_plan(plan: dict[str, Any]):
+    del plan["status"]["best"]  # while its conditions still say Feasible
+    metrics = Metrics()
+    metrics.plans.show(plan)
+    assert b"guide_predicted" in generate_latest(metrics.registry)
 
 
 def test_the_command_line_reads_the_plan_with_its_status():

@@ -139,7 +139,7 @@ def test_quantised_checkpoints_name_a_16_bit_base_of_the_same_shape(catalog: Cat
     [
         (None, Scheduling.TOKEN_BUDGET, (0, 33)),
         ("0.33.0", Scheduling.TOKEN_BUDGET, (0, 33)),
-        ("v0.19.1rc1.dev227+g08bfedc15", Scheduling.TOKEN_BUDGET, (0, 9)),
+        ("v0.19.1rc1.dev227+g08bfedc15", Scheduling.TOKEN_BUDGET, (0, 13)),
         ("0.8.5.post1", Scheduling.TOKEN_BUDGET, (0, 8)),
         ("~0.5.3-0.6.1 (not stated)", Scheduling.PREFILL_FIRST, (0, 1)),
         ("0.10.x (V1, 2025-09; not pinned)", Scheduling.TOKEN_BUDGET, (0, 9)),

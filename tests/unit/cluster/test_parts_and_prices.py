@@ -227,3 +227,16 @@ def test_a_relabelled_node_touches_only_its_pools():
     ]
     again = read_inventory([passing, *nodes[1:]], [], CATALOG, memory=memory)
     assert all(a is b for a, b in zip(again.pools, later.pools, strict=True))
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu.shared", "nvidia.com/gpu"])
+def test_what_is_offered_tells_the_turns_where_labels_are_stale(resource: str):
+    (node,) = fake.nodes({"h100-sxm": 1})
+    labels = node["metadata"]["labels"]
+    labels |= {"nvidia.com/gpu.count": "1", "nvidia.com/gpu.replicas": "1"}
+    if resource == "nvidia.com/gpu":  # renamed resources come without the suffix
+        labels["nvidia.com/gpu.product"] += "-SHARED"
+    node["status"] |= {"capacity": {resource: "50"}, "allocatable": {resource: "50"}}
+    (pool,) = read_inventory([node], [], CATALOG).pools
+    assert pool.gpu is not None
+    assert pool.gpu.hbm_bytes == pytest.approx(H100.hbm_bytes / 50, rel=0.01)

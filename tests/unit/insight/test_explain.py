@@ -17,7 +17,7 @@ from guide.errors import SpecError
 from guide.insight.breakdown import CONSTANTS, FACTS, breakdown, elasticities
 from guide.insight.explain import Explanation, explain
 from guide.models.precision import PRECISIONS
-from guide.perf.fits import PARAMETERS, constants, latent_centre
+from guide.perf.fits import PARAMETERS, constants, latent_centre, spreads_of
 from guide.perf.ops import Layout
 from guide.perf.roofline import typical_decode
 from guide.perf.step import StepFacts, StepParams, Traits, fold, step_seconds

@@ -55,7 +55,7 @@ def test_it_is_what_the_simulator_went_through(workload: Workload, monkeypatch: 
     plan, item = answered(workload)
     expected = one_minute(item, plan, CATALOG)
     Watched.seen = []
-    monkeypatch.setattr("guide.simulate.serve.Replica", Watched)
+    monkeypatch.setattr("guide.simulate.serve.ReplicaLoop", Watched)
     found = one_minute(item, plan, CATALOG)
     assert found == expected
     clocks = [at for at, *_ in Watched.seen]
