@@ -48,11 +48,11 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
 	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
 
-calibrate: kernels ## refit calibration.yaml from MEASUREMENTS
-	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out guide/catalog/calibration.yaml
+calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS; KERNELS=--kernels: by measured kernels
+	$(BIN)/guide calibrate --from-scratch $(KERNELS) $(MEASUREMENTS) --out guide/catalog/calibration.yaml
 
-accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
-	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
+accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept, KERNELS=--kernels
+	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT) $(KERNELS)
 
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper

@@ -149,7 +149,8 @@ def _parts(item: GroupExplanation, name: str) -> Table:
     for part, constants in CONSTANTS.items():
         decode, prompt = item.decode.parts[part], item.prompt.parts[part]
         if decode or prompt:
-            weighed = [by_name[c] for c in constants if _weight(item, c) >= LEAST_WEIGHT]
+            own = [by_name[c] for c in constants if c in by_name]
+            weighed = [c for c in own if _weight(item, c.name) >= LEAST_WEIGHT]
             priced = ", ".join(f"{c.name} {_value(c)}" for c in weighed)
             trust = ", ".join(sorted({c.provenance for c in weighed}))
             rows.append((part, *_share(decode, item.decode), *_share(prompt, item.prompt),

@@ -75,6 +75,9 @@ def main(
     accept: Annotated[
         bool, typer.Option("--accept", help="Commit the errors to the ratchet even if they grew.")
     ] = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Refit with steps priced by measured kernels.")
+    ] = False,
     ratchet_only: Annotated[
         bool,
         typer.Option("--ratchet-only", help="No refit and no report: seconds instead of minutes."),
@@ -82,15 +85,16 @@ def main(
 ) -> None:
     """Measure the errors of the engine on measured rows and write the report."""
     catalog = load()
+    fitted_over = replace(catalog, fits=UNFITTED) if kernels else catalog
     paths = sources or sorted(DATA.glob("*.csv"))
     shipped = ratchet.by_slice(_shipped(paths, catalog, only_open=True), "shipped")
     if not ratchet_only:
-        items, table = _fitted(paths, catalog)
+        items, table = _fitted(paths, fitted_over)
         _write(REPORT, _report(INTRODUCTION, items, table, shipped, _plots(items)))
         if extra is not None:
             everything = [*paths, extra]
             seen = ratchet.by_slice(_shipped(everything, catalog, only_open=False), "shipped")
-            items, table = _fitted(everything, catalog)
+            items, table = _fitted(everything, fitted_over)
             _write(ALL_ROWS, _report(ALL_INTRODUCTION, items, table, seen, ()))
     _turn(ratchet.numbers(shipped), accept)
 
@@ -120,9 +124,7 @@ def _shipped(paths: list[Path], catalog: Catalog, only_open: bool) -> list[LeftO
 
 
 def _fitted(paths: list[Path], catalog: Catalog) -> tuple[list[LeftOut], FitTable]:
-    fitted = fit_all(
-        read(paths, replace(catalog, fits=UNFITTED)), lambda text: typer.echo(text, err=True)
-    )
+    fitted = fit_all(read(paths, catalog), lambda text: typer.echo(text, err=True))
     return observed(fitted), table_of(fitted, "")
 
 
