@@ -198,8 +198,10 @@ def evaluation(*groups: ReplicaGroup) -> Evaluation:
             requests_interval=Interval(lower=7.5, upper=8.5),
         ),
         gpus=sum(group.gpus for group in chosen),
+        gpus_billed=sum(group.gpus for group in chosen),
         usd_per_h=17.94,
         usd_per_million_output_tokens=2.43,
+        usd_per_million_tokens=0.49,
         provenance=Provenance.EXTRAPOLATED,
     )
 

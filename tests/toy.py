@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from guide.domain import (
+    Billing,
+    Budget,
     Catalog,
     Fit,
     FitTable,
@@ -150,6 +152,7 @@ def question(**changes: object) -> Plan:
             output=Lengths(mean_tokens=256, p95_tokens=700),
             requests_per_s=8.0,
         ),
+        budget=Budget(billing=Billing.FREE_GPUS),
     )
     return replace(plan, **changes)  # pyright: ignore[reportArgumentType]
 

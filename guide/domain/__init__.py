@@ -23,8 +23,10 @@ from guide.domain.answer import ReplicaGroup as ReplicaGroup
 from guide.domain.answer import SchedulerPolicy as SchedulerPolicy
 from guide.domain.answer import ServingReport as ServingReport
 from guide.domain.answer import StepShape as StepShape
+from guide.domain.asked import Billing as Billing
 from guide.domain.asked import Budget as Budget
 from guide.domain.asked import Lengths as Lengths
+from guide.domain.asked import MixRule as MixRule
 from guide.domain.asked import Plan as Plan
 from guide.domain.asked import Preference as Preference
 from guide.domain.asked import Slo as Slo
@@ -50,9 +52,11 @@ from guide.domain.facts import MemoryRules as MemoryRules
 from guide.domain.facts import Provenance as Provenance
 from guide.domain.facts import Release as Release
 from guide.domain.facts import Scheduling as Scheduling
+from guide.domain.layers import BF16 as BF16
 from guide.domain.layers import Attention as Attention
 from guide.domain.layers import AttentionKind as AttentionKind
 from guide.domain.layers import Cache as Cache
+from guide.domain.layers import Format as Format
 from guide.domain.layers import LayerGroup as LayerGroup
 from guide.domain.layers import Mla as Mla
 from guide.domain.layers import Mlp as Mlp

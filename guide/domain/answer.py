@@ -231,8 +231,10 @@ class Evaluation:
     groups: tuple[GroupEvaluation, ...]
     predicted: Predicted
     gpus: int
+    gpus_billed: int
     usd_per_h: float | None
     usd_per_million_output_tokens: float | None
+    usd_per_million_tokens: float | None  # of prompts and outputs together
     provenance: Provenance
 
     @property

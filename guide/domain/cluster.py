@@ -85,13 +85,18 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a GPU costs per hour; ``billed_gpus`` is the instance granularity (1 GPU of 8 may bill
-    8)."""
+    """What a GPU costs per hour; ``billed_gpus`` are billed together (`guide.search.pricing`).
+
+    A reference price is the median of ``sellers`` providers between ``low`` and ``high``.
+    """
 
     usd_per_gpu_h: float
     billed_gpus: int = 1
     source: str
     as_of: str
+    low_usd_per_gpu_h: float | None = None
+    high_usd_per_gpu_h: float | None = None
+    sellers: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ weight matrix. Counts and dimensions only, over all GPUs; how they spread is in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,6 +35,27 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """How a weight matrix is stored, and in what its GEMM multiplies."""
+
+    name: str  # bf16 fp16 fp8 int8 int4 mxfp4 nvfp4
+    bits: float  # of one weight
+    compute: str  # fp16 | fp8 | fp4 | int8
+    group_outputs: int | None = 1  # rows that share a scale
+    group_inputs: int | None = None  # weights of a row that share it; None: the whole row
+    scale_bytes: float = 0.0  # of one scale, with its zero point
+
+    def stored_bytes(self, outputs: int, inputs: int) -> float:
+        """Bytes of a matrix of `outputs` rows."""
+        rows = 1 if self.group_outputs is None else math.ceil(outputs / self.group_outputs)
+        groups = 1 if self.group_inputs is None else math.ceil(inputs / self.group_inputs)
+        return outputs * inputs * self.bits / 8 + rows * groups * self.scale_bytes
+
+
+BF16 = Format(name="bf16", bits=16, compute="fp16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weight:
     """A weight matrix of one layer, by its name inside the layer of a published checkpoint."""
 
@@ -43,6 +65,12 @@ class Weight:
     part: Part
     copies: int = 1  # alike: one for every expert
     shards: int | None = None  # GPUs it splits over under TP (1: every GPU holds all; None: any)
+    format: Format = BF16
+
+    @property
+    def stored_bytes(self) -> float:
+        """Bytes of all copies, scales included."""
+        return self.copies * self.format.stored_bytes(self.outputs, self.inputs)
 
     @property
     def parameters(self) -> int:
@@ -76,11 +104,12 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a linear layer keeps of a sequence, however long: a convolution and a recurrence."""
+    """What a layer keeps of a sequence, however long: a convolution and a recurrence."""
 
     conv_elements: int  # in the type of the model
     recurrent_elements: int
     recurrent_bytes_per_element: float = 4.0
+    shards: int | None = None  # GPUs it splits over under TP (1: every GPU holds all; None: any)
     flop_per_token: float = 0.0  # of the recurrence; the projections are weights
 
 

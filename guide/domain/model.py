@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guide.domain.layers import Attention, LayerGroup, Mla, Mlp
+from guide.domain.layers import BF16, Attention, Format, LayerGroup, Mla, Mlp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,11 @@ class ModelArch:
     max_context_tokens: int
     tower_parameters: int = 0  # vision and audio encoders
     extra_parameters: int = 0  # outside layers: position tables, the last norm and the like
-    precision: str = "bf16"  # the checkpoint's own
-    base: str | None = None  # catalogue name of the 16-bit original, for a quantised checkpoint
+    precision: str = "bf16"  # the checkpoint's own: the format of most of its weights
+    head_format: Format = BF16
+    kv_cache_dtype: str = "auto"  # what the checkpoint says; auto: 16 bit
+    notes: tuple[str, ...] = ()  # what was assumed where its files do not say it
+    base: str | None = None  # catalogue name of the original, for a checkpoint quantised from it
     parameters: int = 0  # published, for display and for the load check
 
     @property

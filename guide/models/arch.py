@@ -112,4 +112,5 @@ def state_bytes_per_sequence(
     if state is None:
         return 0.0
     recurrent = state.recurrent_elements * state.recurrent_bytes_per_element
-    return (state.conv_elements * model_element_bytes + recurrent) / tp
+    split = tp if state.shards is None else min(tp, state.shards)
+    return (state.conv_elements * model_element_bytes + recurrent) / split

@@ -47,11 +47,19 @@ def grouped_attention(
     kv_heads: int,
     head_dim: int,
     *,
+    value_dim: int | None = None,
     window_tokens: int | None = None,
     chunked: bool = False,
+    gated: bool = False,
+    keys_are_values: bool = False,
     other_parameters: int = 0,
 ) -> Block:
-    """Multi-head, multi-query or grouped-query attention, full or within a window or chunk."""
+    """Multi-head, multi-query or grouped-query attention, full or within a window or chunk.
+
+    `gated` doubles the query projection for an output gate; with `keys_are_values` the checkpoint
+    has no value projection, but the cache still holds both.
+    """
+    value_dim = value_dim or head_dim
 
     def weight(name: str, outputs: int, inputs: int, shards: int | None = None) -> Weight:
         return Weight(
@@ -66,7 +74,8 @@ def grouped_attention(
         kind = AttentionKind.FULL
     else:
         kind = AttentionKind.CHUNKED if chunked else AttentionKind.SLIDING
-    flop = 4 * heads * head_dim
+    values = () if keys_are_values else (weight("v_proj", kv_heads * value_dim, hidden, kv_heads),)
+    flop = 2 * heads * (head_dim + value_dim)
     return Block(
         attention=Attention(
             kind=kind,
@@ -75,7 +84,7 @@ def grouped_attention(
             head_dim=head_dim,
             caches=(
                 Cache(
-                    elements=2 * head_dim,
+                    elements=head_dim + value_dim,
                     heads=kv_heads,
                     window_tokens=window_tokens,
                     chunked=chunked and window_tokens is not None,
@@ -85,10 +94,10 @@ def grouped_attention(
             ),
         ),
         weights=(
-            weight("q_proj", heads * head_dim, hidden),
+            weight("q_proj", heads * head_dim * (2 if gated else 1), hidden),
             weight("k_proj", kv_heads * head_dim, hidden, kv_heads),
-            weight("v_proj", kv_heads * head_dim, hidden, kv_heads),
-            weight("o_proj", hidden, heads * head_dim),
+            *values,
+            weight("o_proj", hidden, heads * value_dim),
         ),
         other_parameters=other_parameters,
     )
@@ -158,17 +167,33 @@ def expert_mlp(
     active: int,
     *,
     shared_width: int = 0,
+    dense_width: int = 0,
+    latent: int | None = None,
     gated: bool = True,
     other_parameters: int = 0,
 ) -> Block:
-    """A mixture: a router, its experts, and a shared MLP that every token passes."""
+    """A mixture: a router, its experts, and a shared MLP that every token passes.
+
+    With `latent` the experts work in a narrower space (Nemotron-3, Kimi-K3), into which and out
+    of which every token is projected; `dense_width` is an MLP beside the experts (Gemma 4).
+    """
+    projections = ()
+    if latent:
+        projections = tuple(
+            Weight(name=f"mlp.{name}", outputs=out, inputs=into, part=Part.ROUTER, shards=1)
+            for name, out, into in (
+                ("fc1_latent_proj", latent, hidden),
+                ("fc2_latent_proj", hidden, latent),
+            )
+        )
+    dense = _mlp_weights("mlp", hidden, dense_width, Part.MLP, gated) if dense_width else ()
     router = Weight(name="mlp.gate", outputs=experts, inputs=hidden, part=Part.ROUTER, shards=1)
     shared = ()
     if shared_width:
         shared = _mlp_weights("mlp.shared_experts", hidden, shared_width, Part.SHARED, gated)
     return Block(
         mlp=Mlp(
-            width=0,
+            width=dense_width,
             experts=experts,
             active_experts=active,
             expert_width=width,
@@ -176,7 +201,9 @@ def expert_mlp(
         ),
         weights=(
             router,
-            *_mlp_weights("mlp.experts", hidden, width, Part.EXPERTS, gated, experts),
+            *projections,
+            *dense,
+            *_mlp_weights("mlp.experts", latent or hidden, width, Part.EXPERTS, gated, experts),
             *shared,
         ),
         other_parameters=other_parameters,

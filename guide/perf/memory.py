@@ -98,7 +98,7 @@ def fit_memory(
 ) -> MemoryFit:
     """Divide the memory of the GPU with the fewest blocks; `kv_capacity_tokens` is 0 when the
     weights leave no whole block."""
-    caches = layer_caches(arch, layout.tp, element_bytes(limits.kv_cache_dtype, switches))
+    caches = layer_caches(arch, layout.tp, element_bytes(arch, limits.kv_cache_dtype, switches))
     plan = block_plan(caches, release.block_tokens, release.memory)
     reserved = sum(reserved_bytes(arch, gpu, layout, limits, release).values())
     fits = [
@@ -108,9 +108,9 @@ def fit_memory(
     return min(fits, key=lambda fit: (fit.kv_capacity_tokens, fit.spare_bytes))
 
 
-def element_bytes(kv_cache_dtype: str, switches: Switches = Switches()) -> float:
+def element_bytes(arch: ModelArch, kv_cache_dtype: str, switches: Switches = Switches()) -> float:
     """Bytes of a KV-cache element that stay after eviction."""
-    return kv_bytes_per_element(kv_cache_dtype) * switches.h2o_keep_share
+    return kv_bytes_per_element(kv_cache_dtype, arch) * switches.h2o_keep_share
 
 
 def _fit_stage(
@@ -181,7 +181,7 @@ def kv_bytes_per_token(
 ) -> float:
     """KV-cache bytes that one token takes on one GPU, averaged over the stages (windowed layers
     hold all tokens until they leave)."""
-    caches = layer_caches(arch, layout.tp, element_bytes(kv_cache_dtype, switches))
+    caches = layer_caches(arch, layout.tp, element_bytes(arch, kv_cache_dtype, switches))
     return kept_bytes_per_token(caches, range(arch.layers)) / layout.pp
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from guide.domain import Gpu, ModelArch, Part, Precision, Switches
 from guide.models.arch import cache_bytes_per_token, weight_counts, weight_share, weights_of
-from guide.models.precision import peak_flop_per_s
+from guide.models.precision import peak_flop_per_s, served_bytes, served_head_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
 SCORE_PASSES = (
@@ -70,8 +70,11 @@ class Operator:
     pair_bytes: float = 0.0  # attention without FlashAttention: score matrix traffic per pair
 
 
-def kv_bytes_per_element(kv_cache_dtype: str) -> float:
-    """Bytes of one KV-cache element for a vLLM ``--kv-cache-dtype`` value (auto = 16 bit)."""
+def kv_bytes_per_element(kv_cache_dtype: str, arch: ModelArch | None = None) -> float:
+    """Bytes of one KV-cache element for a vLLM ``--kv-cache-dtype`` value (auto: as the checkpoint
+    of `arch` says, else 16 bit)."""
+    if kv_cache_dtype == "auto" and arch is not None:
+        kv_cache_dtype = arch.kv_cache_dtype
     if kv_cache_dtype.startswith(("fp8", "int8")):
         return 1.0
     return 0.5625 if kv_cache_dtype == "nvfp4" else 2.0
@@ -90,41 +93,43 @@ def operator_table(
     """
     weights = weight_counts(arch)
     tp, ranks = layout.tp, layout.expert_ranks
-    dense, expert = precision.dense_bytes, precision.expert_bytes
     active = arch.active_experts / arch.experts if arch.experts else 0.0
-    held = dict.fromkeys(Part, 0.0)  # weights of each part on one GPU
+    held = dict.fromkeys(Part, 0.0)  # weights of each part on one GPU, and their bytes
+    stored = dict.fromkeys(Part, 0.0)
     for layers, weight in weights_of(arch.groups):
-        held[weight.part] += layers * weight.parameters * weight_share(weight, tp, ranks)
+        share = layers * weight_share(weight, tp, ranks)
+        held[weight.part] += share * weight.parameters
+        stored[weight.part] += share * served_bytes(weight, arch, precision)
     rows = [
         Operator(
             name="attention projections",
             role=Role.DENSE,
-            weight_bytes=held[Part.ATTENTION] * dense,
+            weight_bytes=stored[Part.ATTENTION],
             flop=2 * held[Part.ATTENTION],
         ),
         *_attention_rows(arch, tp, kv_cache_dtype, switches),
         Operator(
             name="mlp",
             role=Role.DENSE,
-            weight_bytes=held[Part.MLP] * dense,
+            weight_bytes=stored[Part.MLP],
             flop=2 * held[Part.MLP],
         ),
         Operator(
             name="router",
             role=Role.DENSE,
-            weight_bytes=held[Part.ROUTER] * 2,
+            weight_bytes=stored[Part.ROUTER],
             flop=2 * held[Part.ROUTER],
         ),
         Operator(
             name="shared experts",
             role=Role.DENSE,
-            weight_bytes=held[Part.SHARED] * expert,
+            weight_bytes=stored[Part.SHARED],
             flop=2 * held[Part.SHARED],
         ),
         Operator(
             name="routed experts",
             role=Role.EXPERT,
-            weight_bytes=held[Part.EXPERTS] * expert,
+            weight_bytes=stored[Part.EXPERTS],
             flop=2 * held[Part.EXPERTS] * active,
         ),
         Operator(
@@ -142,7 +147,7 @@ def operator_table(
         Operator(
             name="lm_head",
             role=Role.HEAD,
-            weight_bytes=(weights.head or weights.embedding) * 2 / tp,
+            weight_bytes=served_head_bytes(arch, precision) / tp,
             flop=2 * arch.vocab * arch.hidden / tp,
         ),
     ]
@@ -156,7 +161,7 @@ def _attention_rows(
 
     A step counts the tokens within the widest such reach; a narrower one is charged its part.
     """
-    element = kv_bytes_per_element(kv_cache_dtype)
+    element = kv_bytes_per_element(kv_cache_dtype, arch)
     reach = arch.window_tokens or 1
     kept = switches.h2o_keep_share
     sums = {Role.ATTENTION: [0.0, 0.0, 0.0, 0.0], Role.WINDOW: [0.0, 0.0, 0.0, 0.0]}

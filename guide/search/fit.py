@@ -23,7 +23,9 @@ from guide.domain import (
 )
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS
-from guide.models.precision import PRECISIONS
+from guide.models.precision import PRECISIONS, own_precision
+from guide.models.storing import RECIPES
+from guide.models.storing import stored as formatted
 from guide.perf.kv_cache import LayerCache, layer_caches
 from guide.perf.memory import element_bytes, fit_memory, reserved_bytes
 from guide.perf.ops import Layout
@@ -137,12 +139,13 @@ def checkpoint(model: ModelArch, precision: str | None, gpu: Gpu, catalog: Catal
         run = "fp16" if gpu.bf16_flop_per_s is None else stored
         return Variant(model=model, precision=PRECISIONS[run])
     if stored == model.precision:
-        return Variant(model=model, precision=PRECISIONS[stored])
+        return Variant(model=model, precision=own_precision(model))
     for name in sorted(catalog.models):
         derived = catalog.models[name]
         if derived.base == model.name and derived.precision == stored:
-            return Variant(model=derived, precision=PRECISIONS[stored])
-    return Variant(model=replace(model, precision=stored), precision=PRECISIONS[stored])
+            return Variant(model=derived, precision=own_precision(derived))
+    made = formatted(model, RECIPES[stored])
+    return Variant(model=made, precision=own_precision(made))
 
 
 def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer:
@@ -174,7 +177,7 @@ def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer
         limits=limits,
         memory=memory,
         reserved=reserved_bytes(model, gpu, layout, limits, release),
-        caches=layer_caches(model, tp, element_bytes(limits.kv_cache_dtype)),
+        caches=layer_caches(model, tp, element_bytes(model, limits.kv_cache_dtype)),
         broken=broken,
         notes=tuple(_notes(question, variant, layout, memory, gpu)),
     )

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from guide.domain import Evaluation, Plan, Preference, Reason
+from guide.domain import Evaluation, Plan, Reason
 from guide.search.bounds import (
     Broken,
     counted,
@@ -22,6 +22,7 @@ from guide.search.bounds import (
     over_budget,
 )
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
+from guide.search.goal import Aim, Goal
 from guide.search.operating_point import Replica
 from guide.search.pricing import usd_per_h
 
@@ -156,61 +157,74 @@ class Attempt:
         self.tried[replicas] = None if broken else evaluation
         return self.tried[replicas]
 
-    def smallest(self, most: int) -> None:
-        """Find the smallest count that keeps every limit (cost).
+    def within(self, replicas: int, limit_s: float) -> bool:
+        """Whether so many replicas keep every limit, and end requests in this time."""
+        one = self.at(replicas)
+        return one is not None and one.predicted.e2e_interval.upper <= limit_s
+
+    def smallest(self, most: int, limit_s: float = math.inf) -> bool:
+        """Find the smallest count that keeps every limit; whether there is one.
 
         Climbs a ladder that does not depend on `most`, so that a larger budget finds the same
         count, then halves the last gap. The largest count is tried early: when even that misses,
         nothing else need be simulated.
         """
         below = self.found.fewest
-        if below > most or self.at(below) or not self.at(most):
-            return
+        if below > most:
+            return False
+        if self.within(below, limit_s):
+            return True
+        if not self.within(most, limit_s):
+            return False
         above = most
         for rung in _ladder(below):
             above = min(rung, most)
-            if self.at(above):
+            if self.within(above, limit_s):
                 break
             below = above
-        _halve(below, above, lambda count: self.at(count) is not None)
+        _halve(below, above, lambda count: self.within(count, limit_s))
+        return True
 
-    def fastest(self, most: int, bar_e2e_s: float | None) -> None:
-        """Find the smallest count whose latency more replicas would not improve by more than 2 %.
+    def leanest(self, most: int, merit: Callable[[Evaluation], float], bar: float) -> None:
+        """Find the smallest count whose merit, in steps of 2 %, more replicas would not improve.
 
-        With sixteen times the replicas that the load needs, queueing has all but gone. If that is
-        slower than the bar, no count need be simulated.
+        Nothing else is simulated where even the largest count falls short of `bar`.
         """
-        found, closed = self.found, self.study.plan.workload.concurrency is not None
-        ample = most if closed else min(most, AMPLE * found.fewest)
-        best = self.at(ample)
-        if best is None or (bar_e2e_s is not None and _grade(best) > grade(bar_e2e_s)):
+        best = self.at(most)
+        if best is None or merit(best) > bar:
             return
 
-        def as_fast(count: int) -> bool:
+        def as_good(count: int) -> bool:
             one = self.at(count)
-            return one is not None and _grade(one) <= _grade(best)
+            return one is not None and merit(one) <= merit(best)
 
-        above, below = ample, ample
-        while below > found.fewest:
-            below = max(found.fewest, above // 2)
-            if not as_fast(below):
-                _halve(below, above, as_fast)
+        above, below = most, most
+        while below > self.found.fewest:
+            below = max(self.found.fewest, above // 2)
+            if not as_good(below):
+                _halve(below, above, as_good)
                 return
             above = below
 
 
-def attempt(found: Prospect, study: Study, preference: Preference, bar: Evaluation | None) -> Trial:
-    """Simulate the counts of a prospect that `preference` may favour over `bar`, the last place."""
+def attempt(found: Prospect, study: Study, goal: Goal, bar: Evaluation | None) -> Trial:
+    """Simulate the counts of a prospect that `goal` may favour over `bar`, the last place."""
     tries = Attempt(found=found, study=study)
-    if preference is Preference.THROUGHPUT:
-        tries.at(found.most)
-    elif preference is Preference.LATENCY:
-        tries.fastest(found.most, None if bar is None else bar.predicted.e2e_interval.upper)
-    else:
-        limit = None if bar is None else bar.usd_per_h
-        tries.smallest(
-            found.most if limit is None else affordable(found.replica, limit, found.most)
-        )
+    match goal.aim:
+        case Aim.CAPACITY:
+            tries.at(found.most)
+        case Aim.OUTPUT:
+            tries.leanest(found.most, _output, math.inf if bar is None else _output(bar))
+        case Aim.SPEED | Aim.LATENCY:
+            if goal.within_s < math.inf and tries.smallest(found.most, goal.within_s):
+                return tries.trial
+            # with sixteen times the replicas that the load needs, queueing has all but gone
+            ample = found.most if goal.closed else min(found.most, AMPLE * found.fewest)
+            tries.leanest(ample, _grade, math.inf if bar is None else _grade(bar))
+        case Aim.COST if bar is not None and bar.usd_per_h is not None:
+            tries.smallest(affordable(found.replica, bar.usd_per_h, found.most))
+        case Aim.COST | Aim.EFFICIENCY:
+            tries.smallest(found.most)
     return tries.trial
 
 
@@ -221,6 +235,10 @@ def grade(value: float) -> float:
 
 def _grade(evaluation: Evaluation) -> float:
     return grade(evaluation.predicted.e2e_interval.upper)
+
+
+def _output(evaluation: Evaluation) -> float:
+    return -grade(evaluation.predicted.output_tokens_per_s)
 
 
 def _halve(below: int, above: int, holds: Callable[[int], bool]) -> None:

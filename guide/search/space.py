@@ -27,7 +27,7 @@ from guide.domain import (
     Tolerance,
 )
 from guide.errors import CatalogError
-from guide.models.precision import PRECISIONS
+from guide.models.precision import PRECISIONS, own_precision
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4)
@@ -63,6 +63,11 @@ def precision_loss(model: ModelArch, precision: Precision, kv_cache_dtype: str) 
         same = stored == model.precision or {stored, model.precision} == set(SIXTEEN_BIT)
         weights = 0 if same else 1
     return max(weights, int(kv_cache_dtype != "auto"))
+
+
+def is_online(model: ModelArch, precision: Precision) -> bool:
+    """Whether the server quantises the weights itself, so that nobody published this checkpoint."""
+    return precision.name != model.precision and precision.name not in SIXTEEN_BIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +195,7 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
     model.
     """
     model = plan.model
-    own = PRECISIONS[model.precision]
+    own = own_precision(model)
     if own.name == "bf16" and gpu.bf16_flop_per_s is None:
         own = PRECISIONS["fp16"]
     fp8_gpu = gpu.fp8_flop_per_s is not None
@@ -208,7 +213,7 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
             continue
         if derived.precision not in EIGHT_BIT and plan.tolerance is not Tolerance.INT4:
             continue
-        precision = PRECISIONS[derived.precision]
+        precision = own_precision(derived)
         yield Variant(model=derived, precision=precision)
         if fp8_gpu:
             yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")

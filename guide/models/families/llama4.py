@@ -12,11 +12,12 @@ from guide.models.config import (
     effective_window,
     layers_of_type,
     mixture,
-    vision_parameters,
 )
+from guide.models.towers import tower_parameters
 
 ARCHITECTURES = ("Llama4ForCausalLM", "Llama4ForConditionalGeneration")
 _FULL_EVERY = 4
+_TOWER = 872_000_000  # of the released models, where a config leaves it out
 
 
 def read(view: ConfigView, architecture: str) -> ModelArch:
@@ -40,5 +41,11 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
         window_tokens=window,
         windowed=layers,
         chunked=True,
-        tower_parameters=vision_parameters(view),
+        tower_parameters=_tower(view, architecture),
     ).arch()
+
+
+def _tower(view: ConfigView, architecture: str) -> int:
+    if architecture == "Llama4ForCausalLM" or view.section("vision_config") is not None:
+        return tower_parameters(view)
+    return _TOWER

@@ -10,8 +10,8 @@ from guide.models.config import (
     decoder,
     effective_window,
     mixture,
-    vision_parameters,
 )
+from guide.models.towers import tower_parameters
 
 ARCHITECTURES = (
     "MistralForCausalLM",
@@ -28,7 +28,7 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
         arch,
         window_tokens=window,
         windowed=frozenset(range(arch.layers)),
-        tower_parameters=vision_parameters(view),
+        tower_parameters=tower_parameters(view),
     )
     if architecture != "MixtralForCausalLM":
         return arch.arch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from guide.domain import ModelArch
+from guide.models.by_keys import read_by_keys
 from guide.models.config import (
     ConfigView,
     all_but_every,
@@ -12,9 +13,9 @@ from guide.models.config import (
     effective_window,
     layers_of_type,
     mixture,
-    vision_parameters,
 )
 from guide.models.decoder import Decoder
+from guide.models.towers import tower_parameters
 
 ARCHITECTURES = (
     "Qwen2ForCausalLM",
@@ -25,11 +26,21 @@ ARCHITECTURES = (
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
     "Qwen3VLMoeForConditionalGeneration",
+    "Qwen3NextForCausalLM",
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5MoeForCausalLM",
+    "Qwen3_5ForConditionalGeneration",
+    "Qwen3_5MoeForConditionalGeneration",
 )
+_HYBRID = ("Qwen3Next", "Qwen3_5")  # a gated output, and delta nets in three of four layers
 
 
 def read(view: ConfigView, architecture: str) -> ModelArch:
     """config.json of a Qwen 2 or Qwen 3 model."""
+    if architecture.startswith(_HYBRID):
+        # Qwen3-Next gates the output of attention without saying so
+        gated = {"attn_output_gate": view.flag("attn_output_gate", True)}
+        return read_by_keys(ConfigView(view.name, {**view.as_dict(), **gated}), architecture)
     arch = decoder(view, architecture=architecture)
     if architecture.startswith("Qwen2"):
         extra = arch.head_dim * (arch.heads + 2 * arch.kv_heads)
@@ -38,7 +49,7 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     arch = replace(
         arch,
         layer_parameters=arch.layer_parameters + extra,
-        tower_parameters=vision_parameters(view),
+        tower_parameters=tower_parameters(view),
     )
     if view.flag("use_sliding_window", False):
         arch = _windowed(view, arch)

@@ -1,0 +1,134 @@
+"""Whether a quantisation config means a weight: its lists name modules in many ways.
+
+Lists hold whole names (``model.layers.3.self_attn.q_proj``), parts of names (``gate``,
+``self_attn``), shell patterns (``model.layers.0*``) and expressions (``re:.*mlp.*``), over the
+names that the maker's checkpoint uses. A weight is asked by its place in the stack and its usual
+name; prefixes and synonyms of other makers are tried too.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+from collections.abc import Iterable
+from functools import cache
+
+PREFIXES = (
+    "model.",
+    "model.language_model.",
+    "language_model.model.",
+    "language_model.",
+    "backbone.",
+    "transformer.",
+)
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?=\.|\*|$)")
+_NUMBERED = re.compile(r"layers|\d")  # an expression that may count layers
+_SYNONYMS = {
+    "self_attn": ("self_attn", "attention", "attn", "mixer"),
+    "linear_attn": ("linear_attn", "self_attn", "mixer"),
+    "mamba": ("mixer", "mamba"),
+    "conv": ("conv",),
+    "mlp": ("mlp", "block_sparse_moe", "feed_forward", "mixer", "moe", "ffn"),
+    "shared_experts": ("shared_experts", "shared_expert", "share_expert", "shared_mlp"),
+    "experts": ("experts.0", "experts"),
+    "gate_proj": ("gate_proj", "w1", "gate_up_proj"),
+    "up_proj": ("up_proj", "w3", "gate_up_proj"),
+    "down_proj": ("down_proj", "w2"),
+    "q_proj": ("q_proj", "qkv_proj"),
+    "k_proj": ("k_proj", "qkv_proj"),
+    "v_proj": ("v_proj", "qkv_proj"),
+    "q_a_proj": ("q_a_proj", "fused_qkv_a_proj"),
+    "kv_a_proj_with_mqa": ("kv_a_proj_with_mqa", "fused_qkv_a_proj"),
+}
+
+
+@cache
+def spellings(name: str) -> tuple[str, ...]:
+    """The names that makers give a weight inside its layer, the usual one first."""
+    choices = [_SYNONYMS.get(segment, (segment,)) for segment in name.split(".")]
+    return tuple(".".join(parts) for parts in itertools.product(*choices))
+
+
+@cache
+def _runs(name: str) -> frozenset[str]:
+    """Every run of whole segments in any spelling of `name`."""
+    found: set[str] = set()
+    for spelling in spellings(name):
+        parts = spelling.split(".")
+        found.update(
+            ".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)
+        )
+    return frozenset(found)
+
+
+@cache
+def _heads(name: str) -> frozenset[str]:
+    """Every spelling of `name` and of what it lies in."""
+    found: set[str] = set()
+    for spelling in spellings(name):
+        parts = spelling.split(".")
+        found.update(".".join(parts[:j]) for j in range(1, len(parts) + 1))
+    return frozenset(found)
+
+
+class Patterns:
+    """A list of module names, asked for one weight at a time."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._anywhere: set[str] = set()  # names and parts of names, in every layer
+        self._inside: dict[int, set[str]] = {}  # names inside one layer
+        self._layers: set[int] = set()  # whole layers
+        self._shell: dict[int | None, list[re.Pattern[str]]] = {}
+        self._expressions: list[re.Pattern[str]] = []
+        for entry in entries:
+            self._add(entry.removesuffix(".weight"))
+
+    def _add(self, entry: str) -> None:
+        if entry.startswith("re:"):
+            self._expressions.append(re.compile(entry[3:]))
+            return
+        layer = _LAYER.search(entry)
+        if "*" in entry or "?" in entry:
+            key = int(layer[1]) if layer else None
+            # what stands in a module is meant with it
+            compiled = re.compile(fnmatch.translate(entry.removesuffix("*") + "*"))
+            if layer and entry[layer.end() :].startswith("*"):  # model.layers.1*: 1 alone, or 10
+                key = None
+            self._shell.setdefault(key, []).append(compiled)
+        elif layer is None:
+            self._anywhere.add(entry)
+        elif not (rest := entry[layer.end() :].lstrip(".")):
+            self._layers.add(int(layer[1]))
+        else:
+            self._inside.setdefault(int(layer[1]), set()).add(rest)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self._anywhere or self._inside or self._layers or self._shell or self._expressions
+        )
+
+    def tells_apart(self, layer: int) -> bool:
+        """Whether an entry may mean something of this layer and not of others."""
+        return (
+            layer in self._layers
+            or layer in self._inside
+            or layer in self._shell
+            or any(_NUMBERED.search(p.pattern) for p in self._shell.get(None, ()))
+            or any(_NUMBERED.search(p.pattern) for p in self._expressions)
+        )
+
+    def match(self, layer: int | None, name: str) -> bool:
+        """Whether the list means the weight `name` of layer `layer` (None: outside layers)."""
+        if layer in self._layers or self._anywhere & _runs(name):
+            return True
+        if layer is not None and self._inside.get(layer, set()) & _heads(name):
+            return True
+        shell = list(self._shell.get(None, ()))
+        if layer is not None:
+            shell += self._shell.get(layer, ())
+        if not shell and not self._expressions:
+            return False
+        place = "" if layer is None else f"layers.{layer}."
+        full = [f"{prefix}{place}{s}" for s in spellings(name) for prefix in ("", *PREFIXES)]
+        return any(p.match(text) for p in (*shell, *self._expressions) for text in full)
