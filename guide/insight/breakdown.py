@@ -24,7 +24,7 @@ FACTS = {
     "element-wise": ("elementwise_token_s",),
 }
 WORK = {"dense": "dense", "experts": "expert", "network": "network"}  # by measured kernels
-CONSTANTS = {  # which fitted constants price each part
+_PRICED_BY = {  # which fitted constants price each part; and all of them, `k_step`
     "host": HOST,
     "dense": ("share_w", "share_c", "ramp", "decode_c", "decode_h", "p", "k_dense", "k_prompt"),
     "experts": ("share_ew", "share_ec", "ramp_e", "p", "k_expert", "k_prompt"),
@@ -34,7 +34,7 @@ CONSTANTS = {  # which fitted constants price each part
     "network": ("ca", "share_l", "k_network"),
     "element-wise": ("share_w",),
 }
-CONSTANTS = {part: (*names, "k_step") for part, names in CONSTANTS.items()}
+CONSTANTS = {part: (*names, "k_step") for part, names in _PRICED_BY.items()}
 PARTS = tuple(CONSTANTS)
 NUDGE = 1.01
 

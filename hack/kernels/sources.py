@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
+import pyarrow.parquet as parquet  # pyright: ignore[reportMissingTypeStubs]
 
 from guide.perf.kernels.levels import head_size
 
+pq: Any = parquet  # it has no types
 Floats = npt.NDArray[np.float64]
 WHEEL = "aiconfigurator-core 0.12.0 (Apache-2.0)"
 GPUS = {
@@ -86,7 +88,8 @@ def tables(root: Path, gpu: str, family: str, framework: str) -> Iterator[Table]
     folder = _newest(root / gpu / room / framework)
     if folder is None or not (folder / f"{file}.parquet").exists():
         return
-    read = pq.read_table(folder / f"{file}.parquet").to_pydict()
+    rows = pq.read_table(folder / f"{file}.parquet")
+    read = cast("dict[str, list[Any]]", rows.to_pydict())
     labels = _labels(family, read)
     texts = {name for name in read if read[name] and isinstance(read[name][0], str)}
     numbers = {

@@ -53,7 +53,9 @@ def lesser_gpu(gpu: Gpu) -> Gpu | None:
 
 def _relative(gpu: Gpu) -> dict[str, Any]:
     name = gpu.parent or gpu.name
-    return next((r for r in _document()["relatives"] if r["gpu"] == name), {})
+    rows = cast("list[dict[str, Any]]", _document()["relatives"])
+    nothing: dict[str, Any] = {}
+    return next((row for row in rows if row["gpu"] == name), nothing)
 
 
 def weights_of(arch: ModelArch, precision: Precision, family: str) -> str:

@@ -141,9 +141,9 @@ def prefill_attention(
     rounded = np.ceil(length / TILE) * TILE
     beyond = np.where(window > 0, np.maximum(0, rounded - window - TILE / 2), 0)
     pairs = rounded * (rounded + TILE) / 2 - beyond**2 / 2
-    seen = np.where(window > 0, np.minimum(window + TILE / 2, rounded), rounded)
+    seen: Number = np.where(window > 0, np.minimum(window + TILE / 2, rounded), rounded)
     compute = 4 * batch * heads * head_dim * pairs / (chip.flop_per_s * c["sc"])
-    tail = 4 * TILE * seen * head_dim / (chip.flop_per_s / chip.multiprocessors * c["st"])
+    tail: Number = 4 * TILE * seen * head_dim / (chip.flop_per_s / chip.multiprocessors * c["st"])
     moved = batch * length * (2 * heads + 2 * kv_heads) * head_dim * 2
     return c["t0"] * MICRO + pnorm(compute, tail, c["p"]) + moved / (chip.bytes_per_s * c["sx"])
 
