@@ -8,7 +8,7 @@ measurements; shares are of the datasheet's bandwidth and peak. Times in seconds
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def prefill_attention(
     rounded = np.ceil(length / TILE) * TILE
     beyond = np.where(window > 0, np.maximum(0, rounded - window - TILE / 2), 0)
     pairs = rounded * (rounded + TILE) / 2 - beyond**2 / 2
-    seen: Number = np.where(window > 0, np.minimum(window + TILE / 2, rounded), rounded)
+    seen = cast("Number", np.where(window > 0, np.minimum(window + TILE / 2, rounded), rounded))
     compute = 4 * batch * heads * head_dim * pairs / (chip.flop_per_s * c["sc"])
     tail: Number = 4 * TILE * seen * head_dim / (chip.flop_per_s / chip.multiprocessors * c["st"])
     moved = batch * length * (2 * heads + 2 * kv_heads) * head_dim * 2
