@@ -74,7 +74,6 @@ class SlicingRow(Row):
 
     compute: Count
     memory: Count
-    multiprocessors: Count | None = None
 
 
 class GpuRow(Row):
@@ -91,6 +90,7 @@ class GpuRow(Row):
     tflops: Tflops
     link: LinkRow
     slicing: SlicingRow | None = None
+    multiprocessors: Count | None = None
     aliases: tuple[Text, ...] = ()
     source: Text
 
@@ -156,6 +156,7 @@ class GpuRow(Row):
             link=Link(kind=self.link.kind, bytes_per_s=self.link.gb_per_s * GB),
             source=self.source,
             slicing=self.slicing and Slicing(**self.slicing.model_dump()),
+            multiprocessors=self.multiprocessors,
         )
 
 

@@ -20,7 +20,6 @@ class Slicing:
 
     compute: int
     memory: int
-    multiprocessors: int | None = None  # of the whole GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,7 @@ class Gpu:
     link: Link
     source: str
     slicing: Slicing | None = None
+    multiprocessors: int | None = None  # streaming multiprocessors, NVIDIA
     parent: str | None = None  # catalogue name of the whole GPU that this is a part of
     parent_share: float = 1.0  # of the parent's memory and bandwidth
     parent_compute_share: float = 1.0
@@ -75,6 +75,8 @@ class Gpu:
             fp4_flop_per_s=of(self.fp4_flop_per_s),
             int8_flop_per_s=of(self.int8_flop_per_s),
             slicing=None,
+            multiprocessors=self.multiprocessors
+            and max(1, round(self.multiprocessors * compute_share)),
             parent=self.parent or self.name,
             parent_share=self.parent_share * memory_share,
             parent_compute_share=self.parent_compute_share * compute_share,

@@ -20,12 +20,17 @@ from guide.domain import (
 from guide.insight.breakdown import breakdown, elasticities
 from guide.perf.fits import (
     PARAMETERS,
+    WIDEST,
     Key,
+    centre_of,
+    kernels_price,
     known_keys,
     levels,
     resolve,
+    spreads_of,
     version_family,
 )
+from guide.perf.kernels.curves import NO_WORK, PricedOperator
 from guide.perf.memory import reserved_bytes
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs, typical_decode
@@ -46,6 +51,7 @@ class StepView:
     roofs: tuple[Roof, ...]
     parts: dict[str, float]
     elasticity: dict[str, float]
+    kernels: tuple[PricedOperator, ...]  # none where datasheet roofs price the step
 
     @property
     def seconds(self) -> float:
@@ -153,6 +159,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
         group.precision,
         group.model,
         version_family(group.framework, version),
+        kernels=kernels_price(catalog.fits, group.gpu, release.engine),
     )
     return known_keys(catalog.fits, keys)
 
@@ -160,6 +167,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
 def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView:
     group = item.group
     cost, _ = layout_cost(group, catalog)
+    work = NO_WORK if cost.priced is None else cost.priced.step_work(shape)
     return StepView(
         shape=shape,
         roofs=roofs(
@@ -171,8 +179,9 @@ def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView
             group.limits.kv_cache_dtype,
             group.switches,
         ),
-        parts=breakdown(cost.facts, cost.params, shape),
-        elasticity=elasticities(cost.facts, cost.params, shape),
+        parts=breakdown(cost.facts, cost.params, shape, work),
+        elasticity=elasticities(cost.facts, cost.params, shape, work),
+        kernels=() if cost.priced is None else cost.priced.kernels(shape),
     )
 
 
@@ -197,13 +206,14 @@ def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Step
 
 
 def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
-    bound = set(at_a_bound(fit.values))
+    kernels = WIDEST in keys
+    bound = set(at_a_bound(fit.values, kernels))
     rows, points = catalog.fits.rows, catalog.fits.points
     return [
         Constant(
             name=q.name,
             value=fit.values[q.name],
-            prior=q.centre + 1.0 if q.name == "p" else q.centre,  # fitted as its excess over 1
+            prior=centre_of(q, kernels) + (q.name == "p"),  # fitted as its excess over 1
             moved_by=tuple(
                 (key, deviation, points.get(key, 0))
                 for key in keys
@@ -212,6 +222,7 @@ def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
             at_bound=q.name in bound,
         )
         for q in PARAMETERS
+        if spreads_of(q, kernels)
     ]
 
 

@@ -41,7 +41,7 @@ def predict_csv(
         case = build(measurement, catalog)
         answer = dict.fromkeys(added, "")
         if isinstance(case, Unanswerable):
-            answer["refused"] = case.reason.value
+            answer["refused"] = case.reason.value if case.reason else "Contradiction"
             refused += 1
         else:
             answer |= _cells(predict_case(case, catalog))

@@ -15,6 +15,7 @@ import yaml
 from guide.domain import Catalog
 from guide.errors import SpecError
 from guide.measured.case import Case, Unanswerable, build
+from guide.measured.contradictions import contradictions
 from guide.measured.evaluate import CountedSteps, batch_of
 from guide.measured.measurements import Measurement, measurements
 from guide.measured.protocols import Protocol
@@ -55,8 +56,11 @@ def compiled(runs: Iterable[tuple[Measurement, Protocol | None]], catalog: Catal
     """
     cases: list[Case] = []
     refused: list[tuple[Measurement, Unanswerable]] = []
-    for row, protocol in runs:
-        case = build(row, catalog, protocol)
+    listed = list(runs)
+    wrong = contradictions([row for row, _ in listed], catalog)
+    for i, (row, protocol) in enumerate(listed):
+        why = wrong.get(i)
+        case = Unanswerable(detail=why) if why else build(row, catalog, protocol)
         if isinstance(case, Unanswerable):
             refused.append((row, case))
         else:
@@ -68,8 +72,11 @@ def compiled(runs: Iterable[tuple[Measurement, Protocol | None]], catalog: Catal
             else ""
         )
         raise SpecError(f"no run can be fitted{why}")
-    prior, _ = constants({q.name: latent_centre(q) for q in PARAMETERS})
-    return of_cases(cases, refused, lambda _: prior)
+    priors = {
+        kernels: constants({q.name: latent_centre(q, kernels) for q in PARAMETERS})[0]
+        for kernels in (False, True)
+    }
+    return of_cases(cases, refused, lambda i: priors[cases[i].priced is not None])
 
 
 def of_cases(

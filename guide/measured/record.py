@@ -44,7 +44,7 @@ class _Log(LayoutCost):
     """A cost that also writes down every entry of the schedule."""
 
     def __init__(self, case: Case, params: StepParams) -> None:
-        super().__init__(case.facts, params)
+        super().__init__(case.facts, params, case.priced)
         self.entries: list[tuple[float, ...]] = []
         self.replica: ReplicaLoop | None = None
 

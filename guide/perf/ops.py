@@ -44,6 +44,7 @@ class Layout:
     tp: int = 1
     pp: int = 1
     attention_ranks: int = 1
+    expert_parallel: int = 1  # of the `expert_ranks`, how many hold whole experts of their own
 
     @property
     def expert_ranks(self) -> int:

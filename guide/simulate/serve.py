@@ -26,9 +26,9 @@ from guide.domain import (
     Workload,
 )
 from guide.perf.adjust import mean_context_tokens
-from guide.perf.fits import ServingParams, resolve
+from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
 from guide.perf.ops import Layout
-from guide.perf.step import StepParams, fold
+from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, ReplicaLoop
@@ -69,7 +69,13 @@ def _cost(
     fit = resolve(catalog, gpu, framework, version, precision, model).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
-    return LayoutCost(fold(model, gpu, precision, layout, kv_cache_dtype, switches), step), serving
+    engine = engine_for(catalog, framework, version)
+    traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
+    facts = fold(model, gpu, precision, layout, kv_cache_dtype, switches, traits)
+    priced = None
+    if traits.kernels:
+        priced = priced_by_kernels(model, gpu, precision, layout, kv_cache_dtype)
+    return LayoutCost(facts, step, priced), serving
 
 
 def policy_of(

@@ -6,6 +6,7 @@ Run as ``python -m hack.accuracy``, or ``make accuracy``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from guide.measured.dataset import is_open, read
 from guide.measured.fitting import fit_all, table_of
 from guide.measured.measurements import measurements
 from guide.measured.slices import SLICES, Errors, LeftOut, observed
+from guide.perf.fits import UNFITTED
 from guide.report.review import markdown_table
 from guide.report.tables import Table
 from hack.accuracy import ratchet, tables
@@ -73,6 +75,9 @@ def main(
     accept: Annotated[
         bool, typer.Option("--accept", help="Commit the errors to the ratchet even if they grew.")
     ] = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Refit with steps priced by measured kernels.")
+    ] = False,
     ratchet_only: Annotated[
         bool,
         typer.Option("--ratchet-only", help="No refit and no report: seconds instead of minutes."),
@@ -80,15 +85,16 @@ def main(
 ) -> None:
     """Measure the errors of the engine on measured rows and write the report."""
     catalog = load()
+    fitted_over = replace(catalog, fits=UNFITTED) if kernels else catalog
     paths = sources or sorted(DATA.glob("*.csv"))
     shipped = ratchet.by_slice(_shipped(paths, catalog, only_open=True), "shipped")
     if not ratchet_only:
-        items, table = _fitted(paths, catalog)
+        items, table = _fitted(paths, fitted_over)
         _write(REPORT, _report(INTRODUCTION, items, table, shipped, _plots(items)))
         if extra is not None:
             everything = [*paths, extra]
             seen = ratchet.by_slice(_shipped(everything, catalog, only_open=False), "shipped")
-            items, table = _fitted(everything, catalog)
+            items, table = _fitted(everything, fitted_over)
             _write(ALL_ROWS, _report(ALL_INTRODUCTION, items, table, seen, ()))
     _turn(ratchet.numbers(shipped), accept)
 
