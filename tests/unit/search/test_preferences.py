@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from guide.domain import Evaluation, Inventory, Plan, Preference, Recommendation, Tolerance
+from guide.domain import (
+    Evaluation,
+    Interval,
+    Inventory,
+    Plan,
+    Preference,
+    Recommendation,
+    Tolerance,
+)
+from guide.models.precision import PRECISIONS
 from guide.search.goal import Aim, Goal
 from guide.search.rank import capacity_per_s, rank_key
 from guide.search.recommend import recommend
@@ -90,14 +99,20 @@ def test_latency_shows_what_speed_costs():
 
 
 def test_a_published_checkpoint_goes_before_one_quantised_by_the_server():
-    catalog = replace(toy.CATALOG, models={**toy.CATALOG.models, EIGHT_BIT.name: EIGHT_BIT})
-    plan = toy.question(tolerance=Tolerance.FP8, frameworks=("vLLM",))
-    found = recommend(plan, MANY, catalog)
-    kept = [r.candidate for r in found.rejections if r.candidate]
-    assert any(is_online(g.model, g.precision) for c in kept for g in c.groups)
-    for one in (found.best, *found.alternatives):
-        assert one is not None
-        assert not any(is_online(g.model, g.precision) for g in one.candidate.groups)
+    """Of two that cost the same and give up as much precision, although the server's is faster."""
+    plan = toy.question(tolerance=Tolerance.FP8)
+    item = best(plan).groups[0]
+    fp8 = replace(item.group, precision=PRECISIONS["fp8"])
+    online, published = (
+        replace(best(plan), groups=(replace(item, group=replace(fp8, model=model)),))
+        for model in (toy.MODEL, EIGHT_BIT)
+    )
+    assert is_online(toy.MODEL, fp8.precision)
+    assert not is_online(EIGHT_BIT, fp8.precision)
+    p = online.predicted
+    online = replace(online, predicted=replace(p, e2e_interval=Interval(lower=0, upper=1e-3)))
+    goal = Goal(plan=plan, aim=Aim.COST)
+    assert rank_key(published, goal) < rank_key(online, goal)
 
 
 def test_ties_never_break_by_name():
