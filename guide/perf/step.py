@@ -89,6 +89,7 @@ class StepFacts(NamedTuple):
     all_reduces: Number  # latency units: 2 x layers x log2(tp)
     all_reduce_token_s: Number
     distinct: Number  # exponent: t tokens route like t**distinct independent ones
+    state_sequence_s: Number = 0.0  # state of linear layers that a sequence reads and writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ def fold(
         all_reduces=2.0 * arch.layers * math.log2(layout.tp),
         all_reduce_token_s=sum(row.bytes for row in rows(Role.ALL_REDUCE)) / link,
         distinct=traits.distinct_exponent,
+        state_sequence_s=traffic(Role.STATE),
     )
 
 
@@ -199,7 +201,7 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
     return FixedTerms(
         step_s=v.c0 + v.cl * f.layers + v.cm * f.expert_layers + v.ca * f.all_reduces,
         prompt_s=v.cp + v.clp * f.layers,
-        sequence_s=v.cs,
+        sequence_s=v.cs + f.state_sequence_s / v.share_w,
         token_s=f.all_reduce_token_s / v.share_l + f.elementwise_token_s / v.share_w,
         decode_weight=1.0 / (v.decode_c * f.width**v.decode_h),
         dense_s=f.dense_s / v.share_w,
