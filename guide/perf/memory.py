@@ -126,7 +126,7 @@ def _fit_stage(
     number: int,
     stage: range,
 ) -> MemoryFit:
-    weights = held_bytes(arch, precision, layout, stage)
+    weights = held_bytes(arch, precision, layout, stage, gpu, release)
     activations = activation_bytes(arch, layout, limits, release, number == layout.pp - 1)
     free = gpu.process_bytes - weights - activations - reserved
     block = plan.block_bytes(stage) if plan else 0.0

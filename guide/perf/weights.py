@@ -3,15 +3,25 @@ stands around them."""
 
 from __future__ import annotations
 
-from guide.domain import ModelArch, Precision
+import math
+
+from guide.domain import Gpu, ModelArch, Part, Precision, Release, Weight
 from guide.models.arch import weight_share
 from guide.models.precision import served_bytes, served_head_bytes
 from guide.perf.ops import Layout
 
 SIXTEEN_BIT_BYTES = 2
+_SWIZZLED_SINCE = (0, 11)
 
 
-def held_bytes(arch: ModelArch, precision: Precision, layout: Layout, stage: range) -> float:
+def held_bytes(
+    arch: ModelArch,
+    precision: Precision,
+    layout: Layout,
+    stage: range,
+    gpu: Gpu,
+    release: Release,
+) -> float:
     """Weight bytes of one GPU of a stage, as "model loading took" counts them: with the rotary
     table, and the embedding on the first stage, the head on the last."""
     held = _around(arch, precision, layout, stage)
@@ -22,6 +32,7 @@ def held_bytes(arch: ModelArch, precision: Precision, layout: Layout, stage: ran
             + sum(
                 weight_share(weight, layout.tp, layout.expert_ranks)
                 * served_bytes(weight, arch, precision)
+                * padding(weight, layout.expert_ranks, gpu, release)
                 for weight in group.weights
             )
         )
@@ -30,14 +41,38 @@ def held_bytes(arch: ModelArch, precision: Precision, layout: Layout, stage: ran
 
 def _around(arch: ModelArch, precision: Precision, layout: Layout, stage: range) -> float:
     first, last = stage.start == 0, stage.stop == arch.layers
-    table = arch.vocab * arch.hidden / layout.tp
-    head = 0.0
-    count = rotary_elements(arch)
+    table = arch.vocab * arch.hidden * SIXTEEN_BIT_BYTES
+    held = rotary_elements(arch) * SIXTEEN_BIT_BYTES
     if first:
-        count += table + arch.tower_parameters / layout.tp + arch.extra_parameters
-    if last and not (first and arch.tied_embeddings):
-        head = served_head_bytes(arch, precision) / layout.tp
-    return head + count * SIXTEEN_BIT_BYTES
+        towers = arch.tower_parameters / layout.tp + arch.extra_parameters
+        held += table / layout.tp + towers * SIXTEEN_BIT_BYTES
+    if last and not arch.tied_embeddings:
+        held += served_head_bytes(arch, precision) / layout.tp
+    elif last and not first:
+        held += table / layout.tp
+    return held
+
+
+def padding(weight: Weight, ranks: int, gpu: Gpu, release: Release) -> float:
+    """By how much kernels for MXFP4 experts widen a weight: to their tiles, or on Hopper, where
+    Triton swizzles, the summed dimension alone.
+
+    Source: vLLM 0.33, model_executor/layers/fused_moe/oracle/mxfp4.py:837; on Hopper by the
+    published sizes of gpt-oss.
+    """
+    if weight.part is not Part.EXPERTS or weight.format.name != "mxfp4":
+        return 1.0
+    down = weight.name.endswith("down_proj")
+    hidden, width = weight.inputs, weight.outputs / ranks
+    if down:
+        hidden, width = weight.outputs, weight.inputs / ranks
+    if gpu.generation == "hopper" and release.memory.since >= _SWIZZLED_SINCE:
+        return _up(width, 256) / width if down else _up(hidden, 256) / hidden
+    return _up(width, 128) * _up(hidden, 256) / (width * hidden)
+
+
+def _up(count: float, tile: int) -> int:
+    return math.ceil(count / tile) * tile
 
 
 def rotary_elements(arch: ModelArch) -> int:

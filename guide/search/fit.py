@@ -6,6 +6,7 @@ its tokens, and how many requests of the longest length it takes at once; or why
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,7 @@ from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS
 from guide.models.precision import PRECISIONS, own_precision
 from guide.models.storing import RECIPES
-from guide.models.storing import stored as formatted
+from guide.models.storing import stored as store
 from guide.perf.kv_cache import LayerCache, layer_caches
 from guide.perf.memory import element_bytes, fit_memory, reserved_bytes
 from guide.perf.ops import Layout
@@ -144,8 +145,8 @@ def checkpoint(model: ModelArch, precision: str | None, gpu: Gpu, catalog: Catal
         derived = catalog.models[name]
         if derived.base == model.name and derived.precision == stored:
             return Variant(model=derived, precision=own_precision(derived))
-    made = formatted(model, RECIPES[stored])
-    return Variant(model=made, precision=own_precision(made))
+    made_up = store(model, RECIPES[stored])
+    return Variant(model=made_up, precision=own_precision(made_up))
 
 
 def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer:
@@ -213,12 +214,18 @@ def _shape(question: FitQuestion, gpu: Gpu, variant: Variant, tp: int) -> Shape:
     return Shape(
         pool=pool,
         gpu=gpu,
-        release=question.release,
+        release=replace(question.release, version=_dotted(question)),
         variant=variant,
         tp=tp,
         pp=question.pp,
         switches=Switches(),
     )
+
+
+def _dotted(question: FitQuestion) -> str:
+    """The version that is asked for, without the text around it."""
+    found = re.search(r"[0-9]+(\.[0-9]+)+", question.version)
+    return found.group() if found else question.release.version
 
 
 def _no_experts(question: FitQuestion, model: ModelArch) -> Broken | None:
@@ -236,6 +243,7 @@ def _notes(
     question: FitQuestion, variant: Variant, layout: Layout, memory: MemoryFit, gpu: Gpu
 ) -> Iterator[str]:
     model, asked = variant.model, question.model
+    yield from model.notes
     if model.name != asked.name:
         yield f"sized as the checkpoint {model.name}"
     elif variant.precision.name != asked.precision and {

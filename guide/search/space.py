@@ -27,6 +27,7 @@ from guide.domain import (
     Tolerance,
 )
 from guide.errors import CatalogError
+from guide.frameworks import FRAMEWORKS
 from guide.models.precision import PRECISIONS, own_precision
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
@@ -82,6 +83,13 @@ class Shape:
     pp: int
     switches: Switches
     over_nodes: bool = False
+    image: str | None = None  # of its server, where the plan names one
+
+    @property
+    def image_version(self) -> tuple[int, ...]:
+        """The version that runs: of the image's tag, else the one that is modelled."""
+        tagged = self.image and FRAMEWORKS[self.release.framework].image_version(self.image)
+        return tagged or tuple(int(part) for part in self.release.version.split("."))
 
     @property
     def gpus(self) -> int:
@@ -126,6 +134,7 @@ class Shape:
 def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape]:
     """Every shape that `plan` allows on the known GPUs of `inventory`, in a stable order."""
     releases = releases_of(plan, catalog)
+    images = dict(plan.images)
     for pool in considered_pools(plan, inventory):
         if pool.gpu is None:
             continue
@@ -141,6 +150,7 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
                         pp=pp,
                         switches=plan.switches,
                         over_nodes=plan.over_nodes,
+                        image=images.get(release.framework),
                     )
 
 

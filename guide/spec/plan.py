@@ -216,6 +216,7 @@ class InferencePlanSpec(Edge):
             preference=Preference(self.preference),
             tolerance=Tolerance(self.precision_tolerance),
             frameworks=tuple(self.frameworks),
+            images=tuple(sorted(self.deployment.images.items())),
             unready=tuple(
                 name
                 for name, framework in FRAMEWORKS.items()
