@@ -119,14 +119,12 @@ def fit(
 
 def _model(text: str, catalog: Catalog) -> ModelArch:
     """Of the catalogue by its name, or read from the file or folder of this path."""
-    from guide.cli.question import read_text
+    from guide.cli.checkpoint import read_checkpoint
     from guide.spec.resolve import known_model, model_of_config
 
     path = Path(text)
-    if path.is_dir():
-        path /= "config.json"
-    if path.is_file():
-        return model_of_config(text, read_text(path))
+    if path.exists():
+        return model_of_config(text, read_checkpoint(path))
     return known_model(text, catalog, "--model")
 
 

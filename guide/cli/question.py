@@ -56,7 +56,9 @@ def ask(
     written = load_plan(text)
     for sentence in unquoted(text):
         typer.echo(f"guide: {sentence}.", err=True)
-    config = None if model_config is None else read_text(model_config)
+    from guide.cli.checkpoint import read_checkpoint
+
+    config = None if model_config is None else read_checkpoint(model_config)
     return about(written, config, nodes_file, pods_file, catalog, extra)
 
 

@@ -68,13 +68,6 @@ def weight_counts(arch: ModelArch) -> WeightCounts:
     )
 
 
-def mtp_parameters(arch: ModelArch) -> int:
-    """Weights of the multi-token-prediction layers: stored, not loaded without speculation."""
-    return sum(layers * weight.parameters for layers, weight in weights_of(arch.mtp)) + sum(
-        group.count * group.other_parameters for group in arch.mtp
-    )
-
-
 def weight_share(weight: Weight, tp: int, expert_ranks: int) -> float:
     """Share of a weight matrix that one GPU holds.
 

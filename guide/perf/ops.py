@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain import Gpu, ModelArch, Part, Precision, Switches
-from guide.models.arch import cache_bytes_per_token, weight_counts, weight_share, weights_of
+from guide.models.arch import (
+    cache_bytes_per_token,
+    state_bytes_per_sequence,
+    weight_counts,
+    weight_share,
+    weights_of,
+)
 from guide.models.precision import peak_flop_per_s, served_bytes, served_head_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
@@ -30,6 +36,7 @@ class Role(StrEnum):
     WINDOW = "window"  # the same, in layers with a sliding window
     ELEMENTWISE = "elementwise"  # norms, rotary embedding, residuals, activation functions
     ALL_REDUCE = "all-reduce"
+    STATE = "state"  # of linear layers: read and written by every sequence of a step
     LOOKUP = "lookup"  # embedding table: memory, hardly any time
 
 
@@ -57,8 +64,8 @@ class Operator:
     """One row of the table, summed over the layers that have it, for one GPU of the replica.
 
     `flop` and `bytes` are per unit: a token (dense, expert, element-wise, all-reduce), a sampled
-    sequence (head), a context token (`bytes` and `context_flop` of attention, decode) or a
-    query-key pair (`flop` of attention, prefill).
+    sequence (head), a sequence of the step (state), a context token (`bytes` and `context_flop` of
+    attention, decode) or a query-key pair (`flop` of attention, prefill).
     """
 
     name: str
@@ -108,6 +115,7 @@ def operator_table(
             flop=2 * held[Part.ATTENTION],
         ),
         *_attention_rows(arch, tp, kv_cache_dtype, switches),
+        *_state_rows(arch, tp),
         Operator(
             name="mlp",
             role=Role.DENSE,
@@ -190,6 +198,21 @@ def _attention_rows(
         )
         for role, (flop, moved, context, pairs) in sums.items()
         if moved
+    )
+
+
+def _state_rows(arch: ModelArch, tp: int) -> tuple[Operator, ...]:
+    """What linear layers compute per token, and the state that a sequence of a step moves."""
+    flop = moved = 0.0
+    for group in arch.groups:
+        if group.attention is not None and group.attention.state is not None:
+            flop += group.count * group.attention.state.flop_per_token / tp
+            moved += group.count * 2 * state_bytes_per_sequence(group.attention, tp=tp)
+    if not moved:
+        return ()
+    return (
+        Operator(name="recurrence", role=Role.DENSE, flop=flop),
+        Operator(name="recurrent state", role=Role.STATE, bytes=moved),
     )
 
 

@@ -78,6 +78,8 @@ def _roof(
         routed = tokens * layout.attention_ranks
         reached = 1 - (1 - arch.active_experts / arch.experts) ** routed
         flop, moved = row.flop * routed, row.weight_bytes * reached
+    elif row.role is Role.STATE:
+        moved = row.bytes * (shape.prefill_sequences + shape.decode_sequences)
     elif row.role is Role.HEAD:
         flop, moved = row.flop * shape.sampled_sequences, row.weight_bytes
     elif row.role in (Role.ATTENTION, Role.WINDOW):

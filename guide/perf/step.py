@@ -109,6 +109,7 @@ def fold(
         kernel_window_s=0.0,
         kernel_pair_s=0.0,
         kernel_window_pair_s=0.0,
+        state_sequence_s=traffic(Role.STATE),
     )
     if not traits.kernels:
         return facts
@@ -193,7 +194,7 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
         + v.cq * f.normed_layers
         + v.ca * f.all_reduces,
         prompt_s=v.cp + v.clp * f.layers,
-        sequence_s=v.cs,
+        sequence_s=v.cs + f.state_sequence_s / v.share_w,
         token_s=f.all_reduce_token_s / v.share_l + f.elementwise_token_s / v.share_w,
         decode_weight=1.0 / (v.decode_c * f.width**v.decode_h),
         dense_s=f.dense_s / v.share_w,

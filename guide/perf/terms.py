@@ -79,3 +79,4 @@ class StepFacts(NamedTuple):
     kernel_window_s: Number
     kernel_pair_s: Number
     kernel_window_pair_s: Number
+    state_sequence_s: Number = 0.0  # state of linear layers that a sequence reads and writes

@@ -23,7 +23,7 @@ def notes(
     plan: Plan, inventory: Inventory, top: Sequence[Evaluation], rejections: Sequence[Rejection]
 ) -> tuple[str, ...]:
     """All notes, in a fixed order."""
-    assumed = _assumed(plan.workload)
+    assumed = [*plan.model.notes, *_assumed(plan.workload)]
     if top:
         return (*assumed, *_caveats(top[0]))
     return (

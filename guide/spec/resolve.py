@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from guide.domain import Catalog, ModelArch, Plan
 from guide.errors import SpecError, shown
 from guide.models.families import read_config
-from guide.spec.documents import PLAN_LIMIT_BYTES, read_document
+from guide.spec.documents import CONFIG_LIMIT_BYTES, read_document
 from guide.spec.messages import nearest, spec_error
 from guide.spec.plan import API_VERSION, KIND, InferencePlan, InferencePlanSpec
 
@@ -125,8 +125,8 @@ def part_name(name: str, catalog: Catalog) -> str | None:
 
 
 def _parse_config(text: str) -> dict[str, Any]:
-    if len(text) > PLAN_LIMIT_BYTES:
-        raise SpecError("the model's config.json is larger than 1024 KiB: is it the right file?")
+    if len(text) > CONFIG_LIMIT_BYTES:
+        raise SpecError("the model's config.json is larger than 16 MiB: is it the right file?")
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError) as error:

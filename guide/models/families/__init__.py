@@ -39,7 +39,8 @@ from guide.models.families import (
     starcoder2,
     step,
 )
-from guide.models.storing import stored
+from guide.models.storing import stored, stored_bytes
+from guide.units import GIB
 
 _MODULES = (
     bloom,
@@ -67,6 +68,7 @@ _MODULES = (
     step,
 )
 
+_NOTED, _REFUSED = 0.02, 0.10  # between the weights counted and those of the index
 _ENCODER_DECODERS = ("T5", "MT5", "Bart", "Whisper", "Marian", "Pegasus")
 _NO_TEXT = (
     *("Model", "ForSequenceClassification", "ForMaskedLM", "ForTokenClassification"),
@@ -84,15 +86,44 @@ def read_config(
 ) -> ModelArch:
     """Read the architecture and the formats of the model `name` from its config.json.
 
-    `hf_quant` is its hf_quant_config.json, where it has one. Raises `SpecError` with one sentence:
-    a field is missing or impossible, or the architecture is no decoder that can be read.
+    `hf_quant` is its hf_quant_config.json, where it has one; the key hf_quant_config of `config`
+    may hold it too. With the key checkpoint_total_bytes (metadata.total_size of its index) what is
+    read is checked: more than 2 % apart is noted, more than 10 % refused. Raises `SpecError` with
+    one sentence: a field is missing or impossible, or the architecture is no decoder that can be
+    read.
     """
     view = ConfigView(name, config)
     text = view.language_model()
     architecture = _architecture(view)
     reader = FAMILIES.get(architecture)
     arch = _unknown(text, architecture) if reader is None else reader(text, architecture)
-    return stored(arch, scheme(text, hf_quant))
+    beside = view.section("hf_quant_config")
+    if hf_quant is None and beside is not None:
+        hf_quant = beside.as_dict()
+    return _checked(view, stored(arch, scheme(text, hf_quant)))
+
+
+def _checked(view: ConfigView, arch: ModelArch) -> ModelArch:
+    total = view.get("checkpoint_total_bytes")
+    if total is None:
+        return arch
+    if isinstance(total, bool) or not isinstance(total, int | float) or not total > 0:
+        raise view.fail(f"checkpoint_total_bytes is {shown(total)}, but it must be a size in bytes")
+    # a checkpoint may lack its prediction layers, or hold a tied table twice
+    counted = stored_bytes(arch)
+    table = 2.0 * arch.vocab * arch.hidden
+    sizes = (counted, stored_bytes(replace(arch, mtp=())), counted + table)
+    counted = min(sizes, key=lambda size: abs(size / total - 1))
+    off = counted / total - 1
+    if abs(off) <= _NOTED:
+        return arch
+    sentence = (
+        f"config.json counts {counted / GIB:,.1f} GiB of weights, but the index of the "
+        f"checkpoint states {total / GIB:,.1f} GiB"
+    )
+    if abs(off) > _REFUSED:
+        raise view.fail(f"{sentence}: the files do not belong together, or a part is unknown here")
+    return replace(arch, notes=(*arch.notes, f"{arch.name}: {sentence} ({off:+.0%})."))
 
 
 def _architecture(view: ConfigView) -> str:
