@@ -15,7 +15,10 @@ FACTS = {
     "dense": ("dense_s", "dense_token_s"),
     "experts": ("expert_s", "expert_token_s"),
     "head": ("head_s", "head_sequence_s"),
-    "kv": ("kv_token_s", "window_token_s", "kernel_context_s", "kernel_window_s"),
+    "kv": (
+        *("kv_token_s", "window_token_s", "kernel_context_s", "kernel_window_s"),
+        "state_sequence_s",
+    ),
     "attention": (
         *("pair_s", "window_pair_s", "pair_memory_s", "window_pair_memory_s"),
         *("kernel_pair_s", "kernel_window_pair_s"),
@@ -29,7 +32,7 @@ _PRICED_BY = {  # which fitted constants price each part; and all of them, `k_st
     "dense": ("share_w", "share_c", "ramp", "decode_c", "decode_h", "p", "k_dense", "k_prompt"),
     "experts": ("share_ew", "share_ec", "ramp_e", "p", "k_expert", "k_prompt"),
     "head": ("share_w", "share_c", "p"),
-    "kv": ("share_kv", "gqa", "v1", "v1_len", "k_context"),
+    "kv": ("share_kv", "gqa", "v1", "v1_len", "k_context", "share_w"),
     "attention": ("share_a", "k_pair"),
     "network": ("ca", "share_l", "k_network"),
     "element-wise": ("share_w",),

@@ -26,9 +26,13 @@ def layer_groups(
     layers: Sequence[tuple[Block, ...]], other_parameters: int = 0
 ) -> tuple[LayerGroup, ...]:
     """The groups of a stack whose layers consist of these blocks; `other_parameters` in each."""
-    places: dict[tuple[Block, ...], list[int]] = {}
+    # families repeat the same objects, which are compared (a deep look) once each
+    first: dict[Block, int] = {}
+    objects = {id(block): block for blocks in layers for block in blocks}
+    kinds = {key: first.setdefault(block, key) for key, block in objects.items()}
+    places: dict[tuple[int, ...], list[int]] = {}
     for place, blocks in enumerate(layers):
-        places.setdefault(blocks, []).append(place)
+        places.setdefault(tuple(kinds[id(block)] for block in blocks), []).append(place)
     return tuple(
         LayerGroup(
             layers=tuple(where),
@@ -37,7 +41,8 @@ def layer_groups(
             weights=tuple(weight for block in blocks for weight in block.weights),
             other_parameters=other_parameters + sum(b.other_parameters for b in blocks),
         )
-        for blocks, where in places.items()
+        for where in places.values()
+        for blocks in [layers[where[0]]]
     )
 
 

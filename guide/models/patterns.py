@@ -23,6 +23,7 @@ PREFIXES = (
     "transformer.",
 )
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?=\.|\*|$)")
+_WILD = re.compile(r"[*?]")
 _NUMBERED = re.compile(r"layers|\d")  # an expression that may count layers
 _SYNONYMS = {
     "self_attn": ("self_attn", "attention", "attn", "mixer"),
@@ -72,63 +73,83 @@ def _heads(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def _of_the_stack(prefix: str) -> bool:
+    """Whether layers under `prefix` are those of the decoder, not of a tower or a predictor."""
+    return any(fnmatch.fnmatchcase(known, prefix) for known in ("", *PREFIXES))
+
+
 class Patterns:
     """A list of module names, asked for one weight at a time."""
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._anywhere: set[str] = set()  # names and parts of names, in every layer
         self._inside: dict[int, set[str]] = {}  # names inside one layer
+        self._like: dict[int, list[re.Pattern[str]]] = {}  # shell patterns inside one layer
         self._layers: set[int] = set()  # whole layers
-        self._shell: dict[int | None, list[re.Pattern[str]]] = {}
-        self._expressions: list[re.Pattern[str]] = []
+        self._numbers: set[str] = set()  # how the numbers of whole layers begin
+        self._expressions: list[re.Pattern[str]] = []  # over whole names
         for entry in entries:
             self._add(entry.removesuffix(".weight"))
+        self._numbered = any(_NUMBERED.search(p.pattern) for p in self._expressions)
 
     def _add(self, entry: str) -> None:
         if entry.startswith("re:"):
             self._expressions.append(re.compile(entry[3:]))
             return
         layer = _LAYER.search(entry)
-        if "*" in entry or "?" in entry:
-            key = int(layer[1]) if layer else None
-            # what stands in a module is meant with it
-            compiled = re.compile(fnmatch.translate(entry.removesuffix("*") + "*"))
-            if layer and entry[layer.end() :].startswith("*"):  # model.layers.1*: 1 alone, or 10
-                key = None
-            self._shell.setdefault(key, []).append(compiled)
-        elif layer is None:
-            self._anywhere.add(entry)
-        elif not (rest := entry[layer.end() :].lstrip(".")):
-            self._layers.add(int(layer[1]))
+        if layer is None:
+            if _WILD.search(entry):
+                self._expressions.append(_beginning(entry))
+            else:
+                self._anywhere.add(entry)
+        elif _of_the_stack(entry[: layer.start(1)].removesuffix("layers.")):
+            self._add_inside(layer[1], entry[layer.end() :])
+
+    def _add_inside(self, number: str, rest: str) -> None:
+        inside = rest.removeprefix(".")
+        if rest == "*":  # model.layers.1*: 1 alone, or 10
+            self._numbers.add(number)
+        elif not inside.strip("*"):
+            self._layers.add(int(number))
+        elif _WILD.search(inside):
+            self._like.setdefault(int(number), []).append(_beginning(inside))
         else:
-            self._inside.setdefault(int(layer[1]), set()).add(rest)
+            self._inside.setdefault(int(number), set()).add(inside)
 
     def __bool__(self) -> bool:
         return bool(
-            self._anywhere or self._inside or self._layers or self._shell or self._expressions
+            self._anywhere
+            or self._inside
+            or self._like
+            or self._layers
+            or self._numbers
+            or self._expressions
         )
 
     def tells_apart(self, layer: int) -> bool:
         """Whether an entry may mean something of this layer and not of others."""
-        return (
-            layer in self._layers
-            or layer in self._inside
-            or layer in self._shell
-            or any(_NUMBERED.search(p.pattern) for p in self._shell.get(None, ()))
-            or any(_NUMBERED.search(p.pattern) for p in self._expressions)
-        )
+        return self._numbered or self._whole(layer) or layer in self._inside or layer in self._like
 
     def match(self, layer: int | None, name: str) -> bool:
         """Whether the list means the weight `name` of layer `layer` (None: outside layers)."""
-        if layer in self._layers or self._anywhere & _runs(name):
+        if self._anywhere & _runs(name):
             return True
-        if layer is not None and self._inside.get(layer, set()) & _heads(name):
+        if layer is not None and (
+            self._whole(layer)
+            or self._inside.get(layer, set()) & _heads(name)
+            or any(p.match(s) for p in self._like.get(layer, ()) for s in spellings(name))
+        ):
             return True
-        shell = list(self._shell.get(None, ()))
-        if layer is not None:
-            shell += self._shell.get(layer, ())
-        if not shell and not self._expressions:
+        if not self._expressions:
             return False
         place = "" if layer is None else f"layers.{layer}."
         full = [f"{prefix}{place}{s}" for s in spellings(name) for prefix in ("", *PREFIXES)]
-        return any(p.match(text) for p in (*shell, *self._expressions) for text in full)
+        return any(p.match(text) for p in self._expressions for text in full)
+
+    def _whole(self, layer: int) -> bool:
+        return layer in self._layers or any(map(str(layer).startswith, self._numbers))
+
+
+def _beginning(shell: str) -> re.Pattern[str]:
+    """A shell pattern that means what stands in a module with it."""
+    return re.compile(fnmatch.translate(shell.removesuffix("*") + "*"))

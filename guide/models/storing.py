@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from guide.domain import BF16, LayerGroup, ModelArch, Part, Weight
+from guide.domain import BF16, Format, LayerGroup, ModelArch, Part, Weight
 from guide.models.checkpoint import Scheme
 from guide.models.formats import FP16, MXFP4, fp8, integer, nvfp4
 
@@ -45,27 +45,29 @@ def stored(arch: ModelArch, scheme: Scheme) -> ModelArch:
 def _stored(groups: Iterable[LayerGroup], scheme: Scheme, first: int) -> Iterable[LayerGroup]:
     """The groups, split where layers that were alike are stored differently."""
     for group in groups:
-        places: dict[tuple[Weight, ...], list[int]] = {}
-        usual: tuple[Weight, ...] | None = None  # of every layer that no list names
+        places: dict[tuple[Format, ...], list[int]] = {}
+        usual: list[int] | None = None  # the layers that no list names
         for place in group.layers:
             apart = scheme.tells_apart(first + place)
             if apart or usual is None:
-                weights = tuple(_formatted(w, scheme, first + place) for w in group.weights)
-                usual = usual if apart else weights
+                formats = tuple(scheme.of(first + place, weight) for weight in group.weights)
+                alike = places.setdefault(formats, [])
+                usual = usual if apart else alike
             else:
-                weights = usual
-            places.setdefault(weights, []).append(place)
-        for weights, where in places.items():
+                alike = usual
+            alike.append(place)
+        for formats, where in places.items():
+            weights = tuple(map(_in_format, group.weights, formats))
             yield replace(group, layers=tuple(where), weights=weights)
+
+
+def _in_format(weight: Weight, format_: Format) -> Weight:
+    return replace(weight, format=format_)
 
 
 def _plain(scheme: Scheme) -> Scheme:
     """The named formats of a scheme alone."""
     return replace(scheme, linear=None, experts=None)
-
-
-def _formatted(weight: Weight, scheme: Scheme, layer: int) -> Weight:
-    return replace(weight, format=scheme.of(layer, weight))
 
 
 def stored_bytes(arch: ModelArch) -> float:

@@ -45,6 +45,7 @@ def facts(model: str, tp: int) -> StepFacts:
         ("meta-llama/Llama-3.1-8B-Instruct", 1),
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", 4),
         ("openai/gpt-oss-120b", 2),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", 4),
     ],
 )
 def test_the_parts_add_up_to_the_step(model: str, tp: int):

@@ -59,6 +59,14 @@ def test_what_an_entry_of_a_list_means(
     assert not any(patterns.match(*weight) for weight in spared)
 
 
+@pytest.mark.parametrize("rest", ["", "*", ".self_attn", ".self_attn.k_proj", ".self_attn*"])
+@pytest.mark.parametrize("tower", ["vision_tower.transformer", "model.visual", "mtp", "model.mtp"])
+def test_layers_of_towers_and_predictors_are_not_those_of_the_decoder(tower: str, rest: str):
+    beside = Patterns([f"{tower}.layers.0{rest}"])
+    assert not beside.match(0, "self_attn.k_proj")
+    assert Patterns([f"language_model.model.layers.0{rest}"]).match(0, "self_attn.k_proj")
+
+
 def test_attention_that_is_left_out_stays_in_16_bit():
     names = [f"model.layers.{i}.self_attn.{x}_proj" for i in range(32) for x in "qkvo"]
     arch = quantised(quant_method="fbgemm_fp8", modules_to_not_convert=["lm_head", *names])
