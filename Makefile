@@ -10,7 +10,7 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate calibrate accuracy paper bench e2e e2e-node node smoke scale soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate accuracy paper bench e2e e2e-node node smoke scale soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,11 +45,14 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 	$(PY) -m hack.values
 	$(PY) -m hack.dashboards
 
-calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS
-	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out guide/catalog/calibration.yaml
+kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
+	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
 
-accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
-	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
+calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS; KERNELS=--kernels: by measured kernels
+	$(BIN)/guide calibrate --from-scratch $(KERNELS) $(MEASUREMENTS) --out guide/catalog/calibration.yaml
+
+accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept, KERNELS=--kernels
+	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT) $(KERNELS)
 
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper

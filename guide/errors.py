@@ -42,6 +42,10 @@ class SpecError(GuideError):
         self.field = field
 
 
+class TookTooLong(SpecError):
+    """The question was ended before it was answered: it asks for more work than is allowed."""
+
+
 class CatalogError(GuideError):
     """Shipped or user-supplied catalogue data fail a check."""
 

@@ -1,4 +1,4 @@
-"""Processes that work for another one."""
+"""Processes that work for another one, and the time that a question may take of one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,64 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+from guide.errors import TookTooLong
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def cpu_deadline(seconds: float | None) -> Generator[None]:
+    """End what is inside by `TookTooLong` once this process has used so many seconds of CPU.
+
+    Waiting costs nothing, so that a busy machine refuses no question. For the main thread alone;
+    None is no limit. Where the system has no such timer, nothing is ended.
+    """
+    if seconds is None or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise TookTooLong(
+            f"this question takes more than {seconds:g} seconds of computing: ask for fewer GPUs "
+            "or pools, shorter prompts and answers, or loosen a limit"
+        )
+
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+class Worker:
+    """One process, which can be ended with what it works at.
+
+    The pools of the standard library cannot end a task, but a pool of one can be ended with it.
+    """
+
+    def __init__(self, begin: Callable[..., object] | None = None, *arguments: object) -> None:
+        """Start it; it calls `begin` before its first task."""
+        self._pool = worker_pool(1, begin, *arguments)
+        self._pid = self._pool.submit(os.getpid)
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Its result to come; `BrokenProcessPool` when the process died."""
+        return self._pool.submit(function, *args, **kwargs)
+
+    def end(self) -> None:
+        """End the process at once."""
+        with contextlib.suppress(ProcessLookupError, BrokenProcessPool):
+            os.kill(self._pid.result(), signal.SIGKILL)
+        self._pool.shutdown(wait=False)
 
 
 def worker_pool(

@@ -6,14 +6,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from guide.catalog import find_gpu
 from guide.cluster.inventory import Memory, read_inventory
 from guide.cluster.json_values import mapping
 from guide.cluster.potential import with_potential
-from guide.domain import Catalog, Inventory, Plan, Recommendation
+from guide.domain import Catalog, Gpu, Inventory, Plan, Recommendation
+from guide.errors import SpecError
 from guide.manifests.names import instance_labels
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, resolve_plan
 from guide.spec.digest import inputs_digest
+from guide.spec.messages import nearest
 from guide.spec.node_pools import NodePool
 
 Object = dict[str, Any]  # as the API server writes it
@@ -109,3 +112,13 @@ def pools_of(
         memory=memory,
     )
     return with_potential(inventory, found.node_pools, found.nodes, catalog, selector)
+
+
+def known_gpu(name: str, catalog: Catalog, field: str) -> Gpu:
+    """The catalogue's GPU of this name or alias; `SpecError` that names what is close."""
+    gpu = find_gpu(catalog, name)
+    if gpu is None:
+        close = nearest(name, catalog.gpus)
+        mend = f"did you mean {close[0]}?" if close else "`guide gpus` lists what is"
+        raise SpecError(f"{field}: {name} is not in the catalogue: {mend}", field=field)
+    return gpu

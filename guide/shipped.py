@@ -18,6 +18,14 @@ from pathlib import Path
 
 import yaml
 
+_KERNELS = Path(__file__).parent / "catalog" / "kernels"
+
+
+def kernel_document(name: str) -> object | None:
+    """A file of fitted kernels (`guide/catalog/kernels`), read when a plan first needs it."""
+    file = _KERNELS / f"{name}.yaml"
+    return parsed(file) if file.exists() else None
+
 
 def parsed(file: Path) -> object:
     """The document in `file`; dates are text. Raises `OSError` and `yaml.YAMLError`."""

@@ -24,8 +24,8 @@ from guide.domain import Catalog, GroupEvaluation, Workload
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import Replica
-from guide.simulate.serve import Times, layout_cost, policy_of, times_of
+from guide.simulate.replica import ReplicaLoop
+from guide.simulate.serve import Times, layout_cost, policy_of, request_tokens, times_of
 from hack.standin.metrics import CONTENT_TYPE, Served, ServerMetrics
 
 
@@ -55,8 +55,8 @@ def simulated(
     """What one replica does to `count` requests of `load`, its share of the plan's."""
     cost, serving = layout_cost(group.group, catalog)
     requests = requests_of(load, count, seed, group.group.limits.max_model_len)
-    replica = Replica(
-        policy_of(group.group, group.memory, catalog),
+    replica = ReplicaLoop(
+        policy_of(group.group, group.memory, catalog, request_tokens(load)),
         SlowCost(cost, bias),
         requests.prompts,
         requests.outputs,

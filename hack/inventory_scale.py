@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from guide.catalog import load
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from hack.nodes import mixed
 
 
@@ -35,7 +35,7 @@ def main(
 ) -> None:
     """Time a cold and a warm reading, and one after a single node was relabelled."""
     made, bound = cluster_of(nodes, pods)
-    cluster = Cluster(load())
+    cluster = ClusterState(load())
 
     def timed(what: str) -> None:
         begin, begin_cpu = time.perf_counter(), time.process_time()

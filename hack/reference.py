@@ -21,7 +21,7 @@ from guide.spec import API_VERSION, KIND
 from guide.spec.plan import InferencePlanSpec
 from guide.spec.status import InferencePlanStatus
 from guide.studies.columns import COLUMNS
-from guide.studies.study import Study
+from guide.studies.study import StudyFile
 from hack.crd import structural
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,7 +82,7 @@ def _reasons() -> str:
 
 
 def _sweep() -> str:
-    fields = [_row(*field) for field in _fields(structural(Study), "")]
+    fields = [_row(*field) for field in _fields(structural(StudyFile), "")]
     columns = [(f"`{c.name}`", c.kind, c.unit, c.meaning) for c in COLUMNS]
     return (
         "# Studies\n\n`guide sweep -f STUDY --out FILE` asks every combination of the values under "

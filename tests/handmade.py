@@ -15,7 +15,6 @@ from guide.domain import (
     Limits,
     Link,
     MemoryFit,
-    ModelArch,
     Percentiles,
     Predicted,
     Price,
@@ -28,6 +27,7 @@ from guide.domain import (
     ServingReport,
     SkippedNode,
 )
+from guide.models.decoder import Decoder
 from guide.models.precision import PRECISIONS
 
 GIB = 1024**3
@@ -111,18 +111,19 @@ DRA_POOL = replace(
     device_class="gpu.nvidia.com",
     node_selector=(),
 )
-MODEL = ModelArch(
-    name="meta-llama/Llama-3.1-8B-Instruct",
-    architecture="LlamaForCausalLM",
-    layers=32,
-    hidden=4096,
-    heads=32,
-    kv_heads=8,
-    head_dim=128,
-    ffn=14336,
-    vocab=128256,
-    dense_layers=32,
-    max_context_tokens=131072,
+MODEL = replace(
+    Decoder(
+        name="meta-llama/Llama-3.1-8B-Instruct",
+        architecture="LlamaForCausalLM",
+        layers=32,
+        hidden=4096,
+        heads=32,
+        kv_heads=8,
+        head_dim=128,
+        ffn=14336,
+        vocab=128256,
+        max_context_tokens=131072,
+    ).arch(),
     parameters=8_030_261_248,
 )
 GROUP = ReplicaGroup(
@@ -197,8 +198,10 @@ def evaluation(*groups: ReplicaGroup) -> Evaluation:
             requests_interval=Interval(lower=7.5, upper=8.5),
         ),
         gpus=sum(group.gpus for group in chosen),
+        gpus_billed=sum(group.gpus for group in chosen),
         usd_per_h=17.94,
         usd_per_million_output_tokens=2.43,
+        usd_per_million_tokens=0.49,
         provenance=Provenance.EXTRAPOLATED,
     )
 

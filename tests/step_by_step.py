@@ -14,7 +14,7 @@ from guide.perf.fits import PARAMETERS, constants, latent_centre
 from guide.perf.ops import Layout
 from guide.perf.step import fold
 from guide.simulate.cost import LayoutCost, StepCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 
 CATALOG = load()
 ARCH = CATALOG.models["openai/gpt-oss-20b"]  # full and windowed layers: both sums have a price
@@ -36,8 +36,8 @@ class Case:
     window: int | None
     users: int | None
 
-    def replica(self, cost: StepCost) -> Replica:
-        return Replica(
+    def replica(self, cost: StepCost) -> ReplicaLoop:
+        return ReplicaLoop(
             self.policy,
             cost,
             self.prompts,

@@ -14,7 +14,7 @@ from guide.catalog import load
 from guide.cluster.inventory import read_inventory
 from guide.domain import Catalog, Inventory, Plan
 from guide.spec import load_plan, resolve_plan
-from guide.studies.run import Crew, Hire, Task
+from guide.studies.run import Crew, Hire, StudyTask
 from tests.unit.cli.test_cli import NODES, PLAN
 
 CATALOG: Catalog = load()
@@ -39,9 +39,11 @@ def plan(requests_per_s: float) -> Plan:
     return resolve_plan(load_plan(text), CATALOG, None)
 
 
-def questions(count: int) -> list[Task]:
+def questions(count: int) -> list[StudyTask]:
     """That many questions, each with a load of its own."""
-    return [Task(digest=f"q{n}", plan=plan(1 + n / 7), inventory=INVENTORY) for n in range(count)]
+    return [
+        StudyTask(digest=f"q{n}", plan=plan(1 + n / 7), inventory=INVENTORY) for n in range(count)
+    ]
 
 
 class Deadly:
@@ -51,9 +53,9 @@ class Deadly:
         return os._exit, (9,)
 
 
-def deadly(digest: str = "deadly") -> Task:
+def deadly(digest: str = "deadly") -> StudyTask:
     plan: Any = Deadly()
-    return Task(digest=digest, plan=plan, inventory=INVENTORY)
+    return StudyTask(digest=digest, plan=plan, inventory=INVENTORY)
 
 
 def hire_threads(asked: list[Any] | None = None) -> Hire:

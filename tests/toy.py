@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from guide.domain import (
+    Billing,
+    Budget,
     Catalog,
     Fit,
     FitTable,
@@ -20,7 +22,7 @@ from guide.domain import (
     LimitTier,
     Link,
     MemoryFit,
-    ModelArch,
+    MemoryRules,
     Percentiles,
     Plan,
     Price,
@@ -32,6 +34,7 @@ from guide.domain import (
     Workload,
 )
 from guide.models.arch import weight_counts
+from guide.models.decoder import Decoder
 from guide.units import GB, GIB, TFLOP
 
 RESIDUAL = {"ttft": 0.2, "tpot": 0.1, "e2e": 0.1, "throughput": 0.1}
@@ -58,7 +61,7 @@ def gpu(
 BIG = gpu("Big", 80, 3350, 990, fp8=True)
 SMALL = gpu("Small", 24, 600, 120)
 
-MODEL = ModelArch(
+DECODER = Decoder(
     name="toy/8b",
     architecture="LlamaForCausalLM",
     layers=32,
@@ -70,7 +73,26 @@ MODEL = ModelArch(
     vocab=128256,
     max_context_tokens=131072,
 )
+MODEL = DECODER.arch()
 FOUR_BIT = replace(MODEL, name="toy/8b-awq", precision="int4", base="toy/8b")
+
+
+MEMORY = MemoryRules(
+    since=(0, 1),
+    logit_bytes=(6.0, 6.0),
+    penalty_bytes=0.0,
+    graph_bytes=(0.9 * GIB, 0.9 * GIB),
+    graph_parallel_bytes=0.0,
+    runtime_bytes=0.6 * GIB,
+    runtime_parallel_bytes=1.0 * GIB,
+    second_runner=(),
+    hybrid_cache=True,
+    batches_in_flight=1,
+    state_blocks=1,
+    uneven_groups=1.5,
+    full_length_tokens=True,
+    source="made by hand",
+)
 
 
 def release(framework: str, scheduling: Scheduling) -> Release:
@@ -82,7 +104,7 @@ def release(framework: str, scheduling: Scheduling) -> Release:
         scheduling=scheduling,
         tiers=(LimitTier(min_hbm_bytes=0, max_num_batched_tokens=2048, max_num_seqs=256),),
         gpu_memory_utilization=0.9,
-        graphs_inside_budget=True,
+        memory=MEMORY,
         prefix_cache=True,
         block_tokens=16,
         version="1.0.0",
@@ -130,6 +152,7 @@ def question(**changes: object) -> Plan:
             output=Lengths(mean_tokens=256, p95_tokens=700),
             requests_per_s=8.0,
         ),
+        budget=Budget(billing=Billing.FREE_GPUS),
     )
     return replace(plan, **changes)  # pyright: ignore[reportArgumentType]
 

@@ -1,6 +1,6 @@
 """Facts, fits and prices: read from YAML, checked, and converted to `guide.domain.Catalog`.
 
-`gpus.yaml`, `models.yaml` and `frameworks.yaml` hold facts, `prices.yaml` prices and
+`gpus.yaml`, `models.yaml`, `frameworks.yaml` and `memory.yaml` hold facts, `prices.yaml` prices and
 `calibration.yaml` fits (written by ``guide calibrate``; absent, no fit is known). A bad row refuses
 to load, with one sentence (`CatalogError`).
 """
@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, cast
@@ -18,6 +19,7 @@ from typing import TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
+from guide.catalog.memory_rows import ANY_FRAMEWORK, MemoryRow, memory_rules
 from guide.catalog.release_rows import ReleaseRow, dotted
 from guide.catalog.rows import (
     CalibrationRow,
@@ -33,6 +35,7 @@ from guide.domain import (
     FitTable,
     Gpu,
     InstancePrice,
+    MemoryRules,
     ModelArch,
     Price,
     PriceList,
@@ -62,7 +65,7 @@ def load(
     """
     documents = {
         file: _read(_HERE / file)
-        for file in ("gpus.yaml", "models.yaml", "frameworks.yaml", "prices.yaml")
+        for file in ("gpus.yaml", "models.yaml", "frameworks.yaml", "memory.yaml", "prices.yaml")
     }
     fits = calibration or _HERE / "calibration.yaml"
     if calibration is not None or fits.exists():
@@ -76,13 +79,17 @@ def load(
         documents["extra prices"] = _read(prices, "rows", "instances")
         price_files = {str(prices): documents["extra prices"], **price_files}
     gpus = _gpus(gpu_rows)
+    memory = memory_rules(_rows(MemoryRow, "memory.yaml", documents["memory.yaml"]))
     price_lists = tuple(_price_list(file, text, gpus) for file, text in price_files.items())
     return Catalog(
         gpus=gpus,
         models=_models(_rows(ModelRow, "models.yaml", documents["models.yaml"])),
-        releases=_releases(_rows(ReleaseRow, "frameworks.yaml", documents["frameworks.yaml"])),
+        releases=_releases(
+            _rows(ReleaseRow, "frameworks.yaml", documents["frameworks.yaml"]), memory
+        ),
         prices={name: price for one in reversed(price_lists) for name, price in one.gpus.items()},
         price_lists=price_lists,
+        memory=memory,
         fits=_fits(documents.get("calibration.yaml"), str(calibration or "calibration.yaml")),
         digest=_digest(documents),
     )
@@ -114,7 +121,7 @@ def release(catalog: Catalog, framework: str, version: str | None = None) -> Rel
     wanted = dotted(match.group())
     for row in rows:
         if row.since <= wanted and (row.until is None or wanted < row.until):
-            return row
+            return replace(row, memory=_rules_at(catalog.memory, framework, wanted))
     raise SpecError(f"{framework} {match.group()} is in no version range that GUIDE models.")
 
 
@@ -231,8 +238,21 @@ def _price_list(file: str, document: _Document, gpus: Mapping[str, Gpu]) -> Pric
     )
 
 
-def _releases(rows: Iterable[ReleaseRow]) -> tuple[Release, ...]:
-    releases = sorted((row.to_domain() for row in rows), key=lambda r: (r.framework, r.since))
+def _rules_at(
+    memory: Mapping[str, tuple[MemoryRules, ...]], framework: str, version: tuple[int, ...]
+) -> MemoryRules:
+    """The rules of the newest row at or below `version`."""
+    rules = memory.get(framework, memory[ANY_FRAMEWORK])
+    return next((one for one in reversed(rules) if one.since <= version), rules[0])
+
+
+def _releases(
+    rows: Iterable[ReleaseRow], memory: Mapping[str, tuple[MemoryRules, ...]]
+) -> tuple[Release, ...]:
+    releases = sorted(
+        (row.to_domain(_rules_at(memory, row.framework, dotted(row.version))) for row in rows),
+        key=lambda r: (r.framework, r.since),
+    )
     strangers = sorted({release.framework for release in releases} - FRAMEWORKS.keys())
     if strangers:
         raise CatalogError(f"frameworks.yaml: {strangers[0]} has no file in guide/frameworks.")

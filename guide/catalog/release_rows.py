@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from guide.catalog.rows import Count, Row, Text
-from guide.domain import LimitTier, Release, Scheduling
+from guide.domain import LimitTier, MemoryRules, Release, Scheduling
 from guide.units import GIB
 
 Dotted = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
@@ -33,7 +33,6 @@ class ReleaseRow(Row):
     scheduling: Scheduling
     tiers: Annotated[tuple[TierRow, ...], Field(min_length=1)]
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
-    graphs_inside_budget: bool
     prefix_cache: bool
     block_tokens: Count
     image: Text | None = None
@@ -59,7 +58,7 @@ class ReleaseRow(Row):
             raise ValueError(f"version {self.version} lies outside since and until")
         return self
 
-    def to_domain(self) -> Release:
+    def to_domain(self, memory: MemoryRules) -> Release:
         """Versions as tuples, memory in bytes, tiers from large to small."""
         return Release(
             framework=self.framework,
@@ -77,7 +76,7 @@ class ReleaseRow(Row):
                 for tier in self.tiers
             ),
             gpu_memory_utilization=self.gpu_memory_utilization,
-            graphs_inside_budget=self.graphs_inside_budget,
+            memory=memory,
             prefix_cache=self.prefix_cache,
             block_tokens=self.block_tokens,
             image=self.image,

@@ -20,7 +20,10 @@ from guide.domain import (
     Slicing,
 )
 from guide.models.arch import weight_counts
+from guide.models.checkpoint import scheme
+from guide.models.config import ConfigView
 from guide.models.families import read_config
+from guide.models.storing import RECIPES, stored
 from guide.units import GB, GIB, TFLOP
 
 _USABLE_SHARE = 0.99  # of the advertised GiB, where no driver figure is known
@@ -71,7 +74,6 @@ class SlicingRow(Row):
 
     compute: Count
     memory: Count
-    multiprocessors: Count | None = None
 
 
 class GpuRow(Row):
@@ -83,10 +85,12 @@ class GpuRow(Row):
     compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
     memory_gb: Annotated[float, Field(gt=0, le=_MOST_HBM_GIB)]
     hbm_gib: Positive | None = None
+    cuda_gib: Positive | None = None
     bandwidth_gb_per_s: Positive
     tflops: Tflops
     link: LinkRow
     slicing: SlicingRow | None = None
+    multiprocessors: Count | None = None
     aliases: tuple[Text, ...] = ()
     source: Text
 
@@ -141,6 +145,7 @@ class GpuRow(Row):
             generation=self.generation,
             aliases=self.aliases,
             hbm_bytes=self.usable_gib * GIB,
+            visible_bytes=(self.cuda_gib or self.usable_gib) * GIB,
             hbm_bytes_per_s=self.bandwidth_gb_per_s * GB,
             fp16_flop_per_s=self.tflops.fp16 * TFLOP,
             bf16_flop_per_s=flop_per_s(self.tflops.bf16),
@@ -151,6 +156,7 @@ class GpuRow(Row):
             link=Link(kind=self.link.kind, bytes_per_s=self.link.gb_per_s * GB),
             source=self.source,
             slicing=self.slicing and Slicing(**self.slicing.model_dump()),
+            multiprocessors=self.multiprocessors,
         )
 
 
@@ -158,7 +164,20 @@ class QuantizedRow(Row):
     """A quantised checkpoint of the row it stands in."""
 
     precision: PrecisionName
+    quantization: dict[str, object] | None = None  # its quantization_config; default: the usual
     base: Text | None = None  # default: the first name of the row
+
+    def of(self, arch: ModelArch) -> ModelArch:
+        """`arch` as this checkpoint stores it."""
+        if self.quantization is None:
+            return stored(arch, RECIPES[self.precision])
+        view = ConfigView(arch.name, {"quantization_config": self.quantization})
+        found = stored(arch, scheme(view))
+        if found.precision != self.precision:
+            raise ValueError(
+                f"its quantization stores most weights in {found.precision}, not {self.precision}"
+            )
+        return found
 
 
 class ModelRow(Row):
@@ -183,9 +202,10 @@ class ModelRow(Row):
         arch = replace(
             read,
             extra_parameters=read.extra_parameters + self.extra_parameters,
-            precision=self.precision or read.precision,
             parameters=round(self.parameters_b * 1e9),
         )
+        if self.precision is not None:
+            arch = stored(arch, RECIPES[self.precision])
         counted = weight_counts(arch).total
         if abs(counted / arch.parameters - 1) > _PARAMETER_TOLERANCE:
             raise ValueError(
@@ -194,20 +214,23 @@ class ModelRow(Row):
             )
         models = [replace(arch, name=name) for name in self.names]
         models += [
-            replace(arch, name=name, precision=row.precision, base=row.base or self.key)
+            replace(row.of(arch), name=name, base=row.base or self.key)
             for name, row in self.quantized.items()
         ]
         return models
 
 
 class PriceRow(Row):
-    """What a provider asks for a GPU."""
+    """What a provider asks for a GPU; or the median of several, with their lowest and highest."""
 
     gpu: Text
     provider: Text
     capacity: Literal["on-demand", "spot"] = "on-demand"
     usd_per_gpu_h: Positive
-    billed_gpus: Count = 1
+    low: Positive | None = None
+    high: Positive | None = None
+    sellers: Count = 1
+    billed_gpus: Count = 1  # read and ignored: the nodes of a pool say what is billed together
     as_of: AsOf
     source: Text
 
@@ -220,7 +243,9 @@ class PriceRow(Row):
         """With provider and capacity kept in the source."""
         return Price(
             usd_per_gpu_h=self.usd_per_gpu_h,
-            billed_gpus=self.billed_gpus,
+            low_usd_per_gpu_h=self.low,
+            high_usd_per_gpu_h=self.high,
+            sellers=self.sellers,
             source=f"{self.provider} {self.capacity}, {self.source}",
             as_of=self.as_of,
         )

@@ -42,8 +42,8 @@ def mig_slice(
     if not (1 <= compute <= cut.compute and 1 <= parts <= cut.memory):
         return None
     compute_share = compute / cut.memory
-    if multiprocessors and cut.multiprocessors:
-        compute_share = min(1.0, multiprocessors / cut.multiprocessors)
+    if multiprocessors and gpu.multiprocessors:
+        compute_share = min(1.0, multiprocessors / gpu.multiprocessors)
     share = parts / cut.memory
     most_bytes = share * gpu.hbm_bytes
     usable_bytes = most_bytes * (_USABLE_SHARE if parts < cut.memory else 1.0)

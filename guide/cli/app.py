@@ -9,6 +9,7 @@ from guide.cli import (
     check,
     diff,
     explain,
+    fit,
     fn,
     gpus,
     inventory,
@@ -23,6 +24,7 @@ from guide.cli import (
 
 COMMANDS = {
     "plan": plan.plan,
+    "fit": fit.fit,
     "render": render.render,
     "check": check.check,
     "diff": diff.diff,

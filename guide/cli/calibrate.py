@@ -49,6 +49,14 @@ def calibrate(
             " the shipped fits are made.",
         ),
     ] = False,
+    kernels: Annotated[
+        bool,
+        typer.Option(
+            "--kernels",
+            help="With --from-scratch: price steps of vLLM V1 on NVIDIA GPUs by measured kernels"
+            " instead of datasheet roofs. Predictions with such fits do the same.",
+        ),
+    ] = False,
     calibration: CalibrationFile = None,
     prometheus: Annotated[
         str | None,
@@ -109,7 +117,11 @@ def calibrate(
 
     setup = Setup(gpu=gpu, tp=tp, version=framework_version, precision=precision, model=model)
     request = Request(
-        sources=tuple(measurements), setup=setup, from_scratch=from_scratch, base=calibration
+        sources=tuple(measurements),
+        setup=setup,
+        from_scratch=from_scratch,
+        kernels=kernels,
+        base=calibration,
     )
     written = run(request, out, lambda text: typer.echo(text, err=True))
     for table in written.tables:

@@ -68,7 +68,7 @@ def reset(namespace: str) -> str:
     try:
         ledger = from_config_map(client.config_map(namespace, NAME))
     except SpecError:  # damaged: begin anew
-        ledger = learn.Ledger()
+        ledger = learn.Corrections()
     after = learn.reset(ledger, _now())
     client.apply(config_map(after, namespace))
     return f"ConfigMap {namespace}/{NAME}, version {after.version}: nothing is corrected any more."

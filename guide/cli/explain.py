@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from guide.cli.options import (
@@ -23,6 +25,9 @@ def explain(
     candidate: CandidateNumber = 1,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Only the measured kernels behind a step.")
+    ] = False,
     output: OutputFormat = Output.TABLE,
 ) -> None:
     """Take the prediction of a deployment apart: operators and their roofs, where the time of a
@@ -36,6 +41,7 @@ def explain(
     from guide.insight.explain import explain as taken_apart
     from guide.report.explain import sentences, tables
     from guide.report.explain_document import to_document
+    from guide.report.kernels import kernel_tables
     from guide.report.sentences import choice
 
     question = ask(filename, nodes, pods, model_config, calibration)
@@ -47,5 +53,10 @@ def explain(
     typer.echo(typer.style(choice(evaluation), bold=True))
     for line in sentences(found):
         typer.echo(line)
-    for table in tables(found):
+    shown = [t for g in found.groups for t in kernel_tables(g)] if kernels else tables(found)
+    if not shown:
+        typer.echo(
+            "No measured kernel prices this deployment; datasheet roofs do, with fitted shares."
+        )
+    for table in shown:
         show.print_table(table)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from guide.cli.options import Listing, ListingFormat
 
 
-def models(output: ListingFormat = Listing.TABLE) -> None:
+def models(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Only models whose name holds all of these."),
+    ] = None,
+    output: ListingFormat = Listing.TABLE,
+) -> None:
     """List the models of the catalogue; any other model works by its config.json
     (--model-config).
     """
@@ -35,7 +43,12 @@ def models(output: ListingFormat = Listing.TABLE) -> None:
             "base": model.base,
         }
 
-    items = [item(name) for name in sorted(catalog.models, key=str.lower)]
+    wanted = [word.casefold() for word in words or ()]
+    items = [
+        item(name)
+        for name in sorted(catalog.models, key=str.lower)
+        if all(word in name.casefold() for word in wanted)
+    ]
     heads = ("model", "architecture", "parameters", "context", "precision", "made from")
 
     def table() -> Table:

@@ -91,6 +91,15 @@ Folder = Annotated[
 CandidateNumber = Annotated[
     int, typer.Option("--candidate", min=1, help="Which of the top three: 1 is the best.")
 ]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        envvar="GUIDE_TIMEOUT",
+        min=0.01,
+        help="Seconds of computing after which the question is given up. Absent: no limit.",
+    ),
+]
 ListingFormat = Annotated[
     Listing,
     typer.Option(

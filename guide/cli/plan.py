@@ -20,6 +20,7 @@ from guide.cli.options import (
     PodsFile,
     PricesFile,
     SlicesFile,
+    Timeout,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def plan(
         bool,
         typer.Option("-w", "--watch", help="Answer again whenever the plan or the nodes change."),
     ] = False,
+    timeout: Timeout = None,
 ) -> None:
     """Recommend GPU type, count, parallelism, framework and settings for an InferencePlan.
 
@@ -61,18 +63,18 @@ def plan(
         return ask(filename, nodes, pods, model_config, calibration, extra)
 
     question = read()
-    code = _print(question, output)
+    code = _print(question, output, timeout)
     while watch:
         question = _changed(question, read)
-        code = _print(question, output)
+        code = _print(question, output, timeout)
     raise typer.Exit(code)
 
 
-def _print(question: Question, output: Listing) -> int:
+def _print(question: Question, output: Listing, timeout_s: float | None) -> int:
     from guide.cli import INFEASIBLE, OK, show
     from guide.cli.question import answer
 
-    found = answer(question)
+    found = answer(question, timeout_s)
     if output is Listing.NAME and found.best is not None:
         from guide.manifests.render import build_objects
 

@@ -56,7 +56,9 @@ def ask(
     written = load_plan(text)
     for sentence in unquoted(text):
         typer.echo(f"guide: {sentence}.", err=True)
-    config = None if model_config is None else read_text(model_config)
+    from guide.cli.checkpoint import read_checkpoint
+
+    config = None if model_config is None else read_checkpoint(model_config)
     return about(written, config, nodes_file, pods_file, catalog, extra)
 
 
@@ -74,11 +76,12 @@ def about(
     return asked(written, cluster(nodes_file, pods_file, extra or Extra()), catalog, config)
 
 
-def answer(question: Question) -> Recommendation:
-    """The recommendation for a question."""
+def answer(question: Question, timeout_s: float | None = None) -> Recommendation:
+    """The recommendation for a question; `TookTooLong` after so many seconds of computing."""
     from guide.cli.progress import shown_when_slow
+    from guide.processes import cpu_deadline
 
-    with shown_when_slow("planning"):
+    with shown_when_slow("planning"), cpu_deadline(timeout_s):
         return question.answer()
 
 

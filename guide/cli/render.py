@@ -19,6 +19,7 @@ from guide.cli.options import (
     PodsFile,
     PricesFile,
     SlicesFile,
+    Timeout,
 )
 
 
@@ -62,6 +63,7 @@ def render(
             " kustomization lists it: start it by `kubectl create -f DIR/benchmark.yaml`.",
         ),
     ] = False,
+    timeout: Timeout = None,
 ) -> None:
     """Write the recommended deployment as a kustomize base with REVIEW.md, byte-identical for the
     same input.
@@ -79,7 +81,7 @@ def render(
     extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
     asked = ask(filename, nodes, pods, model_config, calibration, extra)
     question = asked.rendered_as(form.value)
-    found = answer(question)
+    found = answer(question, timeout)
     if not found.feasible:
         show.recommendation(found, Output.TABLE)
         raise typer.Exit(INFEASIBLE)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from guide.cli.question import Cluster, Extra
     from guide.domain import Catalog, Inventory
     from guide.studies.results import Asked, Results
-    from guide.studies.study import Point, Study
+    from guide.studies.study import Point, StudyFile
 
 SHOWN = 40  # rows; more are for the Parquet file alone
 
@@ -100,7 +100,7 @@ def sweep(
 
 
 def _asked(
-    study: Study,
+    study: StudyFile,
     folder: Path,
     given: tuple[Path | None, Path | None, Extra],
     catalog: Catalog,
@@ -125,7 +125,7 @@ def _asked(
 
 
 def _clusters(
-    study: Study, folder: Path, given: tuple[Path | None, Path | None, Extra]
+    study: StudyFile, folder: Path, given: tuple[Path | None, Path | None, Extra]
 ) -> dict[str | None, Cluster]:
     from guide.cli.question import Extra, cluster
     from guide.errors import SpecError
@@ -162,7 +162,7 @@ def _question(
     from guide.question import ask, inventory_of
     from guide.spec import parse_plan
     from guide.studies.results import Asked
-    from guide.studies.run import Task
+    from guide.studies.run import StudyTask
     from guide.studies.study import varied
 
     try:
@@ -174,11 +174,11 @@ def _question(
         question = ask(written, inventories[key], catalog, config)
     except SpecError as error:
         return Asked(point=point, question=None, invalid=str(error))
-    task = Task(digest=question.digest, plan=question.plan, inventory=question.inventory)
+    task = StudyTask(digest=question.digest, plan=question.plan, inventory=question.inventory)
     return Asked(point=point, question=task)
 
 
-def _told(results: Results, study: Study, out: Path) -> int:
+def _told(results: Results, study: StudyFile, out: Path) -> int:
     """Print the rows, where they are few, and what became of all; returns how many failed."""
     from collections import Counter
 

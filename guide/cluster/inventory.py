@@ -15,7 +15,7 @@ from guide.cluster.label_checks import Lookup, checked
 from guide.cluster.nodes import GpuNode, read_node
 from guide.cluster.parts import offered_gpu
 from guide.cluster.pods import requests_by_node
-from guide.cluster.pools import Groups, Held, Key, Member, key_of, pool_of, with_distinct_names
+from guide.cluster.pools import Groups, Held, Key, PoolNode, key_of, pool_of, with_distinct_names
 from guide.domain import Catalog, GpuPool, Inventory, SkippedNode
 
 Object = Mapping[str, Any]
@@ -43,7 +43,7 @@ class View:
 
     inventory: Inventory
     nodes: tuple[GpuNode, ...]
-    members: tuple[tuple[str, Member], ...]  # name of the pool, offer of a usable node
+    members: tuple[tuple[str, PoolNode], ...]  # name of the pool, offer of a usable node
     held: Held
     without_gpus: int  # nodes
 
@@ -137,10 +137,10 @@ def _read(
 
 
 def _groups(nodes: Iterable[GpuNode], lookup: Lookup) -> Groups:
-    groups: dict[Key, list[Member]] = defaultdict(list)
+    groups: dict[Key, list[PoolNode]] = defaultdict(list)
     for node in nodes:
         for offer in node.offers:
-            member = Member(node=node, offer=offer, gpu=offered_gpu(offer, lookup))
+            member = PoolNode(node=node, offer=offer, gpu=offered_gpu(offer, lookup))
             groups[key_of(node, offer)].append(member)
     return groups
 

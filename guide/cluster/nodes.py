@@ -188,6 +188,7 @@ def _offer(
     stated = row.slice.format(profile=profile) if profile and row and row.slice else None
     keys = {
         "clients": f"{stated}.replicas" if stated else row and row.replicas,
+        "count": f"{stated}.count" if stated else row and row.count,
         "memory": f"{stated}.memory" if stated else row and row.memory_mib,
         "multiprocessors": f"{stated}.multiprocessors" if stated else row and row.multiprocessors,
     }
@@ -196,6 +197,8 @@ def _offer(
     shared = resource.endswith(_SHARED_SUFFIX) or bool(
         (clients or 0) > 1 if profile else match and match.shared
     )
+    if shared and values["count"]:  # labels may be stale, what the device plugin offers is not
+        clients = max(clients or 1, -(-capacity // values["count"]))
     partition = profile or (match.partition if match else None)
     return Offer(
         resource=resource,

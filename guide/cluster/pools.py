@@ -35,7 +35,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class PoolNode:
     """One offer of one node."""
 
     node: GpuNode
@@ -43,7 +43,7 @@ class Member:
     gpu: Gpu | None
 
 
-Groups = Mapping[Key, list[Member]]
+Groups = Mapping[Key, list[PoolNode]]
 Held = Mapping[tuple[str, str], int]  # (node, resource) -> units that pods hold
 
 
@@ -109,13 +109,13 @@ def pool_of(key: Key, groups: Groups, held: Held) -> GpuPool:
     )
 
 
-def taken_of(member: Member, held: Held) -> int:
+def taken_of(member: PoolNode, held: Held) -> int:
     """Units of a usable member that pods or claims hold."""
     asked = held.get((member.node.name, member.offer.resource), 0) + member.offer.held
     return min(asked, member.offer.allocatable)
 
 
-def _node_share(member: Member) -> float:
+def _node_share(member: PoolNode) -> float:
     """Of all GPUs of the node, by memory, what this offer has."""
     offers = member.node.offers
     if len(offers) < 2 or member.gpu is None:
@@ -124,7 +124,7 @@ def _node_share(member: Member) -> float:
     return min(1.0, member.offer.capacity * member.gpu.parent_share / math.ceil(whole - 1e-6))
 
 
-def _gpu_share(offer: Offer, member: Member) -> float:
+def _gpu_share(offer: Offer, member: PoolNode) -> float:
     """Rough for the other offers of the node: by the memory that their profile names."""
     mine = re.search(r"g\.(\d+)gb", member.offer.partition or "")
     its = re.search(r"g\.(\d+)gb", offer.partition or "")
@@ -135,7 +135,7 @@ def _gpu_share(offer: Offer, member: Member) -> float:
     return member.gpu.parent_share * float(its[1]) / float(mine[1])
 
 
-def _member_notes(members: Sequence[Member]) -> list[str]:
+def _member_notes(members: Sequence[PoolNode]) -> list[str]:
     notes: list[str] = []
     odd = [m for m in members if _miscounted(m)]
     if odd:
@@ -155,7 +155,7 @@ def _member_notes(members: Sequence[Member]) -> list[str]:
     return notes
 
 
-def _miscounted(member: Member) -> bool:
+def _miscounted(member: PoolNode) -> bool:
     found, offer = member.offer.match, member.offer
     if found is None or found.row.count is None or offer.shared:
         return False

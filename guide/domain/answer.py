@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from guide.domain.asked import Switches
+from guide.domain.cache import CachePool
 from guide.domain.cluster import Gpu, GpuPool, Inventory
 from guide.domain.facts import Provenance
 from guide.domain.layout import LayoutKey
@@ -123,13 +125,36 @@ class MemoryFit:
     kv_bytes_per_token: float  # per GPU
     kv_capacity_tokens: int  # of the replica, in whole blocks
     block_tokens: int
+    pool: CachePool | None = None  # None: every layer keeps every token
+
+    @property
+    def spare_bytes(self) -> float:
+        """What is left of one GPU for the KV cache, below zero where the rest takes too much."""
+        return self.hbm_bytes - self.weight_bytes - self.activation_bytes - self.reserved_bytes
 
     @property
     def kv_bytes(self) -> float:
         """Bytes left for the KV cache on one GPU (never negative)."""
-        return max(
-            0.0, self.hbm_bytes - self.weight_bytes - self.activation_bytes - self.reserved_bytes
-        )
+        return max(0.0, self.spare_bytes)
+
+    def longest_request(self, most: int) -> int:
+        """The most tokens, up to `most`, that one request can have."""
+        if self.pool is None:
+            return min(most, self.kv_capacity_tokens)
+        return self.pool.longest_request(most)
+
+    def concurrency(self, tokens: int) -> float:
+        """Requests of `tokens` that the cache takes at once, as vLLM logs it for the longest."""
+        if self.pool is not None:
+            return self.pool.concurrency(tokens)
+        return self.kv_capacity_tokens // self.block_tokens / math.ceil(tokens / self.block_tokens)
+
+    def held_tokens(self, request_tokens: float) -> float:
+        """Tokens that requests of this length hold in a full cache between them."""
+        if self.pool is None:
+            return self.kv_capacity_tokens
+        tokens = math.ceil(request_tokens)
+        return self.pool.blocks / self.pool.held_blocks(tokens) * tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +231,10 @@ class Evaluation:
     groups: tuple[GroupEvaluation, ...]
     predicted: Predicted
     gpus: int
+    gpus_billed: int
     usd_per_h: float | None
     usd_per_million_output_tokens: float | None
+    usd_per_million_tokens: float | None  # of prompts and outputs together
     provenance: Provenance
 
     @property

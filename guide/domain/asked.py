@@ -24,6 +24,21 @@ class Tolerance(StrEnum):
     INT4 = "INT4"
 
 
+class Billing(StrEnum):
+    """What is on the bill of a deployment."""
+
+    NODES = "Nodes"  # each node that it touches, whole
+    FREE_GPUS = "FreeGPUs"  # the GPUs that it uses, since the nodes are there and paid
+
+
+class MixRule(StrEnum):
+    """Whether replicas may run on GPUs of several types."""
+
+    AUTO = "Auto"  # two types, and only where that pays well or where no single type will do
+    ANY = "Any"
+    NEVER = "Never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
     """Distribution of a token count: a mean and, where known, its 95th percentile."""
@@ -61,6 +76,7 @@ class Budget:
 
     max_usd_per_h: float | None = None
     max_gpus: int | None = None
+    billing: Billing = Billing.NODES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,5 +102,7 @@ class Plan:
     switches: Switches = Switches()
     gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
     node_selector: tuple[tuple[str, str], ...] = ()
+    images: tuple[tuple[str, str], ...] = ()  # framework, image: those that the plan names
+    mix: MixRule = MixRule.AUTO
     unready: tuple[str, ...] = ()  # frameworks without an image to run: ranked behind all others
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does

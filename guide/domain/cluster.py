@@ -20,7 +20,6 @@ class Slicing:
 
     compute: int
     memory: int
-    multiprocessors: int | None = None  # of the whole GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,8 @@ class Gpu:
     vendor: str  # nvidia | amd | intel
     generation: str  # volta turing ampere ada hopper blackwell cdna2 cdna3 cdna4 xe-hpc
     aliases: tuple[str, ...] = ()
-    hbm_bytes: float
+    hbm_bytes: float  # as the driver reports them
+    visible_bytes: float | None = None  # as CUDA or HIP hands them to a process; None: all
     hbm_bytes_per_s: float
     fp16_flop_per_s: float
     bf16_flop_per_s: float | None
@@ -45,10 +45,16 @@ class Gpu:
     link: Link
     source: str
     slicing: Slicing | None = None
+    multiprocessors: int | None = None  # streaming multiprocessors, NVIDIA
     parent: str | None = None  # catalogue name of the whole GPU that this is a part of
     parent_share: float = 1.0  # of the parent's memory and bandwidth
     parent_compute_share: float = 1.0
     seen_bytes: float | None = None  # time-slicing, MPS: memory that others use too
+
+    @property
+    def process_bytes(self) -> float:
+        """Memory that a process sees as the total of the GPU."""
+        return self.visible_bytes or self.hbm_bytes
 
     def part(self, name: str, compute_share: float, memory_share: float, hbm_bytes: float) -> Gpu:
         """A part with these shares of the peaks and of the bandwidth, and this much memory."""
@@ -61,6 +67,7 @@ class Gpu:
             name=name,
             aliases=(),
             hbm_bytes=hbm_bytes,
+            visible_bytes=hbm_bytes * self.process_bytes / self.hbm_bytes,
             hbm_bytes_per_s=self.hbm_bytes_per_s * memory_share,
             fp16_flop_per_s=self.fp16_flop_per_s * compute_share,
             bf16_flop_per_s=of(self.bf16_flop_per_s),
@@ -68,6 +75,8 @@ class Gpu:
             fp4_flop_per_s=of(self.fp4_flop_per_s),
             int8_flop_per_s=of(self.int8_flop_per_s),
             slicing=None,
+            multiprocessors=self.multiprocessors
+            and max(1, round(self.multiprocessors * compute_share)),
             parent=self.parent or self.name,
             parent_share=self.parent_share * memory_share,
             parent_compute_share=self.parent_compute_share * compute_share,
@@ -76,13 +85,18 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a GPU costs per hour; ``billed_gpus`` is the instance granularity (1 GPU of 8 may bill
-    8)."""
+    """What a GPU costs per hour; ``billed_gpus`` are billed together (`guide.search.pricing`).
+
+    A reference price is the median of ``sellers`` providers between ``low`` and ``high``.
+    """
 
     usd_per_gpu_h: float
     billed_gpus: int = 1
     source: str
     as_of: str
+    low_usd_per_gpu_h: float | None = None
+    high_usd_per_gpu_h: float | None = None
+    sellers: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,36 @@ class LimitTier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRules:
+    """How a release accounts for GPU memory before it sizes its KV cache; pairs hold a value for
+    vLLM's first and second model runner. `guide/catalog/memory.yaml` says what each means."""
+
+    since: tuple[int, ...]
+    logit_bytes: tuple[float, float]
+    penalty_bytes: float  # of the second runner
+    graph_bytes: tuple[float, float]
+    graph_parallel_bytes: float
+    runtime_bytes: float
+    runtime_parallel_bytes: float
+    second_runner: tuple[str, ...]
+    hybrid_cache: bool
+    batches_in_flight: int
+    state_blocks: int
+    uneven_groups: float
+    full_length_tokens: bool
+    source: str
+
+    def runs_second(self, model: ModelArch) -> bool:
+        """Whether the second model runner serves `model`."""
+        names = self.second_runner
+        return (
+            "all" in names
+            or model.architecture in names
+            or ("dense" in names and not model.experts)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """Behaviour and defaults of a framework over a version range (``since`` <= version <
     ``until``)."""
@@ -48,7 +78,7 @@ class Release:
     scheduling: Scheduling
     tiers: tuple[LimitTier, ...]
     gpu_memory_utilization: float
-    graphs_inside_budget: bool  # CUDA graphs counted inside the utilisation budget
+    memory: MemoryRules
     prefix_cache: bool
     block_tokens: int
     image: str | None = None  # pinned image of the newest version of the range, if one exists
@@ -78,6 +108,9 @@ class Catalog:
     fits: FitTable
     digest: str
     price_lists: tuple[PriceList, ...] = ()  # in this order, before `prices`
+    memory: Mapping[str, tuple[MemoryRules, ...]] = field(
+        default_factory=dict[str, tuple[MemoryRules, ...]]
+    )  # by framework, oldest first
 
     def __hash__(self) -> int:
         """By content, so that what follows from a catalogue can be remembered."""

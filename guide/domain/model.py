@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from guide.domain.layers import BF16, Attention, Format, LayerGroup, Mla, Mlp
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
@@ -21,51 +23,105 @@ class Precision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mla:
-    """Multi-head latent attention (DeepSeek): ranks and per-head dimensions."""
-
-    q_lora: int | None
-    kv_lora: int
-    rope_dim: int
-    nope_dim: int
-    v_dim: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelArch:
-    """A decoder-only transformer by its config.json.
+    """A decoder by its config.json: its layers in groups, and what stands around them.
 
     Counts and dimensions; no bytes.
     """
 
     name: str
     architecture: str  # config.json's architectures[0]
-    layers: int
     hidden: int
-    heads: int
-    kv_heads: int  # as the KV cache holds them, in every layer
-    head_dim: int
-    ffn: int  # width of a dense MLP (0 when every layer is a mixture)
-    gated_mlp: bool = True
     vocab: int
     tied_embeddings: bool = False
-    experts: int = 0
-    active_experts: int = 0
-    shared_experts: int = 0
-    expert_ffn: int = 0
-    dense_layers: int = 0  # of `layers`, how many keep a dense MLP (all when experts == 0)
-    mla: Mla | None = None
-    window_tokens: int | None = None  # sliding window
-    window_layers: int = 0  # of `layers`, how many use it
+    groups: tuple[LayerGroup, ...]
+    mtp: tuple[LayerGroup, ...] = ()  # multi-token prediction: in the checkpoint, idle without it
     max_context_tokens: int
-    extra_parameters: int = (
-        0  # position tables, biases, norms and the like: counted, never multiplied
-    )
-    precision: str = "bf16"  # the checkpoint's own
-    base: str | None = None  # catalogue name of the 16-bit original, for a quantised checkpoint
+    tower_parameters: int = 0  # vision and audio encoders
+    extra_parameters: int = 0  # outside layers: position tables, the last norm and the like
+    precision: str = "bf16"  # the checkpoint's own: the format of most of its weights
+    head_format: Format = BF16
+    kv_cache_dtype: str = "auto"  # what the checkpoint says; auto: 16 bit
+    notes: tuple[str, ...] = ()  # what was assumed where its files do not say it
+    base: str | None = None  # catalogue name of the original, for a checkpoint quantised from it
     parameters: int = 0  # published, for display and for the load check
 
     @property
-    def used_window_tokens(self) -> int | None:
-        """The sliding window, where a layer uses it."""
-        return self.window_tokens if self.window_layers else None
+    def layers(self) -> int:
+        """Layers of the stack."""
+        return sum(group.count for group in self.groups)
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """The token mixer of each group that has one."""
+        return tuple(group.attention for group in self.groups if group.attention is not None)
+
+    @property
+    def attention(self) -> Attention:
+        """What speaks for the model where one is shown: the first that caches tokens."""
+        return next((a for a in self.attentions if a.caches), self.attentions[0])
+
+    @property
+    def heads(self) -> int:
+        """Query heads of the attention that is shown."""
+        return self.attention.heads
+
+    @property
+    def kv_heads(self) -> int:
+        """KV heads of the attention that is shown."""
+        return self.attention.kv_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Dimension of a head of the attention that is shown."""
+        return self.attention.head_dim
+
+    @property
+    def mla(self) -> Mla | None:
+        """Latent attention, where the model has it."""
+        return self.attention.mla
+
+    @property
+    def mlps(self) -> tuple[Mlp, ...]:
+        """The feed-forward part of each group that has one."""
+        return tuple(group.mlp for group in self.groups if group.mlp is not None)
+
+    @property
+    def ffn(self) -> int:
+        """Width of the widest dense MLP; 0 when every layer is a mixture."""
+        return max((mlp.width for mlp in self.mlps), default=0)
+
+    @property
+    def experts(self) -> int:
+        """Routed experts of a layer; 0 in a dense model."""
+        return max((mlp.experts for mlp in self.mlps), default=0)
+
+    @property
+    def active_experts(self) -> int:
+        """Routed experts that a token uses."""
+        return max((mlp.active_experts for mlp in self.mlps), default=0)
+
+    @property
+    def expert_ffn(self) -> int:
+        """Width of a routed expert."""
+        return max((mlp.expert_width for mlp in self.mlps), default=0)
+
+    @property
+    def expert_layers(self) -> int:
+        """Layers with routed experts."""
+        return sum(group.count for group in self.groups if group.mlp and group.mlp.experts)
+
+    @property
+    def dense_layers(self) -> int:
+        """Layers without routed experts."""
+        return self.layers - self.expert_layers
+
+    @property
+    def window_tokens(self) -> int | None:
+        """The most tokens that a layer reads which does not read the whole context."""
+        return max((a.read_tokens for a in self.attentions if a.read_tokens), default=None)
+
+    @property
+    def window_layers(self) -> int:
+        """Layers that do not read the whole context."""
+        return sum(g.count for g in self.groups if g.attention and g.attention.read_tokens)

@@ -75,6 +75,13 @@ class Framework(ABC):
     ) -> tuple[Reason, str] | None:
         """Why this combination cannot run, as a reason and a sentence; None when it can."""
 
+    def cannot_start(
+        self, gpu: Gpu, model: ModelArch, precision: Precision, version: str, image: str | None
+    ) -> tuple[Reason, str] | None:
+        """Why a server of `version`, or of the `image` that a plan names, ends at its start."""
+        del gpu, model, precision, version, image
+        return None
+
     @abstractmethod
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """The operating point that `release` takes on `gpu` when no flag says otherwise."""

@@ -13,13 +13,13 @@ from guide.frameworks.base import (
     Framework,
     Launch,
     below,
-    capability,
     hugging_face_env,
     shared_memory_bytes,
     slo_buckets,
     tier_limits,
 )
 from guide.frameworks.vllm_flags import BUCKETS, FLAGS, image_version, missing
+from guide.frameworks.vllm_starts import brings_code, refusal
 
 # Flags that a plan may add: none of them moves the predicted operating point.
 EXTRA_ARG_FLAGS = frozenset(
@@ -45,20 +45,9 @@ EXTRA_ARG_FLAGS = frozenset(
     }
 )
 
-# Least compute capability by precision; weight-only kernels serve FP8 and MXFP4 from Ampere on.
-# https://docs.vllm.ai/en/latest/features/quantization/
-_LEAST_CAPABILITY: dict[str, tuple[int, int]] = {
-    "fp16": (7, 0),
-    "bf16": (7, 0),  # run as fp16 below 8.0
-    "int8": (7, 5),
-    "int4": (7, 5),
-    "fp8": (8, 0),
-    "mxfp4": (8, 0),
-    "nvfp4": (8, 0),
-}
 # Formats that only the CUDA and ROCm kernels read, by vendor.
 _PRECISIONS_BY_VENDOR: dict[str, frozenset[str]] = {
-    "nvidia": frozenset(_LEAST_CAPABILITY),
+    "nvidia": frozenset({"fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"}),
     "amd": frozenset({"fp16", "bf16", "fp8", "int4", "mxfp4"}),
     "intel": frozenset({"fp16", "bf16", "fp8", "int4"}),
 }
@@ -84,15 +73,15 @@ class Vllm(Framework):
                 f"vLLM has no {precision.name} kernels for {gpu.vendor.upper()} GPUs such as "
                 f"{gpu.name}",
             )
-        least = _LEAST_CAPABILITY[precision.name]
-        if below(gpu, *least):
-            return (
-                Reason.COMPUTE_CAPABILITY,
-                f"vLLM needs compute capability {least[0]}.{least[1]} for {precision.name}, and "
-                f"{gpu.name} "
-                f"has {capability(gpu)}",
-            )
         return None
+
+    def cannot_start(
+        self, gpu: Gpu, model: ModelArch, precision: Precision, version: str, image: str | None
+    ) -> tuple[Reason, str] | None:
+        """By what vLLM checks once it knows the GPU and the checkpoint."""
+        tagged = None if image is None else image_version(image)
+        runs = tagged or tuple(int(part) for part in version.split("."))
+        return refusal(gpu, model, precision, runs, image is None or _official(image))
 
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """vLLM's API-server defaults for a GPU of this size."""
@@ -121,6 +110,11 @@ class Vllm(Framework):
     def image_version(self, image: str) -> tuple[int, ...] | None:
         """The vLLM version in the tag of an image."""
         return image_version(image)
+
+
+def _official(image: str) -> bool:
+    """An image that the project publishes, on the CUDA of its release."""
+    return image.removeprefix("docker.io/").startswith("vllm/vllm-openai:") and "-cu12" not in image
 
 
 def default_image(group: ReplicaGroup) -> str:
@@ -162,6 +156,8 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
     ]
     if below(group.gpu, 8):
         args.append("--dtype=half")
+    if brings_code(group.model):
+        args.append("--trust-remote-code")
     if group.precision.name == "fp8" and group.model.precision in {"bf16", "fp16"}:
         args.append("--quantization=fp8")  # quantised online, while the weights are loaded
     return tuple(args)

@@ -20,18 +20,23 @@ from guide.domain import (
 from guide.insight.breakdown import breakdown, elasticities
 from guide.perf.fits import (
     PARAMETERS,
+    WIDEST,
     Key,
+    centre_of,
+    kernels_price,
     known_keys,
     levels,
     resolve,
+    spreads_of,
     version_family,
 )
+from guide.perf.kernels.curves import NO_WORK, PricedOperator
 from guide.perf.memory import reserved_bytes
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs, typical_decode
 from guide.perf.step import attended
 from guide.perf.trust import at_a_bound
-from guide.simulate.serve import layout_cost, policy_of
+from guide.simulate.serve import layout_cost, policy_of, request_tokens
 
 LEAST_DEVIATION = 0.02  # latent; smaller contributions of a level are not worth naming
 
@@ -46,6 +51,7 @@ class StepView:
     roofs: tuple[Roof, ...]
     parts: dict[str, float]
     elasticity: dict[str, float]
+    kernels: tuple[PricedOperator, ...]  # none where datasheet roofs price the step
 
     @property
     def seconds(self) -> float:
@@ -137,7 +143,9 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
         decode=decode,
         prompt=prompt,
         constants=tuple(_constants(fit, keys, catalog)),
-        reserved=reserved_bytes(group.gpu, Layout(tp=group.tp, pp=group.pp), group.limits, release),
+        reserved=reserved_bytes(
+            group.model, group.gpu, Layout(tp=group.tp, pp=group.pp), group.limits, release
+        ),
     )
 
 
@@ -151,6 +159,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
         group.precision,
         group.model,
         version_family(group.framework, version),
+        kernels=kernels_price(catalog.fits, group.gpu, release.engine),
     )
     return known_keys(catalog.fits, keys)
 
@@ -158,6 +167,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
 def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView:
     group = item.group
     cost, _ = layout_cost(group, catalog)
+    work = NO_WORK if cost.priced is None else cost.priced.step_work(shape)
     return StepView(
         shape=shape,
         roofs=roofs(
@@ -169,21 +179,22 @@ def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView
             group.limits.kv_cache_dtype,
             group.switches,
         ),
-        parts=breakdown(cost.facts, cost.params, shape),
-        elasticity=elasticities(cost.facts, cost.params, shape),
+        parts=breakdown(cost.facts, cost.params, shape, work),
+        elasticity=elasticities(cost.facts, cost.params, shape, work),
+        kernels=() if cost.priced is None else cost.priced.kernels(shape),
     )
 
 
 def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> StepShape:
     """The first step of a mean prompt; under a token budget the mean batch decodes beside it."""
     group, workload = item.group, plan.workload
-    policy = policy_of(group, item.memory, catalog)
+    policy = policy_of(group, item.memory, catalog, request_tokens(workload))
     mixed = policy.scheduling != Scheduling.PREFILL_FIRST
     beside = typical_decode(group, item.report, workload) if mixed else StepShape()
     hit = int(workload.prompt.mean_tokens * workload.prefix_hit_share)
     left = max(1, policy.token_budget - int(beside.decode_sequences))
     new = max(1, min(round(workload.prompt.mean_tokens) - hit, left))
-    full, inside = attended(hit, new, group.model.used_window_tokens or 0)
+    full, inside = attended(hit, new, group.model.window_tokens or 0)
     whole = hit + new >= round(workload.prompt.mean_tokens)
     return beside._replace(
         prefill_tokens=new,
@@ -195,13 +206,14 @@ def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Step
 
 
 def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
-    bound = set(at_a_bound(fit.values))
+    kernels = WIDEST in keys
+    bound = set(at_a_bound(fit.values, kernels))
     rows, points = catalog.fits.rows, catalog.fits.points
     return [
         Constant(
             name=q.name,
             value=fit.values[q.name],
-            prior=q.centre + 1.0 if q.name == "p" else q.centre,  # fitted as its excess over 1
+            prior=centre_of(q, kernels) + (q.name == "p"),  # fitted as its excess over 1
             moved_by=tuple(
                 (key, deviation, points.get(key, 0))
                 for key in keys
@@ -210,6 +222,7 @@ def _constants(fit: Fit, keys: list[Key], catalog: Catalog) -> list[Constant]:
             at_bound=q.name in bound,
         )
         for q in PARAMETERS
+        if spreads_of(q, kernels)
     ]
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from guide.domain import Catalog, GroupEvaluation, Plan
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import requests_of
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.serve import MOST_CLOSED, OPEN_REQUESTS, per_engine, run, times_of
 
 MINUTE_S = 60
@@ -78,7 +78,7 @@ def one_minute(item: GroupEvaluation, plan: Plan, catalog: Catalog, *, seed: int
     )
 
 
-def _held(replica: Replica, clock: Floats) -> tuple[Floats, Floats, Floats]:
+def _held(replica: ReplicaLoop, clock: Floats) -> tuple[Floats, Floats, Floats]:
     """Requests running, requests waiting and share of the KV cache held, at each time of `clock`.
 
     Between two of its times a request grows evenly: its prompt while it is read, its answer while

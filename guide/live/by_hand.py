@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from guide.domain import Catalog, Evaluation, Inventory, Plan
 from guide.errors import SpecError
 from guide.live.expect import Expected, expect
-from guide.live.learn import FEWEST_SAMPLES, Ledger, learnt, overlay, sample
+from guide.live.learn import FEWEST_SAMPLES, Corrections, learnt, overlay, sample
 from guide.live.measured import Observation, lacking, unfit, workload
 from guide.search.assess import Running
 
@@ -34,12 +34,12 @@ def learn(
     layout: Sequence[Running],
     windows: Sequence[Observation],
     now: str,
-) -> tuple[Ledger, list[tuple[Observation, Expected]]]:
+) -> tuple[Corrections, list[tuple[Observation, Expected]]]:
     """The corrections that `windows` ask for, and each window beside its corrected prediction.
 
     Raises `SpecError` when the layout cannot be judged.
     """
-    ledger = Ledger()
+    ledger = Corrections()
     pairs = _pairs(plan, inventory, catalog, layout, windows)
     for _ in range(MOST_UPDATES):
         keys = {key for _, expected in pairs for key in expected.keys}

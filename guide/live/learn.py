@@ -39,7 +39,7 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+class Corrections:
     """All corrections of a cluster; `version` counts changes, `history` are the last of them."""
 
     version: int = 0
@@ -68,7 +68,7 @@ def sample(found: Observation, expected: Expected) -> Sample:
     return Sample(step=step, serving=serving, requests=found.requests or 0.0)
 
 
-def learnt(ledger: Ledger, key: str, samples: Sequence[Sample], now: str) -> Ledger:
+def learnt(ledger: Corrections, key: str, samples: Sequence[Sample], now: str) -> Corrections:
     """The ledger after one update of `key`; the same ledger when the samples say nothing new."""
     if len(samples) < FEWEST_SAMPLES:
         return ledger
@@ -91,14 +91,14 @@ def learnt(ledger: Ledger, key: str, samples: Sequence[Sample], now: str) -> Led
     return _next(ledger, {**ledger.corrections, key: after}, f"{key}: {_told(after)}", now)
 
 
-def reset(ledger: Ledger, now: str, keys: Sequence[str] = ()) -> Ledger:
+def reset(ledger: Corrections, now: str, keys: Sequence[str] = ()) -> Corrections:
     """Forget the corrections of `keys`, or all of them; the history stays."""
     kept = {key: value for key, value in ledger.corrections.items() if keys and key not in keys}
     gone = ", ".join(sorted(ledger.corrections.keys() - kept.keys())) or "nothing"
     return _next(ledger, kept, f"reset by hand: {gone}", now)
 
 
-def overlay(catalog: Catalog, ledger: Ledger) -> Catalog:
+def overlay(catalog: Catalog, ledger: Corrections) -> Catalog:
     """`catalog` with the corrections as a level of its fits; its digest tells them apart."""
     if not ledger.corrections:
         return catalog
@@ -116,7 +116,7 @@ def overlay(catalog: Catalog, ledger: Ledger) -> Catalog:
     return replace(catalog, fits=fits, digest=f"sha256:{digest}")
 
 
-def factors(ledger: Ledger) -> dict[tuple[str, str], float]:
+def factors(ledger: Corrections) -> dict[tuple[str, str], float]:
     """Factors by key and part, for people."""
     return {
         (key, part): math.exp(value)
@@ -143,7 +143,9 @@ def _told(one: Correction) -> str:
     )
 
 
-def _next(ledger: Ledger, corrections: Mapping[str, Correction], what: str, now: str) -> Ledger:
+def _next(
+    ledger: Corrections, corrections: Mapping[str, Correction], what: str, now: str
+) -> Corrections:
     version = ledger.version + 1
     history = (*ledger.history, f"{version} {now} {what}")[-SHOWN_HISTORY:]
-    return Ledger(version=version, corrections=corrections, history=history)
+    return Corrections(version=version, corrections=corrections, history=history)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from guide.errors import SpecError
-from guide.live.learn import SERVING_LIMIT, STEP_LIMIT, Correction, Ledger
+from guide.live.learn import SERVING_LIMIT, STEP_LIMIT, Correction, Corrections
 
 NAME = "guide-corrections"
 FILE = "corrections.json"
@@ -21,7 +21,7 @@ _FIELDS = {
 }
 
 
-def config_map(ledger: Ledger, namespace: str) -> dict[str, Any]:
+def config_map(ledger: Corrections, namespace: str) -> dict[str, Any]:
     """The ConfigMap that holds `ledger`."""
     document = {
         "version": ledger.version,
@@ -43,11 +43,11 @@ def config_map(ledger: Ledger, namespace: str) -> dict[str, Any]:
     }
 
 
-def from_config_map(found: Mapping[str, Any] | None) -> Ledger:
+def from_config_map(found: Mapping[str, Any] | None) -> Corrections:
     """The ledger of a ConfigMap, empty when there is none; `SpecError` for one that is damaged."""
     text = None if found is None else found.get("data", {}).get(FILE)
     if text is None:
-        return Ledger()
+        return Corrections()
     try:
         document = cast("dict[str, Any]", json.loads(text))
         corrections = {
@@ -57,7 +57,9 @@ def from_config_map(found: Mapping[str, Any] | None) -> Ledger:
         for one in corrections.values():
             _check(one)
         history = tuple(str(line) for line in document["history"])
-        return Ledger(version=int(document["version"]), corrections=corrections, history=history)
+        return Corrections(
+            version=int(document["version"]), corrections=corrections, history=history
+        )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise SpecError(
             f"ConfigMap {NAME}, {FILE}: {error}: mend it, or run guide calibrate --reset"

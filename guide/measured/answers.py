@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guide.domain import Catalog
 from guide.errors import SpecError
-from guide.measured.case import Refused, build
+from guide.measured.case import Unanswerable, build
 from guide.measured.measurements import parse, read_rows
 from guide.measured.predict import Prediction, predict_case
 
@@ -40,8 +40,8 @@ def predict_csv(
     for done, ((_, row), measurement) in enumerate(zip(rows, parsed, strict=True), start=1):
         case = build(measurement, catalog)
         answer = dict.fromkeys(added, "")
-        if isinstance(case, Refused):
-            answer["refused"] = case.reason.value
+        if isinstance(case, Unanswerable):
+            answer["refused"] = case.reason.value if case.reason else "Contradiction"
             refused += 1
         else:
             answer |= _cells(predict_case(case, catalog))

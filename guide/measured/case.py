@@ -18,24 +18,23 @@ from guide.domain import (
     Scheduling,
 )
 from guide.measured.load import Load, load_of
-from guide.measured.measurements import Measurement
+from guide.measured.measurements import CSV_PRECISION, Measurement
 from guide.measured.protocols import Protocol, protocol_of, version_dates
 from guide.models.precision import PRECISIONS
-from guide.perf.fits import Key, levels, version_family
+from guide.perf.fits import Key, kernels_price, levels, version_family
+from guide.perf.kernels.curves import Curves
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
-from guide.perf.step import StepFacts, Traits, fold
+from guide.perf.step import StepFacts, Traits, fold, priced_by_kernels
 from guide.simulate.serve import RESUME_HIT_SHARE
 from guide.units import GIB
 
-CSV_PRECISION = {"fp4": "nvfp4"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Unanswerable:
     """A row that the engine cannot answer, and why."""
 
-    reason: Reason
+    reason: Reason | None = None  # None: the row contradicts itself
     detail: str
 
 
@@ -51,32 +50,33 @@ class Case:
     gpu: Gpu
     model: ModelArch
     facts: StepFacts
+    priced: Curves | None  # by measured kernels
     policy: SchedulerPolicy
     keys: tuple[Key, ...]
     load: Load
 
 
-def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Refused:
+def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Unanswerable:
     """Prepare the replay of a measurement, or say why it cannot be answered.
 
     `known` is the protocol of a run whose file states it; else protocols.yaml tells.
     """
     gpu = find_gpu(catalog, row.gpu)
     if gpu is None:
-        return Refused(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
+        return Unanswerable(reason=Reason.UNKNOWN_GPU, detail=f"GPU '{row.gpu}' is in no catalogue")
     model = catalog.models.get(row.model)
     if model is None:
-        return Refused(
+        return Unanswerable(
             reason=Reason.UNSUPPORTED_MODEL, detail=f"model '{row.model}' is in no catalogue"
         )
     name = CSV_PRECISION.get(row.precision, row.precision) or model.precision
     precision = PRECISIONS.get(name)
     if precision is None:
-        return Refused(
+        return Unanswerable(
             reason=Reason.UNSUPPORTED_PRECISION, detail=f"precision '{row.precision}' is unknown"
         )
     if model.heads % row.tp:
-        return Refused(
+        return Unanswerable(
             reason=Reason.HEADS_NOT_DIVISIBLE,
             detail=f"{model.heads} attention heads do not divide over tp = {row.tp}",
         )
@@ -85,19 +85,23 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
     behaviour = release(catalog, row.framework, ".".join(map(str, version)) or None)
     layout = _layout(row, model, protocol)
     kv_dtype = "fp8" if (row.kv_dtype or protocol.kv_dtype) == "fp8" else "auto"
+    engine = behaviour.engine
     traits = Traits(
+        kernels=kernels_price(catalog.fits, gpu, engine),
         paged_attention=_paged(gpu, model, behaviour, kv_dtype),
         distinct_exponent=protocol.distinct_exponent,
     )
     facts = fold(model, gpu, precision, layout, kv_dtype, traits=traits)
     policy = _policy(row, protocol, model, gpu, precision, layout, behaviour, kv_dtype)
-    engine = behaviour.engine
     return Case(
         row=row,
         protocol=protocol,
         gpu=gpu,
         model=model,
         facts=facts,
+        priced=priced_by_kernels(model, gpu, precision, layout, kv_dtype)
+        if traits.kernels
+        else None,
         policy=policy,
         keys=tuple(
             levels(
@@ -108,6 +112,7 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
                 version_family(row.framework, version),
                 row.source,
                 "paged-fp8" if traits.paged_attention and kv_dtype == "fp8" else "",
+                traits.kernels,
             )
         ),
         load=load_of(row, protocol, layout.attention_ranks),
@@ -135,7 +140,8 @@ def _layout(row: Measurement, model: ModelArch, protocol: Protocol) -> Layout:
     ranks = 1
     if model.experts and moe_tp and protocol.expert_ranks_noted:
         ranks = max(1, int(moe_tp) * row.ep // row.tp)
-    return Layout(tp=row.tp, pp=row.pp, attention_ranks=ranks)
+    spread = row.ep if model.experts else 1
+    return Layout(tp=row.tp, pp=row.pp, attention_ranks=ranks, expert_parallel=spread)
 
 
 def _paged(gpu: Gpu, model: ModelArch, behaviour: Release, kv_dtype: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guide.catalog import load
@@ -16,6 +16,7 @@ from guide.measured.fitting import fit_all, table_of
 from guide.measured.refine import refine
 from guide.measured.slices import METRIC_NAMES, errors_of, observations
 from guide.measured.sources import runs_of
+from guide.perf.fits import UNFITTED
 from guide.report.tables import Table
 
 SHOWN_REFUSALS = 10
@@ -36,6 +37,7 @@ class Request:
     sources: tuple[Path, ...]
     setup: Setup
     from_scratch: bool = False
+    kernels: bool = False  # from scratch: priced by measured kernels where they speak
     base: Path | None = None  # fits to start from; None: the shipped ones
 
 
@@ -51,6 +53,8 @@ class Written:
 def run(request: Request, out: Path, say: Say) -> Written:
     """Fit the request's measurements and write `out`; `SpecError` where nothing can be fitted."""
     catalog = load(calibration=request.base)
+    if request.from_scratch and request.kernels:
+        catalog = replace(catalog, fits=UNFITTED)
     runs = [run for source in request.sources for run in runs_of(source, request.setup)]
     closed = [row for row, _ in runs if request.from_scratch and not is_open(row)]
     if request.from_scratch:

@@ -14,8 +14,9 @@ import yaml
 
 from guide.domain import Catalog
 from guide.errors import SpecError
-from guide.measured.case import Case, Refused, build
-from guide.measured.evaluate import Batch, batch_of
+from guide.measured.case import Case, Unanswerable, build
+from guide.measured.contradictions import contradictions
+from guide.measured.evaluate import CountedSteps, batch_of
 from guide.measured.measurements import Measurement, measurements
 from guide.measured.protocols import Protocol
 from guide.measured.record import METRICS, Recording, record
@@ -32,9 +33,9 @@ class Dataset:
     """Cases with recordings; `usable` marks the observations that a fit may see."""
 
     cases: list[Case]
-    refused: list[tuple[Measurement, Refused]]
+    refused: list[tuple[Measurement, Unanswerable]]
     recordings: list[Recording]
-    batch: Batch
+    batch: CountedSteps
     usable: Bools
 
 
@@ -54,10 +55,13 @@ def compiled(runs: Iterable[tuple[Measurement, Protocol | None]], catalog: Catal
     Raises `SpecError` where no run can be replayed.
     """
     cases: list[Case] = []
-    refused: list[tuple[Measurement, Refused]] = []
-    for row, protocol in runs:
-        case = build(row, catalog, protocol)
-        if isinstance(case, Refused):
+    refused: list[tuple[Measurement, Unanswerable]] = []
+    listed = list(runs)
+    wrong = contradictions([row for row, _ in listed], catalog)
+    for i, (row, protocol) in enumerate(listed):
+        why = wrong.get(i)
+        case = Unanswerable(detail=why) if why else build(row, catalog, protocol)
+        if isinstance(case, Unanswerable):
             refused.append((row, case))
         else:
             cases.append(case)
@@ -68,13 +72,16 @@ def compiled(runs: Iterable[tuple[Measurement, Protocol | None]], catalog: Catal
             else ""
         )
         raise SpecError(f"no run can be fitted{why}")
-    prior, _ = constants({q.name: latent_centre(q) for q in PARAMETERS})
-    return of_cases(cases, refused, lambda _: prior)
+    priors = {
+        kernels: constants({q.name: latent_centre(q, kernels) for q in PARAMETERS})[0]
+        for kernels in (False, True)
+    }
+    return of_cases(cases, refused, lambda i: priors[cases[i].priced is not None])
 
 
 def of_cases(
     cases: list[Case],
-    refused: list[tuple[Measurement, Refused]],
+    refused: list[tuple[Measurement, Unanswerable]],
     params: Callable[[int], StepParams],
 ) -> Dataset:
     """Record cases at the constants that `params` gives by position."""
@@ -100,7 +107,7 @@ def exclusions() -> dict[tuple[str, str], str]:
     return {(row["id"], row.get("metric", "")): row["why"] for row in rows}
 
 
-def _usable(batch: Batch) -> Bools:
+def _usable(batch: CountedSteps) -> Bools:
     wrong = exclusions()
 
     def keep(case: int, metric: int) -> bool:

@@ -27,7 +27,9 @@ def notes_of(dataset: Dataset, latent: Floats, points: Mapping[Key, int]) -> dic
                 members.setdefault(key, []).append(i)
     notes: dict[Key, str] = {}
     for key, cases in sorted(members.items()):
-        said = [f"{name} is at a bound ({value})" for name, value in _bounded(latent[cases])]
+        kernels = dataset.cases[cases[0]].priced is not None
+        bounded = _bounded(latent[cases], kernels)
+        said = [f"{name} is at a bound ({value})" for name, value in bounded]
         count = points.get(key, len(cases))
         if count < ENOUGH_POINTS:
             said.append(f"too few points ({count} of {ENOUGH_POINTS})")
@@ -36,8 +38,8 @@ def notes_of(dataset: Dataset, latent: Floats, points: Mapping[Key, int]) -> dic
     return notes
 
 
-def _bounded(latent: Floats) -> list[tuple[str, str]]:
+def _bounded(latent: Floats, kernels: bool) -> list[tuple[str, str]]:
     middle = np.median(latent, axis=0)
     step, serving = constants({name: float(middle[i]) for i, name in enumerate(NAMES)})
     values: dict[str, float] = {**step._asdict(), **serving._asdict()}
-    return [(name, f"{values[name]:.3g}") for name in at_a_bound(values)]
+    return [(name, f"{values[name]:.3g}") for name in at_a_bound(values, kernels)]

@@ -3,6 +3,7 @@ constants."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from guide.measured.case import Case
 from guide.measured.record import METRICS, Recording
 from guide.perf.fits import NAMES, constants
+from guide.perf.kernels.curves import NO_WORK, Work
 from guide.perf.step import (
     StepFacts,
     StepParams,
@@ -26,7 +28,7 @@ STEP = 1e-4  # finite difference in latent space
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class CountedSteps:
     """Recorded cases flattened: one line per (case, step shape), and per (case, metric) that was
     measured."""
 
@@ -34,6 +36,7 @@ class Batch:
     owner: npt.NDArray[np.int_]  # shape line -> case
     shapes: Floats
     facts: StepFacts  # arrays over shape lines
+    work: Work  # the same, by measured kernels
     sums: dict[str, Floats]  # metric -> (lines, 5)
     case_of: npt.NDArray[np.int_]  # observation -> case
     metric_of: npt.NDArray[np.int_]  # observation -> index into METRICS
@@ -41,7 +44,7 @@ class Batch:
     extras: dict[str, Floats]  # per case: coefficients of the serving constants
 
 
-def batch_of(cases: list[Case], recordings: list[Recording]) -> Batch:
+def batch_of(cases: list[Case], recordings: list[Recording]) -> CountedSteps:
     """Flatten recorded cases."""
     counts = [len(r.shapes) for r in recordings]
     owner = np.repeat(np.arange(len(cases)), counts)
@@ -59,17 +62,28 @@ def batch_of(cases: list[Case], recordings: list[Recording]) -> Batch:
                 case_of.append(i)
                 metric_of.append(m)
                 measured.append(value)
-    return Batch(
+    return CountedSteps(
         cases=tuple(cases),
         owner=owner,
         shapes=np.concatenate([r.shapes for r in recordings]),
         facts=facts,
+        work=_work(cases, recordings),
         sums={m: np.concatenate(parts) for m, parts in empty.items()},
         case_of=np.array(case_of),
         metric_of=np.array(metric_of),
         measured=np.array(measured),
         extras=_extras(cases, recordings),
     )
+
+
+def _work(cases: list[Case], recordings: list[Recording]) -> Work:
+    """What measured kernels say of every shape line, once: no fitted constant is in it."""
+    lines = [
+        NO_WORK if case.priced is None else case.priced.work(tokens, prompts, decodes, sampled)
+        for case, recording in zip(cases, recordings, strict=True)
+        for tokens, prompts, decodes, sampled in recording.shapes.tolist()
+    ]
+    return Work(*np.array(lines, dtype=float).reshape(-1, len(Work._fields)).T)
 
 
 def total_seconds(case: Case) -> float | None:
@@ -107,13 +121,13 @@ def _extras(cases: list[Case], recordings: list[Recording]) -> dict[str, Floats]
     }
 
 
-def predict(batch: Batch, latent: Floats) -> Floats:
+def predict(batch: CountedSteps, latent: Floats) -> Floats:
     """Predicted seconds (cases, metrics) for latent constants (cases, parameters)."""
     step, serving = constants({name: latent[:, i] for i, name in enumerate(NAMES)})
     lines = StepParams(*(np.asarray(v)[batch.owner] for v in step))
     facts = batch.facts
     tokens, prompts, decodes, sampled = batch.shapes.T
-    fixed = fixed_seconds(fixed_terms(facts, lines), tokens, prompts, decodes, sampled)
+    fixed = fixed_seconds(fixed_terms(facts, lines), tokens, prompts, decodes, sampled, batch.work)
     full, window = pair_seconds(facts, lines)
     context = context_seconds(facts, lines, decodes)
     inside = window_seconds(facts, lines, decodes)
@@ -134,18 +148,18 @@ def predict(batch: Batch, latent: Floats) -> Floats:
     return np.maximum(out, 1e-9)
 
 
-def log_errors(batch: Batch, latent: Floats) -> Floats:
+def log_errors(batch: CountedSteps, latent: Floats) -> Floats:
     """Log(predicted / measured) of every observation."""
     predicted = predict(batch, latent)[batch.case_of, batch.metric_of]
     return np.log(predicted / batch.measured)
 
 
-def sensitivities(batch: Batch, latent: Floats) -> Floats:
-    """Derivatives of the log errors in each latent constant of their case: (observations,
-    parameters)."""
+def sensitivities(batch: CountedSteps, latent: Floats, wanted: Sequence[int]) -> Floats:
+    """Derivatives of the log errors in the `wanted` latent constants of their case, 0 in the
+    others: (observations, parameters)."""
     base = log_errors(batch, latent)
-    out = np.empty((len(base), len(NAMES)))
-    for i in range(len(NAMES)):
+    out = np.zeros((len(base), len(NAMES)))
+    for i in wanted:
         moved = latent.copy()
         moved[:, i] += STEP
         out[:, i] = (log_errors(batch, moved) - base) / STEP

@@ -15,14 +15,14 @@ from guide.measured.conformal import half_widths
 from guide.measured.dataset import Dataset, recorded_at
 from guide.measured.doubts import notes_of
 from guide.measured.evaluate import log_errors
-from guide.measured.partial_pooling import Design, design_of, fit
-from guide.perf.fits import Key
+from guide.measured.partial_pooling import NEAR_DAMPING, Design, design_of, fit_both
+from guide.perf.fits import Key, shape_of
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.str_]
 SMALLEST = 1e-3  # latent deviations below this are not worth a row
 ROUNDS = (20, 8)  # iterations at the schedules of the prior, then at those of the fit
-FIRST_DAMPING, NEAR_DAMPING = 1.0, 0.05
+FIRST_DAMPING = 1.0
 ROW_FOLDS, MODEL_FOLDS, GPU_FOLDS = 5, 12, 10
 FOLD_ITERATIONS = 4
 Say = Callable[[str], None]
@@ -39,8 +39,8 @@ class Fitted:
 
 
 def model_of(case: Case) -> str:
-    """The model family that is left out together: a checkpoint and its quantised variants."""
-    return case.model.base or case.model.name
+    """The network that is left out together, under all its names and precisions."""
+    return shape_of(case.model)
 
 
 def fit_all(dataset: Dataset, say: Say) -> Fitted:
@@ -51,7 +51,7 @@ def fit_all(dataset: Dataset, say: Say) -> Fitted:
     for iterations in ROUNDS:
         if damping < FIRST_DAMPING:
             dataset = recorded_at(dataset, design.latent(deviations))
-        deviations = fit(
+        deviations = fit_both(
             dataset.batch, design, dataset.usable, deviations, iterations, damping, say
         )
         damping = NEAR_DAMPING
@@ -96,7 +96,7 @@ def left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, sa
     errors = np.zeros(len(members))
     for member in np.unique(members):
         outside = members != member
-        deviations = fit(
+        deviations = fit_both(
             dataset.batch,
             design,
             outside & dataset.usable,

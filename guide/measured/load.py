@@ -26,14 +26,14 @@ class Load:
     wave: int  # requests that arrive together at the start
 
 
-def _replicas(row: Measurement) -> int:
-    """Independent copies behind one balancer (dp without expert parallelism)."""
-    return row.dp if row.ep == 1 else 1
+def _replicas(row: Measurement, attention_ranks: int) -> int:
+    """Independent copies behind one balancer: dp, where neither experts nor ranks join them."""
+    return row.dp // attention_ranks if row.ep == 1 and row.dp > attention_ranks else 1
 
 
 def load_of(row: Measurement, protocol: Protocol, attention_ranks: int) -> Load:
     """Lengths and arrivals at one replica, by kind of benchmark and protocol."""
-    copies = _replicas(row) * row.pp
+    copies = _replicas(row, attention_ranks) * row.pp
     users: int | None = None
     if row.kind == "concurrency":
         users = max(1, round(row.load / copies / attention_ranks))

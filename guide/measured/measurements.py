@@ -13,6 +13,7 @@ from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS
 
 KINDS = ("static_batch", "burst", "concurrency", "rate")
+CSV_PRECISION = {"fp4": "nvfp4"}
 NAMES = {name.lower(): name for name in FRAMEWORKS}
 REQUIRED = (
     "framework", "model", "gpu", "tp", "kind", "batch_or_concurrency", "isl", "osl",

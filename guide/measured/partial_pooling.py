@@ -16,8 +16,15 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
-from guide.measured.evaluate import Batch, log_errors, sensitivities
-from guide.perf.fits import PARAMETERS, SPREADS, Key, latent_centre
+from guide.measured.evaluate import CountedSteps, log_errors, sensitivities
+from guide.perf.fits import (
+    KERNELS_ENGINE,
+    OF_KERNELS,
+    PARAMETERS,
+    Key,
+    latent_centre,
+    spreads_of,
+)
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -26,6 +33,9 @@ NOISE = {
     "tpot": 0.03,
     "e2e": 0.03,
 }  # floor of the data: reruns differ by 4 % and 0.7 %
+FROZEN = 1e12  # on the diagonal of the normal equations: such a column does not move
+SHARED_NOISE = 2.5  # times the noise of a row
+OWN_ITERATIONS, NEAR_DAMPING = 4, 0.05
 MOST_DAMPING = 1e6
 ROBUST = 2.0  # residuals beyond this many sigmas count linearly (Huber)
 
@@ -37,7 +47,7 @@ class Design:
     columns: tuple[tuple[str, Key], ...]  # (parameter, level)
     spread: Floats  # prior standard deviation of each column
     by_parameter: tuple[sparse.csr_matrix, ...]  # per parameter: (cases, columns), 0 or 1
-    centre: Floats
+    centre: Floats  # (parameters, cases)
 
     def latent(self, deviations: Floats) -> Floats:
         """Latent constants of every case: (cases, parameters)."""
@@ -45,16 +55,16 @@ class Design:
         return np.stack(parts, axis=1)
 
 
-def design_of(batch: Batch) -> Design:
+def design_of(batch: CountedSteps) -> Design:
     """Enumerate the deviations that the cases of a batch can see."""
     columns: dict[tuple[str, Key], int] = {}
     spread: list[float] = []
     entries: list[list[tuple[int, int]]] = []
     for q in PARAMETERS:
-        sds = SPREADS[q.spread]
         seen: list[tuple[int, int]] = []
         for i, case in enumerate(batch.cases):
-            for key in case.keys:
+            sds = spreads_of(q, case.priced is not None)
+            for key in case.keys if sds else ():
                 sd = sds.get(key[0])
                 if sd is None:
                     continue
@@ -70,7 +80,9 @@ def design_of(batch: Batch) -> Design:
         columns=tuple(columns),
         spread=np.array(spread),
         by_parameter=matrices,
-        centre=np.array([latent_centre(q) for q in PARAMETERS]),
+        centre=np.array(
+            [[latent_centre(q, c.priced is not None) for c in batch.cases] for q in PARAMETERS]
+        ),
     )
 
 
@@ -80,14 +92,22 @@ def _incidence(seen: list[tuple[int, int]], shape: tuple[int, int]) -> sparse.cs
     return triplets.tocsr()
 
 
-def noise_of(batch: Batch) -> Floats:
-    """Standard deviation of each observation's log error that the model is not asked to beat."""
+def noise_of(batch: CountedSteps, shared: bool = False) -> Floats:
+    """Standard deviation of each observation's log error that the model is not asked to beat.
+
+    With `shared`, that from which steps priced by measured kernels teach what all models share:
+    what one model does differently is alike in all of its rows, so they count for less than their
+    number.
+    """
     table = np.array([NOISE["ttft"], NOISE["tpot"], NOISE["e2e"]])
-    return table[batch.metric_of]
+    kernels = np.array([case.priced is not None for case in batch.cases])
+    wide = np.where(kernels[batch.case_of] & shared, SHARED_NOISE, 1.0)
+    return table[batch.metric_of] * wide
 
 
-def _jacobian(batch: Batch, design: Design, deviations: Floats) -> sparse.csr_matrix:
-    by_constant = sensitivities(batch, design.latent(deviations))
+def _jacobian(batch: CountedSteps, design: Design, deviations: Floats) -> sparse.csr_matrix:
+    fitted = [i for i, matrix in enumerate(design.by_parameter) if matrix.nnz]
+    by_constant = sensitivities(batch, design.latent(deviations), fitted)
     total = sparse.csr_matrix((len(batch.measured), len(design.columns)))
     for i, matrix in enumerate(design.by_parameter):
         total = total + sparse.diags(by_constant[:, i]) @ matrix[batch.case_of]
@@ -107,30 +127,38 @@ def _objective(residuals: Floats, deviations: Floats, spread: Floats) -> float:
 
 
 def _solve(
-    jacobian: sparse.csr_matrix, weight: Floats, spread: Floats, damping: float = 0.0
+    jacobian: sparse.csr_matrix,
+    weight: Floats,
+    spread: Floats,
+    damping: float,
+    frozen: Floats,
 ) -> Callable[[Floats], Floats]:
     weighted = sparse.diags(weight) @ jacobian
     normal = np.asarray((jacobian.T @ weighted).todense())
-    normal[np.diag_indices_from(normal)] += (1 + damping) / spread**2
+    normal[np.diag_indices_from(normal)] += (1 + damping) / spread**2 + frozen
     factor = cho_factor(normal, overwrite_a=True, check_finite=False)
     return lambda gradient: cho_solve(factor, gradient, check_finite=False)
 
 
 def fit(
-    batch: Batch,
+    batch: CountedSteps,
     design: Design,
     keep: Bools | None = None,
     start: Floats | None = None,
     iterations: int = 12,
     damping: float = 1.0,
     report: Callable[[str], None] | None = None,
+    free: Bools | None = None,
 ) -> Floats:
-    """Fit all deviations on the observations in `keep` (all by default): Levenberg-Marquardt.
+    """Fit deviations on the observations in `keep` (all by default): Levenberg-Marquardt.
+
+    All columns, at the noise of what is shared; or those in `free` alone, at the noise of a row.
 
     `damping` starts low when `start` is near the solution, as for a fold of a cross-validation.
     """
     use = np.ones(len(batch.measured)) if keep is None else keep.astype(float)
-    sigma = noise_of(batch)
+    sigma = noise_of(batch, shared=free is None)
+    frozen = np.zeros(len(design.columns)) if free is None else np.where(free, 0.0, FROZEN)
     beta = np.zeros(len(design.columns)) if start is None else start.copy()
     error = log_errors(batch, design.latent(beta)) / sigma
     best = _objective(error[use > 0], beta, design.spread)
@@ -138,9 +166,10 @@ def fit(
         jacobian = sparse.csr_matrix(sparse.diags(1 / sigma) @ _jacobian(batch, design, beta))
         weight = use * _huber(error)
         gradient = jacobian.T @ (weight * error) + beta / design.spread**2
+        gradient = np.where(frozen > 0, 0.0, gradient)
         before = best
         while damping < MOST_DAMPING:
-            moved = beta - _solve(jacobian, weight, design.spread, damping)(gradient)
+            moved = beta - _solve(jacobian, weight, design.spread, damping, frozen)(gradient)
             trial = log_errors(batch, design.latent(moved)) / sigma
             value = _objective(trial[use > 0], moved, design.spread)
             if value < best:
@@ -153,3 +182,30 @@ def fit(
         if before - best < 2e-4 * before:
             break
     return beta
+
+
+def own_columns(design: Design) -> Bools:
+    """The columns of one model, or of one model and GPU, beside measured kernels: they hold what no
+    other model shares, and are fitted again once that is known."""
+    return np.array([name in OF_KERNELS and _own(key) for name, key in design.columns])
+
+
+def _own(key: Key) -> bool:
+    return key[0] in ("model", "model-gpu") and key[1].endswith(f"/{KERNELS_ENGINE}")
+
+
+def fit_both(
+    batch: CountedSteps,
+    design: Design,
+    keep: Bools,
+    start: Floats,
+    iterations: int,
+    damping: float,
+    report: Callable[[str], None] | None = None,
+) -> Floats:
+    """What models share, then what each does on its own."""
+    shared = fit(batch, design, keep, start, iterations, damping, report)
+    own = own_columns(design)
+    if not own.any():
+        return shared
+    return fit(batch, design, keep, shared, OWN_ITERATIONS, NEAR_DAMPING, report, own)

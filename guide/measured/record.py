@@ -17,7 +17,7 @@ import numpy.typing as npt
 from guide.measured.case import Case
 from guide.perf.step import StepParams
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 
 Floats = npt.NDArray[np.float64]
 METRICS = ("ttft", "tpot", "e2e")
@@ -37,16 +37,16 @@ class Recording:
     sums: dict[str, Floats]
     wave_wait: float  # mean requests ahead in the opening wave, over all requests
     starved: float  # preemptions per request
-    replica: Replica
+    replica: ReplicaLoop
 
 
 class _Log(LayoutCost):
     """A cost that also writes down every entry of the schedule."""
 
     def __init__(self, case: Case, params: StepParams) -> None:
-        super().__init__(case.facts, params)
+        super().__init__(case.facts, params, case.priced)
         self.entries: list[tuple[float, ...]] = []
-        self.replica: Replica | None = None
+        self.replica: ReplicaLoop | None = None
 
     def _now(self) -> float:
         return self.replica.clock if self.replica else 0.0
@@ -80,13 +80,13 @@ class _Log(LayoutCost):
 def record(case: Case, params: StepParams) -> Recording:
     """Replay a case with `params` and compile its schedule."""
     log = _Log(case, params)
-    replica = Replica(
+    replica = ReplicaLoop(
         case.policy,
         log,
         case.load.prompts,
         case.load.outputs,
         case.load.arrivals,
-        window=case.model.used_window_tokens,
+        window=case.model.window_tokens,
         cached=case.load.cached,
         closed_users=case.load.closed_users,
     )
@@ -97,7 +97,7 @@ def record(case: Case, params: StepParams) -> Recording:
     return _merge(case, replica, entries, weights)
 
 
-def _weights(case: Case, replica: Replica, entries: Floats) -> dict[str, Floats]:
+def _weights(case: Case, replica: ReplicaLoop, entries: Floats) -> dict[str, Floats]:
     """How many of the times of each schedule entry a metric counts, in requests."""
     starts, ends = entries[:, 10], entries[:, 10] + entries[:, 1]
     arrival, first, finish = (
@@ -175,7 +175,9 @@ def _binned(values: Floats, ratio: float, exact: float) -> Floats:
     return np.asarray(np.where(values > exact, logs + 10_000.0, values), dtype=np.float64)
 
 
-def _merge(case: Case, replica: Replica, entries: Floats, weights: dict[str, Floats]) -> Recording:
+def _merge(
+    case: Case, replica: ReplicaLoop, entries: Floats, weights: dict[str, Floats]
+) -> Recording:
     """Group entries of nearly equal shape; contexts and pairs enter linearly: sums are exact."""
     binned = (
         _binned(entries[:, 2], TOKEN_BIN, 0),

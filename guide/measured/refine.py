@@ -21,13 +21,17 @@ from guide.measured.doubts import notes_of
 from guide.measured.evaluate import log_errors
 from guide.measured.fitting import SMALLEST, left_out, row_folds
 from guide.measured.partial_pooling import Design, design_of, fit
-from guide.perf.fits import NAMES, PARAMETERS, SPREADS, Key, known_keys, latent_values
+from guide.perf.fits import NAMES, PARAMETERS, Key, known_keys, latent_values, spreads_of
 
 Floats = npt.NDArray[np.float64]
 ITERATIONS = 10
 FEWEST_ROWS = 5  # below, leaving rows out says nothing
 SITE_SHARE = 0.5  # of the spread between sources: with all of it one run moves its engine far
-_SITE = {q.name: SITE_SHARE * SPREADS[q.spread].get("source", 0.0) for q in PARAMETERS}
+_SITE = {
+    (q.name, level): SITE_SHARE * spreads_of(q, level == "kernels").get("source", 0.0)
+    for q in PARAMETERS
+    for level in ("engine", "kernels")  # the widest that only this engine's steps share
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def _around(base: FitTable, dataset: Dataset, start: Floats) -> Design:
     """Movements away from `base`, whose latent constants are the centre of every case."""
     design = design_of(dataset.batch)
     rows = np.array([1.0 + base.points.get(key, 0) for _, key in design.columns])
-    site = np.array([_SITE[name] if key[0] == "engine" else 0.0 for name, key in design.columns])
+    site = np.array([_SITE.get((name, key[0]), 0.0) for name, key in design.columns])
     spread = np.hypot(design.spread / np.sqrt(rows), site)
     return replace(design, centre=start.T, spread=spread)
 

@@ -14,11 +14,12 @@ from guide.measured.fitting import Fitted, model_of
 from guide.measured.record import METRICS
 
 LEFT_OUT = ("row", "model", "gpu")  # besides "fitted"
+OWN_SLICE = ("ml-energy-leaderboard",)  # gaps between tokens, where others measured requests
 METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "batch or end-to-end time"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class LeftOut:
     """One measured metric of one row; `errors` are log(predicted / measured) by what was left
     out.
     """
@@ -54,6 +55,7 @@ class Slice:
     framework: str
     kind: str
     vendors: tuple[str, ...] = ("nvidia", "amd", "intel")
+    source: str = ""  # rows of this source alone; such a source is in no other slice
     rows: tuple[float, float]  # single rows left out
     groups: tuple[float, float]  # whole models or GPUs left out
 
@@ -62,7 +64,7 @@ class Slice:
         """The name as a file name."""
         return "-".join(self.name.lower().replace(",", "").split())
 
-    def holds(self, item: Observation) -> bool:
+    def holds(self, item: LeftOut) -> bool:
         """Whether an observation belongs to the slice."""
         row = item.case.row
         return (
@@ -70,6 +72,7 @@ class Slice:
             and row.framework == self.framework
             and row.kind == self.kind
             and item.vendor in self.vendors
+            and self.source == (row.source if row.source in OWN_SLICE else "")
         )
 
     def asked(self, left_out: str) -> tuple[float, float]:
@@ -85,6 +88,7 @@ def _slice(
     rows: tuple[float, float] | None = None,
     framework: str = "vLLM",
     vendors: tuple[str, ...] = ("nvidia", "amd", "intel"),
+    source: str = "",
 ) -> Slice:
     return Slice(
         name=name,
@@ -92,6 +96,7 @@ def _slice(
         framework=framework,
         kind=kind,
         vendors=vendors,
+        source=source,
         rows=rows or groups,
         groups=groups,
     )
@@ -106,6 +111,8 @@ SLICES = (
     _slice("vLLM static TTFT", "ttft", "static_batch", (15, 8)),
     _slice("vLLM closed loop TPOT", "tpot", "concurrency", (12, 8), (8, 4)),
     _slice("vLLM closed loop TTFT", "ttft", "concurrency", (20, 12), (15, 8)),
+    _slice("vLLM decode step, steady batch", "tpot", "concurrency", (10, 7),
+           source="ml-energy-leaderboard"),
     _slice("vLLM open loop TPOT", "tpot", "rate", (18, 12)),
     _slice("vLLM open loop TTFT", "ttft", "rate", (30, 18)),
     _slice("vLLM burst e2e", "e2e", "burst", (20, 12)),
@@ -139,15 +146,15 @@ def errors_of(logs: Iterable[float]) -> Errors:
     return Errors(len(values), float(values.mean()), float(median), float(p90))
 
 
-def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[Observation]:
+def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[LeftOut]:
     """Every observation of a dataset with its errors."""
     batch, why = dataset.batch, exclusions()
-    found: list[Observation] = []
+    found: list[LeftOut] = []
     for i in range(len(batch.measured)):
         case, metric = batch.cases[int(batch.case_of[i])], METRICS[int(batch.metric_of[i])]
         name = case.row.id
         found.append(
-            Observation(
+            LeftOut(
                 case=case,
                 metric=metric,
                 measured=float(batch.measured[i]),
@@ -159,7 +166,7 @@ def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[O
     return found
 
 
-def observed(fitted: Fitted) -> list[Observation]:
+def observed(fitted: Fitted) -> list[LeftOut]:
     """Every observation of a fit with its errors: fitted, and left out by row, model and GPU."""
     errors: dict[str, Sequence[float]] = {
         name: values.tolist() for name, values in fitted.errors.items()

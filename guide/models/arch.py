@@ -1,4 +1,4 @@
-"""Counts that follow from an architecture alone: weights by role and KV-cache elements per token.
+"""Counts that follow from an architecture alone: weights by part, cache and state by layer.
 
 Time (`guide.perf.ops`), memory (`guide.perf.memory`) and the load check of the catalogue all use
 these same counts, so they cannot disagree.
@@ -7,16 +7,17 @@ these same counts, so they cannot disagree.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from guide.domain import ModelArch
+from guide.domain import Attention, Cache, LayerGroup, ModelArch, Part, Weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightCounts:
-    """Weights of a model by role, over all layers."""
+    """Weights of a model by part, over all layers; without multi-token prediction."""
 
-    attention: int  # q, k, v, output projections (MLA: the low-rank factors)
+    attention: int
     dense_mlp: int
     experts: int  # routed experts, all of them
     shared_experts: int
@@ -40,60 +41,69 @@ class WeightCounts:
         )
 
 
-def attention_weights_per_layer(arch: ModelArch) -> int:
-    """Weights of one layer's attention projections."""
-    if arch.mla is None:
-        q_width = arch.heads * arch.head_dim
-        kv_width = arch.kv_heads * arch.head_dim
-        return arch.hidden * (2 * q_width + 2 * kv_width)
-    mla = arch.mla
-    q_width = arch.heads * (mla.nope_dim + mla.rope_dim)
-    query = arch.hidden * q_width if mla.q_lora is None else mla.q_lora * (arch.hidden + q_width)
-    latent = arch.hidden * (mla.kv_lora + mla.rope_dim)
-    expand = mla.kv_lora * arch.heads * (mla.nope_dim + mla.v_dim)
-    return query + latent + expand + arch.heads * mla.v_dim * arch.hidden
+def weights_of(groups: Iterable[LayerGroup]) -> Iterator[tuple[int, Weight]]:
+    """Every weight matrix with the layers that have one."""
+    for group in groups:
+        for weight in group.weights:
+            yield group.count, weight
 
 
 def weight_counts(arch: ModelArch) -> WeightCounts:
-    """Count the weights of `arch` by role."""
-    matrices = 3 if arch.gated_mlp else 2
-    sparse_layers = arch.layers - arch.dense_layers if arch.experts else 0
-    expert = matrices * arch.hidden * arch.expert_ffn
+    """Count the weights of `arch` by part."""
+    parts = dict.fromkeys(Part, 0)
+    for layers, weight in weights_of(arch.groups):
+        parts[weight.part] += layers * weight.parameters
+    table = arch.vocab * arch.hidden
     return WeightCounts(
-        attention=arch.layers * attention_weights_per_layer(arch),
-        dense_mlp=(arch.layers - sparse_layers) * matrices * arch.hidden * arch.ffn,
-        experts=sparse_layers * arch.experts * expert,
-        shared_experts=sparse_layers * arch.shared_experts * expert,
-        router=sparse_layers * arch.hidden * arch.experts,
-        embedding=arch.vocab * arch.hidden,
-        head=0 if arch.tied_embeddings else arch.vocab * arch.hidden,
-        extra=arch.extra_parameters,
+        attention=parts[Part.ATTENTION],
+        dense_mlp=parts[Part.MLP],
+        experts=parts[Part.EXPERTS],
+        shared_experts=parts[Part.SHARED],
+        router=parts[Part.ROUTER],
+        embedding=table,
+        head=0 if arch.tied_embeddings else table,
+        extra=arch.extra_parameters
+        + arch.tower_parameters
+        + sum(group.count * group.other_parameters for group in arch.groups),
     )
 
 
-def kv_elements_per_token_layer(arch: ModelArch, tp: int = 1) -> float:
-    """KV-cache elements that one token of context takes in one layer on one GPU.
+def weight_share(weight: Weight, tp: int, expert_ranks: int) -> float:
+    """Share of a weight matrix that one GPU holds.
 
-    Heads are split over `tp` GPUs and replicated once ``tp > kv_heads``; the MLA latent is one head
-    and is replicated on every GPU.
+    Tensor parallelism splits what it can and copies the rest; experts are spread over all ranks.
     """
-    if arch.mla is not None:
-        return arch.mla.kv_lora + arch.mla.rope_dim
-    return 2 * math.ceil(arch.kv_heads / tp) * arch.head_dim
+    if weight.part is Part.EXPERTS:
+        return 1 / expert_ranks
+    return 1 / (tp if weight.shards is None else min(tp, weight.shards))
 
 
-def attention_flop_per_pair_layer(arch: ModelArch) -> float:
-    """FLOPs of one query-key pair in one layer over all heads: scores and weighted values."""
-    if arch.mla is not None:
-        return 2 * arch.heads * (arch.mla.nope_dim + arch.mla.rope_dim + arch.mla.v_dim)
-    return 4 * arch.heads * arch.head_dim
+def cache_elements_per_token(cache: Cache, tp: int = 1) -> float:
+    """Elements that one token of context takes in one cache of a layer, on one GPU.
 
-
-def attention_flop_per_context_token_layer(arch: ModelArch) -> float:
-    """FLOPs that one context token costs one decoding query in one layer over all heads.
-
-    MLA decodes on the latent itself (the up-projections are absorbed into query and output).
+    Heads are split over `tp` GPUs and copied once ``tp`` exceeds them; a latent is one head.
     """
-    if arch.mla is not None:
-        return 2 * arch.heads * (2 * arch.mla.kv_lora + arch.mla.rope_dim)
-    return attention_flop_per_pair_layer(arch)
+    return math.ceil(cache.heads / tp) * cache.elements / cache.tokens_per_entry
+
+
+def cache_bytes_per_token(cache: Cache, kv_element_bytes: float, tp: int = 1) -> float:
+    """Bytes of the same; `kv_element_bytes` is that of ``--kv-cache-dtype``."""
+    element = cache.bytes_per_element or kv_element_bytes
+    return cache_elements_per_token(cache, tp) * element
+
+
+def attention_bytes_per_token(attention: Attention, kv_element_bytes: float, tp: int = 1) -> float:
+    """Cache bytes that one token of context takes in one layer on one GPU, before windows."""
+    return sum(cache_bytes_per_token(c, kv_element_bytes, tp) for c in attention.caches)
+
+
+def state_bytes_per_sequence(
+    attention: Attention, model_element_bytes: float = 2.0, tp: int = 1
+) -> float:
+    """State bytes that one sequence takes in one linear layer on one GPU; 0 without a state."""
+    state = attention.state
+    if state is None:
+        return 0.0
+    recurrent = state.recurrent_elements * state.recurrent_bytes_per_element
+    split = tp if state.shards is None else min(tp, state.shards)
+    return (state.conv_elements * model_element_bytes + recurrent) / split

@@ -1,98 +1,206 @@
-"""In which precision a checkpoint stores its weights, by its config.json."""
+"""In which formats a checkpoint stores its weights, by its config.json and hf_quant_config.json.
+
+vLLM reads the ``quantization_config`` of config.json, and hf_quant_config.json only where that is
+missing (``transformers_utils/config.py``); so does GUIDE. A config states a format for the linear
+layers, exceptions by name, or a format for each name; the answer is one format for each weight.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from guide.domain import BF16, Format, Part, Weight
 from guide.errors import shown
 from guide.models.config import ConfigView
+from guide.models.formats import (
+    MXFP4,
+    MXFP8,
+    SIXTEEN_BIT,
+    fp8,
+    integer,
+    normal_float,
+    nvfp4,
+)
+from guide.models.patterns import Patterns
+from guide.models.quantizers import (
+    config_groups,
+    excluded_names,
+    gptq_exceptions,
+    group_size,
+    modelopt,
+    packed_integer,
+    patterns,
+    quark,
+    texts,
+    unknown,
+)
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "bf16", "auto": "bf16"}
-_BITS = {4: "int4", 8: "int8"}
+_KV_FP8 = ("fp8", "float")
 
 
-def stored_precision(view: ConfigView) -> str:
-    """Name in `guide.models.precision.PRECISIONS`; `SpecError` for a format not known here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """The formats of a checkpoint, asked for one weight at a time."""
+
+    plain: Format = BF16
+    linear: Format | None = None  # of every linear layer that no list names
+    experts: Format | None = None  # of routed experts, where they differ
+    experts_only: bool = False
+    excluded: Patterns = field(default_factory=lambda: Patterns(()))
+    named: Sequence[tuple[Patterns, Format]] = ()
+    kv_cache_dtype: str = "auto"
+    mtp_plain: bool = False  # prediction layers are left as they were trained
+    notes: tuple[str, ...] = ()
+
+    def tells_apart(self, layer: int) -> bool:
+        """Whether this layer may be stored unlike others of its kind."""
+        lists = (self.excluded, *(names for names, _ in self.named))
+        return any(names.tells_apart(layer) for names in lists)
+
+    def of(self, layer: int, weight: Weight) -> Format:
+        """The format of a weight of layer `layer`."""
+        if self.excluded and self.excluded.match(layer, weight.name):
+            return self.plain
+        for names, format_ in self.named:
+            if names.match(layer, weight.name):
+                return format_
+        if weight.part is Part.ROUTER:
+            return self.plain
+        if weight.part is Part.EXPERTS:
+            return self.experts or self.linear or self.plain
+        return self.plain if self.experts_only or self.linear is None else self.linear
+
+    @property
+    def head(self) -> Format:
+        """The format of the output head, which no list means by being silent."""
+        if self.excluded.match(None, "lm_head"):
+            return self.plain
+        return next((f for names, f in self.named if names.match(None, "lm_head")), self.plain)
+
+
+def scheme(view: ConfigView, hf_quant: Mapping[str, object] | None = None) -> Scheme:
+    """The formats of a checkpoint; `SpecError` for one that is not known here.
 
     32-bit checkpoints count as bf16, since both frameworks cast them when they load.
     """
+    dtype = view.text("dtype", "torch_dtype") or "bfloat16"
+    name = dtype.removeprefix("torch.")
+    if name not in _DTYPES:
+        raise view.fail(
+            f"config.json has dtype = {shown(dtype)}, but it must be one of "
+            f"{', '.join(sorted(_DTYPES))}"
+        )
+    plain = SIXTEEN_BIT[_DTYPES[name]]
     quantization = view.section("quantization_config")
+    if quantization is None and hf_quant is not None:
+        quantization = ConfigView(view.name, {"quant_method": "modelopt", **hf_quant})
     if quantization is None:
-        dtype = view.text("dtype", "torch_dtype") or "bfloat16"
-        name = dtype.removeprefix("torch.")
-        if name not in _DTYPES:
-            raise view.fail(
-                f"config.json has dtype = {shown(dtype)}, but it must be one of "
-                f"{', '.join(sorted(_DTYPES))}"
-            )
-        return _DTYPES[name]
-    method = (quantization.text("quant_method") or "").lower()
+        return Scheme(plain=plain)
+    return _scheme(view, _flat(quantization), plain)
+
+
+def _flat(quantization: ConfigView) -> ConfigView:
+    """hf_quant_config.json nests what config.json has at its top."""
+    nested = quantization.section("quantization")
+    if nested is None:
+        return quantization
+    return ConfigView(quantization.name, {**quantization.as_dict(), **nested.as_dict()})
+
+
+def _scheme(view: ConfigView, q: ConfigView, plain: Format) -> Scheme:
+    method = (q.text("quant_method") or "").lower()
+    if not method and q.get("quant_algo") is not None:
+        method = "modelopt"  # ModelOpt did not always write its own name
+    excluded = patterns(q, excluded_names(q))
+    kv = _kv_cache_dtype(q)
+    experts_only, experts = False, None
+    named: Sequence[tuple[Patterns, Format]] = ()
+    linear: Format | None
     match method:
-        case "fp8" | "fbgemm_fp8":
-            return "fp8"
+        case "fp8" | "fbgemm_fp8" | "deepseek_v4_fp8":
+            linear, experts = _fp8(view, q, method)
         case "mxfp4" | "gpt_oss_mxfp4":
-            return "mxfp4"
-        case "awq" | "gptq" | "awq_marlin" | "gptq_marlin" | "gptq_bitblas" | "auto-round":
-            return _integer(view, quantization.count("bits", "w_bit", default=4), method)
+            linear, experts_only = MXFP4, True
+        case "mxfp8":
+            linear = MXFP8
+        case "awq" | "awq_marlin":
+            group = group_size(q, "group_size", "q_group_size")
+            linear = packed_integer(
+                view, q.count("bits", "w_bit", default=4), group, method, zeros=True
+            )
+        case "gptq" | "gptq_marlin" | "gptq_bitblas" | "auto-round" | "inc" | "autoround":
+            linear = packed_integer(
+                view, q.count("bits", default=4), group_size(q, "group_size"), method, zeros=True
+            )
+            named = gptq_exceptions(view, q, linear, plain)
         case "bitsandbytes":
-            return "int4" if quantization.flag("load_in_4bit", False) else "int8"
+            four = q.flag("load_in_4bit", False)
+            double = q.flag("bnb_4bit_use_double_quant", False)
+            linear = normal_float(double=double) if four else integer(8, None, scale_bytes=4)
+            excluded = patterns(q, [*excluded_names(q), *texts(q, "llm_int8_skip_modules")])
         case "compressed-tensors":
-            return _compressed_tensors(view, quantization)
-        case "modelopt" | "modelopt_fp4":
-            return _modelopt(view, quantization)
+            linear, named = config_groups(view, q, method)
+        case "modelopt" | "modelopt_fp4" | "modelopt_mixed" | "modelopt_mxfp8":
+            linear, named = modelopt(view, q)
+            if linear == nvfp4() and not excluded and view.optional_count("moe_latent_size"):
+                return _nemotron_stub(plain, kv)
         case "quark":
-            return _quark(view, quantization)
+            linear, named = quark(view, q)
         case _:
-            raise _unknown(view, method)
-
-
-def _unknown(view: ConfigView, what: str) -> Exception:
-    return view.fail(
-        f"config.json has the quantisation {shown(what)}, which GUIDE does not know; use a "
-        "checkpoint in bf16, fp16, fp8, int8, AWQ or GPTQ with 4 bits, MXFP4 or NVFP4"
+            raise unknown(view, method)
+    return Scheme(
+        plain=plain,
+        linear=linear,
+        experts=experts,
+        experts_only=experts_only,
+        excluded=excluded,
+        named=named,
+        kv_cache_dtype=kv,
+        mtp_plain=method.startswith("modelopt"),
     )
 
 
-def _integer(view: ConfigView, bits: int, method: str) -> str:
-    if bits not in _BITS:
-        raise _unknown(view, f"{method} with {bits} bits")
-    return _BITS[bits]
+def _nemotron_stub(plain: Format, kv: str) -> Scheme:
+    """Nemotron-3-Super's file says NVFP4 and names no exception; its model card states them."""
+    note = (
+        "The checkpoint's hf_quant_config.json says NVFP4 and names no layers: NVFP4 experts, FP8 "
+        "Mamba and shared experts, and 16 bit elsewhere are assumed, as its model card states."
+    )
+    return Scheme(
+        plain=plain,
+        experts=nvfp4(),
+        named=[(Patterns(["mamba", "shared_experts"]), fp8())],
+        kv_cache_dtype=kv,
+        mtp_plain=True,
+        notes=(note,),
+    )
 
 
-def _compressed_tensors(view: ConfigView, quantization: ConfigView) -> str:
-    groups = quantization.section("config_groups")
-    first = groups.first() if groups is not None else None
-    weights = first.section("weights") if first is not None else None
-    if weights is None:
-        raise _unknown(view, "compressed-tensors without config_groups")
-    bits = weights.count("num_bits")
-    if weights.get("type") == "float":
-        if bits == 8:
-            return "fp8"
-        if bits == 4:
-            return "nvfp4" if weights.optional_count("group_size") == 16 else "mxfp4"
-        raise _unknown(view, f"compressed-tensors float with {bits} bits")
-    return _integer(view, bits, "compressed-tensors")
+def _kv_cache_dtype(q: ConfigView) -> str:
+    """What the checkpoint says of its KV cache: ``fp8`` or ``auto``."""
+    algorithm = q.get("kv_cache_quant_algo") or q.get("kv_cache_scheme")
+    if isinstance(algorithm, str):
+        return "fp8" if algorithm.upper().startswith("FP8") else "auto"
+    if isinstance(algorithm, dict):
+        stated = q.section("kv_cache_scheme")
+        eight = stated is not None and stated.optional_count("num_bits") == 8
+        return "fp8" if eight and stated and stated.get("type") in _KV_FP8 else "auto"
+    return "auto"
 
 
-def _modelopt(view: ConfigView, quantization: ConfigView) -> str:
-    nested = quantization.section("quantization") or quantization
-    algorithm = (nested.text("quant_algo") or "").upper()
-    names = {
-        "FP8": "fp8",
-        "FP8_PB_WO": "fp8",
-        "NVFP4": "nvfp4",
-        "W4A16_AWQ": "int4",
-        "MXFP4": "mxfp4",
-    }
-    if algorithm not in names:
-        raise _unknown(view, f"modelopt {algorithm or 'without quant_algo'}")
-    return names[algorithm]
-
-
-def _quark(view: ConfigView, quantization: ConfigView) -> str:
-    settings = quantization.section("global_quant_config")
-    weight = settings.section("weight") if settings is not None else None
-    dtype = (weight and weight.text("dtype")) or "without a dtype in global_quant_config"
-    names = {"fp4": "mxfp4", "fp8_e4m3": "fp8", "int8": "int8", "int4": "int4"}
-    if dtype not in names:
-        raise _unknown(view, f"quark {dtype}")
-    return names[dtype]
+def _fp8(view: ConfigView, q: ConfigView, method: str) -> tuple[Format, Format | None]:
+    block = [entry for entry in q.entries("weight_block_size") or () if isinstance(entry, int)]
+    exponent = q.text("scale_fmt") == "ue8m0" and view.get("compress_ratios") is not None
+    scale = 1 if exponent else 4
+    if len(block) == 2:
+        linear = fp8((block[0], block[1]), scale_bytes=scale)
+    else:
+        linear = fp8(per_row=method == "fbgemm_fp8")
+    # DeepSeek-V4 stores its experts in MXFP4, unless a checkpoint says otherwise
+    if view.get("compress_ratios") is not None:
+        stated = view.text("expert_dtype")
+        four = stated == "fp4" if stated else view.text("model_type") == "deepseek_v4"
+        return linear, MXFP4 if four else None
+    return linear, None

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from guide.domain import ModelArch
 from guide.errors import SpecError, shown
+from guide.models.decoder import Decoder
 
 _LARGEST = 10**9  # no count of a config.json comes near; larger ones are typing errors
 _MOST_LAYERS = 10_000  # read one by one where a family lists them
+
+# where a multimodal config keeps its language model
+_LANGUAGE = ("text_config", "llm_config", "language_config", "thinker_config")
 
 # rope types whose factor max_position_embeddings already contains, as vLLM derives its limit
 _SCALED_ALREADY = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
@@ -93,11 +96,18 @@ class ConfigView:
             raise self.fail(f"config.json has {key} = {shown(value)}, but it must be an object")
         return ConfigView(self.name, cast("Mapping[str, object]", value))
 
+    def inside(self, key: str, value: object) -> ConfigView:
+        """An entry of the list `key`, which must be an object."""
+        if not isinstance(value, Mapping):
+            raise self.fail(f"config.json has {shown(value)} in {key}, but it must hold objects")
+        return ConfigView(self.name, cast("Mapping[str, object]", value))
+
     def language_model(self) -> ConfigView:
         """The language model of a multimodal config: its ``text_config`` over the outer fields."""
-        inner = self.section("text_config")
+        inner = next((s for s in map(self.section, _LANGUAGE) if s is not None), None)
         if inner is None:
             return self
+        inner = inner.language_model()
         stated = {k: v for k, v in inner._values.items() if v is not None}
         outer = {k: v for k, v in self._values.items() if v is not None}
         kept = {k: outer[k] for k in ("architectures", "quantization_config") if k in outer}
@@ -142,12 +152,12 @@ def decoder(
     tied: bool = False,
     norms: int = 2,
     norm_parameters: int = 1,
-) -> ModelArch:
+) -> Decoder:
     """Read the fields that decoder-only families share.
 
     `tied` is the family's default of ``tie_word_embeddings``; `norms` the hidden-wide
     normalisations of a layer and `norm_parameters` their parameters per channel (2 with bias);
-    both go into ``extra_parameters``.
+    the last norm of the model is of the same kind.
     """
     layers = view.count("num_hidden_layers", "n_layer", "num_layers")
     if layers > _MOST_LAYERS:
@@ -167,7 +177,7 @@ def decoder(
         raise view.fail(
             f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"
         )
-    return ModelArch(
+    return Decoder(
         name=view.name,
         architecture=architecture,
         layers=layers,
@@ -178,9 +188,9 @@ def decoder(
         ffn=view.count("intermediate_size"),
         vocab=view.count("vocab_size"),
         tied_embeddings=view.flag("tie_word_embeddings", tied),
-        dense_layers=layers,
         max_context_tokens=max_context_tokens(view),
-        extra_parameters=(norms * layers + 1) * hidden * norm_parameters,
+        layer_parameters=norms * hidden * norm_parameters,
+        extra_parameters=hidden * norm_parameters,
     )
 
 
@@ -214,31 +224,16 @@ def effective_window(view: ConfigView, max_context: int, key: str = "sliding_win
     return window if window and window < max_context else None
 
 
-def layers_of_type(view: ConfigView, layers: int, kind: str) -> int | None:
-    """How many entries of ``layer_types`` are `kind`; None where the list is missing."""
+def layers_of_type(view: ConfigView, layers: int, kind: str) -> frozenset[int] | None:
+    """The layers whose entry in ``layer_types`` is `kind`; None where the list is missing."""
     types = view.entries("layer_types")
     if types is None:
         return None
     if len(types) != layers:
         raise view.fail(f"layer_types has {len(types)} entries for {layers} layers")
-    return sum(entry == kind for entry in types)
+    return frozenset(i for i, entry in enumerate(types) if entry == kind)
 
 
-def vision_parameters(view: ConfigView) -> int:
-    """Weights of the vision tower of a multimodal checkpoint; 0 for a text model.
-
-    Counts a ViT with biases and two LayerNorms a layer (exact for SigLIP). It takes memory, but no
-    step time.
-    """
-    vision = view.section("vision_config")
-    if vision is None:
-        return 0
-    width = vision.optional_count("hidden_size", "vt_hidden_size")
-    layers = vision.optional_count("num_hidden_layers", "vt_num_hidden_layers", "depth")
-    ffn = vision.optional_count("intermediate_size", "vt_intermediate_size")
-    if not width or not layers or not ffn:
-        return 0
-    patch = vision.count("patch_size", default=14)
-    positions = (vision.count("image_size", default=patch) // patch) ** 2
-    layer = 4 * width * width + 2 * width * ffn + 9 * width + ffn
-    return layers * layer + (3 * patch * patch + 1 + positions + 2) * width
+def all_but_every(layers: int, period: int) -> frozenset[int]:
+    """The layers between each `period`-th one."""
+    return frozenset(i for i in range(layers) if (i + 1) % period)

@@ -9,7 +9,13 @@ group), NVFP4 (8-bit scale per 16 weights).
 
 from __future__ import annotations
 
-from guide.domain import Gpu, Precision
+from collections import Counter
+from dataclasses import replace
+
+from guide.domain import BF16, Format, Gpu, ModelArch, Part, Precision, Weight
+from guide.models.arch import weights_of
+
+SIXTEEN_BIT = frozenset({"bf16", "fp16"})
 
 _INT4 = 0.5 + (2 + 0.5) / 128
 _MXFP4 = 0.5 + 1 / 32
@@ -46,6 +52,62 @@ PRECISIONS: dict[str, Precision] = {
         _row("nvfp4", _NVFP4, _NVFP4, "fp4", "fp4", 16),
     )
 }
+
+
+def own_precision(arch: ModelArch) -> Precision:
+    """How a checkpoint is served as it is: the bytes and the data types of its own weights."""
+    row = PRECISIONS[arch.precision]
+    if arch.precision in SIXTEEN_BIT:
+        return row
+    groups: dict[bool, list[tuple[int, Weight]]] = {True: [], False: []}
+    for layers, weight in weights_of(arch.groups):
+        if weight.part is not Part.ROUTER:
+            groups[weight.part is Part.EXPERTS].append((layers, weight))
+    dense, experts = (_average(groups[key]) for key in (False, True))
+    dense, experts = dense or experts, experts or dense
+    if dense is None or experts is None:
+        return row
+    quantised = experts if experts[1].name == arch.precision else dense
+    return replace(
+        row,
+        dense_bytes=dense[0],
+        compute=dense[1].compute,
+        expert_bytes=experts[0],
+        expert_compute=experts[1].compute,
+        group_size=quantised[1].group_inputs if row.group_size else None,
+    )
+
+
+def _average(weights: list[tuple[int, Weight]]) -> tuple[float, Format] | None:
+    """Bytes a weight, and the format of most of them."""
+    total = sum(layers * weight.parameters for layers, weight in weights)
+    if not total:
+        return None
+    counts: Counter[Format] = Counter()
+    for layers, weight in weights:
+        counts[weight.format] += layers * weight.parameters
+    stored = sum(layers * weight.stored_bytes for layers, weight in weights)
+    return stored / total, counts.most_common(1)[0][0]
+
+
+def served_bytes(weight: Weight, arch: ModelArch, precision: Precision) -> float:
+    """Bytes of a weight of `arch` over all GPUs when it is served in `precision`.
+
+    The checkpoint's own precision is exact; another one is what quantising it would give.
+    """
+    own = {arch.precision, precision.name}
+    if len(own) == 1 or own <= SIXTEEN_BIT:
+        return weight.stored_bytes
+    if weight.part is Part.ROUTER:
+        return 2 * weight.parameters
+    expert = weight.part in (Part.EXPERTS, Part.SHARED)
+    return weight.parameters * (precision.expert_bytes if expert else precision.dense_bytes)
+
+
+def served_head_bytes(arch: ModelArch, precision: Precision) -> float:
+    """Bytes of the output head; quantising a checkpoint while loading leaves it in 16 bit."""
+    own = arch.precision == precision.name
+    return (arch.head_format if own else BF16).stored_bytes(arch.vocab, arch.hidden)
 
 
 def peak_flop_per_s(gpu: Gpu, compute: str) -> float:

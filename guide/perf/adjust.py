@@ -11,16 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from guide.domain import MemoryFit, ModelArch, Precision, Switches
+from guide.domain import MemoryFit, ModelArch, Switches
 from guide.perf.memory import kv_bytes_per_token
-from guide.perf.ops import Layout, operator_table
+from guide.perf.ops import Layout
 
 CONTEXT_STEP_TOKENS = 1024
 
 
 def kv_memory_per_request(
     arch: ModelArch,
-    precision: Precision,
     tokens: float,
     kv_cache_dtype: str = "auto",
     switches: Switches = Switches(),
@@ -29,8 +28,7 @@ def kv_memory_per_request(
 
     2 x layers x KV heads x head dimension x tokens x bytes, as the model really stores it.
     """
-    table = operator_table(arch, precision, Layout(), kv_cache_dtype, switches)
-    return kv_bytes_per_token(table, 1) * tokens
+    return kv_bytes_per_token(arch, Layout(), kv_cache_dtype, switches) * tokens
 
 
 def mean_context_tokens(prompt_tokens: float, output_tokens: float) -> float:
@@ -47,6 +45,8 @@ def available_memory(memory: MemoryFit) -> float:
 
 def max_parallelism(memory: MemoryFit, request_tokens: float) -> int:
     """Requests of `request_tokens` whose KV cache fits at once (P5): whole blocks, rounded down."""
+    if memory.pool is not None:
+        return memory.pool.blocks // memory.pool.held_blocks(math.ceil(request_tokens))
     blocks = math.ceil(request_tokens / memory.block_tokens)
     return memory.kv_capacity_tokens // memory.block_tokens // blocks
 
@@ -101,5 +101,5 @@ def adjust_sequence_length(
 
 def longest_sequence(memory: MemoryFit, model_limit: int, needed: int) -> int:
     """The longest sequence that memory holds, in whole 1,024 tokens, no less than needed (P7)."""
-    most = min(model_limit, memory.kv_capacity_tokens)
+    most = memory.longest_request(model_limit)
     return max(needed, most // CONTEXT_STEP_TOKENS * CONTEXT_STEP_TOKENS)

@@ -12,11 +12,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance
+from guide.perf.kernels.choice import table_gpu
+from guide.perf.priors import (
+    HELD_BY_KERNELS as HELD_BY_KERNELS,
+)
+from guide.perf.priors import (
+    LEAST as LEAST,
+)
+from guide.perf.priors import (
+    NAMES as NAMES,
+)
+from guide.perf.priors import (
+    OF_KERNELS as OF_KERNELS,
+)
+from guide.perf.priors import (
+    PARAMETERS as PARAMETERS,
+)
+from guide.perf.priors import (
+    SPREADS as SPREADS,
+)
+from guide.perf.priors import (
+    Parameter as Parameter,
+)
+from guide.perf.priors import (
+    centre_of as centre_of,
+)
+from guide.perf.priors import (
+    latent_centre as latent_centre,
+)
+from guide.perf.priors import (
+    spreads_of as spreads_of,
+)
 from guide.perf.step import StepParams
 
 Key = tuple[str, str]
@@ -31,89 +61,6 @@ class ServingParams(NamedTuple):
     u: Any  # s per output token (detokenising, streaming) on top of the step
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """Prior of one constant: centre, link and how far each kind of level may move it (latent
-    standard deviation)."""
-
-    name: str
-    centre: float
-    link: str  # share | positive | real
-    spread: str  # row of SPREADS
-
-
-SPREADS: dict[str, dict[str, float]] = {
-    "compute": {
-        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
-        "gpu-engine": 0.15, "precision": 0.3, "precision-gpu": 0.15, "model": 0.12,
-    },
-    "memory": {
-        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
-        "gpu-engine": 0.15, "precision": 0.3, "precision-gpu": 0.15, "model": 0.12,
-    },
-    "kv": {
-        "all": 0.5, "vendor": 0.5, "engine": 0.3, "generation": 0.3, "gpu": 0.12,
-        "gpu-engine": 0.15, "kv-kernel": 1.5, "model": 0.12,
-    },
-    "host": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.25, "gpu": 0.12,
-        "gpu-engine": 0.2, "version": 0.15, "architecture": 0.15, "model": 0.15, "source": 0.3,
-    },
-    "host detail": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
-        "version": 0.15, "source": 0.3,
-    },
-    "prompt host": {
-        "all": 0.7, "vendor": 0.3, "engine": 0.6, "generation": 0.2, "gpu-engine": 0.2,
-        "precision": 0.3, "precision-gpu": 0.2, "version": 0.2, "architecture": 0.2,
-        "model": 0.3, "source": 0.3,
-    },
-    "expert host": {
-        "all": 0.7, "engine": 0.3, "generation": 0.2, "gpu-engine": 0.15, "precision": 0.5,
-        "precision-gpu": 0.2, "version": 0.15, "model": 0.25,
-    },
-    "link": {
-        "all": 0.5, "link": 0.6, "engine": 0.3, "gpu": 0.3, "gpu-engine": 0.2, "version": 0.1,
-    },
-    "serving": {"all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
-    "shape": {"all": 0.4, "vendor": 0.4, "engine": 0.3, "gpu-engine": 0.2},
-    "kernel": {"all": 0.3, "vendor": 0.6, "gpu-engine": 0.6},
-}  # fmt: skip
-
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter("share_c", 0.65, "share", "compute"),
-    Parameter("ramp", 60.0, "positive", "shape"),
-    Parameter("decode_c", 1.0, "positive", "kernel"),
-    Parameter("decode_h", 0.0, "real", "kernel"),
-    Parameter("share_w", 0.85, "share", "memory"),
-    Parameter("share_ec", 0.45, "share", "compute"),
-    Parameter("ramp_e", 30.0, "positive", "shape"),
-    Parameter("share_ew", 0.7, "share", "memory"),
-    Parameter("share_kv", 0.75, "share", "kv"),
-    Parameter("gqa", 0.5, "share", "kernel"),
-    Parameter("v1", 2.0, "positive", "kernel"),
-    Parameter("v1_len", 0.7, "real", "kernel"),
-    Parameter("share_a", 0.4, "share", "compute"),
-    Parameter("c0", 2e-3, "positive", "host"),
-    Parameter("cl", 12e-6, "positive", "host"),
-    Parameter("cm", 30e-6, "positive", "expert host"),
-    Parameter("cs", 30e-6, "positive", "host detail"),
-    Parameter("cb", 5e-9, "positive", "host detail"),
-    Parameter("cp", 1e-3, "positive", "host detail"),
-    Parameter("clp", 20e-6, "positive", "prompt host"),
-    Parameter("ca", 9e-6, "positive", "link"),
-    Parameter("share_l", 0.3, "share", "link"),
-    Parameter("p", 2.0, "positive", "shape"),  # the exponent is 1 + this
-    Parameter("r0", 5e-3, "positive", "serving"),
-    Parameter("rt", 2e-6, "positive", "serving"),
-    Parameter("rw", 5e-4, "positive", "serving"),
-    Parameter("u", 20e-6, "positive", "serving"),
-)
-
-
-NAMES = tuple(q.name for q in PARAMETERS)
-
-
 def _sigmoid(x: Any) -> Any:
     return 1.0 / (1.0 + math.e ** (-x))
 
@@ -123,13 +70,6 @@ _TO_VALUE: dict[str, Callable[[Any], Any]] = {
     "positive": lambda x: math.e**x,
     "real": lambda x: x,
 }
-
-
-def latent_centre(parameter: Parameter) -> float:
-    """The prior centre of a parameter in its latent space."""
-    if parameter.link == "share":
-        return math.log(parameter.centre / (1 - parameter.centre))
-    return math.log(parameter.centre) if parameter.link == "positive" else parameter.centre
 
 
 def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
@@ -143,11 +83,36 @@ def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
     )
 
 
+WIDEST: Key = ("kernels", "*")  # the level of all steps that measured kernels price
+KERNELS_ENGINE = "vLLM-V1"  # the engine whose steps are sums of measured kernels
+
+
+def kernels_price(fits: FitTable, gpu: Gpu, engine: str) -> bool:
+    """Whether measured kernels price a step, and not the datasheet's roofs.
+
+    Fits made without kernels keep to the roofs; engines before vLLM V1 ran other kernels, and no
+    table speaks for GPUs of AMD, Intel, Volta and Turing.
+    """
+    return WIDEST in fits.rows and engine == KERNELS_ENGINE and table_gpu(gpu) is not None
+
+
+UNFITTED = FitTable(rows={WIDEST: {}}, points={}, residuals={})  # where a fit from scratch begins
+
+
 def version_family(framework: str, version: tuple[int, ...]) -> str:
     """Versions are pooled by minor release, in pairs: neighbours differ little."""
     if len(version) < 2:
         return f"{framework}-?"
     return f"{framework}-{version[0]}.{version[1] // 2 * 2}"
+
+
+def shape_of(model: ModelArch) -> str:
+    """What names a network: its shape, so that one network under two names is one."""
+    attention = f"{model.heads}h{model.kv_heads}kv{model.head_dim}"
+    experts = f"-{model.experts}e{model.active_experts}a{model.expert_ffn}" if model.experts else ""
+    vocabulary = f"{model.vocab}t" if model.tied_embeddings else f"{model.vocab}"
+    widths = f"{model.layers}x{model.hidden}-{attention}-{model.ffn}{experts}-{vocabulary}"
+    return f"{model.architecture}-{widths}"
 
 
 def levels(
@@ -158,14 +123,18 @@ def levels(
     version: str = "",
     source: str = "",
     kv_kernel: str = "",
+    kernels: bool = False,
 ) -> list[Key]:
-    """The levels that a case belongs to, from the widest to the narrowest."""
+    """The levels that a case belongs to, from the widest to the narrowest; with `kernels`, those of
+    steps that measured kernels price."""
     kernel = "16-bit" if precision.name in ("bf16", "fp16") else precision.name
+    widest: list[Key] = [("all", "*"), ("vendor", gpu.vendor)]
+    if kernels:
+        widest = [WIDEST]
     keys: list[Key] = [
-        ("all", "*"),
-        ("vendor", gpu.vendor),
+        *widest,
         ("engine", engine),
-        ("generation", gpu.generation),
+        ("generation", f"{gpu.generation}/{engine}" if kernels else gpu.generation),
         ("gpu", gpu.name),
         ("gpu-engine", f"{gpu.name}/{engine}"),
         ("link", gpu.link.kind),
@@ -175,14 +144,14 @@ def levels(
     if version:
         keys.append(("version", version))
     if model is not None:
-        base = model.base or model.name
+        shape = shape_of(model) if kernels else model.base or model.name
         keys += [
             ("architecture", f"{model.architecture}/{engine}"),
-            ("model", f"{base}/{engine}"),
-            ("model-gpu", f"{base}/{kernel}/{gpu.name}/{engine}"),
+            ("model", f"{shape}/{engine}"),
+            ("model-gpu", f"{shape}/{kernel}/{gpu.name}/{engine}"),
         ]
     if source:
-        keys.append(("source", source))
+        keys.append(("source", f"{source}/{engine}" if kernels else source))
     if kv_kernel:  # an attention kernel of its own, such as paged FP8 of early releases
         keys.append(("kv-kernel", f"{kv_kernel}/{gpu.generation}"))
     return keys
@@ -190,7 +159,9 @@ def levels(
 
 def latent_values(table: FitTable, keys: Iterable[Key]) -> dict[str, float]:
     """Sum the deviations of the levels over the prior centres."""
-    latent = {q.name: latent_centre(q) for q in PARAMETERS}
+    keys = tuple(keys)
+    kernels = WIDEST in keys
+    latent = {q.name: latent_centre(q, kernels) for q in PARAMETERS}
     for key in keys:
         for name, deviation in table.rows.get(key, {}).items():
             latent[name] += deviation
@@ -212,9 +183,11 @@ def resolve(
     model: ModelArch | None = None,
 ) -> Fit:
     """The constants of one case, and how far they can be trusted."""
-    parts = tuple(int(x) for x in version.split(".") if x.isdigit())
-    engine = _engine(catalog, framework, parts)
-    keys = levels(gpu, engine, precision, model, version_family(framework, parts))
+    parts = _parts(version)
+    engine = engine_for(catalog, framework, version)
+    kernels = kernels_price(catalog.fits, gpu, engine)
+    family = version_family(framework, parts)
+    keys = levels(gpu, engine, precision, model, family, kernels=kernels)
     step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)
@@ -236,7 +209,10 @@ def resolve(
 
 
 OBSERVED = "observed"  # level of what running pods taught, for the layouts of one cluster
-_STEP_TIMES = ("c0", "cl", "cm", "cs", "cb", "cp", "clp", "ca")
+_STEP_TIMES = (
+    *("c0", "cl", "cm", "cq", "cs", "cb", "cp", "clp", "ca"),
+    *("k_dense", "k_expert", "k_network", "k_context", "k_pair"),
+)
 _STEP_SHARES = ("share_c", "share_w", "share_ec", "share_ew", "share_kv", "share_a", "share_l")
 
 
@@ -261,6 +237,15 @@ def paced(
         step._replace(**times, **shares),
         ServingParams(*(value * around for value in serving)),
     )
+
+
+def engine_for(catalog: Catalog, framework: str, version: str) -> str:
+    """The engine generation of a framework's version."""
+    return _engine(catalog, framework, _parts(version))
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(x) for x in version.split(".") if x.isdigit())
 
 
 def _engine(catalog: Catalog, framework: str, version: tuple[int, ...]) -> str:

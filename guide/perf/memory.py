@@ -1,53 +1,89 @@
-"""How many tokens the KV cache of a replica holds: the paper's available memory (P5), in blocks.
+"""How many tokens the KV cache of a replica holds: the paper's available memory (P5), as the engine
+accounts for it when it starts.
 
-KV bytes = utilisation x memory - weights - activation peak of the largest step - context, NCCL,
-CUDA graphs. Leaving out the activation peak and the context overstates the cache by about 30 % on
-small cards.
+KV bytes = utilisation x memory that CUDA shows - weights - peak of the profile run - what libraries
+and CUDA graphs take, by the rules of the release (`guide/catalog/memory.yaml`). Of a pipeline the
+stage with the fewest blocks decides. Cut into blocks by `guide.perf.kv_cache`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from guide.domain import (
+    CachePool,
     Gpu,
     Limits,
     MemoryFit,
+    MemoryRules,
     ModelArch,
     Precision,
     Release,
     ReplicaGroup,
+    Scheduling,
     Switches,
 )
-from guide.perf.ops import Layout, Operator, Role, operator_table, resident_weight_bytes
-from guide.units import GIB
+from guide.perf.kv_cache import BlockPlan, LayerCache, block_plan, layer_caches
+from guide.perf.ops import Layout, kv_bytes_per_element
+from guide.perf.weights import held_bytes
 
-CONTEXT_BYTES = 0.6 * GIB  # CUDA or HIP context and library workspaces of one process
-COLLECTIVE_BYTES = 1.0 * GIB  # NCCL or RCCL channels and the custom all-reduce buffers, tp > 1
-GRAPH_BYTES = 0.9 * GIB  # captured graphs of the decode batches
-LOGIT_BYTES = 6  # 16-bit logits and their 32-bit copy while sampling
+ACTIVATION_BYTES = 2  # activations travel in 16 bit
+WHOLE_PROMPT_TOKENS = 32768  # vLLM V0 cuts prompts by itself where contexts may be longer
 
 
-def activation_bytes(arch: ModelArch, tp: int, limits: Limits) -> float:
-    """Peak activations of the largest step: its tokens through one layer, and its logits."""
-    widest = max(arch.ffn, arch.expert_ffn * max(1, arch.active_experts))
-    per_token = (4 * arch.hidden + 3 * widest / tp) * 2
-    return (
-        limits.max_num_batched_tokens * per_token + limits.max_num_seqs * arch.vocab * LOGIT_BYTES
+def pipeline_stages(layers: int, pp: int) -> Iterator[range]:
+    """The layers of each stage, as vLLM cuts them: a remainder goes to the stages before the last,
+    from the back (`get_pp_indices`)."""
+    each, rest = divmod(layers, pp)
+    start = 0
+    for stage in range(pp):
+        more = pp - 1 - rest <= stage < pp - 1
+        yield range(start, start := start + each + more)
+
+
+def step_tokens(limits: Limits, release: Release) -> int:
+    """Tokens of the largest step: whole prompts where the release never cuts them."""
+    budget = limits.max_num_batched_tokens
+    whole = release.scheduling is Scheduling.PREFILL_FIRST
+    if whole and limits.max_model_len <= WHOLE_PROMPT_TOKENS:
+        return max(budget, limits.max_model_len)
+    return budget
+
+
+def activation_bytes(
+    arch: ModelArch, layout: Layout, limits: Limits, release: Release, last_stage: bool = True
+) -> float:
+    """Peak of the profile run: the largest step through one layer, or the sampler over the logits
+    of as many sequences as there may be, whichever is more."""
+    tokens, ranks = step_tokens(limits, release), layout.expert_ranks
+    hidden = arch.hidden
+    routed = arch.active_experts * (
+        max(hidden, 2 * arch.expert_ffn / ranks) + arch.expert_ffn / ranks
     )
+    widest = max(3 * arch.ffn / layout.tp, routed)
+    forward = tokens * (4 * hidden + widest) * ACTIVATION_BYTES
+    if not last_stage:
+        return forward
+    rules = release.memory
+    logit = rules.logit_bytes[rules.runs_second(arch)]
+    sampled = limits.max_num_seqs * arch.vocab * logit + tokens * hidden * ACTIVATION_BYTES
+    return max(forward, sampled)
 
 
-def kv_bytes_per_token(table: tuple[Operator, ...], pp: int) -> float:
-    """KV-cache bytes that one token takes on one GPU (windowed layers hold all tokens until they
-    leave)."""
-    return sum(row.bytes for row in table if row.role in (Role.ATTENTION, Role.WINDOW)) / pp
-
-
-def reserved_bytes(gpu: Gpu, layout: Layout, limits: Limits, release: Release) -> dict[str, float]:
+def reserved_bytes(
+    arch: ModelArch, gpu: Gpu, layout: Layout, limits: Limits, release: Release
+) -> dict[str, float]:
     """What is never weights, activations or KV cache, by its reason."""
+    rules = release.memory
+    second, several = rules.runs_second(arch), layout.expert_ranks > 1
+    graphs = rules.graph_bytes[second]
+    tables = limits.max_num_seqs * arch.vocab * rules.penalty_bytes if second else 0.0
     return {
-        "left free by the utilisation limit": (1 - limits.gpu_memory_utilization) * gpu.hbm_bytes,
-        "context and libraries": CONTEXT_BYTES,
-        "collectives": COLLECTIVE_BYTES if layout.tp * layout.attention_ranks > 1 else 0.0,
-        "captured graphs": GRAPH_BYTES if release.graphs_inside_budget else 0.0,
+        "left free by the utilisation limit": (1 - limits.gpu_memory_utilization)
+        * gpu.process_bytes,
+        "libraries": rules.runtime_bytes + (rules.runtime_parallel_bytes if several else 0.0),
+        "captured graphs": graphs + (rules.graph_parallel_bytes if several and graphs else 0.0),
+        "tables of penalties": tables,
     }
 
 
@@ -60,24 +96,93 @@ def fit_memory(
     release: Release,
     switches: Switches = Switches(),
 ) -> MemoryFit:
-    """Divide the memory of one GPU; `kv_capacity_tokens` is 0 when the weights leave no whole
-    block."""
-    table = operator_table(arch, precision, layout, limits.kv_cache_dtype, switches)
-    weights = resident_weight_bytes(table, arch, layout.pp)
-    activations = activation_bytes(arch, layout.tp, limits)
-    reserved = sum(reserved_bytes(gpu, layout, limits, release).values())
-    per_token = kv_bytes_per_token(table, layout.pp)
-    free = gpu.hbm_bytes - weights - activations - reserved
-    blocks = int(free // (per_token * release.block_tokens)) if free > 0 else 0
+    """Divide the memory of the GPU with the fewest blocks; `kv_capacity_tokens` is 0 when the
+    weights leave no whole block."""
+    caches = layer_caches(arch, layout.tp, element_bytes(arch, limits.kv_cache_dtype, switches))
+    plan = block_plan(caches, release.block_tokens, release.memory)
+    reserved = sum(reserved_bytes(arch, gpu, layout, limits, release).values())
+    fits = [
+        _fit_stage(arch, gpu, precision, layout, limits, release, caches, plan, reserved, *stage)
+        for stage in enumerate(pipeline_stages(arch.layers, layout.pp))
+    ]
+    return min(fits, key=lambda fit: (fit.kv_capacity_tokens, fit.spare_bytes))
+
+
+def element_bytes(arch: ModelArch, kv_cache_dtype: str, switches: Switches = Switches()) -> float:
+    """Bytes of a KV-cache element that stay after eviction."""
+    return kv_bytes_per_element(kv_cache_dtype, arch) * switches.h2o_keep_share
+
+
+def _fit_stage(
+    arch: ModelArch,
+    gpu: Gpu,
+    precision: Precision,
+    layout: Layout,
+    limits: Limits,
+    release: Release,
+    caches: tuple[LayerCache, ...],
+    plan: BlockPlan | None,
+    reserved: float,
+    number: int,
+    stage: range,
+) -> MemoryFit:
+    weights = held_bytes(arch, precision, layout, stage, gpu, release)
+    activations = activation_bytes(arch, layout, limits, release, number == layout.pp - 1)
+    free = gpu.process_bytes - weights - activations - reserved
+    block = plan.block_bytes(stage) if plan else 0.0
+    blocks = int(free // block) if free > 0 and block else 0
+    tokens = blocks * release.block_tokens
+    pool = None if plan is None else _pool(plan, blocks, layout, limits, release.memory, arch)
+    if pool is not None:
+        tokens = int(pool.concurrency(limits.max_model_len) * limits.max_model_len)
     return MemoryFit(
-        hbm_bytes=gpu.hbm_bytes,
+        hbm_bytes=gpu.process_bytes,
         weight_bytes=weights,
         activation_bytes=activations,
         reserved_bytes=reserved,
-        kv_bytes_per_token=per_token,
-        kv_capacity_tokens=blocks * release.block_tokens,
+        kv_bytes_per_token=kept_bytes_per_token(caches, stage),
+        kv_capacity_tokens=tokens,
         block_tokens=release.block_tokens,
+        pool=pool,
     )
+
+
+def _pool(
+    plan: BlockPlan,
+    blocks: int,
+    layout: Layout,
+    limits: Limits,
+    rules: MemoryRules,
+    arch: ModelArch,
+) -> CachePool | None:
+    """None where every layer keeps every token: then blocks say it all."""
+    if len(plan.groups) == 1 and plan.groups[0].window_tokens is None:
+        return None
+    batches = rules.batches_in_flight
+    if batches > 1 and rules.runs_second(arch):
+        batches = layout.pp + 1
+    return CachePool(
+        blocks=blocks,
+        groups=plan.groups,
+        in_flight_tokens=batches * limits.max_num_batched_tokens,
+    )
+
+
+def kept_bytes_per_token(caches: tuple[LayerCache, ...], stage: range) -> float:
+    """KV-cache bytes of a token in the layers of a stage, before windows forget it."""
+    return sum(
+        one.token_bytes * sum(stage.start <= place < stage.stop for place in one.layers)
+        for one in caches
+    )
+
+
+def kv_bytes_per_token(
+    arch: ModelArch, layout: Layout, kv_cache_dtype: str = "auto", switches: Switches = Switches()
+) -> float:
+    """KV-cache bytes that one token takes on one GPU, averaged over the stages (windowed layers
+    hold all tokens until they leave)."""
+    caches = layer_caches(arch, layout.tp, element_bytes(arch, kv_cache_dtype, switches))
+    return kept_bytes_per_token(caches, range(arch.layers)) / layout.pp
 
 
 def memory_fit(group: ReplicaGroup, release: Release, switches: Switches) -> MemoryFit:

@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guide.domain import Gpu, ModelArch, Precision, Switches
+from guide.domain import Gpu, ModelArch, Part, Precision, Switches
 from guide.models.arch import (
-    attention_flop_per_context_token_layer,
-    attention_flop_per_pair_layer,
-    kv_elements_per_token_layer,
+    cache_bytes_per_token,
+    state_bytes_per_sequence,
     weight_counts,
+    weight_share,
+    weights_of,
 )
-from guide.models.precision import peak_flop_per_s
+from guide.models.precision import peak_flop_per_s, served_bytes, served_head_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
 SCORE_PASSES = (
@@ -35,6 +36,7 @@ class Role(StrEnum):
     WINDOW = "window"  # the same, in layers with a sliding window
     ELEMENTWISE = "elementwise"  # norms, rotary embedding, residuals, activation functions
     ALL_REDUCE = "all-reduce"
+    STATE = "state"  # of linear layers: read and written by every sequence of a step
     LOOKUP = "lookup"  # embedding table: memory, hardly any time
 
 
@@ -49,6 +51,7 @@ class Layout:
     tp: int = 1
     pp: int = 1
     attention_ranks: int = 1
+    expert_parallel: int = 1  # of the `expert_ranks`, how many hold whole experts of their own
 
     @property
     def expert_ranks(self) -> int:
@@ -61,8 +64,8 @@ class Operator:
     """One row of the table, summed over the layers that have it, for one GPU of the replica.
 
     `flop` and `bytes` are per unit: a token (dense, expert, element-wise, all-reduce), a sampled
-    sequence (head), a context token (`bytes` and `context_flop` of attention, decode) or a
-    query-key pair (`flop` of attention, prefill).
+    sequence (head), a sequence of the step (state), a context token (`bytes` and `context_flop` of
+    attention, decode) or a query-key pair (`flop` of attention, prefill).
     """
 
     name: str
@@ -74,8 +77,11 @@ class Operator:
     pair_bytes: float = 0.0  # attention without FlashAttention: score matrix traffic per pair
 
 
-def kv_bytes_per_element(kv_cache_dtype: str) -> float:
-    """Bytes of one KV-cache element for a vLLM ``--kv-cache-dtype`` value (auto = 16 bit)."""
+def kv_bytes_per_element(kv_cache_dtype: str, arch: ModelArch | None = None) -> float:
+    """Bytes of one KV-cache element for a vLLM ``--kv-cache-dtype`` value (auto: as the checkpoint
+    of `arch` says, else 16 bit)."""
+    if kv_cache_dtype == "auto" and arch is not None:
+        kv_cache_dtype = arch.kv_cache_dtype
     if kv_cache_dtype.startswith(("fp8", "int8")):
         return 1.0
     return 0.5625 if kv_cache_dtype == "nvfp4" else 2.0
@@ -94,39 +100,45 @@ def operator_table(
     """
     weights = weight_counts(arch)
     tp, ranks = layout.tp, layout.expert_ranks
-    dense, expert = precision.dense_bytes, precision.expert_bytes
     active = arch.active_experts / arch.experts if arch.experts else 0.0
+    held = dict.fromkeys(Part, 0.0)  # weights of each part on one GPU, and their bytes
+    stored = dict.fromkeys(Part, 0.0)
+    for layers, weight in weights_of(arch.groups):
+        share = layers * weight_share(weight, tp, ranks)
+        held[weight.part] += share * weight.parameters
+        stored[weight.part] += share * served_bytes(weight, arch, precision)
     rows = [
         Operator(
             name="attention projections",
             role=Role.DENSE,
-            weight_bytes=weights.attention * dense / tp,
-            flop=2 * weights.attention / tp,
+            weight_bytes=stored[Part.ATTENTION],
+            flop=2 * held[Part.ATTENTION],
         ),
         *_attention_rows(arch, tp, kv_cache_dtype, switches),
+        *_state_rows(arch, tp),
         Operator(
             name="mlp",
             role=Role.DENSE,
-            weight_bytes=weights.dense_mlp * dense / tp,
-            flop=2 * weights.dense_mlp / tp,
+            weight_bytes=stored[Part.MLP],
+            flop=2 * held[Part.MLP],
         ),
         Operator(
             name="router",
             role=Role.DENSE,
-            weight_bytes=weights.router * 2,
-            flop=2 * weights.router,
+            weight_bytes=stored[Part.ROUTER],
+            flop=2 * held[Part.ROUTER],
         ),
         Operator(
             name="shared experts",
             role=Role.DENSE,
-            weight_bytes=weights.shared_experts * expert / tp,
-            flop=2 * weights.shared_experts / tp,
+            weight_bytes=stored[Part.SHARED],
+            flop=2 * held[Part.SHARED],
         ),
         Operator(
             name="routed experts",
             role=Role.EXPERT,
-            weight_bytes=weights.experts * expert / ranks,
-            flop=2 * weights.experts * active / ranks,
+            weight_bytes=stored[Part.EXPERTS],
+            flop=2 * held[Part.EXPERTS] * active,
         ),
         Operator(
             name="norms and element-wise",
@@ -143,7 +155,7 @@ def operator_table(
         Operator(
             name="lm_head",
             role=Role.HEAD,
-            weight_bytes=(weights.head or weights.embedding) * 2 / tp,
+            weight_bytes=served_head_bytes(arch, precision) / tp,
             flop=2 * arch.vocab * arch.hidden / tp,
         ),
     ]
@@ -153,28 +165,54 @@ def operator_table(
 def _attention_rows(
     arch: ModelArch, tp: int, kv_cache_dtype: str, switches: Switches
 ) -> tuple[Operator, ...]:
-    element = kv_bytes_per_element(kv_cache_dtype)
-    per_layer_bytes = kv_elements_per_token_layer(arch, tp) * element * switches.h2o_keep_share
-    pair_flop = attention_flop_per_pair_layer(arch) / tp
-    context_flop = attention_flop_per_context_token_layer(arch) / tp * switches.h2o_keep_share
-    pair_bytes = (
-        0.0 if switches.flash_attention else SCORE_PASSES * ACTIVATION_BYTES * arch.heads / tp
-    )
-    full = arch.layers - arch.window_layers
+    """One row for the caches that are read whole, one for those read up to some tokens.
+
+    A step counts the tokens within the widest such reach; a narrower one is charged its part.
+    """
+    element = kv_bytes_per_element(kv_cache_dtype, arch)
+    reach = arch.window_tokens or 1
+    kept = switches.h2o_keep_share
+    sums = {Role.ATTENTION: [0.0, 0.0, 0.0, 0.0], Role.WINDOW: [0.0, 0.0, 0.0, 0.0]}
+    for group in arch.groups:
+        attention = group.attention
+        if attention is None:
+            continue
+        scores = SCORE_PASSES * ACTIVATION_BYTES * attention.heads / tp
+        for cache in attention.caches:
+            read = cache.read_tokens
+            row = sums[Role.ATTENTION if read is None else Role.WINDOW]
+            layers = group.count if read is None else group.count * read / reach
+            row[0] += layers * cache.pair_flop / tp
+            row[1] += layers * cache_bytes_per_token(cache, element, tp) * kept
+            row[2] += layers * cache.context_flop / tp * kept
+            row[3] += 0.0 if switches.flash_attention else layers * scores
+    names = {Role.ATTENTION: "attention", Role.WINDOW: "sliding-window attention"}
     return tuple(
         Operator(
-            name=name,
+            name=names[role],
             role=role,
-            flop=layers * pair_flop,
-            bytes=layers * per_layer_bytes,
-            context_flop=layers * context_flop,
-            pair_bytes=layers * pair_bytes,
+            flop=flop,
+            bytes=moved,
+            context_flop=context,
+            pair_bytes=pairs,
         )
-        for name, role, layers in (
-            ("attention", Role.ATTENTION, full),
-            ("sliding-window attention", Role.WINDOW, arch.window_layers),
-        )
-        if layers
+        for role, (flop, moved, context, pairs) in sums.items()
+        if moved
+    )
+
+
+def _state_rows(arch: ModelArch, tp: int) -> tuple[Operator, ...]:
+    """What linear layers compute per token, and the state that a sequence of a step moves."""
+    flop = moved = 0.0
+    for group in arch.groups:
+        if group.attention is not None and group.attention.state is not None:
+            flop += group.count * group.attention.state.flop_per_token / tp
+            moved += group.count * 2 * state_bytes_per_sequence(group.attention, tp=tp)
+    if not moved:
+        return ()
+    return (
+        Operator(name="recurrence", role=Role.DENSE, flop=flop),
+        Operator(name="recurrent state", role=Role.STATE, bytes=moved),
     )
 
 

@@ -78,6 +78,8 @@ def _roof(
         routed = tokens * layout.attention_ranks
         reached = 1 - (1 - arch.active_experts / arch.experts) ** routed
         flop, moved = row.flop * routed, row.weight_bytes * reached
+    elif row.role is Role.STATE:
+        moved = row.bytes * (shape.prefill_sequences + shape.decode_sequences)
     elif row.role is Role.HEAD:
         flop, moved = row.flop * shape.sampled_sequences, row.weight_bytes
     elif row.role in (Role.ATTENTION, Role.WINDOW):
@@ -102,7 +104,7 @@ def typical_decode(group: ReplicaGroup, report: ServingReport, workload: Workloa
     """The decode step of a replica's mean batch, each sequence half-way through its output."""
     batch = max(1.0, report.batch_mean)
     context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
-    window = group.model.used_window_tokens or 0
+    window = group.model.window_tokens or 0
     return StepShape(
         decode_sequences=batch,
         decode_context_tokens=batch * context,

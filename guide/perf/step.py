@@ -19,76 +19,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
 from guide.domain import Gpu, ModelArch, Precision, StepShape, Switches
+from guide.perf.kernels.curves import NO_WORK, Curves, Work
+from guide.perf.kernels.pricing import curves
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
+from guide.perf.terms import Number as Number
+from guide.perf.terms import StepFacts as StepFacts
+from guide.perf.terms import StepParams as StepParams
 
 PARTITION_LIMIT = 512  # vLLM 0.2-0.6, paged_attention: num_seqs * num_heads > 512
 CAPTURED_TOKENS = 8192  # vLLM's max_seq_len_to_capture
-
-Number = Any  # float in a simulation, array of floats in a fit
-
-
-class StepParams(NamedTuple):
-    """Fitted constants of a step; see the module docstring.
-
-    Seconds, shares, tokens, exponents.
-    """
-
-    share_c: Number  # of the peak, dense GEMMs with many tokens
-    ramp: Number  # tokens at which a dense GEMM reaches half its share
-    decode_c: Number  # factor on share_c for decode tokens (ROCm and XPU kernels differ there)
-    decode_h: Number  # exponent of that factor on hidden size / 4,096
-    share_w: Number  # of the bandwidth, weights of dense GEMMs
-    share_ec: Number  # of the peak, expert GEMMs
-    ramp_e: Number  # tokens per expert at which an expert GEMM reaches half its share
-    share_ew: Number  # of the bandwidth, expert weights
-    share_kv: Number  # of the bandwidth, KV cache
-    gqa: Number  # exponent on heads/kv_heads: how often paged kernels re-read a shared KV head
-    v1: Number  # slowdown of the unpartitioned paged kernel, used when sequences fill the GPU
-    v1_len: Number  # exponent on its captured context length
-    share_a: Number  # of the 16-bit peak, prefill attention
-    c0: Number  # s per step
-    cl: Number  # s per layer
-    cm: Number  # s more per layer with experts (routing, sorting, more kernels)
-    cs: Number  # s per sequence
-    cb: Number  # s per context token on the host (block tables)
-    cp: Number  # s more for a step that holds a prompt
-    clp: Number  # s more per layer for a step that holds a prompt
-    ca: Number  # s per all-reduce and level of log2(tp)
-    share_l: Number  # of the link, all-reduce payload
-    p: Number  # exponent of the soft maximum of memory and compute
-
-
-class StepFacts(NamedTuple):
-    """The operator table of one layout on one GPU type, folded: no fitted number in it."""
-
-    layers: Number
-    expert_layers: Number
-    width: Number  # hidden size / 4,096
-    dense_s: Number  # weight bytes / bandwidth
-    dense_token_s: Number  # FLOPs of a token / peak
-    expert_s: Number
-    expert_token_s: Number
-    experts: Number  # 1 when there are none
-    active_share: Number  # active / experts
-    expert_tokens: Number  # tokens reach the experts from that many attention ranks
-    head_s: Number
-    head_sequence_s: Number
-    kv_token_s: Number  # at the roof of a context token: its bytes, or its FLOPs (MLA at tp 1)
-    window_token_s: Number
-    query_groups: Number  # heads / kv heads on one GPU, for paged kernels (1 for FlashAttention)
-    paged_heads: Number  # heads on one GPU where kernels are paged, else 0
-    captured_length: Number  # context length that CUDA graphs were captured for, relative to 4,096
-    pair_s: Number
-    window_pair_s: Number
-    pair_memory_s: Number  # score-matrix traffic without FlashAttention
-    window_pair_memory_s: Number
-    elementwise_token_s: Number
-    all_reduces: Number  # latency units: 2 x layers x log2(tp)
-    all_reduce_token_s: Number
-    distinct: Number  # exponent: t tokens route like t**distinct independent ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +40,7 @@ class Traits:
 
     paged_attention: bool = False  # PagedAttention kernels instead of FlashAttention
     distinct_exponent: float = 1.0  # below 1 when a benchmark repeats one prompt
+    kernels: bool = False  # measured kernels price the step (`guide.perf.fits.kernels_price`)
 
 
 def fold(
@@ -134,9 +78,10 @@ def fold(
 
     heads_per_kv = arch.heads / arch.kv_heads if arch.mla is None else 1.0
     link = gpu.link.bytes_per_s
-    return StepFacts(
+    facts = StepFacts(
         layers=float(arch.layers),
-        expert_layers=float(arch.layers - arch.dense_layers if arch.experts else 0),
+        expert_layers=float(arch.expert_layers),
+        normed_layers=0.0,
         width=arch.hidden / 4096,
         dense_s=weights(Role.DENSE),
         dense_token_s=flop(Role.DENSE),
@@ -160,6 +105,47 @@ def fold(
         all_reduces=2.0 * arch.layers * math.log2(layout.tp),
         all_reduce_token_s=sum(row.bytes for row in rows(Role.ALL_REDUCE)) / link,
         distinct=traits.distinct_exponent,
+        kernel_context_s=0.0,
+        kernel_window_s=0.0,
+        kernel_pair_s=0.0,
+        kernel_window_pair_s=0.0,
+        state_sequence_s=traffic(Role.STATE),
+    )
+    if not traits.kernels:
+        return facts
+    priced = priced_by_kernels(arch, gpu, precision, layout, kv_cache_dtype)
+    return facts if priced is None else _by_kernels(facts, priced, switches)
+
+
+@lru_cache(maxsize=1024)
+def priced_by_kernels(
+    arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv_cache_dtype: str
+) -> Curves | None:
+    """The curves of a layout, kept: a plan asks for the same one many times."""
+    return curves(arch, gpu, precision, layout, kv_cache_dtype)
+
+
+def _by_kernels(facts: StepFacts, priced: Curves, switches: Switches) -> StepFacts:
+    """The facts without what the kernels' curves hold (`work_of`)."""
+    return facts._replace(
+        dense_s=0.0,
+        dense_token_s=0.0,
+        expert_s=0.0,
+        expert_token_s=0.0,
+        head_s=0.0,
+        head_sequence_s=0.0,
+        kv_token_s=0.0,
+        window_token_s=0.0,
+        pair_s=0.0,
+        window_pair_s=0.0,
+        elementwise_token_s=0.0,
+        all_reduces=0.0,
+        all_reduce_token_s=0.0,
+        normed_layers=priced.normed_layers,
+        kernel_context_s=priced.context_token_s * switches.h2o_keep_share,
+        kernel_window_s=priced.window_token_s * switches.h2o_keep_share,
+        kernel_pair_s=priced.pair_s,
+        kernel_window_pair_s=priced.window_pair_s,
     )
 
 
@@ -192,14 +178,23 @@ class FixedTerms(NamedTuple):
     head_s: Number
     head_sequence_s: Number
     p: Number
+    k_dense: Number
+    k_expert: Number
+    k_network: Number
+    k_prompt: Number
+    k_step: Number
 
 
 def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
     """What does not change from step to step, so that an event loop works it out once."""
     return FixedTerms(
-        step_s=v.c0 + v.cl * f.layers + v.cm * f.expert_layers + v.ca * f.all_reduces,
+        step_s=v.c0
+        + v.cl * f.layers
+        + v.cm * f.expert_layers
+        + v.cq * f.normed_layers
+        + v.ca * f.all_reduces,
         prompt_s=v.cp + v.clp * f.layers,
-        sequence_s=v.cs,
+        sequence_s=v.cs + f.state_sequence_s / v.share_w,
         token_s=f.all_reduce_token_s / v.share_l + f.elementwise_token_s / v.share_w,
         decode_weight=1.0 / (v.decode_c * f.width**v.decode_h),
         dense_s=f.dense_s / v.share_w,
@@ -214,6 +209,11 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
         head_s=f.head_s / v.share_w,
         head_sequence_s=f.head_sequence_s / v.share_c,
         p=v.p,
+        k_dense=v.k_dense,
+        k_expert=v.k_expert,
+        k_network=v.k_network,
+        k_prompt=v.k_prompt,
+        k_step=v.k_step,
     )
 
 
@@ -223,9 +223,16 @@ def fixed_seconds(
     prefill_sequences: Number,
     decode_sequences: Number,
     sampled_sequences: Number,
+    work: Work = NO_WORK,
 ) -> Number:
-    """Seconds of a step without its attention: all that does not grow with context."""
+    """Seconds of a step without its attention: all that does not grow with context.
+
+    `work` is what measured kernels say of it, and 0 where datasheet roofs price the step.
+    """
     t = terms
+    kernels = (t.k_dense * work.dense + t.k_expert * work.expert) * (
+        1.0 + (t.k_prompt - 1.0) * (prefill_sequences > 0)
+    ) + t.k_network * work.network
     tokens = prefill_tokens + decode_sequences
     weighted = prefill_tokens + decode_sequences * t.decode_weight
     routed = tokens * t.expert_tokens
@@ -233,7 +240,7 @@ def fixed_seconds(
     experts = pnorm(
         t.expert_s * reached, t.expert_token_s * (routed + t.expert_ramp * reached), t.p
     )
-    return (
+    return t.k_step * (
         t.step_s
         + t.prompt_s * (prefill_sequences > 0)
         + t.sequence_s * (prefill_sequences + decode_sequences)
@@ -241,6 +248,7 @@ def fixed_seconds(
         + pnorm(t.dense_s, t.dense_token_s * (weighted + t.ramp), t.p)
         + experts
         + pnorm(t.head_s, t.head_sequence_s * sampled_sequences, t.p)
+        + kernels
     )
 
 
@@ -256,20 +264,28 @@ def _kv_slowdown(f: StepFacts, v: StepParams, decode_sequences: Number) -> Numbe
 
 def context_seconds(f: StepFacts, v: StepParams, decode_sequences: Number) -> Number:
     """Seconds per context token of full attention in a decode step of that many sequences."""
-    return f.kv_token_s * _kv_slowdown(f, v, decode_sequences) / v.share_kv + v.cb
+    roof = f.kv_token_s * _kv_slowdown(f, v, decode_sequences) / v.share_kv
+    return v.k_step * (roof + f.kernel_context_s * v.k_context + v.cb)
 
 
 def window_seconds(f: StepFacts, v: StepParams, decode_sequences: Number) -> Number:
     """Seconds per context token inside a sliding window in a decode step."""
-    return f.window_token_s * _kv_slowdown(f, v, decode_sequences) / v.share_kv
+    roof = f.window_token_s * _kv_slowdown(f, v, decode_sequences) / v.share_kv
+    return v.k_step * (roof + f.kernel_window_s * v.k_context)
 
 
 def pair_seconds(f: StepFacts, v: StepParams) -> tuple[Number, Number]:
     """Seconds per attended query-key pair of prefill: under full attention and inside a sliding
     window."""
     return (
-        f.pair_s / v.share_a + f.pair_memory_s / v.share_w,
-        f.window_pair_s / v.share_a + f.window_pair_memory_s / v.share_w,
+        v.k_step
+        * (f.pair_s / v.share_a + f.kernel_pair_s * v.k_pair + f.pair_memory_s / v.share_w),
+        v.k_step
+        * (
+            f.window_pair_s / v.share_a
+            + f.kernel_window_pair_s * v.k_pair
+            + f.window_pair_memory_s / v.share_w
+        ),
     )
 
 
@@ -291,7 +307,7 @@ def _seen(tokens: float, window: int) -> float:
     return ramp * (ramp + 1) / 2 + max(0, tokens - window) * window
 
 
-def step_seconds(f: StepFacts, v: StepParams, shape: StepShape) -> Number:
+def step_seconds(f: StepFacts, v: StepParams, shape: StepShape, work: Work = NO_WORK) -> Number:
     """Seconds of one forward step of `shape`; arrays give one value per element."""
     full, window = pair_seconds(f, v)
     return (
@@ -301,6 +317,7 @@ def step_seconds(f: StepFacts, v: StepParams, shape: StepShape) -> Number:
             shape.prefill_sequences,
             shape.decode_sequences,
             shape.sampled_sequences,
+            work,
         )
         + full * shape.attended_pairs
         + window * shape.window_pairs

@@ -94,8 +94,10 @@ def _evaluation(item: Evaluation) -> EvaluationDocument:
             "requestsPerSecond": _rate(p.requests_per_s, p.requests_interval),
         },
         "gpus": item.gpus,
+        "gpusBilled": item.gpus_billed,
         "usdPerHour": _money(item.usd_per_h),
         "usdPerMillionOutputTokens": _money(item.usd_per_million_output_tokens),
+        "usdPerMillionTokens": _money(item.usd_per_million_tokens),
         "provenance": item.provenance.value,
     }
 
@@ -236,7 +238,14 @@ def _pool(pool: GpuPool) -> PoolDocument:
 def _price(price: Price | None) -> PriceDocument | None:
     if price is None:
         return None
-    return {"billedGPUs": price.billed_gpus, "source": price.source, "asOf": price.as_of}
+    return {
+        "billedGPUs": price.billed_gpus,
+        "lowUSDPerGPUHour": _money(price.low_usd_per_gpu_h),
+        "highUSDPerGPUHour": _money(price.high_usd_per_gpu_h),
+        "sellers": price.sellers,
+        "source": price.source,
+        "asOf": price.as_of,
+    }
 
 
 def engine(recommendation: Recommendation) -> EngineDocument:

@@ -8,6 +8,7 @@ from guide.domain import Interval, Percentiles
 from guide.insight.breakdown import CONSTANTS
 from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
 from guide.perf.roofline import Roof
+from guide.report.kernels import kernel_tables
 from guide.report.tables import Table
 from guide.units import GB, MILLISECOND, TFLOP, format_bytes, format_seconds
 
@@ -30,12 +31,20 @@ MEANINGS = {  # unit, and what it is
     "c0": ("seconds", "host, per step"),
     "cl": ("seconds", "host, per layer"),
     "cm": ("seconds", "host, more per layer with experts"),
+    "cq": ("seconds", "host, more per layer that normalises queries and keys"),
     "cs": ("seconds", "host, per sequence"),
     "cb": ("seconds", "host, per context token"),
     "cp": ("seconds", "host, more for a step with a prompt"),
     "clp": ("seconds", "host, more per layer for a step with a prompt"),
     "ca": ("seconds", "latency of an all-reduce per doubling of TP"),
     "share_l": ("share", "of the link, all-reduce payload"),
+    "k_dense": ("factor", "on the measured kernels of GEMMs"),
+    "k_expert": ("factor", "on the measured kernels of routed experts"),
+    "k_network": ("factor", "on the measured exchange between GPUs"),
+    "k_context": ("factor", "on the measured kernels of decode attention"),
+    "k_pair": ("factor", "on the measured kernels of prompt attention"),
+    "k_prompt": ("factor", "on GEMMs and experts of steps that hold a prompt"),
+    "k_step": ("factor", "on the whole step"),
     "p": ("exponent", "of the soft maximum of memory and compute time"),
     "r0": ("seconds", "per request around the engine"),
     "rt": ("seconds", "per prompt token around the engine (tokenising)"),
@@ -54,6 +63,7 @@ def tables(explanation: Explanation) -> list[Table]:
         found += [
             _operators(group.decode, f"Decode step of one GPU{name}: {_shape(group.decode)}"),
             _operators(group.prompt, f"Prompt step of one GPU{name}: {_shape(group.prompt)}"),
+            *kernel_tables(group, name),
             _parts(group, name),
             _constants(group, name),
             _memory(group, name),
@@ -139,7 +149,8 @@ def _parts(item: GroupExplanation, name: str) -> Table:
     for part, constants in CONSTANTS.items():
         decode, prompt = item.decode.parts[part], item.prompt.parts[part]
         if decode or prompt:
-            weighed = [by_name[c] for c in constants if _weight(item, c) >= LEAST_WEIGHT]
+            own = [by_name[c] for c in constants if c in by_name]
+            weighed = [c for c in own if _weight(item, c.name) >= LEAST_WEIGHT]
             priced = ", ".join(f"{c.name} {_value(c)}" for c in weighed)
             trust = ", ".join(sorted({c.provenance for c in weighed}))
             rows.append((part, *_share(decode, item.decode), *_share(prompt, item.prompt),

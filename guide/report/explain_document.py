@@ -83,6 +83,23 @@ def _step(view: StepView) -> dict[str, Any]:
             }
             for roof in view.roofs
         ],
+        "kernels": [
+            {
+                "operator": k.operator,
+                "seconds": significant(k.seconds),
+                "kernel": k.chosen.level.kernel,
+                "dataType": k.chosen.level.dtype,
+                "measuredOn": k.chosen.level.gpu,
+                "source": k.chosen.level.source,
+                "measuredRows": k.chosen.level.rows,
+                "formErrorPercent": {
+                    "median": k.chosen.level.median_error,
+                    "p90": k.chosen.level.p90_error,
+                },
+                "because": k.chosen.relative,
+            }
+            for k in view.kernels
+        ],
         "elasticity": _rounded(view.elasticity),
     }
 

@@ -8,11 +8,13 @@ from guide.domain import Evaluation, GroupEvaluation, Provenance, Recommendation
 from guide.search.rank import capacity_per_s
 from guide.units import format_seconds, format_usd
 
+HOURS_PER_MONTH = 730
+
 
 def choice(item: Evaluation) -> str:
     """The deployment in one sentence."""
     parts = " and ".join(_group(group) for group in item.groups)
-    return f"Run {parts}: {_gpus(item.gpus)}, {cost(item.usd_per_h)}."
+    return f"Run {parts}: {_gpus(item.gpus)}, {cost(item.usd_per_h)}{_idle(item)}."
 
 
 def _group(item: GroupEvaluation) -> str:
@@ -40,9 +42,23 @@ def parallel(item: GroupEvaluation) -> str:
     return f"TP {group.tp}" if group.pp == 1 else f"TP {group.tp} x PP {group.pp}"
 
 
+def _idle(item: Evaluation) -> str:
+    """What is billed and not used: nobody rents a part of a node."""
+    idle = item.gpus_billed - item.gpus
+    if item.usd_per_h is None or not idle:
+        return ""
+    if item.gpus_billed in {g.group.pool.gpus_per_node for g in item.groups}:
+        billed = f"a node of {item.gpus_billed} is billed"
+    else:
+        billed = f"whole nodes with {item.gpus_billed} GPUs are billed"
+    return f" ({billed}; {_gpus(idle)} {'stays' if idle == 1 else 'stay'} free)"
+
+
 def cost(usd_per_h: float | None) -> str:
     """Dollars per hour, or that no price is known."""
-    return "no price known" if usd_per_h is None else f"{format_usd(usd_per_h)} per hour"
+    if usd_per_h is None:
+        return "no price known"
+    return f"{format_usd(usd_per_h)} per hour, ${usd_per_h * HOURS_PER_MONTH:,.0f} per month"
 
 
 def outcome(recommendation: Recommendation) -> str:

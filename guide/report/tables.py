@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.domain import Evaluation, Interval, Percentiles, Recommendation, Rejection
+from guide.domain import Evaluation, Interval, Percentiles, Price, Recommendation, Rejection
 from guide.report.document import rejection_counts, whole
 from guide.report.sentences import parallel, precision
 from guide.report.status import nearest_misses
@@ -192,7 +192,7 @@ def costs(item: Evaluation) -> Table:
     for g in item.groups:
         group, price = g.group, g.group.pool.price
         if price is None:
-            rows.append((group.pool.name, "unknown", str(group.gpus), "unknown", "none", ""))
+            rows.append((group.pool.name, "unknown", str(group.gpus), "unknown", "", "none", ""))
             continue
         billed = billed_gpus(group.pool, group.tp * group.pp, group.replicas)
         rows.append(
@@ -201,16 +201,32 @@ def costs(item: Evaluation) -> Table:
                 format_usd(price.usd_per_gpu_h),
                 str(billed),
                 format_usd(price.usd_per_gpu_h * billed),
+                _sellers(price),
                 price.source,
                 price.as_of,
             )
         )
     return Table(
         title="Cost",
-        heads=("pool", "USD per GPU hour", "GPUs billed", "USD/h", "price source", "as of"),
+        heads=(
+            "pool",
+            "USD per GPU hour",
+            "GPUs billed",
+            "USD/h",
+            "range",
+            "price source",
+            "as of",
+        ),
         rows=tuple(rows),
         numeric=(1, 2, 3),
     )
+
+
+def _sellers(price: Price) -> str:
+    low, high = price.low_usd_per_gpu_h, price.high_usd_per_gpu_h
+    if low is None or high is None:
+        return ""
+    return f"{format_usd(low)} to {format_usd(high)} at {price.sellers} sellers"
 
 
 def rejections(recommendation: Recommendation) -> Table:

@@ -42,7 +42,7 @@ def assess(
     That is so when its pool or checkpoint is gone, or a bound refuses its shape, with the limits
     that it runs with where they are known.
     """
-    inventory = priced(inventory, catalog)
+    inventory = priced(inventory, catalog, plan.budget.billing)
     study = Study(plan=plan, catalog=catalog, seed=seed)
     wanted = {one.key for one in layout}
     among = [s for s in shapes(plan, inventory, catalog) if s.key in wanted]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Plan, Reason
 from guide.frameworks import FRAMEWORKS
+from guide.models.arch import weights_of
+from guide.models.splitting import undivided
 from guide.search.space import Shape
 from guide.units import format_bytes, format_usd
 
-PADDED_GROUPS = ("mxfp4",)  # kernels that pad the last group, so TP need not divide the groups
 WORST = 1000.0  # margin where there is no room at all
 
 
@@ -57,32 +58,37 @@ def unknown_gpu(pool: GpuPool) -> Broken | None:
 def heads_not_divisible(shape: Shape) -> Broken | None:
     """Tensor parallelism splits attention heads evenly; KV heads are split, or copied evenly."""
     model, tp = shape.variant.model, shape.tp
-    if model.heads % tp:
-        what, count = "attention heads", model.heads
-    elif model.mla is None and model.kv_heads % tp and tp % model.kv_heads:
-        what, count = "KV heads", model.kv_heads
-    else:
-        return None
-    return Broken(
-        Reason.HEADS_NOT_DIVISIBLE,
-        f"{count} {what} do not divide over TP {tp}",
-        (count % tp) / tp,
-    )
+    for attention in model.attentions:
+        if attention.heads % tp:
+            what, count = "attention heads", attention.heads
+        elif attention.kv_heads % tp and tp % attention.kv_heads:
+            what, count = "KV heads", attention.kv_heads
+        else:
+            continue
+        return Broken(
+            Reason.HEADS_NOT_DIVISIBLE,
+            f"{count} {what} do not divide over TP {tp}",
+            (count % tp) / tp,
+        )
+    return None
 
 
 def quant_group_not_divisible(shape: Shape) -> Broken | None:
-    """Each GPU must hold whole groups of quantised weights along the split dimension."""
-    precision, model, tp = shape.variant.precision, shape.variant.model, shape.tp
-    if precision.group_size is None or precision.name in PADDED_GROUPS or tp == 1:
+    """Each GPU must hold whole groups and blocks of quantised weights, by what vLLM checks."""
+    model, tp = shape.variant.model, shape.tp
+    if tp == 1 or shape.variant.precision.name != model.precision:
         return None
-    for width, what in ((model.ffn, "MLP"), (model.expert_ffn, "expert")):
-        groups, rest = divmod(width, precision.group_size)
-        if width and (rest or groups % tp):
+    for _, weight in weights_of(model.groups):
+        ranks = tp if weight.shards is None else min(tp, weight.shards)
+        found = undivided(weight, ranks, shape.image_version)
+        if found is not None:
+            held, tile = found
+            part = f"{weight.part.value} weight {weight.name.split('.')[-1]}"
             return Broken(
                 Reason.QUANT_GROUP_NOT_DIVISIBLE,
-                f"{what} width {width} holds {width / precision.group_size:g} groups of "
-                f"{precision.group_size} weights, which do not divide over TP {tp}",
-                (groups % tp) / tp if groups % tp else 1 / tp,
+                f"a GPU holds {held:g} of the {held * ranks:g} channels over which TP {tp} splits "
+                f"the {part}, which is not divisible by its {weight.format.name} block of {tile}",
+                (held % tile) / tile,
             )
     return None
 
@@ -144,6 +150,9 @@ def unsupported(shape: Shape) -> Broken | None:
     variant, name = shape.variant, shape.release.framework
     framework = FRAMEWORKS[name]
     found = framework.unsupported(shape.gpu, variant.model, variant.precision, shape.pp)
+    found = found or framework.cannot_start(
+        shape.gpu, variant.model, variant.precision, shape.release.version, shape.image
+    )
     if found is None and variant.kv_cache_dtype not in framework.kv_cache_dtypes:
         sentence = f"{name} keeps its KV cache in 16 bit, not {variant.kv_cache_dtype}"
         found = (Reason.UNSUPPORTED_PRECISION, sentence)
@@ -165,7 +174,7 @@ LAYOUT_RULES: tuple[Callable[[Shape], Broken | None], ...] = (
 
 def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
     """Weights, activations and reserves must leave room for a KV cache."""
-    if memory.kv_capacity_tokens > 0:
+    if memory.longest_request(1):
         return None
     room = memory.hbm_bytes - memory.activation_bytes - memory.reserved_bytes
     return Broken(
@@ -178,13 +187,13 @@ def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
 
 def context_does_not_fit(memory: MemoryFit, needed_tokens: int) -> Broken | None:
     """The KV cache must hold the longest request that the plan promises to accept."""
-    if memory.kv_capacity_tokens >= needed_tokens:
+    longest = memory.longest_request(needed_tokens)
+    if longest >= needed_tokens:
         return None
     return Broken(
         Reason.DOES_NOT_FIT,
-        f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds "
-        f"{memory.kv_capacity_tokens:,}",
-        excess(needed_tokens, memory.kv_capacity_tokens),
+        f"a context of {needed_tokens:,} tokens does not fit; the KV cache holds {longest:,}",
+        excess(needed_tokens, longest),
     )
 
 

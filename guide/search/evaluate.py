@@ -23,7 +23,7 @@ from guide.domain import (
 )
 from guide.perf.roofline import typical_bound
 from guide.search.operating_point import Replica, half_width
-from guide.search.pricing import group_usd_per_h
+from guide.search.pricing import billed_gpus, group_usd_per_h
 from guide.simulate.serve import Runs, serve
 
 SECONDS_PER_HOUR = 3600
@@ -111,7 +111,14 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
         predicted=predicted,
         gpus=sum(item.group.gpus for item in groups),
         usd_per_h=usd,
+        gpus_billed=sum(
+            billed_gpus(g.pool, g.tp * g.pp, g.replicas) for g in (item.group for item in groups)
+        ),
         usd_per_million_output_tokens=per_million(usd, predicted.output_tokens_per_s),
+        usd_per_million_tokens=per_million(
+            usd,
+            predicted.requests_per_s * (workload.prompt.mean_tokens + workload.output.mean_tokens),
+        ),
         provenance=Provenance.EXTRAPOLATED if unmeasured else Provenance.CALIBRATED,
     )
 
@@ -121,11 +128,11 @@ def _provenance(replica: Replica) -> Provenance:
     return Provenance.EXTRAPOLATED if replica.shape.nodes > 1 else replica.fit.provenance
 
 
-def per_million(usd_per_h: float | None, output_tokens_per_s: float) -> float | None:
-    """Dollars per million output tokens at the load that is served."""
-    if usd_per_h is None or output_tokens_per_s <= 0:
+def per_million(usd_per_h: float | None, tokens_per_s: float) -> float | None:
+    """Dollars per million tokens at the load that is served."""
+    if usd_per_h is None or tokens_per_s <= 0:
         return None
-    return usd_per_h / (output_tokens_per_s * SECONDS_PER_HOUR) * MILLION
+    return usd_per_h / (tokens_per_s * SECONDS_PER_HOUR) * MILLION
 
 
 def sustained_per_s(members: Sequence[Member]) -> float:

@@ -18,11 +18,11 @@ from guide.domain import (
     LayoutKey,
     Limits,
     Plan,
-    Preference,
     Rejection,
 )
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.evaluate import Study
+from guide.search.goal import Goal
 from guide.search.operating_point import (
     Replica,
     Tails,
@@ -31,7 +31,7 @@ from guide.search.operating_point import (
     promised_context_tokens,
     tails,
 )
-from guide.search.rank import identity, optimistic_key, rank_key, shape_identity
+from guide.search.rank import are_alike, identity, optimistic_key, rank_key
 from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 
@@ -150,41 +150,32 @@ def rejection(candidate: Candidate, broken: Broken) -> Rejection:
 
 
 def hunt(
-    prospects: list[Prospect],
-    study: Study,
-    preference: Preference,
-    places: int,
-    ledger: Ledger,
+    prospects: list[Prospect], study: Study, goal: Goal, places: int, ledger: Ledger
 ) -> list[Evaluation]:
     """Find the best `places` deployments, each of another shape; enter all that was simulated."""
-    unready = study.plan.unready
-    queue = sorted(prospects, key=lambda p: optimistic_key(p, preference, unready))
-    for found in queue:
-        bar = _bar(ledger, preference, places, unready)
-        if bar is not None and optimistic_key(found, preference, unready) >= bar[0]:
+    queue = sorted(((optimistic_key(p, goal), p) for p in prospects), key=lambda pair: pair[0])
+    for key, found in queue:
+        bar = _bar(ledger, goal, places)
+        if bar is not None and key >= bar[0]:
             break
-        ledger.add(attempt(found, study, preference, bar and bar[1]))
-    return leaders(ledger, preference, places, unready)
+        ledger.add(attempt(found, study, goal, bar and bar[1]))
+    return leaders(ledger, goal, places)
 
 
-def _bar(
-    ledger: Ledger, preference: Preference, places: int, unready: tuple[str, ...]
-) -> tuple[tuple[Any, ...], Evaluation] | None:
+def _bar(ledger: Ledger, goal: Goal, places: int) -> tuple[tuple[Any, ...], Evaluation] | None:
     """Key and deployment of the last place, once all places are taken."""
-    first = leaders(ledger, preference, places, unready)
+    first = leaders(ledger, goal, places)
     if len(first) < places:
         return None
-    return rank_key(first[-1], preference, unready), first[-1]
+    return rank_key(first[-1], goal), first[-1]
 
 
-def leaders(
-    ledger: Ledger, preference: Preference, places: int, unready: tuple[str, ...] = ()
-) -> list[Evaluation]:
-    """The best `places` of what was simulated, each of another shape."""
-    found: dict[tuple[Any, ...], Evaluation] = {}
-    ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference, unready))
-    for evaluation in ranked:
-        found.setdefault(shape_identity(evaluation), evaluation)
+def leaders(ledger: Ledger, goal: Goal, places: int) -> list[Evaluation]:
+    """The best `places` of what was simulated, each unlike those before it."""
+    found: list[Evaluation] = []
+    for evaluation in sorted(ledger.kept.values(), key=lambda e: rank_key(e, goal)):
+        if not any(are_alike(evaluation, one) for one in found):
+            found.append(evaluation)
         if len(found) == places:
             break
-    return list(found.values())
+    return found

@@ -16,13 +16,23 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from guide.domain import Evaluation, Plan, Preference
+from guide.domain import Evaluation, MixRule, Plan
 from guide.search.bounds import Broken
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import Ledger, Survey, hunt, leaders
-from guide.search.mix_solver import Mix, MixProblem, Part, bill, name_of, solve
+from guide.search.goal import KNEE, Aim, Goal
+from guide.search.mix_solver import (
+    MONEY,
+    Mix,
+    MixProblem,
+    Part,
+    bill,
+    least_usd_per_h,
+    name_of,
+    solve,
+)
 from guide.search.operating_point import Replica
-from guide.search.rank import capacity_per_s, identity, rank_key
+from guide.search.rank import capacity_per_s, identity, preferred, rank_key
 from guide.search.sizing import Trial, grade, misses_latency, most_replicas, verdict
 
 RUNGS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the share by capacity
@@ -31,23 +41,53 @@ MOST_MEASURED = 48  # shapes simulated on the ladder for one question
 THOUSANDTHS = 1000
 TRIES = 6  # mixes that fail although each shape was measured: rounding, or a closed loop
 CENT = 0.01
+MIX_BENEFIT = 0.15  # over the best of one GPU type: less is not worth a second thing to run
 
 
 def search(
-    study: Study,
-    survey: Survey,
-    preference: Preference,
-    places: int,
-    ledger: Ledger,
+    study: Study, survey: Survey, goal: Goal, places: int, ledger: Ledger
 ) -> list[Evaluation]:
-    """The best `places` deployments: of one pool, and mixed ones when one of them can be best."""
-    top = hunt(survey.prospects, study, preference, places, ledger)
-    fleet = Fleet(study=study, preference=preference, parts=parts_of(survey, study.plan))
-    best = top[0] if top else None
-    if not fleet.may_win(best):
-        return top
-    ledger.add(fleet.trial(best, max(1, places - len(top))))
-    return leaders(ledger, preference, places, study.plan.unready)
+    """The best `places` deployments: of one pool, of several pools of one GPU type, and mixed ones
+    when the plan's rule for mixes lets one of them be best.
+    """
+    if goal.aim is Aim.LATENCY and goal.within_s == math.inf:
+        fastest = hunt(survey.prospects, study, replace(goal, aim=Aim.SPEED), 1, ledger)
+        goal = _sharpened(goal, fastest)
+    top = hunt(survey.prospects, study, goal, places, ledger)
+    for parts, benefit, most_types in _fleets(parts_of(survey, study.plan), study.plan.mix):
+        best = top[0] if top else None
+        fleet = Fleet(study=study, goal=goal, parts=parts, benefit=benefit, most_types=most_types)
+        if (most_types is None and benefit and best is not None) or not fleet.may_win(best):
+            continue
+        ledger.add(fleet.trial(best, max(1, places - len(top))))
+        goal = _sharpened(goal, leaders(ledger, replace(goal, aim=Aim.SPEED), 1))
+        top = leaders(ledger, goal, places)
+    return top
+
+
+def _sharpened(goal: Goal, fastest: list[Evaluation]) -> Goal:
+    """The goal with the time that is fast enough, once the fastest is known."""
+    if goal.aim is not Aim.LATENCY or not fastest:
+        return goal
+    return replace(goal, within_s=KNEE * fastest[0].predicted.e2e_interval.upper)
+
+
+def _fleets(parts: list[Part], rule: MixRule) -> Iterator[tuple[list[Part], float, int | None]]:
+    """Which shapes to mix in which order, the benefit that is asked, and the most GPU types.
+
+    Several pools of one type are no mix: they look alike to whoever runs them.
+    """
+    by_type: dict[str, list[Part]] = {}
+    for part in parts:
+        by_type.setdefault(part.replica.shape.gpu.name, []).append(part)
+    if len(by_type) > 1 or rule is MixRule.NEVER:
+        for name in sorted(by_type):
+            yield by_type[name], 0.0, None
+    if rule is MixRule.ANY or len(by_type) == 1:
+        yield parts, 0.0, None
+    elif rule is MixRule.AUTO:
+        yield parts, MIX_BENEFIT, 2
+        yield parts, MIX_BENEFIT, None  # only where nothing else is feasible
 
 
 def parts_of(survey: Survey, plan: Plan) -> list[Part]:
@@ -72,8 +112,10 @@ class Fleet:
     """The search for mixes of one question."""
 
     study: Study
-    preference: Preference
+    goal: Goal
     parts: list[Part]
+    benefit: float = 0.0  # that a mix must have over the best without one
+    most_types: int | None = None
     measured: set[int] = field(default_factory=set[int])  # indices of parts with their true share
 
     # --- whether it can matter, without any programme ---
@@ -88,16 +130,27 @@ class Fleet:
             return False
         if best is None:
             return sum(max(p.share * p.most for p in parts) for parts in pools) >= 1
-        if self.preference is Preference.LATENCY:
+        aim, bar = self.goal.aim, preferred(best, self.goal) * (1 - self.benefit)
+        if aim in (Aim.LATENCY, Aim.SPEED):
             second = sorted(min(p.e2e_s for p in parts) for parts in pools)[1]
-            return grade(second) < grade(best.predicted.e2e_interval.upper)
-        if self.preference is Preference.THROUGHPUT:
+            return grade(second) < grade(bar)
+        if aim in (Aim.OUTPUT, Aim.CAPACITY):
             widest = sum(max(_width(p) for p in parts) for parts in pools)
-            return grade(widest) > grade(capacity_per_s(best))
-        limit = _bill(best)
-        one_of_each = sorted(min(p.usd_per_h(1) for p in parts) for parts in pools)[:2]
+            return grade(widest * (1 - self.benefit)) > grade(capacity_per_s(best))
+        limit = self._below(best)
         per_load = min(p.least_usd_per_h / p.share for p in self.parts)
-        return max(sum(one_of_each), per_load) < limit - CENT
+        if aim is Aim.EFFICIENCY:
+            return per_load < limit
+        one_of_each = sorted(min(p.usd_per_h(1) for p in parts) for parts in pools)[:2]
+        return max(sum(one_of_each), per_load) < limit
+
+    def _below(self, best: Evaluation) -> float:
+        """What a mix must cost less than, in the money of the programme."""
+        if self.goal.aim is Aim.EFFICIENCY:
+            spent = sum(least_usd_per_h(g.pool, g.gpus) for g in best.candidate.groups)
+        else:
+            spent = _bill(best)
+        return spent * (1 - self.benefit) - CENT
 
     # --- the search ---
 
@@ -111,29 +164,33 @@ class Fleet:
                 if one is None:
                     break
                 excluded.append(name_of(one))
+        if best is not None:
+            bar = preferred(best, self.goal) * (1 - self.benefit)
+            trial.kept = [one for one in trial.kept if preferred(one, self.goal) <= bar]
         return trial
 
     def _questions(self, best: Evaluation | None) -> Iterator[MixProblem]:
         below = math.inf
-        if best is not None and self.preference is Preference.COST:
-            below = _bill(best) - CENT
-        headrooms = HEADROOMS if self.preference is Preference.LATENCY else (1.0,)
+        if best is not None and self.goal.aim in MONEY:
+            below = self._below(best)
+        headrooms = HEADROOMS if self.goal.aim in (Aim.LATENCY, Aim.SPEED) else (1.0,)
         for equal in (True, False):  # one Service needs no Gateway, so it comes first
             for headroom in headrooms:
                 yield MixProblem(
                     parts=self.parts,
                     plan=self.study.plan,
-                    preference=self.preference,
+                    aim=self.goal.aim,
                     equal=equal,
+                    most_types=self.most_types,
                     headroom=headroom,
                     below_usd_per_h=below,
                 )
 
     def _settle(self, question: MixProblem, trial: Trial) -> Mix | None:
         """Solve, measure what is proposed, and solve again until the proposal holds."""
-        if question.preference is Preference.COST and trial.kept and not question.excluded:
-            cheapest = min(_bill(one) for one in trial.kept)
-            question = replace(question, below_usd_per_h=cheapest - CENT)
+        if question.aim in MONEY and trial.kept and not question.excluded:
+            cheapest = min(map(self._below, trial.kept))
+            question = replace(question, below_usd_per_h=min(question.below_usd_per_h, cheapest))
         tries = TRIES
         while tries and len(self.measured) <= MOST_MEASURED:
             mix = solve(replace(question, parts=self.parts))
@@ -191,7 +248,7 @@ class Fleet:
         for place, rival in enumerate(trial.kept):
             if identity(rival) == identity(evaluation):
                 both = (rival, evaluation)
-                trial.kept[place] = min(both, key=lambda e: rank_key(e, self.preference))
+                trial.kept[place] = min(both, key=lambda e: rank_key(e, self.goal))
                 return
         trial.kept.append(evaluation)
 
@@ -204,7 +261,7 @@ def _splits(mix: Mix, question: MixProblem) -> Iterator[tuple[Member, ...]]:
             Member(replica=part.replica, replicas=n, load_share=n / total) for part, n in mix
         )
         return
-    if question.preference is Preference.THROUGHPUT:
+    if question.aim in (Aim.OUTPUT, Aim.CAPACITY):
         yield _weighted(mix, [n * part.replica.saturation_per_s for part, n in mix])
     yield _weighted(mix, [n * part.share for part, n in mix])
 

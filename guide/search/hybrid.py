@@ -78,7 +78,7 @@ def simulate_task_execution(
     Of equal times the fewer GPUs win. More replicas than requests are left out: they would idle.
     """
     budget = study.plan.budget
-    inventory = priced(inventory, study.catalog)
+    inventory = priced(inventory, study.catalog, budget.billing)
     fits = {r.shape.key: r for r in survey(study, inventory).replicas}
     found: list[HybridReport] = []
     for replica in fits.values():

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from guide.domain import GpuPool, Plan, Preference
+from guide.domain import GpuPool, Plan
+from guide.search.goal import Aim
 from guide.search.operating_point import Replica, half_width
 from guide.search.pricing import usd_per_h
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 UNPRICED_USD = 1e4  # per GPU hour in the objective: pools without a price come after all others
 PER_GPU_USD = 1e-4  # breaks ties of the bill
+MONEY = (Aim.COST, Aim.EFFICIENCY)
 MARGIN = 1.002  # room for shares in thousandths, as the weights of an HTTPRoute are
 
 
@@ -46,9 +48,7 @@ class Part:
     @property
     def least_usd_per_h(self) -> float:
         """The bill of one replica if only the GPUs that it uses were billed."""
-        pool = self.replica.shape.pool
-        price = UNPRICED_USD if pool.price is None else pool.price.usd_per_gpu_h
-        return price * self.replica.shape.gpus
+        return least_usd_per_h(self.replica.shape.pool, self.replica.shape.gpus)
 
     def usd_per_h(self, replicas: int) -> float:
         """The bill of so many replicas, in the money of the objective."""
@@ -64,10 +64,11 @@ class MixProblem:
 
     parts: Sequence[Part]
     plan: Plan
-    preference: Preference
+    aim: Aim
     equal: bool  # the same share for every replica
     headroom: float = 1.0  # part of f_t that may be used; less makes queues shorter
     below_usd_per_h: float = math.inf  # only what costs less is of interest
+    most_types: int | None = None  # GPU types in one mix
     excluded: Sequence[frozenset[Any]] = ()  # identities of the shapes of earlier answers
 
 
@@ -75,6 +76,11 @@ def bill(pool: GpuPool, gpus: int, replicas: int) -> float:
     """Dollars per hour of replicas of so many GPUs; a prohibitive sum where no price is known."""
     usd = usd_per_h(pool, gpus, replicas)
     return UNPRICED_USD * gpus * replicas if usd is None else usd
+
+
+def least_usd_per_h(pool: GpuPool, gpus: int) -> float:
+    """The price of so many GPUs if idle ones were free, in the money of the objective."""
+    return gpus * (UNPRICED_USD if pool.price is None else pool.price.usd_per_gpu_h)
 
 
 def solve(question: MixProblem) -> Mix | None:
@@ -94,6 +100,8 @@ def solve(question: MixProblem) -> Mix | None:
         model.addConstr(n <= part.most * y)
         model.addConstr(n >= y)
     _pools(model, parts, used)
+    if question.most_types is not None:
+        _types(model, parts, used, question.most_types)
     _load(model, question, parts, counts, used)
     _budget(model, question, parts, counts, bills)
     for shapes in question.excluded:
@@ -111,9 +119,9 @@ def _worth(question: MixProblem) -> list[Part]:
     """Leave out what another shape of the same size on the same pool replaces in every respect."""
 
     def merits(part: Part) -> tuple[float, ...]:
-        if question.preference is Preference.LATENCY:
+        if question.aim in (Aim.LATENCY, Aim.SPEED):
             return part.share, -part.e2e_s
-        if question.preference is Preference.THROUGHPUT:
+        if question.aim in (Aim.OUTPUT, Aim.CAPACITY):
             return part.share, part.replica.saturation_per_s
         return (part.share,)
 
@@ -164,6 +172,16 @@ def _pools(model: Highs, parts: Sequence[Part], used: Sequence[Any]) -> None:
     model.addConstr(_sum(used) >= 2)
 
 
+def _types(model: Highs, parts: Sequence[Part], used: Sequence[Any], most: int) -> None:
+    names = sorted({part.replica.shape.gpu.name for part in parts})
+    if len(names) <= most:
+        return
+    types = {name: model.addBinary() for name in names}
+    for part, y in zip(parts, used, strict=True):
+        model.addConstr(types[part.replica.shape.gpu.name] >= y)
+    model.addConstr(_sum(types.values()) <= most)
+
+
 def _load(
     model: Highs,
     question: MixProblem,
@@ -193,12 +211,22 @@ def _budget(
     if users is not None and need is not None:
         rates = (p.replica.capacity_per_s * n for p, n in zip(parts, counts, strict=True))
         model.addConstr(_sum(rates) >= need / plan.workload.output.mean_tokens)
-    limit = min(question.below_usd_per_h, budget.max_usd_per_h or math.inf)
-    if limit < math.inf:
-        model.addConstr(_sum(bills) <= limit)
+    if budget.max_usd_per_h is not None:
+        model.addConstr(_sum(bills) <= budget.max_usd_per_h)
+    if question.below_usd_per_h < math.inf:
+        model.addConstr(_money(question, parts, counts, bills) <= question.below_usd_per_h)
     if budget.max_gpus is not None:
         gpus = (p.replica.shape.gpus * n for p, n in zip(parts, counts, strict=True))
         model.addConstr(_sum(gpus) <= budget.max_gpus)
+
+
+def _money(
+    question: MixProblem, parts: Sequence[Part], counts: Sequence[Any], bills: Sequence[Any]
+) -> Any:
+    """What is minimised where money is: the bill, or the price of the GPUs that work."""
+    if question.aim is not Aim.EFFICIENCY:
+        return _sum(bills)
+    return _sum(p.least_usd_per_h * n for p, n in zip(parts, counts, strict=True))
 
 
 def _optimise(
@@ -210,10 +238,10 @@ def _optimise(
     bills: Sequence[Any],
 ) -> None:
     gpus = _sum(p.replica.shape.gpus * n for p, n in zip(parts, counts, strict=True))
-    money = _sum(bills) + PER_GPU_USD * gpus
-    if question.preference is Preference.COST:
+    money = _money(question, parts, counts, bills) + PER_GPU_USD * gpus
+    if question.aim in MONEY:
         model.minimize(money)
-    elif question.preference is Preference.LATENCY:
+    elif question.aim in (Aim.LATENCY, Aim.SPEED):
         slowest = model.addVariable(0)
         for part, y in zip(parts, used, strict=True):
             model.addConstr(slowest >= part.e2e_s * y)

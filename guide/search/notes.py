@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
 from guide.frameworks import FRAMEWORKS
+from guide.frameworks.vllm_starts import brings_code
 from guide.search.operating_point import unstated_p95
 from guide.search.pricing import usd_per_h
 from guide.search.space import considered_pools
@@ -22,7 +23,7 @@ def notes(
     plan: Plan, inventory: Inventory, top: Sequence[Evaluation], rejections: Sequence[Rejection]
 ) -> tuple[str, ...]:
     """All notes, in a fixed order."""
-    assumed = _assumed(plan.workload)
+    assumed = [*plan.model.notes, *_assumed(plan.workload)]
     if top:
         return (*assumed, *_caveats(top[0]))
     return (
@@ -110,6 +111,11 @@ def _caveats(best: Evaluation) -> list[str]:
             found.append(caveat)
         if group.model.precision == "bf16" and group.precision.name == "fp16":
             found.append(f"{group.gpu.name} has no bf16: the weights run as fp16")
+        if brings_code(group.model) and group.framework == "vLLM":
+            found.append(
+                f"{group.model.name} brings Python code that the server runs "
+                "(--trust-remote-code): read it, and pin its revision by --revision"
+            )
         if group.tp * group.pp > group.pool.gpus_per_node:
             sent = 2 * group.model.hidden * group.limits.max_num_batched_tokens
             found.append(

@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 
 from guide.domain import Catalog, Fit, Lengths, Limits, MemoryFit, Plan, ReplicaGroup, Workload
 from guide.frameworks import FRAMEWORKS
-from guide.perf.adjust import adjust_batch_size, longest_sequence, max_parallelism
+from guide.perf.adjust import (
+    adjust_batch_size,
+    longest_sequence,
+    max_parallelism,
+    mean_context_tokens,
+)
 from guide.perf.fits import resolve
 from guide.perf.memory import memory_fit
 from guide.search.bounds import (
@@ -26,7 +31,7 @@ from guide.search.bounds import (
 )
 from guide.search.space import Shape
 from guide.simulate.arrivals import requests_of
-from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, saturation, zero_load
+from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, request_tokens, saturation, zero_load
 
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 SAMPLE_SHARE = 0.85  # of a stated p95: how far the p95 of a sample of unknown size may fall below
@@ -58,6 +63,7 @@ class Replica:
     zero_load_tpot_s: float
     zero_load_e2e_s: float
     max_concurrent_requests: int
+    smaller: tuple[int, ...] = ()  # batches that may be taken instead, ascending
 
     def group(self, replicas: int, load_share: float = 1.0) -> ReplicaGroup:
         """This replica `replicas` times, with their share of the plan's load."""
@@ -72,11 +78,6 @@ class Replica:
 def half_width(fit: Fit, metric: str) -> float:
     """Half-width in log space of the 90 % interval of a metric: ttft, tpot, e2e or throughput."""
     return fit.residual.get(metric, 0.0)
-
-
-def mean_request_tokens(workload: Workload) -> float:
-    """Tokens of a mean request at its end."""
-    return workload.prompt.mean_tokens + workload.output.mean_tokens
 
 
 def promised_context_tokens(plan: Plan) -> int:
@@ -96,7 +97,7 @@ def promised_context_tokens(plan: Plan) -> int:
         for side in (prompt, output)
     ]
     return max(
-        math.ceil(mean_request_tokens(workload)),
+        math.ceil(request_tokens(workload)),
         min(math.ceil(sum(ends)), plan.model.max_context_tokens),
     )
 
@@ -147,8 +148,11 @@ def operate(
         catalog, shape.gpu, release.framework, release.version, variant.precision, variant.model
     )
     if running is None:
-        limits = _at_the_knee(shape, limits, memory, fit, plan, catalog)
+        sizes = _batch_sizes(limits, memory, plan.workload)
+        limits = replace(limits, max_num_seqs=sizes[-1])
         memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+        found = _bounded(shape, limits, memory, fit, plan, catalog, long)
+        return found if isinstance(found, Broken) else replace(found, smaller=sizes[:-1])
     return _bounded(shape, limits, memory, fit, plan, catalog, long)
 
 
@@ -162,39 +166,37 @@ def default_limits(shape: Shape, max_model_len: int) -> Limits:
 
 def _concurrent(memory: MemoryFit, workload: Workload) -> int:
     """Requests whose KV cache fits at once, at least one."""
-    return max(1, max_parallelism(memory, mean_request_tokens(workload)))
+    return max(1, max_parallelism(memory, request_tokens(workload)))
 
 
-def _at_the_knee(
-    shape: Shape, limits: Limits, memory: MemoryFit, fit: Fit, plan: Plan, catalog: Catalog
-) -> Limits:
-    """Take the largest batch that memory holds and whose latency at saturation keeps the SLO (paper
-    P20).
+def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple[int, ...]:
+    """The batches worth a try, ascending (paper P20): rungs up to what memory holds.
 
-    At saturation a request stays batch / rate seconds (Little's law), most of it decoding; what is
-    left of the SLO at the upper end of the interval decides.
+    The largest leaves no user of a closed loop outside whose request fits: what a mean request
+    holds while it decodes decides, not what it holds at its end. No service level has a say here,
+    so that a looser one never leaves less to choose from.
     """
-    most = adjust_batch_size(limits.max_num_seqs, _concurrent(memory, plan.workload)).size
-    ladder = [size for size in BATCH_LADDER if size <= most] or [1]
+    most = adjust_batch_size(limits.max_num_seqs, _concurrent(memory, workload)).size
+    sizes = [size for size in BATCH_LADDER if size <= most] or [1]
     if limits.max_num_seqs <= most:
-        ladder = [*ladder, limits.max_num_seqs]
-    slo, output = plan.slo, plan.workload.output.mean_tokens
-    stay_s = min(
-        math.inf if slo.tpot_p95_s is None else slo.tpot_p95_s * output / _up(fit, "tpot"),
-        math.inf if slo.e2e_p95_s is None else slo.e2e_p95_s / _up(fit, "e2e"),
+        sizes.append(limits.max_num_seqs)
+    held = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
+    if sizes[-1] < (workload.concurrency or 0) <= max_parallelism(memory, held):
+        sizes.append(workload.concurrency or 0)
+    return tuple(sorted(set(sizes)))
+
+
+def with_batch(replica: Replica, size: int, plan: Plan, catalog: Catalog) -> Replica:
+    """The same replica with at most `size` sequences in a batch."""
+    shape, limits = replica.shape, replace(replica.limits, max_num_seqs=size)
+    memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+    return replace(
+        replica,
+        limits=limits,
+        memory=memory,
+        saturation_per_s=saturation(shape.group(limits), memory, plan.workload, catalog),
+        max_concurrent_requests=min(size, _concurrent(memory, plan.workload)),
     )
-    low, high = 0, len(ladder) - 1
-    if stay_s == math.inf:
-        low = high
-    while low < high:  # invariant: ladder[low] keeps the SLO (or is the smallest there is)
-        middle = (low + high + 1) // 2
-        tried = replace(limits, max_num_seqs=ladder[middle])
-        rate = saturation(shape.group(tried), memory, plan.workload, catalog)
-        if rate > 0 and ladder[middle] / rate <= stay_s:
-            low = middle
-        else:
-            high = middle - 1
-    return replace(limits, max_num_seqs=ladder[low])
 
 
 def _up(fit: Fit, metric: str) -> float:

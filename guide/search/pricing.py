@@ -1,5 +1,5 @@
-"""What a deployment costs: whole instances, since one GPU of an eight-GPU node still bills
-eight.
+"""What a deployment costs: whole nodes, since one GPU of an eight-GPU node still bills eight; or
+the GPUs alone where the nodes are there and paid.
 """
 
 from __future__ import annotations
@@ -8,17 +8,35 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from guide.domain import Catalog, GpuPool, InstancePrice, Inventory, Price, PriceList, ReplicaGroup
+from guide.domain import (
+    Billing,
+    Catalog,
+    GpuPool,
+    InstancePrice,
+    Inventory,
+    Price,
+    PriceList,
+    ReplicaGroup,
+)
 
 NO_SPOT_PRICE = "spot nodes are priced on demand, since no price list has a spot price for them"
 
 
-def priced(inventory: Inventory, catalog: Catalog) -> Inventory:
+def priced(inventory: Inventory, catalog: Catalog, billing: Billing = Billing.NODES) -> Inventory:
     """Give each pool a price: the cluster's own, else the first price list's that has its instance
-    type or its GPU, else none.
+    type or its GPU, else none. The size of its nodes says how many GPUs are billed together.
     """
     pools = sorted(inventory.pools, key=lambda pool: pool.name)
-    return replace(inventory, pools=tuple(_priced(pool, catalog) for pool in pools))
+    return replace(
+        inventory, pools=tuple(_billed(_priced(pool, catalog), billing) for pool in pools)
+    )
+
+
+def _billed(pool: GpuPool, billing: Billing) -> GpuPool:
+    if pool.price is None:
+        return pool
+    together = pool.gpus_per_node if billing is Billing.NODES else 1
+    return replace(pool, price=replace(pool.price, billed_gpus=max(1, together)))
 
 
 def _priced(pool: GpuPool, catalog: Catalog) -> GpuPool:
@@ -48,7 +66,6 @@ def _instance_price(pool: GpuPool, prices: PriceList, spot: bool) -> Price | Non
     dearest = max(rows, key=lambda row: (row.usd_per_h, row.instance_type))
     return Price(
         usd_per_gpu_h=dearest.usd_per_h * pool.node_share / pool.gpus_per_node,
-        billed_gpus=pool.gpus_per_node,
         source=dearest.source,
         as_of=dearest.as_of,
     )
@@ -67,22 +84,22 @@ def _gpu_price(pool: GpuPool, prices: PriceList, spot: bool) -> Price | None:
 
 
 def _share(price: Price | None, pool: GpuPool) -> Price | None:
-    """The price of a part of a GPU: its share of the memory, billed with the whole instance."""
+    """The price of a part of a GPU: its share of the memory."""
     if price is None or pool.gpu is None or pool.gpu.parent is None:
         return price
     share = pool.gpu.parent_share
+    low, high = price.low_usd_per_gpu_h, price.high_usd_per_gpu_h
     return replace(
         price,
         usd_per_gpu_h=price.usd_per_gpu_h * share,
-        billed_gpus=max(1, round(price.billed_gpus / share)),
+        low_usd_per_gpu_h=None if low is None else low * share,
+        high_usd_per_gpu_h=None if high is None else high * share,
         source=f"{share:.3g} of a GPU of {price.source}",
     )
 
 
 def billed_gpus(pool: GpuPool, gpus_per_replica: int, replicas: int) -> int:
-    """GPUs on the bill when `replicas` are packed into instances; the same as used without a
-    price.
-    """
+    """GPUs on the bill when `replicas` are packed into nodes; the same as used without a price."""
     instance = 1 if pool.price is None else max(1, pool.price.billed_gpus)
     per_instance = instance // gpus_per_replica
     if per_instance:
@@ -105,4 +122,16 @@ def group_usd_per_h(groups: Iterable[ReplicaGroup]) -> float | None:
         if usd is None:
             return None
         total += usd
+    return total
+
+
+def used_usd_per_h(parts: Iterable[tuple[GpuPool, int]]) -> float | None:
+    """Dollars per hour of the GPUs that work, (pool, GPUs) each, as if none idled; None without a
+    price.
+    """
+    total = 0.0
+    for pool, gpus in parts:
+        if pool.price is None:
+            return None
+        total += pool.price.usd_per_gpu_h * gpus
     return total

@@ -1,7 +1,8 @@
-"""A total order by preference, and the Pareto front over cost, latency and throughput.
+"""A total order by goal, and the Pareto front over cost, latency and throughput.
 
 Latencies and capacities within 2 % count as equal, so that nobody pays for a difference that no
-measurement could show; cost then decides, and the identity of the candidate at the end.
+measurement could show. Ties break by what an operator would rather run; the identity of the
+candidate at the end only makes the order total.
 """
 
 from __future__ import annotations
@@ -10,76 +11,110 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from guide.domain import Evaluation, Preference
+from guide.domain import Evaluation
+from guide.search.goal import Aim, Goal
 from guide.search.operating_point import half_width
+from guide.search.pricing import used_usd_per_h
 from guide.search.sizing import Prospect, grade
-from guide.search.space import precision_loss
+from guide.search.space import is_online, precision_loss
 
-Key = tuple[Any, ...]  # compared with keys of the same preference only
+Key = tuple[Any, ...]  # compared with keys of the same goal only
 
 
-def rank_key(evaluation: Evaluation, preference: Preference, unready: tuple[str, ...] = ()) -> Key:
+def rank_key(evaluation: Evaluation, goal: Goal) -> Key:
     """Sort key of a simulated deployment: smaller is better. What lacks an image comes last."""
+    unready = goal.plan.unready
+    groups = evaluation.candidate.groups
     return _key(
-        preference,
-        lacks_image=any(item.group.framework in unready for item in evaluation.groups),
+        goal,
+        lacks_image=any(group.framework in unready for group in groups),
         usd_per_h=evaluation.usd_per_h,
+        used_usd_per_h=used_usd_per_h((g.pool, g.gpus) for g in groups),
         gpus=evaluation.gpus,
         loss=worst_loss(evaluation),
+        online=any(is_online(g.model, g.precision) for g in groups),
         e2e_s=evaluation.predicted.e2e_interval.upper,
+        output_per_s=evaluation.predicted.output_tokens_per_s,
         capacity_per_s=capacity_per_s(evaluation),
         others_s=(
             evaluation.predicted.ttft_interval.upper,
             evaluation.predicted.tpot_interval.upper,
         ),
+        taste=max(_taste(g.tp, g.pp, g.limits.kv_cache_dtype) for g in groups),
         identity=identity(evaluation),
     )
 
 
-def optimistic_key(
-    prospect: Prospect, preference: Preference, unready: tuple[str, ...] = ()
-) -> Key:
+def optimistic_key(prospect: Prospect, goal: Goal) -> Key:
     """A key that no deployment made from `prospect` can beat, known without simulating."""
     replica = prospect.replica
-    ttft_s, tpot_s = replica.zero_load_ttft_s, replica.zero_load_tpot_s
-    count = prospect.most if preference is Preference.THROUGHPUT else prospect.fewest
+    shape, ttft_s, tpot_s = replica.shape, replica.zero_load_ttft_s, replica.zero_load_tpot_s
+    workload = goal.plan.workload
+    count = prospect.most if goal.aim is Aim.CAPACITY else prospect.fewest
+    decode_s = tpot_s * max(0.0, workload.output.mean_tokens - 1)
+    served_per_s = (workload.concurrency or 0) / decode_s if decode_s > 0 else math.inf
     return _key(
-        preference,
-        lacks_image=replica.shape.release.framework in unready,
+        goal,
+        lacks_image=shape.release.framework in goal.plan.unready,
         usd_per_h=prospect.usd_per_h(count),
-        gpus=count * replica.shape.gpus,
-        loss=replica.shape.variant.loss,
+        used_usd_per_h=used_usd_per_h([(shape.pool, count * shape.gpus)]),
+        gpus=count * shape.gpus,
+        loss=shape.variant.loss,
+        online=is_online(shape.variant.model, shape.variant.precision),
         e2e_s=replica.zero_load_e2e_s * math.exp(half_width(replica.fit, "e2e")),
+        output_per_s=served_per_s * workload.output.mean_tokens,
         capacity_per_s=prospect.most * replica.saturation_per_s,
         others_s=(
             ttft_s * math.exp(half_width(replica.fit, "ttft")),
             tpot_s * math.exp(half_width(replica.fit, "tpot")),
         ),
-        identity=(*replica.shape.key, count),
+        taste=_taste(shape.tp, shape.pp, shape.variant.kv_cache_dtype),
+        identity=(*shape.key, count),
     )
 
 
 def _key(
-    preference: Preference,
+    goal: Goal,
     *,
     lacks_image: bool,
     usd_per_h: float | None,
+    used_usd_per_h: float | None,
     gpus: int,
     loss: int,
+    online: bool,
     e2e_s: float,
+    output_per_s: float,
     capacity_per_s: float,
     others_s: tuple[float, float],
+    taste: Key,
     identity: Key,
 ) -> Key:
+    # at the same cost the checkpoint that was tested as it is served comes first, then the
+    # all-rounder: each factor counts alike, whatever its unit
+    all_round = capacity_per_s / max(math.prod((*others_s, e2e_s)), 1e-12)
+    rest = (gpus, loss, online, -grade(all_round), taste, identity)
     # a deployment without a price comes after every one with a price
-    cost = (usd_per_h is None, round(usd_per_h or 0.0, 4), gpus, loss)
-    # at the same cost the all-rounder wins: each factor counts alike, whatever its unit
-    rounded = math.prod((*others_s, e2e_s)) / capacity_per_s if capacity_per_s > 0 else math.inf
-    if preference is Preference.LATENCY:
-        return (lacks_image, grade(e2e_s), *cost, rounded, identity)
-    if preference is Preference.THROUGHPUT:
-        return (lacks_image, -grade(capacity_per_s), *cost, rounded, identity)
-    return (lacks_image, *cost, rounded, identity)
+    bill = (usd_per_h is None, round(usd_per_h or 0.0, 4))
+    match goal.aim:
+        case Aim.COST:
+            first: Key = ()
+        case Aim.EFFICIENCY:
+            first = (used_usd_per_h is None, round(used_usd_per_h or 0.0, 4), gpus)
+        case Aim.LATENCY:
+            fast = e2e_s <= goal.within_s
+            first = (0,) if fast else (1, grade(e2e_s))
+        case Aim.SPEED:
+            first = (grade(e2e_s),)
+        case Aim.OUTPUT:
+            first = (-grade(output_per_s),)
+        case Aim.CAPACITY:
+            first = (-grade(capacity_per_s),)
+    return (lacks_image, *first, *bill, *rest)
+
+
+def _taste(tp: int, pp: int, kv_cache_dtype: str) -> Key:
+    """What an operator would rather run, all else equal: fewer parts, defaults."""
+    return (tp * pp, pp, kv_cache_dtype != "auto")
 
 
 def identity(evaluation: Evaluation) -> Key:
@@ -92,6 +127,23 @@ def identity(evaluation: Evaluation) -> Key:
 def shape_identity(evaluation: Evaluation) -> Key:
     """The same without the number of replicas: two sizes of one layout are no real alternatives."""
     return tuple(value for item in evaluation.groups for value in item.group.key)
+
+
+def _seen(evaluation: Evaluation) -> Key:
+    """What a user sees of a deployment, in the 2 % steps that no measurement could tell apart."""
+    p, groups = evaluation.predicted, evaluation.candidate.groups
+    return (
+        *sorted((g.gpu.name, g.framework, g.precision.name) for g in groups),
+        *(evaluation.gpus, evaluation.usd_per_h),
+        *(grade(i.upper) for i in (p.ttft_interval, p.tpot_interval, p.e2e_interval)),
+    )
+
+
+def are_alike(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two deployments are no real alternatives: one layout in two sizes, or two layouts
+    of the same GPUs that nobody could tell apart by what they cost and do.
+    """
+    return shape_identity(one) == shape_identity(other) or _seen(one) == _seen(other)
 
 
 def worst_loss(evaluation: Evaluation) -> int:
@@ -108,13 +160,20 @@ def capacity_per_s(evaluation: Evaluation) -> float:
     )
 
 
-def preferred(evaluation: Evaluation, preference: Preference) -> float:
-    """The number that a preference minimises first."""
-    if preference is Preference.LATENCY:
-        return evaluation.predicted.e2e_interval.upper
-    if preference is Preference.THROUGHPUT:
-        return 1 / max(capacity_per_s(evaluation), 1e-9)
-    return math.inf if evaluation.usd_per_h is None else evaluation.usd_per_h
+def preferred(evaluation: Evaluation, goal: Goal) -> float:
+    """The number that a goal minimises first."""
+    match goal.aim:
+        case Aim.LATENCY | Aim.SPEED:
+            return evaluation.predicted.e2e_interval.upper
+        case Aim.OUTPUT:
+            return 1 / max(evaluation.predicted.output_tokens_per_s, 1e-9)
+        case Aim.CAPACITY:
+            return 1 / max(capacity_per_s(evaluation), 1e-9)
+        case Aim.EFFICIENCY:
+            usd = used_usd_per_h((g.pool, g.gpus) for g in evaluation.candidate.groups)
+        case Aim.COST:
+            usd = evaluation.usd_per_h
+    return math.inf if usd is None else usd
 
 
 def objectives(evaluation: Evaluation) -> tuple[float, float, float, float]:

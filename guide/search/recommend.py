@@ -8,6 +8,9 @@ seed give the same answer, whatever the order of nodes.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from guide.domain import (
     Candidate,
     Catalog,
@@ -24,6 +27,7 @@ from guide.search.context import context_tiers
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
+from guide.search.goal import CURVE, Aim, Goal, goal_of
 from guide.search.notes import notes
 from guide.search.pricing import priced
 from guide.search.rank import identity, pareto_front, preferred, rank_key
@@ -47,14 +51,19 @@ def recommend(
     Infeasible is an answer, not an error: `best` is None, every rejection has its reason, and
     relaxations that work are offered.
     """
-    inventory = priced(inventory, catalog)
+    inventory = priced(inventory, catalog, plan.budget.billing)
     study = Study(plan=plan, catalog=catalog, seed=seed)
     found = survey(study, inventory)
     ledger = Ledger()
-    top = search(study, found, plan.preference, PLACES, ledger)
-    fastest = hunt(found.prospects, study, Preference.LATENCY, 1, ledger) if top else []
-    widest = hunt(found.prospects, study, Preference.THROUGHPUT, 1, ledger) if top else []
-    rejections = _rejections(found, ledger, top, plan)
+    goal = goal_of(plan)
+    top = search(study, found, goal, PLACES, ledger)
+    fastest, widest = (
+        hunt(found.prospects, study, replace(goal, aim=aim), 1, ledger) if top else []
+        for aim in (Aim.SPEED, Aim.CAPACITY)
+    )
+    if plan.preference is Preference.LATENCY and fastest:
+        _trade_off(study, found, fastest[0], ledger)
+    rejections = _rejections(found, ledger, top, goal)
     offers = () if top else relaxations(study, inventory)
     together = () if top or offers else combined_relaxation(study, inventory)
     return Recommendation(
@@ -78,22 +87,31 @@ def recommend(
     )
 
 
+def _trade_off(study: Study, found: Survey, fastest: Evaluation, ledger: Ledger) -> None:
+    """Enter the cheapest deployments that are so many times as slow as the fastest: whoever asks
+    for speed sees what it costs.
+    """
+    for times in (*CURVE, math.inf):
+        limit_s = times * fastest.predicted.e2e_interval.upper
+        goal = Goal(plan=study.plan, aim=Aim.LATENCY, within_s=limit_s)
+        hunt(found.prospects, study, goal, 1, ledger)
+
+
 def _rejections(
     found: Survey,
     ledger: Ledger,
     top: list[Evaluation],
-    plan: Plan,
+    goal: Goal,
 ) -> tuple[Rejection, ...]:
     """Everything that is neither best nor alternative, with its reason."""
-    preference, unready = plan.preference, plan.unready
     winners = {identity(evaluation) for evaluation in top}
     tried = {key[:-1] for table in (ledger.kept, ledger.broken) for key in table}
-    ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, preference, unready))
+    ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, goal))
     return (
         *found.refused,
         *(rejection(e.candidate, broken) for e, broken in ledger.broken.values()),
         *(
-            _dominated(evaluation, place, top[0], preference)
+            _dominated(evaluation, place, top[0], goal)
             for place, evaluation in enumerate(ranked, 1)
             if identity(evaluation) not in winners
         ),
@@ -101,16 +119,14 @@ def _rejections(
     )
 
 
-def _dominated(
-    evaluation: Evaluation, place: int, best: Evaluation, preference: Preference
-) -> Rejection:
+def _dominated(evaluation: Evaluation, place: int, best: Evaluation, goal: Goal) -> Rejection:
     """Feasible, but others rank before it."""
     detail = (
-        f"keeps every limit but ranks {place} by {preference.value.lower()}: "
+        f"keeps every limit but ranks {place} by {goal.plan.preference.value.lower()}: "
         f"{_price(evaluation.usd_per_h)}, p95 end-to-end time "
         f"{format_seconds(evaluation.predicted.e2e.p95_s)}"
     )
-    worse = excess(preferred(evaluation, preference), preferred(best, preference))
+    worse = excess(preferred(evaluation, goal), preferred(best, goal))
     return rejection(evaluation.candidate, Broken(Reason.DOMINATED, detail, max(0.0, worse)))
 
 

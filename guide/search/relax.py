@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from guide.domain import Evaluation, Inventory, Plan, Preference, Relaxation, Workload
+from guide.domain import Evaluation, Inventory, Plan, Relaxation, Workload
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
 from guide.search.fleet import search
+from guide.search.goal import Aim, Goal
 from guide.search.operating_point import promised_context_tokens
 from guide.search.space import Shape
 from guide.units import MILLISECOND
@@ -90,7 +91,7 @@ def _feasible(
     preference.
     """
     found = survey(study, inventory, among)
-    top = search(study, found, Preference.COST, 1, Ledger())
+    top = search(study, found, Goal(plan=study.plan, aim=Aim.COST), 1, Ledger())
     return top[0] if top else None, [replica.shape for replica in found.replicas]
 
 

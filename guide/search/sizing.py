@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from guide.domain import Evaluation, Plan, Preference, Reason
+from guide.domain import Evaluation, Plan, Reason
 from guide.search.bounds import (
     Broken,
     counted,
@@ -22,9 +22,12 @@ from guide.search.bounds import (
     over_budget,
 )
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
-from guide.search.operating_point import Replica
+from guide.search.evaluate import load_share as busiest
+from guide.search.goal import Aim, Goal
+from guide.search.operating_point import Replica, with_batch
 from guide.search.pricing import usd_per_h
 
+CROWD = 8  # times the mean batch: as many never run at once
 AMPLE = 16  # times the replicas that the load needs
 TIE = math.log(1.02)
 
@@ -133,6 +136,44 @@ def misses_latency(evaluation: Evaluation, plan: Plan, how: str) -> Broken | Non
     )
 
 
+def settled(
+    replica: Replica, replicas: int, study: Study, load_share: float = 1.0
+) -> tuple[Evaluation, Broken | None]:
+    """Simulate so many replicas, and the limit that they break.
+
+    Where nothing but the time per output token is missed, the largest batch that keeps it is looked
+    for: it grows with the batch, while every other latency falls. A closed loop is never held below
+    its users: more replicas must do.
+    """
+    plan = study.plan
+
+    def judged(one: Replica) -> tuple[Evaluation, Broken | None]:
+        members = (Member(replica=one, replicas=replicas, load_share=load_share),)
+        evaluation = evaluate(members, study)
+        return evaluation, verdict(evaluation, members, plan)
+
+    first = judged(replica)
+    if first[1] is None or first[1].reason is not Reason.MISSES_TPOT:
+        return first
+    offered = busiest(plan.workload, replicas, load_share).requests_per_s
+    if offered is None:  # whoever states his users wants them served at once
+        return first
+    running = CROWD * (1 + max(item.report.batch_mean for item in first[0].groups))
+    batches = [
+        with_batch(replica, size, plan, study.catalog) for size in replica.smaller if size < running
+    ]
+    batches = [one for one in batches if one.saturation_per_s > offered]
+    found, low, high = first, -1, len(batches)
+    while high - low > 1:
+        middle = (low + high) // 2 if low >= 0 else 0  # where the smallest misses, all do
+        tried = judged(batches[middle])
+        if misses_tpot(tried[0].predicted.tpot_interval.upper, plan, ""):
+            high = middle
+        else:
+            found, low = tried, middle
+    return found
+
+
 @dataclass(slots=True)
 class Attempt:
     """Simulates counts of a prospect, each once, and keeps what came of them."""
@@ -146,9 +187,7 @@ class Attempt:
         """The deployment of so many replicas, or None when it breaks a limit."""
         if replicas in self.tried:
             return self.tried[replicas]
-        members = (Member(replica=self.found.replica, replicas=replicas),)
-        evaluation = evaluate(members, self.study)
-        broken = verdict(evaluation, members, self.study.plan)
+        evaluation, broken = settled(self.found.replica, replicas, self.study)
         if broken is None:
             self.trial.kept.append(evaluation)
         else:
@@ -156,61 +195,74 @@ class Attempt:
         self.tried[replicas] = None if broken else evaluation
         return self.tried[replicas]
 
-    def smallest(self, most: int) -> None:
-        """Find the smallest count that keeps every limit (cost).
+    def within(self, replicas: int, limit_s: float) -> bool:
+        """Whether so many replicas keep every limit, and end requests in this time."""
+        one = self.at(replicas)
+        return one is not None and one.predicted.e2e_interval.upper <= limit_s
+
+    def smallest(self, most: int, limit_s: float = math.inf) -> bool:
+        """Find the smallest count that keeps every limit; whether there is one.
 
         Climbs a ladder that does not depend on `most`, so that a larger budget finds the same
         count, then halves the last gap. The largest count is tried early: when even that misses,
         nothing else need be simulated.
         """
         below = self.found.fewest
-        if below > most or self.at(below) or not self.at(most):
-            return
+        if below > most:
+            return False
+        if self.within(below, limit_s):
+            return True
+        if not self.within(most, limit_s):
+            return False
         above = most
         for rung in _ladder(below):
             above = min(rung, most)
-            if self.at(above):
+            if self.within(above, limit_s):
                 break
             below = above
-        _halve(below, above, lambda count: self.at(count) is not None)
+        _halve(below, above, lambda count: self.within(count, limit_s))
+        return True
 
-    def fastest(self, most: int, bar_e2e_s: float | None) -> None:
-        """Find the smallest count whose latency more replicas would not improve by more than 2 %.
+    def leanest(self, most: int, merit: Callable[[Evaluation], float], bar: float) -> None:
+        """Find the smallest count whose merit, in steps of 2 %, more replicas would not improve.
 
-        With sixteen times the replicas that the load needs, queueing has all but gone. If that is
-        slower than the bar, no count need be simulated.
+        Nothing else is simulated where even the largest count falls short of `bar`.
         """
-        found, closed = self.found, self.study.plan.workload.concurrency is not None
-        ample = most if closed else min(most, AMPLE * found.fewest)
-        best = self.at(ample)
-        if best is None or (bar_e2e_s is not None and _grade(best) > grade(bar_e2e_s)):
+        best = self.at(most)
+        if best is None or merit(best) > bar:
             return
 
-        def as_fast(count: int) -> bool:
+        def as_good(count: int) -> bool:
             one = self.at(count)
-            return one is not None and _grade(one) <= _grade(best)
+            return one is not None and merit(one) <= merit(best)
 
-        above, below = ample, ample
-        while below > found.fewest:
-            below = max(found.fewest, above // 2)
-            if not as_fast(below):
-                _halve(below, above, as_fast)
+        above, below = most, most
+        while below > self.found.fewest:
+            below = max(self.found.fewest, above // 2)
+            if not as_good(below):
+                _halve(below, above, as_good)
                 return
             above = below
 
 
-def attempt(found: Prospect, study: Study, preference: Preference, bar: Evaluation | None) -> Trial:
-    """Simulate the counts of a prospect that `preference` may favour over `bar`, the last place."""
+def attempt(found: Prospect, study: Study, goal: Goal, bar: Evaluation | None) -> Trial:
+    """Simulate the counts of a prospect that `goal` may favour over `bar`, the last place."""
     tries = Attempt(found=found, study=study)
-    if preference is Preference.THROUGHPUT:
-        tries.at(found.most)
-    elif preference is Preference.LATENCY:
-        tries.fastest(found.most, None if bar is None else bar.predicted.e2e_interval.upper)
-    else:
-        limit = None if bar is None else bar.usd_per_h
-        tries.smallest(
-            found.most if limit is None else affordable(found.replica, limit, found.most)
-        )
+    match goal.aim:
+        case Aim.CAPACITY:
+            tries.at(found.most)
+        case Aim.OUTPUT:
+            tries.leanest(found.most, _output, math.inf if bar is None else _output(bar))
+        case Aim.SPEED | Aim.LATENCY:
+            if goal.within_s < math.inf and tries.smallest(found.most, goal.within_s):
+                return tries.trial
+            # with sixteen times the replicas that the load needs, queueing has all but gone
+            ample = found.most if goal.closed else min(found.most, AMPLE * found.fewest)
+            tries.leanest(ample, _grade, math.inf if bar is None else _grade(bar))
+        case Aim.COST if bar is not None and bar.usd_per_h is not None:
+            tries.smallest(affordable(found.replica, bar.usd_per_h, found.most))
+        case Aim.COST | Aim.EFFICIENCY:
+            tries.smallest(found.most)
     return tries.trial
 
 
@@ -221,6 +273,10 @@ def grade(value: float) -> float:
 
 def _grade(evaluation: Evaluation) -> float:
     return grade(evaluation.predicted.e2e_interval.upper)
+
+
+def _output(evaluation: Evaluation) -> float:
+    return -grade(evaluation.predicted.output_tokens_per_s)
 
 
 def _halve(below: int, above: int, holds: Callable[[int], bool]) -> None:

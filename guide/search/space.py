@@ -27,7 +27,8 @@ from guide.domain import (
     Tolerance,
 )
 from guide.errors import CatalogError
-from guide.models.precision import PRECISIONS
+from guide.frameworks import FRAMEWORKS
+from guide.models.precision import PRECISIONS, own_precision
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4)
@@ -65,6 +66,11 @@ def precision_loss(model: ModelArch, precision: Precision, kv_cache_dtype: str) 
     return max(weights, int(kv_cache_dtype != "auto"))
 
 
+def is_online(model: ModelArch, precision: Precision) -> bool:
+    """Whether the server quantises the weights itself, so that nobody published this checkpoint."""
+    return precision.name != model.precision and precision.name not in SIXTEEN_BIT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """One replica of a deployment, its count still open."""
@@ -77,6 +83,13 @@ class Shape:
     pp: int
     switches: Switches
     over_nodes: bool = False
+    image: str | None = None  # of its server, where the plan names one
+
+    @property
+    def image_version(self) -> tuple[int, ...]:
+        """The version that runs: of the image's tag, else the one that is modelled."""
+        tagged = self.image and FRAMEWORKS[self.release.framework].image_version(self.image)
+        return tagged or tuple(int(part) for part in self.release.version.split("."))
 
     @property
     def gpus(self) -> int:
@@ -121,6 +134,7 @@ class Shape:
 def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape]:
     """Every shape that `plan` allows on the known GPUs of `inventory`, in a stable order."""
     releases = releases_of(plan, catalog)
+    images = dict(plan.images)
     for pool in considered_pools(plan, inventory):
         if pool.gpu is None:
             continue
@@ -136,6 +150,7 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
                         pp=pp,
                         switches=plan.switches,
                         over_nodes=plan.over_nodes,
+                        image=images.get(release.framework),
                     )
 
 
@@ -190,7 +205,7 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
     model.
     """
     model = plan.model
-    own = PRECISIONS[model.precision]
+    own = own_precision(model)
     if own.name == "bf16" and gpu.bf16_flop_per_s is None:
         own = PRECISIONS["fp16"]
     fp8_gpu = gpu.fp8_flop_per_s is not None
@@ -208,7 +223,7 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
             continue
         if derived.precision not in EIGHT_BIT and plan.tolerance is not Tolerance.INT4:
             continue
-        precision = PRECISIONS[derived.precision]
+        precision = own_precision(derived)
         yield Variant(model=derived, precision=precision)
         if fp8_gpu:
             yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")

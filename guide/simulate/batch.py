@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from guide.domain import Catalog, MemoryFit, ReplicaGroup
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.serve import layout_cost, policy_of
 
 
@@ -92,13 +92,13 @@ def serve_batch(
     plain, _ = layout_cost(group, catalog)
     cost = _Watched(plain.facts, plain.params)
     requests = math.ceil(batch.requests / group.pp)
-    replica = Replica(
-        policy_of(group, memory, catalog),
+    replica = ReplicaLoop(
+        policy_of(group, memory, catalog, batch.prompt_tokens + batch.output_tokens),
         cost,
         [batch.prompt_tokens] * requests,
         [batch.output_tokens] * requests,
         [0.0] * requests,
-        window=group.model.used_window_tokens,
+        window=group.model.window_tokens,
     )
     replica.run()
     first = [t for t in replica.first_token_s if t < NEVER]

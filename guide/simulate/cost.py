@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+from guide.perf.kernels.curves import NO_WORK, Curves
 from guide.perf.step import (
     StepFacts,
     StepParams,
@@ -48,11 +49,17 @@ class StepCost(Protocol):
 class LayoutCost:
     """Implements `StepCost` for folded facts and resolved fits."""
 
-    def __init__(self, facts: StepFacts, params: StepParams) -> None:
-        self.facts, self.params = facts, params
+    def __init__(self, facts: StepFacts, params: StepParams, priced: Curves | None = None) -> None:
+        self.facts, self.params, self.priced = facts, params, priced
         self._fixed = fixed_terms(facts, params)
         self._pair_s, self._window_pair_s = pair_seconds(facts, params)
         self._decode: dict[int, tuple[float, float, float]] = {}
+
+    def _fixed_seconds(self, tokens: int, sequences: int, decodes: int, sampled: int) -> float:
+        work = NO_WORK
+        if self.priced is not None:
+            work = self.priced.work(tokens, sequences, decodes, sampled)
+        return fixed_seconds(self._fixed, tokens, sequences, decodes, sampled, work)
 
     def _decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Fixed seconds of a decode step, seconds per context token, and inside a window."""
@@ -60,7 +67,7 @@ class LayoutCost:
         if found is None:
             f, v = self.facts, self.params
             found = (
-                fixed_seconds(self._fixed, 0, 0, decodes, decodes),
+                self._fixed_seconds(0, 0, decodes, decodes),
                 context_seconds(f, v, decodes),
                 window_seconds(f, v, decodes),
             )
@@ -80,7 +87,7 @@ class LayoutCost:
     ) -> float:
         """Seconds of one step that holds prompt tokens."""
         seconds = (
-            fixed_seconds(self._fixed, tokens, sequences, decodes, sampled)
+            self._fixed_seconds(tokens, sequences, decodes, sampled)
             + self._pair_s * pairs
             + self._window_pair_s * window_pairs
         )

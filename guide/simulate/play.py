@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
 
 import numpy as np
@@ -76,10 +77,16 @@ def replay(
     Raises `SpecError` where no request can be served at all.
     """
     latencies = Latencies(slo or Slo())
+    parts = iter(trace)
+    first = next(parts, None)
+    typical = 1.0 if first is None else float(np.mean(first.prompts + first.outputs))
     replicas = [
         _Replica(
             group,
-            [_Engine(group, memory, prefix_hit_share, catalog, latencies) for _ in range(group.pp)],
+            [
+                _Engine(group, memory, typical, prefix_hit_share, catalog, latencies)
+                for _ in range(group.pp)
+            ],
         )
         for group, memory in groups
         for _ in range(group.replicas)
@@ -88,7 +95,7 @@ def replay(
     chances /= chances.sum()
     dice = np.random.default_rng(seed)
     requests, last_arrival_s = 0, 0.0
-    for part in trace:
+    for part in chain(() if first is None else (first,), parts):
         owner = dice.choice(len(replicas), size=len(part.arrivals), p=chances)
         order = np.argsort(owner, kind="stable")
         ends = np.searchsorted(owner[order], np.arange(len(replicas)), side="right")
@@ -151,12 +158,14 @@ class _Engine:
         self,
         group: ReplicaGroup,
         memory: MemoryFit,
+        typical_tokens: float,
         prefix_hit_share: float,
         catalog: Catalog,
         latencies: Latencies,
     ) -> None:
         cost, serving = layout_cost(group, catalog)
-        policy, window = policy_of(group, memory, catalog), group.model.used_window_tokens
+        policy = policy_of(group, memory, catalog, typical_tokens)
+        window = group.model.window_tokens
         self.stream = Stream(policy, cost, serving, window=window)
         self.prefix_hit_share = prefix_hit_share
         self.latencies = latencies

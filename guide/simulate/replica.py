@@ -40,7 +40,7 @@ class _Prompts:
     complete: list[int] = field(default_factory=list[int])
 
 
-class Replica:
+class ReplicaLoop:
     """State of one simulated replica. Times in seconds; requests are indices into the given arrays.
 
     `arrivals` hold NEVER for requests of a closed loop that wait for another to finish. After

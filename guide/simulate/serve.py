@@ -26,12 +26,12 @@ from guide.domain import (
     Workload,
 )
 from guide.perf.adjust import mean_context_tokens
-from guide.perf.fits import ServingParams, resolve
+from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
 from guide.perf.ops import Layout
-from guide.perf.step import StepParams, fold
+from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
 OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
@@ -69,25 +69,43 @@ def _cost(
     fit = resolve(catalog, gpu, framework, version, precision, model).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
-    return LayoutCost(fold(model, gpu, precision, layout, kv_cache_dtype, switches), step), serving
+    engine = engine_for(catalog, framework, version)
+    traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
+    facts = fold(model, gpu, precision, layout, kv_cache_dtype, switches, traits)
+    priced = None
+    if traits.kernels:
+        priced = priced_by_kernels(model, gpu, precision, layout, kv_cache_dtype)
+    return LayoutCost(facts, step, priced), serving
 
 
-def policy_of(group: ReplicaGroup, memory: MemoryFit, catalog: Catalog) -> SchedulerPolicy:
-    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks."""
+def policy_of(
+    group: ReplicaGroup, memory: MemoryFit, catalog: Catalog, request_tokens: float
+) -> SchedulerPolicy:
+    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks.
+
+    Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
+    length of a typical one at its end.
+    """
     release = next(
         r for r in catalog.releases if r.framework == group.framework and r.version == group.version
     )
     prefill_first = release.scheduling is Scheduling.PREFILL_FIRST
     budget = group.limits.max_num_batched_tokens
+    blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens // group.pp
     return SchedulerPolicy(
         scheduling=release.scheduling,
         max_num_seqs=max(1, group.limits.max_num_seqs // group.pp),
         token_budget=max(budget, group.limits.max_model_len) if prefill_first else budget,
         block_tokens=memory.block_tokens,
-        kv_blocks=max(1, memory.kv_capacity_tokens // memory.block_tokens // group.pp),
+        kv_blocks=max(1, blocks),
         watermark_share=0.01 if prefill_first else 0.0,
         resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
     )
+
+
+def request_tokens(workload: Workload) -> float:
+    """Tokens of a mean request at its end."""
+    return workload.prompt.mean_tokens + workload.output.mean_tokens
 
 
 def zero_load(
@@ -96,8 +114,8 @@ def zero_load(
     """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
     cost, serving = layout_cost(group, catalog)
     prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
-    budget = policy_of(group, memory, catalog).token_budget  # V0 never cuts a prompt
-    alone = task_seconds(prefill_task(group, prompt, 0, budget), cost)
+    policy = policy_of(group, memory, catalog, request_tokens(workload))
+    alone = task_seconds(prefill_task(group, prompt, 0, policy.token_budget), cost)
     ttft_s = alone + serving.r0 + serving.rt * prompt
     context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
@@ -122,7 +140,7 @@ def saturation(
     cost, _ = layout_cost(group, catalog)
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
     context = mean_context_tokens(prompt, output)
-    held = memory.kv_capacity_tokens / group.pp / context
+    held = memory.held_tokens(prompt + output) / group.pp / context
     batch = int(max(1, min(group.limits.max_num_seqs // group.pp, held)))
     decode_s = task_seconds(decode_task(group, batch, context, output), cost)
     computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
@@ -145,12 +163,12 @@ def serve(
     """
     share = per_engine(workload, group.pp)
     runs = Runs() if runs is None else runs
-    policy = policy_of(group, memory, catalog)
+    policy = policy_of(group, memory, catalog, request_tokens(workload))
     cost, serving = layout_cost(group, catalog)
     key = (
         *(cost.facts, cost.params, serving),
         replace(policy, kv_blocks=0),
-        *(share, group.limits.max_model_len, group.model.used_window_tokens, seed),
+        *(share, group.limits.max_model_len, group.model.window_tokens, seed),
     )
     found = runs.find(key, policy.kv_blocks)
     if found is None:
@@ -208,16 +226,17 @@ def run(
     catalog: Catalog,
     *,
     closed_users: int | None = None,
-) -> tuple[Replica, ServingParams]:
+) -> tuple[ReplicaLoop, ServingParams]:
     """Serve `requests` by one engine of a replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
-    replica = Replica(
-        policy_of(group, memory, catalog),
+    typical = (sum(requests.prompts) + sum(requests.outputs)) / max(1, len(requests.prompts))
+    replica = ReplicaLoop(
+        policy_of(group, memory, catalog, typical),
         cost,
         requests.prompts,
         requests.outputs,
         requests.arrivals,
-        window=group.model.used_window_tokens,
+        window=group.model.window_tokens,
         cached=requests.cached,
         closed_users=closed_users,
     )
@@ -239,7 +258,7 @@ class Times(NamedTuple):
 
 
 def times_of(
-    replica: Replica, requests: Requests, serving: ServingParams, uncounted: int = 0
+    replica: ReplicaLoop, requests: Requests, serving: ServingParams, uncounted: int = 0
 ) -> Times:
     """Times of the requests of a replica that has run, without the first `uncounted` (at most half
     of those served). `ValueError` where none is left.
@@ -284,7 +303,7 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 
 
 def _report(
-    replica: Replica,
+    replica: ReplicaLoop,
     requests: Requests,
     serving: ServingParams,
     workload: Workload,
@@ -312,7 +331,7 @@ def _report(
     )
 
 
-def _stable(replica: Replica, workload: Workload) -> bool:
+def _stable(replica: ReplicaLoop, workload: Workload) -> bool:
     """Whether the backlog has stopped growing: at the last arrival it is what it was half-way."""
     if workload.concurrency is not None:
         return True

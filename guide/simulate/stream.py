@@ -11,7 +11,7 @@ from collections import deque
 from guide.domain import SchedulerPolicy
 from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import Requests
-from guide.simulate.replica import NEVER, Replica, StepCost
+from guide.simulate.replica import NEVER, ReplicaLoop, StepCost
 from guide.simulate.serve import Times, times_of
 
 PER_REQUEST = (  # the lists of a replica that have one element a request
@@ -20,7 +20,7 @@ PER_REQUEST = (  # the lists of a replica that have one element a request
 )
 
 
-class Stream(Replica):
+class Stream(ReplicaLoop):
     """A replica that is fed in parts."""
 
     def __init__(

@@ -49,7 +49,7 @@ def prefill_task(
     """
     budget = (token_budget or group.limits.max_num_batched_tokens) - decodes
     cut = adjust_sequence_length(prompt_tokens, max(1.0, budget))
-    _, inside = attended(0, prompt_tokens, group.model.used_window_tokens or 0)
+    _, inside = attended(0, prompt_tokens, group.model.window_tokens or 0)
     shape = StepShape(
         prefill_tokens=int(max(1, cut.tokens)),
         prefill_sequences=1,
@@ -63,7 +63,7 @@ def prefill_task(
 
 def decode_task(group: ReplicaGroup, batch: int, context_tokens: float, steps: float) -> Task:
     """`steps` decode steps of `batch` sequences with that much context each."""
-    inside = min(context_tokens, group.model.used_window_tokens or 0)
+    inside = min(context_tokens, group.model.window_tokens or 0)
     shape = StepShape(
         decode_sequences=batch,
         decode_context_tokens=batch * context_tokens,

@@ -111,9 +111,15 @@ class EvaluationDocument(TypedDict):
     groups: Annotated[list[GroupDocument], Field(description="Replica groups.")]
     predicted: Annotated[PredictedDocument, Field(description="Predicted service.")]
     gpus: Annotated[int, Field(description="GPUs over all replicas.")]
+    gpusBilled: Annotated[
+        int, Field(description="GPUs on the bill: those of each node in use, unless FreeGPUs.")
+    ]
     usdPerHour: Annotated[float | None, Field(description="US dollars per hour.")]
     usdPerMillionOutputTokens: Annotated[
         float | None, Field(description="US dollars per million output tokens.")
+    ]
+    usdPerMillionTokens: Annotated[
+        float | None, Field(description="US dollars per million tokens, input and output.")
     ]
     provenance: Annotated[
         Literal["Calibrated", "Extrapolated"], Field(description="Calibrated or Extrapolated.")
@@ -165,6 +171,9 @@ class PriceDocument(TypedDict):
     """Where a price comes from; GPUs are billed `billedGPUs` at a time."""
 
     billedGPUs: Annotated[int, Field(description="GPUs that are billed together.")]
+    lowUSDPerGPUHour: Annotated[float | None, Field(description="Lowest of several sellers.")]
+    highUSDPerGPUHour: Annotated[float | None, Field(description="Highest of several sellers.")]
+    sellers: Annotated[int, Field(description="Sellers whose median it is.")]
     source: Annotated[str, Field(description="Source.")]
     asOf: Annotated[str, Field(description="Date.")]
 

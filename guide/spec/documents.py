@@ -11,6 +11,7 @@ from guide.errors import SpecError
 from guide.units import MIB
 
 PLAN_LIMIT_BYTES = MIB
+CONFIG_LIMIT_BYTES = 16 * MIB  # mixed formats name tens of thousands of modules
 _MAX_DEPTH = 64
 # libyaml's C parser, ten times faster; PyYAML wheels carry it, a source build may not.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -27,17 +27,18 @@ def spec_error(error: ValidationError, root: type[BaseModel]) -> SpecError:
     can be mended.
     """
     details = error.errors(include_url=False)
-    return _told(min(details, key=lambda d: d["type"] != "extra_forbidden"), root)
+    return told(min(details, key=lambda d: d["type"] != "extra_forbidden"), root)
 
 
 def spec_errors(error: ValidationError, root: type[BaseModel]) -> list[SpecError]:
     """Each of pydantic's errors as a `SpecError`, for a form that shows all at once."""
-    return [_told(each, root) for each in error.errors(include_url=False)]
+    return [told(each, root) for each in error.errors(include_url=False)]
 
 
-def _told(chosen: ErrorDetails, root: type[BaseModel]) -> SpecError:
+def told(chosen: ErrorDetails, root: type[BaseModel], whole: str = "the plan") -> SpecError:
+    """One of pydantic's errors about a `root`, which a sentence calls `whole`."""
     path = field_path(chosen["loc"])
-    return SpecError(f"{path or 'the plan'} {_sentence(chosen, root)}", field=path or None)
+    return SpecError(f"{path or whole} {_sentence(chosen, root)}", field=path or None)
 
 
 def field_path(loc: Sequence[str | int]) -> str:

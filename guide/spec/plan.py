@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, create_model, model_validator
 
-from guide.domain import ModelArch, Plan, Preference, Tolerance
+from guide.domain import MixRule, ModelArch, Plan, Preference, Tolerance
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
 from guide.spec.edge import Edge
@@ -90,6 +90,11 @@ class PlacementSpec(Edge):
         default=(),
         description="GPUs allowed, by catalogue name (see `guide gpus`). Empty: all.",
         max_length=64,
+    )
+    mix: Literal["Auto", "Any", "Never"] = Field(
+        default="Auto",
+        description="Whether replicas may run on several GPU types. Auto mixes two types where "
+        "that is at least 15 % better than the best of one type, or where no single type will do.",
     )
 
 
@@ -211,6 +216,7 @@ class InferencePlanSpec(Edge):
             preference=Preference(self.preference),
             tolerance=Tolerance(self.precision_tolerance),
             frameworks=tuple(self.frameworks),
+            images=tuple(sorted(self.deployment.images.items())),
             unready=tuple(
                 name
                 for name, framework in FRAMEWORKS.items()
@@ -218,6 +224,7 @@ class InferencePlanSpec(Edge):
             ),
             switches=self.optimizations.to_domain(),
             gpus=self.placement.gpus,
+            mix=MixRule(self.placement.mix),
             node_selector=tuple(sorted(self.placement.node_selector.items())),
         )
 

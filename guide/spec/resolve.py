@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from guide.domain import Catalog, ModelArch, Plan
 from guide.errors import SpecError, shown
 from guide.models.families import read_config
-from guide.spec.documents import PLAN_LIMIT_BYTES, read_document
+from guide.spec.documents import CONFIG_LIMIT_BYTES, read_document
 from guide.spec.messages import nearest, spec_error
 from guide.spec.plan import API_VERSION, KIND, InferencePlan, InferencePlanSpec
 
@@ -71,7 +71,7 @@ def resolve_model(
     _check_gpus(spec.placement.gpus, catalog)
     name = spec.model.name
     if config_json is not None:
-        return read_config(name, _parse_config(config_json))
+        return model_of_config(name, config_json)
     if spec.model.config_from is not None:
         reference = spec.model.config_from.config_map_key_ref
         raise SpecError(
@@ -80,15 +80,26 @@ def resolve_model(
             "on the command line give the file by --model-config",
             field="spec.model.configFrom",
         )
+    return known_model(name, catalog, "spec.model.name")
+
+
+def model_of_config(name: str, config_json: str) -> ModelArch:
+    """The model of a config.json; `SpecError` with one sentence where it cannot be read."""
+    return read_config(name, _parse_config(config_json))
+
+
+def known_model(name: str, catalog: Catalog, field: str) -> ModelArch:
+    """The catalogue's model of this name; `SpecError` that names what is close. `field` is where
+    the name was written."""
     for known, model in catalog.models.items():
         if known.casefold() == name.casefold():
             return model
     close = nearest(name, catalog.models, 3) or nearest(name.rsplit("/", 1)[-1], catalog.models, 3)
     mend = f"did you mean {' or '.join(close)}, or " if close else "`guide models` lists what is; "
     raise SpecError(
-        f"spec.model.name: {name} is not in the catalogue: {mend}give its config.json "
+        f"{field}: {name} is not in the catalogue: {mend}give its config.json "
         "(--model-config FILE, or spec.model.configFrom)",
-        field="spec.model.name",
+        field=field,
     )
 
 
@@ -114,8 +125,8 @@ def part_name(name: str, catalog: Catalog) -> str | None:
 
 
 def _parse_config(text: str) -> dict[str, Any]:
-    if len(text) > PLAN_LIMIT_BYTES:
-        raise SpecError("the model's config.json is larger than 1024 KiB: is it the right file?")
+    if len(text) > CONFIG_LIMIT_BYTES:
+        raise SpecError("the model's config.json is larger than 16 MiB: is it the right file?")
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, model_validator
 
-from guide.domain import Budget, Lengths, Slo, Switches, Workload
+from guide.domain import Billing, Budget, Lengths, Slo, Switches, Workload
 from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.scalars import Count, Milliseconds, Percent, Quantity, Tokens
 from guide.units import MILLISECOND
@@ -157,11 +157,20 @@ class BudgetSpec(Edge):
     max_gpus: Count | None = Field(
         default=None, alias="maxGPUs", description="Most GPUs, over all replicas."
     )
+    billing: Literal["Nodes", "FreeGPUs"] = Field(
+        default="Nodes",
+        description="What is on the bill: each node in use as a whole, or, where the nodes are "
+        "there and paid, only the GPUs in use.",
+    )
 
     def to_domain(self) -> Budget:
         """The same in domain names."""
         usd = self.max_hourly_usd
-        return Budget(max_usd_per_h=None if usd is None else float(usd), max_gpus=self.max_gpus)
+        return Budget(
+            max_usd_per_h=None if usd is None else float(usd),
+            max_gpus=self.max_gpus,
+            billing=Billing(self.billing),
+        )
 
 
 class OptimizationsSpec(Edge):

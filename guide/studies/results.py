@@ -16,7 +16,7 @@ import guide
 from guide.domain import Catalog
 from guide.errors import SpecError
 from guide.studies.columns import COLUMNS, Outcome, Row, cell, reason_row
-from guide.studies.run import Hire, Task, answers
+from guide.studies.run import Hire, StudyTask, answers
 from guide.studies.study import Point
 
 pa: Any = pyarrow  # they have no types
@@ -32,7 +32,7 @@ class Asked:
     """A point of a study: the question that it makes, or why it makes none."""
 
     point: Point
-    question: Task | None
+    question: StudyTask | None
     invalid: str = ""
 
 

@@ -37,7 +37,7 @@ CONNECT_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class StudyTask:
     """What `recommend` is asked; equal digests, equal answers."""
 
     digest: str
@@ -102,7 +102,9 @@ def _lost() -> ClusterError:
     )
 
 
-def answers(questions: Sequence[Task], catalog: Catalog, hire: Hire) -> Iterator[tuple[Task, Row]]:
+def answers(
+    questions: Sequence[StudyTask], catalog: Catalog, hire: Hire
+) -> Iterator[tuple[StudyTask, Row]]:
     """The row of each question, in the order in which answers come.
 
     A question whose worker died is asked once more, alone; if that worker dies too, the row says
@@ -118,10 +120,10 @@ def answers(questions: Sequence[Task], catalog: Catalog, hire: Hire) -> Iterator
 
 
 def _served(
-    waiting: deque[Task], facts: bytes, hire: Hire, *, alone: bool
-) -> Generator[tuple[Task, Row], None, list[Task]]:
+    waiting: deque[StudyTask], facts: bytes, hire: Hire, *, alone: bool
+) -> Generator[tuple[StudyTask, Row], None, list[StudyTask]]:
     """Answer all that waits; ends early when a process died, with what was being answered then."""
-    flying: dict[Future[Row], Task] = {}
+    flying: dict[Future[Row], StudyTask] = {}
     with hire() as crew:
         while waiting or flying:
             width = 1 if alone else crew.width()

@@ -32,7 +32,7 @@ class ClusterFiles(Edge):
     )
 
 
-class Study(Edge):
+class StudyFile(Edge):
     """Every combination of the values in `vary` and of the clusters is one question."""
 
     plan: str = Field(description="File of the InferencePlan that is varied.")
@@ -60,13 +60,13 @@ class Point:
     values: Mapping[str, Any]
 
 
-def read_study(text: str, name: str) -> Study:
+def read_study(text: str, name: str) -> StudyFile:
     """A study from YAML or JSON text; `SpecError` with one sentence where it is none."""
     value = read_document(text, name)
     try:
-        study = Study.model_validate(value)
+        study = StudyFile.model_validate(value)
     except ValidationError as error:
-        sentence = str(spec_error(error, Study)).replace("an InferencePlan", "a study")
+        sentence = str(spec_error(error, StudyFile)).replace("an InferencePlan", "a study")
         raise SpecError(f"{name}: {sentence}") from None
     count = max(1, len(study.clusters))
     for path, values in study.vary.items():
@@ -83,7 +83,7 @@ def read_study(text: str, name: str) -> Study:
     return study
 
 
-def points(study: Study) -> Iterator[Point]:
+def points(study: StudyFile) -> Iterator[Point]:
     """Every combination, clusters first, the values of the last path next to each other."""
     for cluster, *values in product(study.clusters or (None,), *study.vary.values()):
         yield Point(cluster=cluster, values=dict(zip(study.vary, values, strict=True)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from guide.errors import GuideError, SpecError
@@ -17,7 +18,7 @@ from guide.report import to_json
 from guide.spec import InferencePlan
 from guide.spec.answer import RecommendationDocument
 from guide.spec.edge import Edge
-from guide.spec.messages import field_path
+from guide.spec.messages import told
 from guide.spec.scalars import GpuName
 from guide.web.asking import PageQuestion, answer, page_question
 from guide.web.engine import catalog
@@ -131,5 +132,9 @@ def misfit(error: RequestValidationError) -> JSONResponse:
     """A body that does not fit the types: the first error in one sentence."""
     details = error.errors()
     first = min(details, key=lambda d: d["type"] != "extra_forbidden")
-    path = field_path([part for part in first["loc"] if part != "body"])
-    return problem(f"{path or 'the body'}: {first['msg']}", 422, path or None)
+    place = tuple(part for part in first["loc"] if part != "body")
+    if place and isinstance(place[0], int):  # where the text stops to be JSON
+        return problem(f"the body is not valid JSON: {first['msg']}", 422)
+    here = cast("ErrorDetails", {**first, "loc": place})
+    wrong = told(here, Ask, "the body")
+    return problem(str(wrong), 422, wrong.field)

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 
 import guide
 from guide.errors import ClusterError, GuideError, SpecError
-from guide.web import api, cluster, engine, fields
+from guide.web import api, cluster, engine, fields, fit
 from guide.web.asking import Wrong, answer, question, sentence
 from guide.web.downloads import FILES
 from guide.web.guard import HEADERS, Guard, Rate
@@ -56,6 +56,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.include_router(api.router)
     app.include_router(cluster.router)
+    app.include_router(fit.router)
     app.add_api_route("/", page, methods=["GET"], include_in_schema=False)
     app.add_api_route("/", submit, methods=["POST"], include_in_schema=False)
     app.add_api_route("/download/{name}", download, methods=["GET"], include_in_schema=False)

@@ -25,7 +25,7 @@ from guide.web.engine import catalog
 from guide.web.fields import BY_PATH, DEFAULTS, ENTRIES, Choice, Field
 from guide.web.nodes import Node, RowError, imagined, live, unpacked_nodes
 from guide.web.settings import Settings
-from guide.web.state import State, unpack
+from guide.web.state import State, plain_number, unpack
 
 REMEMBERED = 64  # answers; downloads and charts ask again for what the page has shown
 
@@ -85,7 +85,8 @@ def plan_document(state: State, errors: dict[str, str]) -> dict[str, Any]:
     `errors`.
     """
     document: dict[str, Any] = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {}}
-    document["spec"] = {"model": {"name": state.model}}
+    lengths: dict[str, Any] = {"inputTokens": {}, "outputTokens": {}}  # what lacks is named exactly
+    document["spec"] = {"model": {"name": state.model}, "workload": lengths}
     for name, entry in ENTRIES.items():
         text = state.values.get(name, "")
         if text:
@@ -95,10 +96,13 @@ def plan_document(state: State, errors: dict[str, str]) -> dict[str, Any]:
 
 
 def _value(entry: Field | Choice, text: str, errors: dict[str, str]) -> Any:
-    if isinstance(entry, Choice) or entry.text or not entry.whole:
+    if isinstance(entry, Choice) or entry.text:
         return text
-    if re.fullmatch(r"[0-9]{1,15}", text):
-        return int(text)
+    number = plain_number(text)
+    if not entry.whole:
+        return number
+    if re.fullmatch(r"[0-9]{1,15}", number):
+        return int(number)
     errors[entry.name] = f"Must be a whole number, not “{text[:40]}”."
     return 1  # any number, so that the other fields are checked too
 

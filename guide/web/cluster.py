@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from guide.web import creating, plans
 from guide.web.asking import Wrong, question
-from guide.web.creating import NotCreated, Offer
+from guide.web.creating import CreateOffer, NotCreated
 from guide.web.pages import answer_page, form_page, show
 from guide.web.settings import Settings
 from guide.web.state import from_query
@@ -68,7 +68,7 @@ def create(
     except Wrong as wrong:
         return form_page(request, state, wrong.errors)
     except NotCreated as refusal:
-        tried = Offer(namespace=namespace, name=name, errors=refusal.errors)
+        tried = CreateOffer(namespace=namespace, name=name, errors=refusal.errors)
         return answer_page(request, state, tried, refusal.status)
     plans.read_anew()
     return RedirectResponse(f"/plans/{namespace}/{name}", status_code=303)

@@ -39,7 +39,7 @@ PASTED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class CreateOffer:
     """The form that creates a plan: what is filled in, or `hindrance`, why there is none."""
 
     namespace: str
@@ -56,13 +56,15 @@ class NotCreated(Exception):
         self.errors, self.status = errors, status
 
 
-def offer(asked: PageQuestion, settings: Settings, headers: Mapping[str, str]) -> Offer | None:
+def offer(
+    asked: PageQuestion, settings: Settings, headers: Mapping[str, str]
+) -> CreateOffer | None:
     """The form below an answer; None without a cluster."""
     if not settings.cluster:
         return None
     meta = asked.written.metadata
     hindrance = OPEN_WIRE if ORIGIN not in headers else PASTED if asked.config is not None else ""
-    return Offer(namespace=meta.namespace, name=meta.name, hindrance=hindrance)
+    return CreateOffer(namespace=meta.namespace, name=meta.name, hindrance=hindrance)
 
 
 def create(asked: PageQuestion, namespace: str, name: str, token: str) -> None:

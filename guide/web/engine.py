@@ -1,41 +1,35 @@
 """The engine in processes beside the server, so that one huge question stops nobody else.
 
-A question that takes longer than `LONGEST_S` is ended. The longest of them search for a change that
-would make an infeasible plan feasible among thousands of GPUs.
+A question that computes for longer than `LONGEST_S` is ended. The longest of them search for a
+change that would make an infeasible plan feasible among thousands of GPUs.
 """
 
 from __future__ import annotations
 
-import os
 import queue
-import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
 from guide.catalog import load
 from guide.domain import Catalog, Evaluation, Inventory, Plan, Recommendation
-from guide.errors import ClusterError, SpecError
+from guide.errors import ClusterError
 from guide.insight.load_curve import LoadPoint, latency_over_load
 from guide.insight.minute import Timeline, one_minute
-from guide.processes import worker_pool
+from guide.processes import Worker, cpu_deadline
 from guide.search.recommend import recommend
 from guide.web.settings import catalogue_files
 
 WORKERS = 2  # processes, about 100 MB each
-LONGEST_S = 20  # of one question
+LONGEST_S = 20  # of computing, for one question
+STUCK_S = 120  # by the clock: what waits so long for a core is given up
 WAIT_S = 60  # for a free process
 MOST_AT_ONCE = 30  # questions; the server has 40 threads, and the rest are for pages and files
 _MANY = "many questions are being worked at: ask again in a minute"
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class TookTooLong(SpecError):
-    """The question was ended."""
 
 
 class Busy(ClusterError):
@@ -61,7 +55,7 @@ def drawn(best: Evaluation, plan: Plan) -> tuple[tuple[LoadPoint, ...], tuple[Ti
 def start() -> None:
     """Start the processes before somebody waits for them."""
     for _ in range(WORKERS):
-        _idle.put(_Worker())
+        _idle.put(Worker(catalog))
 
 
 def stop() -> None:
@@ -70,27 +64,7 @@ def stop() -> None:
         _idle.get(timeout=LONGEST_S).end()
 
 
-class _Worker:
-    """One process. The pools of the standard library cannot end a task, but a pool of one can be
-    ended with it.
-    """
-
-    def __init__(self) -> None:
-        self._pool = worker_pool(1, catalog)
-        self._pid = self._pool.submit(os.getpid)
-
-    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result; raises `TimeoutError`, or `BrokenProcessPool` when the process died."""
-        return self._pool.submit(function, *args, **kwargs).result(timeout=LONGEST_S)
-
-    def end(self) -> None:
-        """End the process at once."""
-        with suppress(ProcessLookupError, BrokenProcessPool):
-            os.kill(self._pid.result(), signal.SIGKILL)
-        self._pool.shutdown()
-
-
-_idle: queue.Queue[_Worker] = queue.Queue()
+_idle: queue.Queue[Worker] = queue.Queue()
 
 
 _room = threading.BoundedSemaphore(MOST_AT_ONCE)
@@ -111,13 +85,10 @@ def _by_a_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     except queue.Empty:
         raise Busy(_MANY) from None
     try:
-        return worker.run(function, *args, **kwargs)
+        return worker.submit(_limited, LONGEST_S, function, *args, **kwargs).result(STUCK_S)
     except TimeoutError:
         worker = _instead_of(worker)
-        raise TookTooLong(
-            f"this question takes longer than {LONGEST_S} seconds: ask for fewer GPUs or fewer "
-            "pools, or loosen a limit; `guide plan` on the command line has no such bound"
-        ) from None
+        raise Busy(_MANY) from None
     except BrokenProcessPool:
         worker = _instead_of(worker)
         raise Busy("the process that worked at this question died: ask again") from None
@@ -125,9 +96,14 @@ def _by_a_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
         _idle.put(worker)
 
 
-def _instead_of(worker: _Worker) -> _Worker:
+def _limited(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    with cpu_deadline(seconds):
+        return function(*args, **kwargs)
+
+
+def _instead_of(worker: Worker) -> Worker:
     worker.end()
-    return _Worker()
+    return Worker(catalog)
 
 
 def _answer(plan: Plan, inventory: Inventory) -> Recommendation:

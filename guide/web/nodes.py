@@ -25,7 +25,7 @@ from guide.spec import read_document
 from guide.spec.node_pools import NodePool, read_node_pools
 from guide.units import MIB
 from guide.web.settings import Settings
-from guide.web.state import PoolRow, unpack
+from guide.web.state import PoolRow, plain_number, unpack
 
 Node = dict[str, Any]
 UPLOAD_LIMIT_BYTES = 8 * MIB
@@ -73,6 +73,7 @@ def _whole(row: int, column: str, text: str, most: int) -> int:
 def _price(row: int, text: str) -> float | None:
     if not text:
         return None
+    text = plain_number(text)
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", text):
         raise RowError(row, "price", "must be a price in US dollars such as 2.50")
     return float(text)

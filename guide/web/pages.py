@@ -12,11 +12,12 @@ from fastapi.templating import Jinja2Templates
 
 import guide
 from guide.domain import Recommendation
+from guide.errors import TookTooLong
 from guide.report.tables import Table
 from guide.web import fields
 from guide.web.asking import PageQuestion, Wrong, answer, question, sentence
-from guide.web.creating import Offer, offer
-from guide.web.engine import TookTooLong, catalog
+from guide.web.creating import CreateOffer, offer
+from guide.web.engine import catalog
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_query
 from guide.web.view import answer_view, comparison, problems
@@ -62,7 +63,7 @@ def form_page(request: Request, state: State, errors: dict[str, str]) -> Respons
 
 
 def answer_page(
-    request: Request, state: State, tried: Offer | None = None, status: int = 200
+    request: Request, state: State, tried: CreateOffer | None = None, status: int = 200
 ) -> Response:
     """The form with its answer; `tried` is a plan that could not be created."""
     settings: Settings = request.app.state.settings

@@ -55,7 +55,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class PlanRow:
     """A plan in the list."""
 
     namespace: str
@@ -83,7 +83,7 @@ class Aspect:
 class Detail:
     """One plan with what its status says."""
 
-    row: Row
+    row: PlanRow
     sentence: str
     aspects: tuple[Aspect, ...]
     service: Table
@@ -116,7 +116,7 @@ def read_anew() -> None:
     _listed.cache_clear()
 
 
-def rows(plans: Sequence[Object]) -> list[Row]:
+def rows(plans: Sequence[Object]) -> list[PlanRow]:
     """Plans for the list: those that need a look first, then by namespace and name."""
     found = [_row(plan) for plan in plans]
     return sorted(found, key=lambda r: (_ORDER.index(r.standing.kind), r.namespace, r.name))
@@ -129,13 +129,13 @@ def find(plans: Sequence[Object], namespace: str, name: str) -> Object | None:
     return next((p for p, m in metas if (m.get("namespace"), m.get("name")) == wanted), None)
 
 
-def _row(plan: Object) -> Row:
+def _row(plan: Object) -> PlanRow:
     meta, spec, status = (mapping(plan.get(key)) for key in ("metadata", "spec", "status"))
     namespace, name = str(meta.get("namespace")), str(meta.get("name"))
     summary = mapping(status.get("summary"))
     usd = _number(summary.get("hourlyUSD"))
     seen = mapping(status.get("observed"))
-    return Row(
+    return PlanRow(
         namespace=namespace,
         name=name,
         path=f"/plans/{quote(namespace, safe='')}/{quote(name, safe='')}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -155,3 +156,16 @@ def unpack(token: str) -> Any:
         return json.loads(data)
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise SpecError("this part of the link is damaged: upload the file again") from None
+
+
+def plain_number(text: str) -> str:
+    """A number as people write it: 1,024 and 1 024 are 1024, 40,5 is 40.5.
+
+    A comma before three digits parts thousands; any other one is a decimal comma.
+    """
+    number = text.strip()
+    if re.fullmatch(r"[0-9]{1,3}([ ,’'\u00a0\u202f][0-9]{3})+(\.[0-9]+)?", number):
+        return re.sub(r"[^0-9.]", "", number)
+    if re.fullmatch(r"[0-9]+,[0-9]+", number):
+        return number.replace(",", ".")
+    return number

@@ -76,7 +76,7 @@ class Inside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class FormError:
     """A field that is wrong, as a link to it; `place` is empty for what belongs to no field."""
 
     place: str
@@ -92,18 +92,18 @@ _PLACES = {
 }
 
 
-def problems(errors: Mapping[str, str]) -> list[Problem]:
+def problems(errors: Mapping[str, str]) -> list[FormError]:
     """What is wrong with a form, for the top of the page; each field says the same."""
     return [_problem(name, text) for name, text in errors.items()]
 
 
-def _problem(name: str, text: str) -> Problem:
+def _problem(name: str, text: str) -> FormError:
     if name.startswith("pool-"):
         _, row, column = name.split("-")
-        return Problem(place=f"p{row}-{column}", label=f"Pool {int(row) + 1}", text=text)
+        return FormError(place=f"p{row}-{column}", label=f"Pool {int(row) + 1}", text=text)
     entry = ENTRIES.get(name)
     place, label = (f"f-{name}", entry.label) if entry else _PLACES.get(name, ("", ""))
-    return Problem(place=place, label=label, text=text)
+    return FormError(place=place, label=label, text=text)
 
 
 def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Run as ``python -m hack.accuracy``, or ``make accuracy``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,8 @@ from guide.domain import Catalog, FitTable
 from guide.measured.dataset import is_open, read
 from guide.measured.fitting import fit_all, table_of
 from guide.measured.measurements import measurements
-from guide.measured.slices import SLICES, Errors, Observation, observed
+from guide.measured.slices import SLICES, Errors, LeftOut, observed
+from guide.perf.fits import UNFITTED
 from guide.report.review import markdown_table
 from guide.report.tables import Table
 from hack.accuracy import ratchet, tables
@@ -73,6 +75,9 @@ def main(
     accept: Annotated[
         bool, typer.Option("--accept", help="Commit the errors to the ratchet even if they grew.")
     ] = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Refit with steps priced by measured kernels.")
+    ] = False,
     ratchet_only: Annotated[
         bool,
         typer.Option("--ratchet-only", help="No refit and no report: seconds instead of minutes."),
@@ -80,15 +85,16 @@ def main(
 ) -> None:
     """Measure the errors of the engine on measured rows and write the report."""
     catalog = load()
+    fitted_over = replace(catalog, fits=UNFITTED) if kernels else catalog
     paths = sources or sorted(DATA.glob("*.csv"))
     shipped = ratchet.by_slice(_shipped(paths, catalog, only_open=True), "shipped")
     if not ratchet_only:
-        items, table = _fitted(paths, catalog)
+        items, table = _fitted(paths, fitted_over)
         _write(REPORT, _report(INTRODUCTION, items, table, shipped, _plots(items)))
         if extra is not None:
             everything = [*paths, extra]
             seen = ratchet.by_slice(_shipped(everything, catalog, only_open=False), "shipped")
-            items, table = _fitted(everything, catalog)
+            items, table = _fitted(everything, fitted_over)
             _write(ALL_ROWS, _report(ALL_INTRODUCTION, items, table, seen, ()))
     _turn(ratchet.numbers(shipped), accept)
 
@@ -112,17 +118,17 @@ def _turn(now: ratchet.Numbers, accept: bool) -> None:
     typer.echo(f"Wrote {RATCHET}.")
 
 
-def _shipped(paths: list[Path], catalog: Catalog, only_open: bool) -> list[Observation]:
+def _shipped(paths: list[Path], catalog: Catalog, only_open: bool) -> list[LeftOut]:
     rows = (row for path in paths for row in measurements(path))
     return ratchet.shipped((row for row in rows if is_open(row) or not only_open), catalog)
 
 
-def _fitted(paths: list[Path], catalog: Catalog) -> tuple[list[Observation], FitTable]:
+def _fitted(paths: list[Path], catalog: Catalog) -> tuple[list[LeftOut], FitTable]:
     fitted = fit_all(read(paths, catalog), lambda text: typer.echo(text, err=True))
     return observed(fitted), table_of(fitted, "")
 
 
-def _plots(items: list[Observation]) -> tuple[str, ...]:
+def _plots(items: list[LeftOut]) -> tuple[str, ...]:
     lines: list[str] = []
     for part in SLICES:
         chosen = [item for item in items if part.holds(item)]
@@ -134,7 +140,7 @@ def _plots(items: list[Observation]) -> tuple[str, ...]:
 
 def _report(
     introduction: str,
-    items: list[Observation],
+    items: list[LeftOut],
     table: FitTable,
     shipped: Mapping[str, Errors],
     plots: tuple[str, ...],

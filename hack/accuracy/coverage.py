@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from guide.measured.conformal import FEWEST, conformal
 from guide.measured.predict import DEFAULT_HALF_WIDTH
-from guide.measured.slices import Observation
+from guide.measured.slices import LeftOut
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class Coverage:
     width: float  # upper minus lower end, relative to the prediction
 
 
-def fresh_half_widths(items: Sequence[Observation], left_out: str) -> dict[int, float]:
+def fresh_half_widths(items: Sequence[LeftOut], left_out: str) -> dict[int, float]:
     """Log half-width for each observation (by `id`), from the errors of all others.
 
     "Others" are those that were not left out together with it: the interval of a model that nobody
@@ -49,7 +49,7 @@ def fresh_half_widths(items: Sequence[Observation], left_out: str) -> dict[int, 
             known[pool, member] = conformal(others) if len(others) >= FEWEST else None
         return known[pool, member]
 
-    def first(item: Observation) -> float:
+    def first(item: LeftOut) -> float:
         member = item.member(left_out)
         found = (width(pool, member) for pool in item.pools[left_out])
         return next((w for w in found if w is not None), DEFAULT_HALF_WIDTH)
@@ -57,9 +57,7 @@ def fresh_half_widths(items: Sequence[Observation], left_out: str) -> dict[int, 
     return {id(item): first(item) for item in items}
 
 
-def coverage(
-    items: Sequence[Observation], left_out: str, half_widths: dict[int, float]
-) -> Coverage:
+def coverage(items: Sequence[LeftOut], left_out: str, half_widths: dict[int, float]) -> Coverage:
     """Coverage of `items` under their half-widths."""
     inside = [abs(item.errors[left_out]) <= half_widths[id(item)] for item in items]
     widths = [2 * math.sinh(half_widths[id(item)]) for item in items]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from guide.measured.slices import Observation, Slice, errors_of
+from guide.measured.slices import LeftOut, Slice, errors_of
 
 PANELS = (("fitted", "fitted"), ("model", "whole models left out"))
 COLOURS = {"nvidia": "#4c7a00", "amd": "#b3261e", "intel": "#0b57a4"}
@@ -17,7 +17,7 @@ TWENTY_PERCENT = 0.2
 DOTS_PER_INCH = 80
 
 
-def scatter(part: Slice, items: Sequence[Observation], folder: Path) -> Path:
+def scatter(part: Slice, items: Sequence[LeftOut], folder: Path) -> Path:
     """Plot the observations of a slice, fitted and left out; returns the file."""
     figure: Any = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots(1, len(PANELS), sharex=True, sharey=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from guide.measured.slices import Observation
+from guide.measured.slices import LeftOut
 
 Config = tuple[str, str, int, int, int, int]
 
@@ -25,7 +25,7 @@ class Agreement:
     tau: float
 
 
-def agreement(items: Iterable[Observation], errors: str) -> Agreement:
+def agreement(items: Iterable[LeftOut], errors: str) -> Agreement:
     """Rank agreement over configurations of the same model, GPU and load.
 
     A configuration measured several times counts once, at the mean of its logarithms.
@@ -54,12 +54,12 @@ def _tau(means: Sequence[Sequence[float]]) -> float:
     return float(stats.kendalltau(measured, predicted).statistic)
 
 
-def _load(item: Observation) -> tuple[object, ...]:
+def _load(item: LeftOut) -> tuple[object, ...]:
     row = item.case.row
     return (item.model, item.case.gpu.name, row.kind, row.load, row.prompt_tokens,
             row.output_tokens)  # fmt: skip
 
 
-def _config(item: Observation) -> Config:
+def _config(item: LeftOut) -> Config:
     row = item.case.row
     return (row.framework, row.precision, row.tp, row.pp, row.dp, row.ep)

@@ -11,13 +11,13 @@ import yaml
 
 from guide.domain import Catalog
 from guide.errors import SpecError
-from guide.measured.case import Refused, build
+from guide.measured.case import Unanswerable, build
 from guide.measured.dataset import exclusions
 from guide.measured.evaluate import total_seconds
 from guide.measured.measurements import Measurement
 from guide.measured.predict import predict_case
 from guide.measured.record import METRICS
-from guide.measured.slices import SLICES, Errors, Observation, errors_of
+from guide.measured.slices import SLICES, Errors, LeftOut, errors_of
 
 TOLERANCE = 0.02  # by which an error may grow, relative
 HEADER = """\
@@ -27,21 +27,21 @@ HEADER = """\
 Numbers = dict[str, dict[str, float]]
 
 
-def shipped(rows: Iterable[Measurement], catalog: Catalog) -> list[Observation]:
+def shipped(rows: Iterable[Measurement], catalog: Catalog) -> list[LeftOut]:
     """Every measured value of `rows` with its error under the fits of `catalog`.
 
     It is the path of `guide predict`: each row replayed by itself.
     """
-    found: list[Observation] = []
+    found: list[LeftOut] = []
     why = exclusions()
     for row in rows:
         case = build(row, catalog)
-        if isinstance(case, Refused):
+        if isinstance(case, Unanswerable):
             continue
         measured = dict(zip(METRICS, (row.ttft_s, row.tpot_s, total_seconds(case)), strict=True))
         predicted = predict_case(case, catalog).values
         found += [
-            Observation(
+            LeftOut(
                 case=case,
                 metric=metric,
                 measured=value,
@@ -59,7 +59,7 @@ def _log_error(predicted: float, measured: float) -> float:
     return math.log(predicted / measured)
 
 
-def by_slice(items: Iterable[Observation], errors: str) -> dict[str, Errors]:
+def by_slice(items: Iterable[LeftOut], errors: str) -> dict[str, Errors]:
     """Errors of every slice that has rows."""
     chosen = list(items)
     found = {

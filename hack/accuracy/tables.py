@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from guide.domain import FitTable
-from guide.measured.slices import LEFT_OUT, METRIC_NAMES, SLICES, Errors, Observation, errors_of
+from guide.measured.slices import LEFT_OUT, METRIC_NAMES, SLICES, Errors, LeftOut, errors_of
 from guide.report.tables import Table
 from guide.units import format_seconds
 from hack.accuracy.coverage import coverage, fresh_half_widths
@@ -34,7 +34,7 @@ def _pair(errors: Errors) -> str:
     return f"{errors.mean:.1f} / {errors.median:.1f}" if errors.count else "–"
 
 
-def targets(items: Sequence[Observation], shipped: Mapping[str, Errors]) -> Table:
+def targets(items: Sequence[LeftOut], shipped: Mapping[str, Errors]) -> Table:
     """The slices and what is asked of them."""
     rows: list[tuple[str, ...]] = []
     for part in SLICES:
@@ -56,11 +56,11 @@ def targets(items: Sequence[Observation], shipped: Mapping[str, Errors]) -> Tabl
     )
 
 
-def _cells(items: Sequence[Observation]) -> list[str]:
+def _cells(items: Sequence[LeftOut]) -> list[str]:
     return [_pair(errors_of(item.errors[name] for item in items)) for name in ALL_ERRORS]
 
 
-def intervals(items: Sequence[Observation]) -> Table:
+def intervals(items: Sequence[LeftOut]) -> Table:
     """Coverage and width of the 90 % intervals of left-out observations."""
     widths = {left_out: fresh_half_widths(items, left_out) for left_out in LEFT_OUT}
     rows: list[tuple[str, ...]] = []
@@ -80,7 +80,7 @@ def intervals(items: Sequence[Observation]) -> Table:
     )
 
 
-def by_kind(items: Sequence[Observation]) -> Table:
+def by_kind(items: Sequence[LeftOut]) -> Table:
     """Errors per metric, framework, GPU vendor and kind."""
     return _grouped(
         items,
@@ -95,7 +95,7 @@ def by_kind(items: Sequence[Observation]) -> Table:
     )
 
 
-def by_gpu(items: Sequence[Observation]) -> Table:
+def by_gpu(items: Sequence[LeftOut]) -> Table:
     """Errors per GPU and metric."""
     return _grouped(
         items,
@@ -106,12 +106,12 @@ def by_gpu(items: Sequence[Observation]) -> Table:
 
 
 def _grouped(
-    items: Iterable[Observation],
+    items: Iterable[LeftOut],
     title: str,
     heads: tuple[str, ...],
-    key: Callable[[Observation], tuple[str, ...]],
+    key: Callable[[LeftOut], tuple[str, ...]],
 ) -> Table:
-    groups: dict[tuple[str, ...], list[Observation]] = {}
+    groups: dict[tuple[str, ...], list[LeftOut]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
     rows = tuple(
@@ -131,7 +131,7 @@ def _grouped(
     )
 
 
-def ranks(items: Sequence[Observation]) -> Table:
+def ranks(items: Sequence[LeftOut]) -> Table:
     """Rank agreement over configurations of the same model, GPU and load."""
     rows: list[tuple[str, ...]] = []
     for metric, kind in KINDS_OF_TAU:
@@ -154,7 +154,7 @@ def ranks(items: Sequence[Observation]) -> Table:
     )
 
 
-def worst(items: Sequence[Observation]) -> Table:
+def worst(items: Sequence[LeftOut]) -> Table:
     """The largest errors of the fit."""
     chosen = sorted(items, key=lambda item: -abs(item.errors["fitted"]))[:WORST]
     rows = tuple(
@@ -178,7 +178,7 @@ def worst(items: Sequence[Observation]) -> Table:
     )
 
 
-def excluded(items: Sequence[Observation]) -> Table:
+def excluded(items: Sequence[LeftOut]) -> Table:
     """Values that are kept out of the fit."""
     rows = tuple(
         (item.case.row.id, METRIC_NAMES[item.metric], item.case.row.source, item.exclusion)
@@ -206,7 +206,7 @@ def doubts(table: FitTable) -> Table:
     )
 
 
-def versions(items: Sequence[Observation]) -> Table:
+def versions(items: Sequence[LeftOut]) -> Table:
     """Which framework versions the rows ran, as they are modelled."""
     rows: dict[tuple[str, str], set[str]] = {}
     for item in items:

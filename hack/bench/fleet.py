@@ -16,7 +16,7 @@ from random import Random
 
 from guide.spec import load_plan
 from guide.spec.digest import inputs_digest
-from guide.studies.run import Task, answers, processes
+from guide.studies.run import StudyTask, answers, processes
 from hack.bench.clusters import CATALOG, CHAT, chat, inventory, write_nodes
 from hack.bench.measure import GUIDE, MIB, ROOT, Scale, Section, table, timed, warm_s
 
@@ -84,12 +84,12 @@ def _only_read(path: Path) -> float:
 def sweep(scale: Scale) -> Section:
     """The same questions to one worker and to two, in turn."""
     written, found = load_plan(CHAT.read_text(encoding="utf-8")), inventory(30, 2)
-    questions: list[Task] = []
+    questions: list[StudyTask] = []
     for number in range(scale.questions):
         plan = chat()
         plan = replace(plan, workload=replace(plan.workload, requests_per_s=2 + number / 10))
         digest = f"{number} {inputs_digest(written, plan, found, CATALOG)}"
-        questions.append(Task(digest=digest, plan=plan, inventory=found))
+        questions.append(StudyTask(digest=digest, plan=plan, inventory=found))
     rows: list[tuple[str, ...]] = []
     rates: dict[int, float] = {}
     for workers in (1, 2):

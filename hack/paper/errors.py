@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from guide.domain import Catalog
-from guide.measured.case import Refused, build
+from guide.measured.case import Unanswerable, build
 from guide.measured.dataset import exclusions, is_open
 from guide.measured.measurements import Measurement, measurements
 from guide.measured.predict import predict_case
@@ -47,7 +47,7 @@ def errors(paths: Iterable[Path], catalog: Catalog) -> list[Error]:
             if row.kind != "static_batch" or not is_open(row) or row.id in doubtful:
                 continue
             case = build(row, catalog)
-            if isinstance(case, Refused):
+            if isinstance(case, Unanswerable):
                 continue
             values = predict_case(case, catalog).values
             pairs = (

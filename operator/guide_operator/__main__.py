@@ -110,7 +110,8 @@ async def _operate(
         for name in (settings.gpus_file, settings.prices_file, settings.node_pools_file)
     )
     catalog = load(extra_gpus=gpus, prices=prices)
-    engine = Engine(settings.workers, metrics.planning_duration.observe, gpus, prices)
+    observe, longest_s = metrics.planning_duration.observe, settings.longest_question_s
+    engine = Engine(settings.workers, observe, gpus, prices, longest_s=longest_s)
     controller = Controller(settings, client, catalog, engine, metrics)
     if pools is not None:
         asked = read_node_pools(pools.read_text(encoding="utf-8"), str(pools))

@@ -31,7 +31,7 @@ _MOST_MEMORIES = 50  # one holds a few megabytes for ten thousand nodes
 class _Taken:
     """Who holds which GPUs, worked out once for each state of the cluster."""
 
-    cluster: Cluster
+    cluster: ClusterState
 
     @cached_property
     def by_pods(self) -> holdings.Taken:
@@ -47,7 +47,7 @@ class _Taken:
         return holdings.taken((*self.cluster.pods.values(), *self.stand_ins))
 
 
-class Cluster:
+class ClusterState:
     """Nodes, pods and applied layouts as they are now, and the inventory they make for a plan."""
 
     def __init__(self, catalog: Catalog) -> None:
@@ -155,8 +155,10 @@ class Cluster:
     def _read(self, selector: Selector, own: Owner | None) -> Inventory:
         key = (selector, own)
         if key not in self._cache:
+            memory = self._memories.pop(key, None) or Memory()
+            self._memories[key] = memory  # the last one used is the last one dropped
             if len(self._memories) > _MOST_MEMORIES:
-                self._memories.clear()
+                del self._memories[next(iter(self._memories))]
             self._cache[key] = pools_of(
                 questions.Cluster(
                     nodes=self._nodes.values(),
@@ -167,6 +169,6 @@ class Cluster:
                 self._catalog,
                 selector,
                 lambda pod: own is not None and holdings.owner_of(pod) == own,
-                self._memories.setdefault(key, Memory()),
+                memory,
             )
         return self._cache[key]

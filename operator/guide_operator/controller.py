@@ -17,16 +17,16 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from guide.cluster.client import ClusterClient, FieldConflict, Stale
 from guide.domain import Catalog, Inventory, Plan
-from guide.errors import ClusterError
-from guide.live.learn import Ledger, factors, overlay
+from guide.errors import ClusterError, TookTooLong
+from guide.live.learn import Corrections, factors, overlay
 from guide.manifests.names import object_name
 from guide.spec import parse_plan
 from guide_operator import findings, reconcile
 from guide_operator import status as statuses
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from guide_operator.deciding import Decider, observed_of, time_now
 from guide_operator.engine import Engine
-from guide_operator.findings import Finding
+from guide_operator.findings import LiveFinding
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Event
 from guide_operator.settings import Settings
@@ -59,7 +59,7 @@ class Controller:
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
         self._settling: asyncio.TimerHandle | None = None
-        self.cluster = Cluster(catalog)
+        self.cluster = ClusterState(catalog)
         self._decider = Decider(
             settings, client, catalog, engine, metrics, self.cluster, self._settle_now
         )
@@ -90,6 +90,8 @@ class Controller:
         elif plan["metadata"]["resourceVersion"] == work.written:
             work.plan = plan  # our own write came back
             return
+        if plan["metadata"]["generation"] != work.plan["metadata"]["generation"]:
+            work.edited.set()
         work.plan = plan
         work.asked = True
         self._wake(work)
@@ -155,12 +157,12 @@ class Controller:
         question = await self._decider.question(work, parse_plan(work.plan))
         return question, self.cluster.inventory(question, *_key(work.plan))
 
-    def found(self, work: Work, finding: Finding) -> None:
+    def found(self, work: Work, finding: LiveFinding) -> None:
         """Its pods were compared with what was predicted."""
         work.finding = finding
         self._wake(work)
 
-    def use(self, ledger: Ledger) -> None:
+    def use(self, ledger: Corrections) -> None:
         """Answer by other corrections from now on: plans that they concern are planned again."""
         self._engine.use(ledger)
         self._decider.catalog = overlay(self._shipped, ledger)
@@ -207,6 +209,7 @@ class Controller:
     async def _attempt(self, work: Work, tell: Tell) -> None:
         self._metrics.looks.inc()
         work.changed.clear()
+        work.edited.clear()
         work.look_again_s = work.poll_s = None
         asked, plan = work.asked, work.plan
         work.asked = False
@@ -233,6 +236,12 @@ class Controller:
             self._failed(statuses.CONFLICT, error)
             await self._write_refusal(work, plan, statuses.CONFLICT, str(error), tell)
             work.look_again_s = self._settings.max_backoff_s
+        except TookTooLong as error:  # until it is edited, or its cluster changes
+            self._metrics.errors.labels(statuses.TOOK_TOO_LONG).inc()
+            refusal = reconcile.refuse(
+                statuses.TOOK_TOO_LONG, str(error), observed_of(plan), time_now()
+            )
+            await self._write(work, plan, refusal, tell)
         except Stale as error:  # no failure: the event that tells of it is on its way
             work.asked = True
             raise TryAgain(str(error)) from error

@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from guide.cluster.client import ClusterClient
+from guide.cluster.client import ClusterClient, Stale
 from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.errors import ClusterError, SpecError
 from guide.manifests.names import manifests_name, object_name
+from guide.search.assess import Running
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide_operator import layouts as apply
 from guide_operator import pods, reconcile
 from guide_operator import status as statuses
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from guide_operator.engine import Answer, Engine
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Observed
-from guide_operator.rollout import apply_layout, progress
+from guide_operator.rollout import REFUSALS, apply_layout, progress
 from guide_operator.settings import Settings
 from guide_operator.status import Condition, Stamp
 from guide_operator.work import Turns, Work
@@ -62,7 +63,7 @@ class Decider:
         catalog: Catalog,
         engine: Engine,
         metrics: Metrics,
-        cluster: Cluster,
+        cluster: ClusterState,
         settle: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -89,7 +90,7 @@ class Decider:
         )
         if written.spec.output.mode == "Apply":
             return await self._apply(work, one)
-        return await self._recommend(one)
+        return await self._recommend(work, one)
 
     async def question(self, work: Work, written: InferencePlan) -> Plan:
         """What a plan asks, with its model's config.json read from where the plan says."""
@@ -122,6 +123,35 @@ class Decider:
             raise ClusterError("the ConfigMap of a deleted plan of the same name is still there")
         return replace(one, observed=observed)
 
+    async def _answer(
+        self,
+        work: Work,
+        one: _Asked,
+        inventory: Inventory,
+        running: tuple[Running, ...],
+        inputs: str,
+    ) -> Answer:
+        """What the engine says, unless the plan is edited first: then nobody waits for it."""
+        answering = asyncio.ensure_future(
+            self._engine.answer(
+                one.question,
+                inventory,
+                running,
+                digest=inputs,
+                routine=not one.asked,
+                namespace=one.key[0],
+            )
+        )
+        edited = asyncio.ensure_future(work.edited.wait())
+        try:
+            await asyncio.wait({answering, edited}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise Stale("the plan was edited while it was answered")
+            return answering.result()
+        finally:
+            answering.cancel()
+            edited.cancel()
+
     def _result(
         self,
         one: _Asked,
@@ -147,7 +177,7 @@ class Decider:
 
     # --- mode Recommend --------------------------------------------------------------------------
 
-    async def _recommend(self, one: _Asked) -> Decision:
+    async def _recommend(self, work: Work, one: _Asked) -> Decision:
         inventory, inputs = self._inputs(one)
         settled = reconcile.settled(one.observed, inputs)
         if settled and not one.asked:
@@ -155,9 +185,7 @@ class Decider:
         one = await self._observe(one)
         if settled and reconcile.intact(one.written, one.observed):
             return Decision()
-        answer = await self._engine.answer(
-            one.question, inventory, (), digest=inputs, routine=not one.asked
-        )
+        answer = await self._answer(work, one, inventory, (), inputs)
         return self._result(one, answer.recommendation, inputs)
 
     # --- mode Apply ------------------------------------------------------------------------------
@@ -177,9 +205,7 @@ class Decider:
         await self.turns.come(one.key)
         inventory, inputs = self._inputs(one)  # others may have taken GPUs meanwhile
         running = apply.running(one.observed.status)
-        answer = await self._engine.answer(
-            one.question, inventory, running, digest=inputs, routine=not one.asked
-        )
+        answer = await self._answer(work, one, inventory, running, inputs)
         return await self._act(work, one, answer, inputs)
 
     async def _act(self, work: Work, one: _Asked, answer: Answer, inputs: str) -> Decision:
@@ -221,8 +247,10 @@ class Decider:
         """How far the applied Deployments have come; None when they must be applied again."""
         observed = one.observed
         groups = len(apply.running(observed.status))
-        if statuses.find(observed.status, "Applied").get("status") != "True" or not groups:
-            return Decision()
+        applied = statuses.find(observed.status, "Applied")
+        if applied.get("status") != "True" or not groups:
+            # what was in the way may be gone, as the message told a person to do
+            return None if applied.get("reason") in REFUSALS else Decision()
         waiting = await asyncio.to_thread(progress, self._client, one.written, groups)
         if waiting is None:
             return None

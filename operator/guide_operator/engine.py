@@ -1,6 +1,6 @@
 """The engine in worker processes: the event loop only waits, and edits go before routine work.
 
-The queue is in order of arrival and holds at most one job a plan, since a plan has one task.
+The queue holds at most one job a plan, since a plan has one task, and goes round its namespaces.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan, Recommendation, Workload
-from guide.errors import ClusterError
+from guide.errors import ClusterError, TookTooLong
 from guide.live.expect import Expected, expect
-from guide.live.learn import Ledger, overlay
-from guide.processes import worker_pool
+from guide.live.learn import Corrections, overlay
+from guide.processes import Worker, cpu_deadline
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
+
+T = TypeVar("T")
 
 _MOST_ANSWERS = 100  # remembered; one holds about 100 kB
 
 _catalog: Catalog | None = None  # of a worker process
-_corrections: tuple[Ledger, Catalog] | None = None  # the last ones, and the catalogue under them
+_corrections: tuple[Corrections, Catalog] | None = None  # the last, and the catalogue under them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +40,21 @@ class Answer:
     took_s: float
 
 
+@dataclass(frozen=True)
+class _Call(Generic[T]):
+    function: Callable[..., T]
+    arguments: tuple[Any, ...]
+    known: Callable[[], T | TookTooLong | None]  # what was answered before
+    keep: Callable[[T | TookTooLong], None]
+
+
 @dataclass(order=True)
 class _Job:
     routine: bool
+    round: int  # of its namespace
     number: int
-    plan: Plan = field(compare=False)
-    inventory: Inventory = field(compare=False)
-    running: tuple[Running, ...] = field(compare=False)
-    digest: str = field(compare=False)
-    done: asyncio.Future[Answer] = field(compare=False)
+    call: _Call[Any] = field(compare=False)
+    done: asyncio.Future[Any] = field(compare=False)
 
 
 class Engine:
@@ -58,33 +66,35 @@ class Engine:
         observe: Callable[[float], None],
         gpus: Path | None = None,
         prices: Path | None = None,
+        *,
+        longest_s: float | None = None,
     ) -> None:
         """`observe` is told how many seconds each recommendation took.
 
-        `gpus` and `prices` are files of the user for `guide.catalog.load`.
+        `gpus` and `prices` are files of the user for `guide.catalog.load`; `longest_s` is the
+        computing that one question may cost.
         """
         self._files = (gpus, prices)
         self._workers = workers
         self._observe = observe
+        self._longest_s = longest_s
         self._numbers = itertools.count()
+        self._round, self._rounds = 0, dict[str, int]()  # now, and the last of each namespace
         self._waiting: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
-        self._pool = self._new_pool()
         self._tasks: list[asyncio.Task[None]] = []
-        self._answers: dict[tuple[object, ...], tuple[Inventory, Answer]] = {}
-        self.ledger = Ledger()  # corrections that every answer rests on
+        self._answers: dict[tuple[object, ...], tuple[Inventory, Answer | TookTooLong]] = {}
+        self.ledger = Corrections()  # corrections that every answer rests on
 
     def start(self) -> None:
         """Begin to take work; every process loads the catalogue before it is first needed."""
         for _ in range(self._workers):
-            self._pool.submit(_nothing)
-            self._tasks.append(asyncio.create_task(self._work()))
+            self._tasks.append(asyncio.create_task(self._work(Worker(_begin, *self._files))))
 
     async def close(self) -> None:
         """Drop waiting work and stop the processes."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
         self,
@@ -94,77 +104,105 @@ class Engine:
         *,
         digest: str,
         routine: bool,
+        namespace: str = "",
     ) -> Answer:
         """The recommendation, and the worth of the `running` layout if there is one.
 
         `digest` names the plan, the pools that it may use and the catalogue. By it an answer is
         remembered, for plans that ask the same and for clusters that return to what they were.
-        Routine work waits for what a user has just asked.
-        Raises `ClusterError` when a process died, for example for want of memory: try again.
+        Routine work waits for what a user has just asked, and namespaces take turns: one with a
+        thousand plans does not keep others waiting.
+        Raises `TookTooLong`, and `ClusterError` when a process died, for example for want of
+        memory: try again.
         """
-        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        number = next(self._numbers)
-        self._waiting.put_nowait(_Job(routine, number, plan, inventory, running, digest, done))
-        return await done
+        key = (digest, *running)
 
-    def use(self, ledger: Ledger) -> None:
+        def known() -> Answer | TookTooLong | None:
+            # an answer also lists pools out of reach, of which the digest says nothing
+            before = self._answers.get(key)
+            return before[1] if before and before[0] == inventory else None
+
+        def keep(found: Answer | TookTooLong) -> None:
+            if isinstance(found, Answer):
+                self._observe(found.took_s)
+            if len(self._answers) >= _MOST_ANSWERS:
+                self._answers.clear()
+            self._answers[key] = inventory, found
+
+        arguments = (plan, inventory, running, self.ledger)
+        found = await self._asked(
+            _Call(_answer, arguments, known, keep), routine=routine, namespace=namespace
+        )
+        if isinstance(found, TookTooLong):
+            raise found
+        return found
+
+    def use(self, ledger: Corrections) -> None:
         """Answer by these corrections from now on."""
         self.ledger = ledger
         self._answers.clear()  # a digest may have been made before the change, its answer after it
-
-    def _remembered(self, job: _Job) -> Answer | None:
-        known = self._answers.get((job.digest, *job.running))
-        if known is None or known[0] != job.inventory:  # an answer also lists pools out of reach
-            return None
-        return known[1]
-
-    def _remember(self, job: _Job, answer: Answer) -> None:
-        if len(self._answers) >= _MOST_ANSWERS:
-            self._answers.clear()
-        self._answers[job.digest, *job.running] = job.inventory, answer
 
     async def expect(
         self, plan: Plan, inventory: Inventory, layout: tuple[Running, ...], workload: Workload
     ) -> Expected | None:
         """What `layout` should do under `workload`; None when it is no candidate any more.
 
-        Raises `ClusterError` when a process died.
+        Raises `ClusterError` when a process died or took too long.
         """
-        job = (plan, inventory, layout, workload, self.ledger)
+        arguments = (plan, inventory, layout, workload, self.ledger)
+        call = _Call(_expect, arguments, lambda: None, lambda found: None)
+        found = await self._asked(call, routine=True, namespace="")
+        if isinstance(found, TookTooLong):
+            raise ClusterError(str(found))
+        return found
+
+    async def _asked(self, call: _Call[T], *, routine: bool, namespace: str) -> T | TookTooLong:
+        done: asyncio.Future[T | TookTooLong] = asyncio.get_running_loop().create_future()
+        turn = max(self._round, self._rounds.get(namespace, 0) + 1)
+        self._rounds[namespace] = turn
+        self._waiting.put_nowait(_Job(routine, turn, next(self._numbers), call, done))
+        return await done
+
+    async def _work(self, worker: Worker) -> None:
         try:
-            return await asyncio.wrap_future(self._pool.submit(_expect, *job))
-        except BrokenProcessPool:
-            raise ClusterError("a worker process died while predicting") from None
+            while True:
+                job = await self._waiting.get()
+                if job.done.cancelled():  # the plan was deleted or edited meanwhile
+                    continue
+                self._round = max(self._round, job.round)
+                if (known := job.call.known()) is not None:
+                    job.done.set_result(known)
+                    continue
+                if not await self._done(job, worker):
+                    worker.end()
+                    worker = Worker(_begin, *self._files)
+        finally:
+            worker.end()
 
-    async def _work(self) -> None:
-        while True:
-            job = await self._waiting.get()
-            if job.done.cancelled():  # the plan was deleted meanwhile
-                continue
-            if (known := self._remembered(job)) is not None:
-                job.done.set_result(known)
-                continue
-            try:
-                answer = await asyncio.wrap_future(
-                    self._pool.submit(_answer, job.plan, job.inventory, job.running, self.ledger)
-                )
-            except BrokenProcessPool:
-                self._pool = self._new_pool()
-                self._fail(job, ClusterError("a worker process died while planning"))
-            except Exception as error:
-                self._fail(job, error)
-            else:
-                self._observe(answer.took_s)
-                self._remember(job, answer)
-                if not job.done.done():
-                    job.done.set_result(answer)
-
-    def _fail(self, job: _Job, error: Exception) -> None:
-        if not job.done.done():
+    async def _done(self, job: _Job, worker: Worker) -> bool:
+        """Whether the worker goes on: it is ended with a job that nobody waits for any more."""
+        result = asyncio.wrap_future(
+            worker.submit(_limited, self._longest_s, job.call.function, *job.call.arguments)
+        )
+        await asyncio.wait({result, job.done}, return_when=asyncio.FIRST_COMPLETED)
+        if job.done.cancelled():
+            result.cancel()
+            return False
+        error = result.exception()
+        if error is None or isinstance(error, TookTooLong):
+            found = result.result() if error is None else error
+            job.call.keep(found)
+            job.done.set_result(found)
+        elif isinstance(error, BrokenProcessPool):
+            job.done.set_exception(ClusterError("a worker process died while planning"))
+        else:
             job.done.set_exception(error)
+        return not isinstance(error, BrokenProcessPool)
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        return worker_pool(self._workers, _begin, *self._files)
+
+def _limited(seconds: float | None, function: Callable[..., T], *arguments: Any) -> T:
+    with cpu_deadline(seconds):
+        return function(*arguments)
 
 
 def _begin(gpus: Path | None, prices: Path | None) -> None:
@@ -172,11 +210,7 @@ def _begin(gpus: Path | None, prices: Path | None) -> None:
     _catalog = load(extra_gpus=gpus, prices=prices)
 
 
-def _nothing() -> None:
-    """Makes the pool start a process."""
-
-
-def _corrected(ledger: Ledger) -> Catalog:
+def _corrected(ledger: Corrections) -> Catalog:
     """The same object for the same ledger, since what follows from it is remembered by it."""
     global _corrections
     if _catalog is None:
@@ -191,13 +225,13 @@ def _expect(
     inventory: Inventory,
     layout: tuple[Running, ...],
     workload: Workload,
-    ledger: Ledger,
+    ledger: Corrections,
 ) -> Expected | None:
     return expect(plan, inventory, _corrected(ledger), layout, workload)
 
 
 def _answer(
-    plan: Plan, inventory: Inventory, running: tuple[Running, ...], ledger: Ledger
+    plan: Plan, inventory: Inventory, running: tuple[Running, ...], ledger: Corrections
 ) -> Answer:
     catalog = _corrected(ledger)
     began = time.perf_counter()

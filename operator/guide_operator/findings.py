@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from guide.live.expect import Expected
-from guide.live.learn import Ledger
+from guide.live.learn import Corrections
 from guide.live.measured import Observation
 from guide.report.document import key_of
 from guide.search.assess import Running
@@ -26,7 +26,7 @@ _NAMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e":
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class LiveFinding:
     """What one look at Prometheus says of a plan; `observed` is None where nothing was seen."""
 
     generation: int
@@ -63,23 +63,23 @@ def layout_of(status: Mapping[str, Any]) -> tuple[Running, ...]:
     )
 
 
-def blind(generation: int, reason: str, message: str) -> Finding:
+def blind(generation: int, reason: str, message: str) -> LiveFinding:
     """Nothing can be compared; the last figures stay."""
     message = f"{message}; the last good correction stays."
     condition = Condition(type=DRIFT, status=None, reason=reason, message=message)
-    return Finding(generation=generation, condition=condition)
+    return LiveFinding(generation=generation, condition=condition)
 
 
 def compared(
     plan: Mapping[str, Any],
     found: Observation,
     expected: Expected,
-    ledger: Ledger,
+    ledger: Corrections,
     learning: str,
     drift_s: float,
     now: str,
     age_s: Callable[[str], float],
-) -> Finding:
+) -> LiveFinding:
     """Predicted beside observed, for the load as it is. `learning` says what is learnt from
     it, `age_s` how long ago a time was.
     """
@@ -110,7 +110,7 @@ def compared(
         **({"outsideSince": since} if since else {}),
     }
     generation = plan["metadata"]["generation"]
-    return Finding(generation=generation, condition=condition, observed=observed)
+    return LiveFinding(generation=generation, condition=condition, observed=observed)
 
 
 def _ratios(found: Observation, expected: Expected) -> dict[str, float]:
@@ -122,7 +122,7 @@ def _ratios(found: Observation, expected: Expected) -> dict[str, float]:
     return {metric: seen / told for metric, (seen, told) in pairs.items() if seen and told > 0}
 
 
-def _correction(ledger: Ledger, key: str) -> Object:
+def _correction(ledger: Corrections, key: str) -> Object:
     one = ledger.corrections.get(key)
     if one is None:
         return {"stepFactor": "1", "servingFactor": "1", "updates": 0}
@@ -144,7 +144,7 @@ def _drift(outside: Mapping[str, float], since: str | None, *, drifts: bool) -> 
 
 
 def merged(
-    decision: Decision, plan: Mapping[str, Any], finding: Finding | None, now: str
+    decision: Decision, plan: Mapping[str, Any], finding: LiveFinding | None, now: str
 ) -> Decision:
     """`decision` with what was observed, or with what was observed before.
 

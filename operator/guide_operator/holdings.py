@@ -30,7 +30,7 @@ _NAMED = 3  # plans, in a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class HeldPart:
     """Replicas of one shape on one pool."""
 
     pool: str
@@ -45,7 +45,7 @@ class Holder:
 
     owner: Owner
     selector: Selector  # of the nodes that the plan considers: names of pools are relative to it
-    parts: tuple[Part, ...]
+    parts: tuple[HeldPart, ...]
 
 
 def holder(plan: Mapping[str, Any]) -> Holder | None:
@@ -64,7 +64,7 @@ def holder(plan: Mapping[str, Any]) -> Holder | None:
         owner=(metadata["namespace"], object_name(metadata["name"])),
         selector=tuple(sorted(mapping(mapping(spec.get("placement")).get("nodeSelector")).items())),
         parts=tuple(
-            Part(pool=g["pool"], tp=g["tp"], pp=g["pp"], replicas=g["replicas"]) for g in groups
+            HeldPart(pool=g["pool"], tp=g["tp"], pp=g["pp"], replicas=g["replicas"]) for g in groups
         ),
     )
 

@@ -35,7 +35,7 @@ APPLIED, NOT_APPLIED, RESERVED = "Applied", "NotApplied", "Reserved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Chosen:
     """What is to run: `recommendation` with that deployment as its best one."""
 
     recommendation: Recommendation
@@ -104,7 +104,7 @@ def choose(
     now: str,
     *,
     edited: bool = False,
-) -> Choice:
+) -> Chosen:
     """Keep what runs, or take the recommendation.
 
     Other limits on the same layout restart its pods and save nothing: those that run are kept while
@@ -119,10 +119,10 @@ def choose(
     kept = assessment.evaluation if assessment and assessment.broken is None else None
     same = kept is not None and best is not None and identity(best) == identity(kept)
     if kept is None or (same and edited):
-        return Choice(recommendation=recommendation, better=_no_better(), better_since=None)
+        return Chosen(recommendation=recommendation, better=_no_better(), better_since=None)
     if same:
         keeping = replace(recommendation, best=kept)
-        return Choice(recommendation=keeping, better=_no_better(), better_since=None)
+        return Chosen(recommendation=keeping, better=_no_better(), better_since=None)
     keeping = replace(
         recommendation,
         best=kept,
@@ -131,10 +131,10 @@ def choose(
     saving = _saving(kept, best)
     if best is None or saving < MARGIN_SHARE:
         better = _better(best, kept, saving) if saving > 0 and best else _no_better()
-        return Choice(recommendation=keeping, better=better, better_since=None)
+        return Chosen(recommendation=keeping, better=better, better_since=None)
     if better_since is not None and waited_s >= PATIENCE_S:
-        return Choice(recommendation=recommendation, better=_no_better(), better_since=None)
-    return Choice(
+        return Chosen(recommendation=recommendation, better=_no_better(), better_since=None)
+    return Chosen(
         recommendation=keeping,
         better=_better(best, kept, saving),
         better_since=better_since or now,

@@ -6,6 +6,7 @@ plan together, so that they vanish with it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ Object = Mapping[str, Any]
 Labels = tuple[str, ...]
 Sample = tuple[Labels, float]
 Key = tuple[str, str]  # namespace and name of a plan
+
+log = logging.getLogger("guide")
 
 PLAN = ("namespace", "plan")
 SERVICE = (*PLAN, "model", "framework", "gpu")
@@ -104,7 +107,7 @@ def _service(plan: Object) -> Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MetricRow:
     """A gauge of plans: what it means, its labels, and its samples of one answered plan."""
 
     name: str
@@ -117,66 +120,66 @@ class Row:
 
 _LATENCY_LABELS = (*SERVICE, "percentile", "bound")
 METRICS = (
-    Row(
+    MetricRow(
         "guide_predicted_ttft_seconds",
         "Predicted time to first token; lower and upper bound a 90 % interval of the p95.",
         _LATENCY_LABELS,
         _latency("ttftSeconds"),
     ),
-    Row(
+    MetricRow(
         "guide_predicted_tpot_seconds",
         "Predicted time per output token; lower and upper bound a 90 % interval of the p95.",
         _LATENCY_LABELS,
         _latency("tpotSeconds"),
     ),
-    Row(
+    MetricRow(
         "guide_predicted_e2e_seconds",
         "Predicted time to last token; lower and upper bound a 90 % interval of the p95.",
         _LATENCY_LABELS,
         _latency("e2eSeconds"),
     ),
-    Row(
+    MetricRow(
         "guide_predicted_output_tokens_per_second",
         "Predicted output tokens per second of the whole deployment.",
         (*SERVICE, "bound"),
         _rate("outputTokensPerSecond"),
     ),
-    Row(
+    MetricRow(
         "guide_predicted_requests_per_second",
         "Predicted requests per second of the whole deployment.",
         (*SERVICE, "bound"),
         _rate("requestsPerSecond"),
     ),
-    Row(
+    MetricRow(
         "guide_plan_cost_usd_per_hour",
         "Cost of the recommended deployment; absent where a price is unknown.",
         PLAN,
         _cost,
     ),
-    Row("guide_plan_gpus", "GPUs of the recommended deployment.", PLAN, _gpus),
-    Row("guide_plan_replicas", "Replicas of the recommended deployment.", PLAN, _replicas),
-    Row(
+    MetricRow("guide_plan_gpus", "GPUs of the recommended deployment.", PLAN, _gpus),
+    MetricRow("guide_plan_replicas", "Replicas of the recommended deployment.", PLAN, _replicas),
+    MetricRow(
         "guide_plan_feasible",
         "1 if a deployment holds every limit of the plan, 0 if none does.",
         PLAN,
         _feasible,
         infeasible=True,
     ),
-    Row(
+    MetricRow(
         "guide_plan_condition",
         "Conditions of the plan: 1 is True, 0 False, -1 Unknown.",
         (*PLAN, "type"),
         _conditions,
         always=True,
     ),
-    Row(
+    MetricRow(
         "guide_plan_slo_seconds",
         "Limits of the plan on the 95th percentile of a latency (ttft, tpot, e2e).",
         (*PLAN, "metric"),
         _slo,
         infeasible=True,
     ),
-    Row("guide_plan_info", "The recommended deployment in words.", INFO, _info),
+    MetricRow("guide_plan_info", "The recommended deployment in words.", INFO, _info),
 )
 
 
@@ -191,7 +194,12 @@ class PlanCollector(Collector):
     def show(self, plan: Object) -> None:
         """Export `plan`, an InferencePlan object, as its status is now."""
         key = (plan["metadata"]["namespace"], plan["metadata"]["name"])
-        self._plans[key] = tuple(tuple(_samples(row, plan)) for row in METRICS)
+        try:
+            self._plans[key] = tuple(tuple(_samples(row, plan)) for row in METRICS)
+        except (LookupError, TypeError, ValueError) as error:
+            # a status that another version or a person wrote: the plan is answered all the same
+            log.warning("%s/%s: its status has no metrics: %r", *key, error)
+            self._plans[key] = ((),) * len(METRICS)
 
     def forget(self, key: Key) -> None:
         """Export a plan no more."""
@@ -239,7 +247,7 @@ class PlanCollector(Collector):
         return family
 
 
-def _samples(row: Row, plan: Object) -> Iterable[Sample]:
+def _samples(row: MetricRow, plan: Object) -> Iterable[Sample]:
     """Nothing without an answer: the old prediction of a plan that became invalid would lie."""
     if row.always and plan.get("status"):
         return row.samples(plan)

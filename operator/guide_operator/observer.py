@@ -16,7 +16,7 @@ from typing import Any
 
 from guide.cluster.client import ClusterClient
 from guide.errors import ClusterError, SpecError
-from guide.live.learn import Ledger, Sample, learnt, sample
+from guide.live.learn import Corrections, Sample, learnt, sample
 from guide.live.ledger import NAME, config_map, from_config_map
 from guide.live.measured import Observation, lacking, selector, unfit, workload
 from guide.live.prometheus import Prometheus, PrometheusError
@@ -25,7 +25,7 @@ from guide.search.assess import Running
 from guide_operator import findings
 from guide_operator.controller import Controller
 from guide_operator.engine import Engine
-from guide_operator.findings import Finding
+from guide_operator.findings import LiveFinding
 from guide_operator.settings import Settings
 from guide_operator.work import Work
 
@@ -87,7 +87,7 @@ class Observer:
         if self._settings.learn and not damaged:
             await self._learn(ledger)
 
-    async def _ledger(self) -> Ledger:
+    async def _ledger(self) -> Corrections:
         """The corrections as the cluster holds them; they hold from now on."""
         namespace = self._settings.namespace
         found = await asyncio.to_thread(self._client.config_map, namespace, NAME)
@@ -98,7 +98,7 @@ class Observer:
             self._controller.use(ledger)
         return ledger
 
-    async def _find_or_say_why(self, work: Work, ledger: Ledger) -> Finding:
+    async def _find_or_say_why(self, work: Work, ledger: Corrections) -> LiveFinding:
         """One plan that cannot be compared must not keep others from it."""
         generation = work.plan["metadata"]["generation"]
         try:
@@ -109,7 +109,7 @@ class Observer:
             log.exception("observing %s: this is a bug in GUIDE", "/".join(_key(work)))
             return findings.blind(generation, "InternalError", f"{type(error).__name__}: {error}")
 
-    async def _find(self, work: Work, ledger: Ledger) -> Finding:
+    async def _find(self, work: Work, ledger: Corrections) -> LiveFinding:
         plan = work.plan
         generation = plan["metadata"]["generation"]
         namespace, name = _key(work)
@@ -125,7 +125,9 @@ class Observer:
             return findings.blind(generation, findings.MISSING, missing)
         return await self._compare(work, plan, found, ledger)
 
-    async def _compare(self, work: Work, plan: Any, found: Observation, ledger: Ledger) -> Finding:
+    async def _compare(
+        self, work: Work, plan: Any, found: Observation, ledger: Corrections
+    ) -> LiveFinding:
         now, now_s = datetime.now(UTC), time.monotonic()
         layout = findings.layout_of(plan["status"])
         question, inventory = await self._controller.question(work)
@@ -163,7 +165,7 @@ class Observer:
             return "the layout is not known to run for a whole window yet"
         return None
 
-    async def _learn(self, ledger: Ledger) -> None:
+    async def _learn(self, ledger: Corrections) -> None:
         """One update of every key whose last one is a window ago: no request counts twice."""
         now, now_s = datetime.now(UTC), time.monotonic()
         samples: dict[str, list[Sample]] = defaultdict(list)

@@ -54,7 +54,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class PodState:
     """What counts of a pod."""
 
     ready: bool
@@ -129,7 +129,7 @@ class ManagedPods:
 
     def __init__(self) -> None:
         self._owners: dict[Key, Owner] = {}
-        self._states: dict[Owner, dict[Key, State]] = {}
+        self._states: dict[Owner, dict[Key, PodState]] = {}
 
     def set(self, key: Key, pod: Mapping[str, Any] | None) -> Owner | None:
         """Take over a pod (namespace, name), or its absence; whose it is if that can matter."""
@@ -138,9 +138,9 @@ class ManagedPods:
             return self._remove(key)
         states = self._states.setdefault(owner, {})
         before = states.get(key)
-        now = State(ready=_ready(pod), trouble=trouble(pod))
+        now = PodState(ready=_ready(pod), trouble=trouble(pod))
         if before is not None and before.trouble and not now.ready:
-            now = State(ready=False, trouble=_still(before.trouble, now.trouble))
+            now = PodState(ready=False, trouble=_still(before.trouble, now.trouble))
         if before == now:
             return None
         self._owners[key] = owner

@@ -16,6 +16,7 @@ from guide_operator.status import CONFLICT, Condition
 Object = Mapping[str, Any]
 
 FORBIDDEN, MISSING = "Refused", "KindMissing"
+REFUSALS = (CONFLICT, FORBIDDEN, MISSING)
 
 # All that a layout may consist of, so that nothing of a former one is left.
 _KINDS = (

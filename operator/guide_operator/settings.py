@@ -37,6 +37,11 @@ class Settings(BaseModel):
     max_backoff_s: float = Field(
         default=60, ge=1, description="Longest wait in seconds between attempts after an error."
     )
+    longest_question_s: float = Field(
+        default=20,
+        gt=0,
+        description="Seconds of computing that one plan may cost before it is given up.",
+    )
     gpus_file: str = Field(
         default="", description="File with more GPU specifications (format of gpus.yaml)."
     )

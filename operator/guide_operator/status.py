@@ -24,6 +24,7 @@ INVALID_SPEC = "InvalidSpec"
 NAME_TAKEN = "NameTaken"
 CONFLICT = "Conflict"
 INTERNAL_ERROR = "InternalError"
+TOOK_TOO_LONG = "TookTooLong"
 
 _SHOWN_RELAXATIONS = 3
 _IDLE = "The answer to this generation is written."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guide_operator.findings import Finding
+from guide_operator.findings import LiveFinding
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name
@@ -24,6 +24,7 @@ class Work:
 
     plan: Object
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    edited: asyncio.Event = field(default_factory=asyncio.Event)  # by its user
     asked: bool = True  # by its user or by time, and not merely by a change in the cluster
     failures: int = 0  # since it last came to an end
     written: str | None = None  # resourceVersion after our own last write
@@ -31,7 +32,7 @@ class Work:
     poll_s: float | None = None  # while a rollout goes on or is stuck
     unasked_s: float = 0.0  # of such polls, since it was last asked by time
     task: asyncio.Task[None] | None = None
-    finding: Finding | None = None  # what its pods did, where Prometheus is read
+    finding: LiveFinding | None = None  # what its pods did, where Prometheus is read
 
 
 async def either(changed: asyncio.Event, seconds: float) -> bool:

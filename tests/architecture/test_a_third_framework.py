@@ -54,7 +54,6 @@ ROW = """
   scheduling: TokenBudget
   tiers: [{min_hbm_gib: 0, max_num_batched_tokens: 2048, max_num_seqs: 256}]
   gpu_memory_utilization: 0.90
-  graphs_inside_budget: false
   prefix_cache: false
   block_tokens: 16
   source: this test

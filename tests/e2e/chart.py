@@ -17,6 +17,7 @@ from tests.e2e.conftest import ROOT
 CHART = ROOT / "charts/guide"
 RBAC_KINDS = {
     *("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease"),
+    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
 }
 
 
@@ -50,6 +51,6 @@ def rights(
     try:
         yield out
     finally:
-        cluster_wide = [one for one in objects if one["kind"].startswith("ClusterRole")]
+        cluster_wide = [one for one in objects if one["kind"].startswith(("Cluster", "Validating"))]
         document = {"apiVersion": "v1", "kind": "List", "items": cluster_wide}
         kubectl("delete", "-f", "-", stdin=json.dumps(document))

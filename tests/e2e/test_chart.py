@@ -85,6 +85,54 @@ def test_the_operator_needs_no_more_than_the_chart_grants(
     assert not [line for line in refused if "being terminated" not in line]
 
 
+def test_its_token_writes_no_configmap_of_others(
+    kubectl: Kubectl, programs: Path, namespace: str, tmp_path: Path
+):
+    install_crd(kubectl)
+    with rights(kubectl, programs, namespace, tmp_path / "kubeconfig") as kubeconfig:
+        operator = Kubectl(kubectl.program, kubeconfig)
+        patch = ("patch", "configmap", "--type=merge", "-p")
+
+        def refused() -> bool:  # a policy counts a moment after it was made
+            told = operator(
+                *("-n", "kube-system", *patch, '{"data":{"x":"y"}}', "--dry-run=server"),
+                "extension-apiserver-authentication",
+                check=False,
+            )
+            return "managed by guide" in told.stderr
+
+        eventually(refused)
+        kubectl("-n", namespace, "create", "configmap", "theirs", "--from-literal=a=b")
+        mine = '{"metadata":{"labels":{"app.kubernetes.io/managed-by":"guide"}}}'
+        for words in (
+            ("create", "configmap", "new", "--from-literal=a=b"),
+            (*patch, mine, "theirs"),
+        ):
+            assert operator("-n", namespace, *words, check=False).returncode, words
+        kubectl("-n", namespace, "label", "cm", "theirs", "app.kubernetes.io/managed-by=guide")
+        operator("-n", namespace, *patch, '{"data":{"a":"c"}}', "theirs")
+
+
+def test_named_namespaces_are_all_that_it_writes_in(programs: Path):
+    def answers(**values: str) -> list[str]:
+        roles = (d for d in rendered(programs, "x", **values) if d["kind"] == "Role")
+        return [d["metadata"]["namespace"] for d in roles if "answers" in d["metadata"]["name"]]
+
+    def cluster_wide(**values: str) -> set[str]:
+        (role,) = (
+            d
+            for d in rendered(programs, "x", **values)
+            if d["kind"] == "ClusterRole" and d["metadata"]["name"] == "guide"
+        )
+        return {r for rule in role["rules"] for r in rule["resources"]}
+
+    assert answers(operator__namespaces="{one,two}") == ["one", "two", "x"]
+    assert "configmaps" not in cluster_wide(operator__namespaces="{one,two}")
+    for values in ({}, {"operator__namespaces": "{team-*}"}):
+        assert not answers(**values)
+        assert "configmaps" in cluster_wide(**values)
+
+
 def test_mode_apply_works_in_listed_namespaces_alone(
     kubectl: Kubectl, programs: Path, namespace: str, tmp_path: Path
 ):

@@ -37,6 +37,11 @@ def test_no_rule_of_the_schema_costs_too_much_or_warns(kubectl: Kubectl):
     assert "NonStructuralSchema" not in conditions
 
 
+def test_explain_says_how_a_decimal_is_written(kubectl: Kubectl):
+    told = kubectl("explain", "inferenceplan.spec.workload.requestsPerSecond").stdout
+    assert "Quote decimals" in " ".join(told.split())
+
+
 def test_the_example_is_accepted_and_stays_as_it_was_written(kubectl: Kubectl, namespace: str):
     plan = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     assert create(kubectl, plan, namespace).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,8 +81,8 @@ def test_a_deleted_deployment_comes_back(kubectl: Kubectl, namespace: str, opera
     assert deployment(kubectl, namespace)["metadata"]["uid"] != uid
 
 
-def test_a_conflict_is_named_and_not_forced(kubectl: Kubectl, namespace: str, operator: Operator):
-    applied(kubectl, namespace)
+def take(kubectl: Kubectl, namespace: str) -> None:
+    """A field of the Deployment becomes somebody else's."""
     taken = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -93,6 +94,26 @@ def test_a_conflict_is_named_and_not_forced(kubectl: Kubectl, namespace: str, op
         *("--validate=false", "-f", "-"),
         stdin=json.dumps(taken),
     )
+
+
+def test_what_a_conflict_advises_helps_at_once(
+    control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
+):
+    install_crd(kubectl)
+    slow = {"resync_s": "3600", "max_backoff_s": "2", "settle_s": "0.2"}
+    with running(control_plane.kubeconfig, tmp_path / "log", **slow):
+        applied(kubectl, namespace)
+        take(kubectl, namespace)
+        kubectl("-n", namespace, "annotate", "iplan", "chat", "look=again")
+        plan_when(kubectl, namespace, "chat", "Conflict", "False")
+        kubectl("-n", namespace, "delete", "deployment", "chat-0")
+        plan_when(kubectl, namespace, "chat", "Recommended", "True")
+        assert deployment(kubectl, namespace)["spec"]["progressDeadlineSeconds"] != 77
+
+
+def test_a_conflict_is_named_and_not_forced(kubectl: Kubectl, namespace: str, operator: Operator):
+    applied(kubectl, namespace)
+    take(kubectl, namespace)
     plan = plan_when(kubectl, namespace, "chat", "Conflict", "False")
     message = condition(plan, "Applied")["message"]
     assert "somebody" in message

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from guide.catalog import load
 from guide.cluster.inventory import read_cluster
-from guide_operator.holdings import Holder, Part, spots_of, stand_ins, taken
+from guide_operator.holdings import HeldPart, Holder, spots_of, stand_ins, taken
 from hack import nodes as fake
 
 VIEW = read_cluster(fake.nodes({"h100-sxm": 3, "a100-80": 2}), [], load())
@@ -18,7 +18,7 @@ SPOTS = spots_of(VIEW)
 NAMES = [f"plan-{index}" for index in range(5)]
 
 parts = st.builds(
-    Part,
+    HeldPart,
     pool=st.sampled_from([*SPOTS.pools, "gone"]),
     tp=st.sampled_from([1, 2, 4, 8]),
     pp=st.sampled_from([1, 2]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from guide.domain import Scheduling
 from guide.simulate.cost import LayoutCost
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from tests.step_by_step import FACTS, PARAMS, Case, StepByStep, cases
 
 
@@ -19,7 +19,7 @@ class Watched:
     """A step cost that looks at the replica whenever a step is about to run."""
 
     inner: LayoutCost = field(default_factory=lambda: LayoutCost(FACTS, PARAMS))
-    replica: Replica | None = None
+    replica: ReplicaLoop | None = None
     events: int = 0
     busy_until: float = 0.0
     sampled: int = 0
@@ -93,7 +93,7 @@ class Watched:
             assert decoding.residue[(decoding.tick + ahead) % size] == needy
         assert decoding.blocks_next() == sum(n % size == 0 for n in lengths.values())
 
-    def _idle_only_when_empty(self, replica: Replica) -> None:
+    def _idle_only_when_empty(self, replica: ReplicaLoop) -> None:
         """INV-9."""
         if replica.clock > self.busy_until:
             here = {r for r, t in enumerate(replica.arrival_s) if t <= self.busy_until}
@@ -101,7 +101,7 @@ class Watched:
             assert here <= gone
 
 
-def run(case: Case) -> tuple[Replica, Watched]:
+def run(case: Case) -> tuple[ReplicaLoop, Watched]:
     cost = Watched()
     cost.replica = case.replica(cost)
     cost.replica.run()

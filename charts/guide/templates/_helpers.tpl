@@ -36,3 +36,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Not empty where operator.namespaces names namespaces, and no patterns of them. */}}
+{{- define "guide.named" -}}
+{{- if and .Values.operator.namespaces (not (regexMatch "[*?\\[]" (join "," .Values.operator.namespaces))) }}yes{{ end }}
+{{- end }}
+
+{{/* What it takes to answer a plan. */}}
+{{- define "guide.answers" -}}
+- apiGroups: [guide.dev]
+  resources: [inferenceplans/status]
+  verbs: [patch]
+# The manifests, and config.json of models that are not in the catalogue.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end }}

@@ -20,8 +20,11 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     }
     shared = ConfigView(view.name, {**view.as_dict(), **fields})
     arch = decoder(shared, architecture=architecture, tied=True, norm_parameters=2)
-    biases = arch.layers * (3 * hidden + hidden + 4 * hidden + hidden)
+    biases = 3 * hidden + hidden + 4 * hidden + hidden
     embedding_norm = 2 * hidden
     return replace(
-        arch, gated_mlp=False, extra_parameters=arch.extra_parameters + biases + embedding_norm
-    )
+        arch,
+        gated_mlp=False,
+        layer_parameters=arch.layer_parameters + biases,
+        extra_parameters=arch.extra_parameters + embedding_norm,
+    ).arch()

@@ -1,63 +1,73 @@
-"""DeepSeek V2 and V3 and Kimi K2: multi-head latent attention over mixtures with shared experts."""
+"""DeepSeek V2 to V4, Kimi K2 and GLM-5: latent attention over mixtures with shared experts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from guide.domain import Mla, ModelArch
-from guide.models.config import ConfigView, decoder, mixture, vision_parameters
+from guide.domain import ModelArch
+from guide.models.by_keys import Traits, feed_forward, read_by_keys, stacked
+from guide.models.config import ConfigView
+from guide.models.layers import Block
+from guide.models.sparse import Compressed, Indexer, compressed_attention
 
 ARCHITECTURES = (
     "DeepseekV2ForCausalLM",
     "DeepseekV3ForCausalLM",
     "DeepseekV32ForCausalLM",
+    "DeepseekV4ForCausalLM",
     "KimiK2ForCausalLM",
     "KimiK25ForConditionalGeneration",
+    "GlmMoeDsaForCausalLM",
+    "Glm4MoeLiteForCausalLM",
+    "MistralLarge3ForCausalLM",
 )
+_MATRICES = 2  # hyper-connections before attention and before the experts
 
 
 def read(view: ConfigView, architecture: str) -> ModelArch:
-    """config.json of a DeepSeek or Kimi model; multi-token-prediction layers are not counted."""
-    mla = Mla(
-        q_lora=view.optional_count("q_lora_rank") or None,
-        kv_lora=view.count("kv_lora_rank"),
-        rope_dim=view.count("qk_rope_head_dim"),
-        nope_dim=view.count("qk_nope_head_dim"),
-        v_dim=view.count("v_head_dim"),
-    )
-    arch = decoder(view, architecture=architecture)
-    extra = arch.layers * (mla.kv_lora + (mla.q_lora or 0))  # norms of the latents
-    extra += _indexer(view, arch, mla) + vision_parameters(view)
-    arch = replace(
-        arch,
-        mla=mla,
-        # what a query head multiplies; the cache holds the latent instead (see guide.models.arch)
-        head_dim=mla.nope_dim + mla.rope_dim,
-        extra_parameters=arch.extra_parameters + extra,
-    )
-    if not view.optional_count("n_routed_experts"):
-        return arch
-    experts, active = mixture(view, "n_routed_experts")
-    dense = min(view.optional_count("first_k_dense_replace") or 0, arch.layers)
+    """config.json of such a model."""
+    if architecture == "DeepseekV4ForCausalLM":
+        return _compressed(view, architecture)
     # V3 routes with a correction bias per expert, V2 without
-    bias = 0 if architecture == "DeepseekV2ForCausalLM" else (arch.layers - dense) * experts
-    return replace(
-        arch,
-        extra_parameters=arch.extra_parameters + bias,
-        ffn=arch.ffn if dense else 0,
-        dense_layers=dense,
-        experts=experts,
-        active_experts=active,
-        expert_ffn=view.count("moe_intermediate_size"),
-        shared_experts=view.optional_count("n_shared_experts") or 0,
+    biased = architecture != "DeepseekV2ForCausalLM"
+    return read_by_keys(view, architecture, Traits(router_bias=biased))
+
+
+def _compressed(view: ConfigView, architecture: str) -> ModelArch:
+    """V4: each layer has its own compression ratio; the residual stream is several wide."""
+    layers, hidden = view.count("num_hidden_layers"), view.count("hidden_size")
+    ratios = view.entries("compress_ratios") or ()
+    if len(ratios) < layers:
+        raise view.fail(f"compress_ratios has {len(ratios)} entries for {layers} layers")
+    of = Compressed(
+        hidden=hidden,
+        heads=view.count("num_attention_heads"),
+        head_dim=view.count("head_dim"),
+        q_lora=view.count("q_lora_rank"),
+        o_lora=view.count("o_lora_rank"),
+        o_groups=view.count("o_groups"),
+        window_tokens=view.count("sliding_window"),
+        indexer=Indexer(
+            heads=view.count("index_n_heads"),
+            head_dim=view.count("index_head_dim"),
+            selected_tokens=view.count("index_topk"),
+        ),
     )
+    wide = view.count("hc_mult", default=1)
+    connections = _MATRICES * ((2 + wide) * wide * (wide * hidden + 1) + 3)
+    _, mixed = feed_forward(view, hidden, Traits())
+    if mixed is None:
+        raise view.fail("config.json lacks n_routed_experts; use the published file")
+    other = Block(other_parameters=2 * hidden + connections)
+    known = {r: compressed_attention(of, r) for r in {_ratio(view, r) for r in ratios}}
+    stack = [(known[_ratio(view, r)], mixed, other) for r in ratios[:layers]]
+    # the first layers route by a table of tokens: stored apart, 32-bit when loaded
+    table = view.count("vocab_size") * view.count("num_experts_per_tok") * 2
+    hashed = Block(other_parameters=table)
+    first = min(layers, view.optional_count("num_hash_layers") or 0)
+    stack = [(*blocks, hashed) if i < first else blocks for i, blocks in enumerate(stack)]
+    return stacked(view, architecture, stack, mtp=[(known.get(0, stack[-1][0]), mixed, other)])
 
 
-def _indexer(view: ConfigView, arch: ModelArch, mla: Mla) -> int:
-    """Weights of the sparse-attention indexer of V3.2; its top-k selection is not modelled."""
-    heads = view.optional_count("index_n_heads")
-    if not heads:
-        return 0
-    dim = view.count("index_head_dim")
-    query = (mla.q_lora or arch.hidden) * heads * dim
-    return arch.layers * (query + arch.hidden * (dim + heads) + 2 * dim)
+def _ratio(view: ConfigView, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise view.fail(f"compress_ratios holds {value!r}, but it must hold whole numbers")
+    return value

@@ -28,4 +28,4 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     shared = ConfigView(view.name, {**view.as_dict(), **fields})
     norms = 2 if grouped else 1
     arch = decoder(shared, architecture=architecture, tied=True, norms=norms, norm_parameters=2)
-    return replace(arch, gated_mlp=False)
+    return replace(arch, gated_mlp=False).arch()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from guide.domain import ModelArch
 from guide.models.config import ConfigView, decoder, mixture
+from guide.models.decoder import Decoder
 
 ARCHITECTURES = (
     "ChatGLMModel",
@@ -26,24 +27,24 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     )
     extra = 0
     if view.flag("attention_bias", False):
-        extra += arch.layers * arch.head_dim * (arch.heads + 2 * arch.kv_heads)
+        extra += arch.head_dim * (arch.heads + 2 * arch.kv_heads)
     if view.flag("use_qk_norm", False):
-        extra += arch.layers * 2 * arch.head_dim
-    arch = replace(arch, extra_parameters=arch.extra_parameters + extra)
+        extra += 2 * arch.head_dim
+    arch = replace(arch, layer_parameters=arch.layer_parameters + extra)
     if architecture != "Glm4MoeForCausalLM":
-        return arch
+        return arch.arch()
     experts, active = mixture(view, "n_routed_experts")
+    width = view.count("moe_intermediate_size")
     dense = min(view.optional_count("first_k_dense_replace") or 0, arch.layers)
     return replace(
         arch,
-        extra_parameters=arch.extra_parameters + (arch.layers - dense) * experts,  # router bias
-        ffn=arch.ffn if dense else 0,
-        dense_layers=dense,
+        expert_parameters=experts,  # router bias
+        dense=frozenset(range(dense)),
         experts=experts,
         active_experts=active,
-        expert_ffn=view.count("moe_intermediate_size"),
-        shared_experts=view.optional_count("n_shared_experts") or 0,
-    )
+        expert_ffn=width,
+        shared_ffn=width * (view.optional_count("n_shared_experts") or 0),
+    ).arch()
 
 
 def _chatglm(view: ConfigView, architecture: str) -> ModelArch:
@@ -54,7 +55,7 @@ def _chatglm(view: ConfigView, architecture: str) -> ModelArch:
     grouped = view.flag("multi_query_attention", False)
     kv_heads = view.count("multi_query_group_num") if grouped else heads
     bias = head_dim * (heads + 2 * kv_heads) if view.flag("add_qkv_bias", False) else 0
-    return ModelArch(
+    return Decoder(
         name=view.name,
         architecture=architecture,
         layers=layers,
@@ -65,7 +66,7 @@ def _chatglm(view: ConfigView, architecture: str) -> ModelArch:
         ffn=view.count("ffn_hidden_size"),
         vocab=view.count("padded_vocab_size", "vocab_size"),
         tied_embeddings=view.flag("tie_word_embeddings", False),
-        dense_layers=layers,
         max_context_tokens=view.count("seq_length"),
-        extra_parameters=(2 * layers + 1) * hidden + layers * bias,
-    )
+        layer_parameters=2 * hidden + bias,
+        extra_parameters=hidden,
+    ).arch()

@@ -13,5 +13,5 @@ ARCHITECTURES = ("GPTNeoXForCausalLM",)
 def read(view: ConfigView, architecture: str) -> ModelArch:
     """config.json of a GPT-NeoX model."""
     arch = decoder(view, architecture=architecture, norm_parameters=2)
-    biases = arch.layers * (4 * arch.hidden + arch.ffn + arch.hidden)
-    return replace(arch, gated_mlp=False, extra_parameters=arch.extra_parameters + biases)
+    biases = 4 * arch.hidden + arch.ffn + arch.hidden
+    return replace(arch, gated_mlp=False, layer_parameters=arch.layer_parameters + biases).arch()

@@ -20,16 +20,14 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     window = effective_window(view, arch.max_context_tokens)
     layers = layers_of_type(view, arch.layers, "sliding_attention")
     if layers is None:
-        layers = arch.layers // 2
+        layers = frozenset(range(0, arch.layers, 2))
     return replace(
         arch,
-        ffn=0,
-        dense_layers=0,
         expert_ffn=arch.ffn,
         experts=experts,
         active_experts=active,
         window_tokens=window,
-        window_layers=layers if window else 0,
-        extra_parameters=arch.extra_parameters
-        + arch.layers * (attention_bias + sinks + expert_bias + experts),
-    )
+        windowed=layers,
+        layer_parameters=arch.layer_parameters + attention_bias + sinks,
+        expert_parameters=expert_bias + experts,
+    ).arch()

@@ -16,5 +16,9 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     ffn = view.optional_count("n_inner") or 4 * hidden
     shared = ConfigView(view.name, {**view.as_dict(), "intermediate_size": ffn})
     arch = decoder(shared, architecture=architecture, norms=1, norm_parameters=2)
-    biases = arch.layers * (ffn + hidden) + arch.vocab
-    return replace(arch, gated_mlp=False, extra_parameters=arch.extra_parameters + biases)
+    return replace(
+        arch,
+        gated_mlp=False,
+        layer_parameters=arch.layer_parameters + ffn + hidden,
+        extra_parameters=arch.extra_parameters + arch.vocab,  # bias of the head
+    ).arch()

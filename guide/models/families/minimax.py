@@ -1,26 +1,22 @@
-"""MiniMax M2: full grouped-query attention over mixtures in every layer."""
+"""MiniMax M2 (grouped queries) and M3 (chosen blocks) over mixtures."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from guide.domain import ModelArch
-from guide.models.config import ConfigView, decoder, mixture
+from guide.models.by_keys import Traits, read_by_keys
+from guide.models.config import ConfigView
 
-ARCHITECTURES = ("MiniMaxM2ForCausalLM",)
+ARCHITECTURES = (
+    "MiniMaxM2ForCausalLM",
+    "MiniMaxM3ForCausalLM",
+    "MiniMaxM3SparseForCausalLM",
+    "MiniMaxM3SparseForConditionalGeneration",
+)
 
 
 def read(view: ConfigView, architecture: str) -> ModelArch:
-    """config.json of a MiniMax M2 model; multi-token-prediction modules are not counted."""
-    arch = decoder(view, architecture=architecture)
-    experts, active = mixture(view, "num_local_experts")
-    qk_norm = arch.head_dim * (arch.heads + arch.kv_heads) if view.flag("use_qk_norm", False) else 0
-    return replace(
-        arch,
-        ffn=0,
-        dense_layers=0,
-        expert_ffn=arch.ffn,
-        experts=experts,
-        active_experts=active,
-        extra_parameters=arch.extra_parameters + arch.layers * (qk_norm + experts),
-    )
+    """config.json of a MiniMax model; its prediction modules are no part of the checkpoint."""
+    fields = view.as_dict()
+    if architecture == "MiniMaxM2ForCausalLM":  # written 1 for full attention in every layer
+        fields.pop("attn_type_list", None)
+    return read_by_keys(ConfigView(view.name, fields), architecture, Traits(mtp=False))

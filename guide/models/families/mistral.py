@@ -10,8 +10,8 @@ from guide.models.config import (
     decoder,
     effective_window,
     mixture,
-    vision_parameters,
 )
+from guide.models.towers import tower_parameters
 
 ARCHITECTURES = (
     "MistralForCausalLM",
@@ -27,12 +27,10 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     arch = replace(
         arch,
         window_tokens=window,
-        window_layers=arch.layers if window else 0,
-        extra_parameters=arch.extra_parameters + vision_parameters(view),
+        windowed=frozenset(range(arch.layers)),
+        tower_parameters=tower_parameters(view),
     )
     if architecture != "MixtralForCausalLM":
-        return arch
+        return arch.arch()
     experts, active = mixture(view, "num_local_experts")
-    return replace(
-        arch, ffn=0, expert_ffn=arch.ffn, experts=experts, active_experts=active, dense_layers=0
-    )
+    return replace(arch, expert_ffn=arch.ffn, experts=experts, active_experts=active).arch()

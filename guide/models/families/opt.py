@@ -20,7 +20,9 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     shared = ConfigView(view.name, {**view.as_dict(), "intermediate_size": ffn})
     arch = decoder(shared, architecture=architecture, tied=True, norm_parameters=2)
     positions = (arch.max_context_tokens + _POSITION_OFFSET) * hidden
-    biases = arch.layers * (4 * hidden + ffn + hidden)
     return replace(
-        arch, gated_mlp=False, extra_parameters=arch.extra_parameters + positions + biases
-    )
+        arch,
+        gated_mlp=False,
+        layer_parameters=arch.layer_parameters + 4 * hidden + ffn + hidden,
+        extra_parameters=arch.extra_parameters + positions,
+    ).arch()

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from guide.domain import ModelArch
+from guide.models.by_keys import read_by_keys
 from guide.models.config import (
     ConfigView,
+    all_but_every,
     decoder,
     effective_window,
     layers_of_type,
     mixture,
-    vision_parameters,
 )
+from guide.models.decoder import Decoder
+from guide.models.towers import tower_parameters
 
 ARCHITECTURES = (
     "Qwen2ForCausalLM",
@@ -23,52 +26,58 @@ ARCHITECTURES = (
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
     "Qwen3VLMoeForConditionalGeneration",
+    "Qwen3NextForCausalLM",
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5MoeForCausalLM",
+    "Qwen3_5ForConditionalGeneration",
+    "Qwen3_5MoeForConditionalGeneration",
 )
+_HYBRID = ("Qwen3Next", "Qwen3_5")  # a gated output, and delta nets in three of four layers
 
 
 def read(view: ConfigView, architecture: str) -> ModelArch:
     """config.json of a Qwen 2 or Qwen 3 model."""
+    if architecture.startswith(_HYBRID):
+        # Qwen3-Next gates the output of attention without saying so
+        gated = {"attn_output_gate": view.flag("attn_output_gate", True)}
+        return read_by_keys(ConfigView(view.name, {**view.as_dict(), **gated}), architecture)
     arch = decoder(view, architecture=architecture)
     if architecture.startswith("Qwen2"):
-        extra = arch.layers * arch.head_dim * (arch.heads + 2 * arch.kv_heads)
+        extra = arch.head_dim * (arch.heads + 2 * arch.kv_heads)
     else:
-        extra = arch.layers * 2 * arch.head_dim
-    extra += vision_parameters(view)
-    arch = replace(arch, extra_parameters=arch.extra_parameters + extra)
+        extra = 2 * arch.head_dim
+    arch = replace(
+        arch,
+        layer_parameters=arch.layer_parameters + extra,
+        tower_parameters=tower_parameters(view),
+    )
     if view.flag("use_sliding_window", False):
         arch = _windowed(view, arch)
-    return _mixture(view, arch) if "Moe" in architecture else arch
+    return _mixture(view, arch) if "Moe" in architecture else arch.arch()
 
 
-def _windowed(view: ConfigView, arch: ModelArch) -> ModelArch:
+def _windowed(view: ConfigView, arch: Decoder) -> Decoder:
     window = effective_window(view, arch.max_context_tokens)
     if window is None:
         return arch
     layers = layers_of_type(view, arch.layers, "sliding_attention")
     if layers is None:  # layers below max_window_layers attend to everything
-        layers = arch.layers - min(arch.layers, view.optional_count("max_window_layers") or 0)
-    return replace(arch, window_tokens=window if layers else None, window_layers=layers)
+        layers = frozenset(range(view.optional_count("max_window_layers") or 0, arch.layers))
+    return replace(arch, window_tokens=window, windowed=layers)
 
 
-def _mixture(view: ConfigView, arch: ModelArch) -> ModelArch:
+def _mixture(view: ConfigView, arch: Decoder) -> ModelArch:
     experts, active = mixture(view, "num_experts")
     width = view.count("moe_intermediate_size")
     shared = view.optional_count("shared_expert_intermediate_size") or 0
-    if shared % width:
-        raise view.fail(
-            f"shared_expert_intermediate_size {shared} is no multiple of moe_intermediate_size "
-            f"{width}"
-        )
     step = view.count("decoder_sparse_step", default=1)
     only_dense = view.entries("mlp_only_layers") or ()
-    sparse = sum(1 for i in range(arch.layers) if i not in only_dense and (i + 1) % step == 0)
-    dense_layers = arch.layers - sparse
+    dense = all_but_every(arch.layers, step) | {i for i in only_dense if isinstance(i, int)}
     return replace(
         arch,
-        ffn=arch.ffn if dense_layers else 0,
-        dense_layers=dense_layers,
+        dense=dense,
         experts=experts,
         active_experts=active,
         expert_ffn=width,
-        shared_experts=shared // width,
-    )
+        shared_ffn=shared,
+    ).arch()

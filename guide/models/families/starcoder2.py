@@ -16,12 +16,12 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     biases = 0
     if view.flag("use_bias", True):
         attention = arch.head_dim * (arch.heads + 2 * arch.kv_heads) + arch.hidden
-        biases = arch.layers * (attention + arch.ffn + arch.hidden)
+        biases = attention + arch.ffn + arch.hidden
     window = effective_window(view, arch.max_context_tokens)
     return replace(
         arch,
         gated_mlp=False,
         window_tokens=window,
-        window_layers=arch.layers if window else 0,
-        extra_parameters=arch.extra_parameters + biases,
-    )
+        windowed=frozenset(range(arch.layers)),
+        layer_parameters=arch.layer_parameters + biases,
+    ).arch()

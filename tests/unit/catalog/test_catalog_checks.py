@@ -24,7 +24,7 @@ GPU: dict[str, Any] = {
     "source": "datasheet of the X1",
 }
 PRICE: dict[str, Any] = {
-    "gpu": "T4",
+    "gpu": "A30",
     "provider": "Acme",
     "usd_per_gpu_h": 0.5,
     "as_of": "2026-01-31",
@@ -96,14 +96,14 @@ def test_a_users_price_wins(rows: WriteRows):
 
 
 def test_spot_prices_are_no_fallback(rows: WriteRows):
-    assert "T4" not in load(prices=rows(PRICE | {"capacity": "spot"})).prices
+    assert "A30" not in load(prices=rows(PRICE | {"capacity": "spot"})).prices
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"gpu": "T5"}, r"Price of T5 at Acme: no GPU of the catalogue is named T5\."),
-        ({"usd_per_gpu_h": 0}, r"row 1 \(T4\): usd_per_gpu_h .*greater than 0 \(got 0\)\."),
+        ({"usd_per_gpu_h": 0}, r"row 1 \(A30\): usd_per_gpu_h .*greater than 0 \(got 0\)\."),
         ({"as_of": "last year"}, r"as_of .*\(got 'last year'\)\."),
         ({"billed_gpus": 0}, r"billed_gpus .*greater than or equal to 1 \(got 0\)\."),
     ],
@@ -159,7 +159,7 @@ MODEL_EDITS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     ),
     (
         lambda row: row["config"].update(architectures=["BertModel"]),
-        r"architecture 'BertModel' belongs to no family",
+        r"'BertModel' makes embeddings or scores",
     ),
     (lambda row: row["config"].pop("hidden_size"), r"config\.json lacks hidden_size"),
     (

@@ -205,3 +205,14 @@ def test_help_loads_no_engine():
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_a_question_is_given_up_after_its_time(monkeypatch: pytest.MonkeyPatch, files: Path):
+    def endless(*_: object, **__: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("guide.question.recommend", endless)
+    result = plan(files, "--timeout", "0.01")
+    assert isinstance(result.exception, SpecError)  # exit code 2
+    assert "takes more than 0.01 seconds of computing" in str(result.exception)

@@ -49,9 +49,8 @@ def test_devices_come_from_a_file():
 
 
 def test_prices_name_their_row_and_a_missing_one_is_said_plainly():
-    table = told(*case("aws-prices"))
-    assert "AWS p5.48xlarge in us-east-1 spot" in table
-    assert "cost limits cannot be checked" in table
+    assert "AWS p5.48xlarge in us-east-1 spot" in told(*case("aws-prices"))
+    assert "cost limits cannot be checked" in told(*case("intel-max"))
 
 
 def test_pools_to_come_are_marked():

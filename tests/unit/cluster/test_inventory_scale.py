@@ -8,16 +8,16 @@ import tracemalloc
 from collections.abc import Callable
 
 from guide.catalog import load
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from hack.inventory_scale import cluster_of
 
 CATALOG = load()
 NODES, PODS = 10_000, 50_000
 
 
-def filled(nodes: int, pods: int) -> Cluster:
+def filled(nodes: int, pods: int) -> ClusterState:
     made, bound = cluster_of(nodes, pods)
-    cluster = Cluster(CATALOG)
+    cluster = ClusterState(CATALOG)
     for node in made:
         cluster.set_node(node["metadata"]["name"], node)
     for pod in bound:
@@ -63,7 +63,7 @@ def test_the_objects_and_the_reading_stay_small():
     part = 20
     made, bound = cluster_of(NODES // part, PODS // part)
     tracemalloc.start()
-    cluster = Cluster(CATALOG)
+    cluster = ClusterState(CATALOG)
     for node in made:
         cluster.set_node(node["metadata"]["name"], node)
     for pod in bound:

@@ -13,7 +13,7 @@ from guide.catalog import load
 from guide.catalog.slicing import amd_partition, mig_slice, time_share
 from guide.cluster.inventory import Memory, read_inventory
 from guide.cluster.potential import with_potential
-from guide.domain import GpuPool, Inventory, Price
+from guide.domain import Billing, GpuPool, Inventory, Price
 from guide.errors import CatalogError, SpecError
 from guide.search.pricing import NO_SPOT_PRICE, priced, usd_per_h
 from guide.spec.lock import LockedInventory
@@ -98,7 +98,7 @@ def test_a_whole_instance_is_billed_by_its_type_and_spot_apart():
     assert spot.price is not None
     assert usd_per_h(spot, 1, 1) == pytest.approx(17.6289)
     assert NO_SPOT_PRICE not in spot.notes
-    no_spot = price_of(pool(instance_types=("p6-b300.48xlarge",), spot=True))
+    no_spot = price_of(pool(instance_types=("g4dn.12xlarge",), spot=True))
     assert NO_SPOT_PRICE in no_spot.notes
     assert price_of(spot) == spot  # pricing twice changes nothing
 
@@ -121,8 +121,33 @@ def test_the_users_prices_come_first_and_the_clusters_own_before_all(tmp_path: P
     assert by_gpu is not None
     assert "contract 8" in by_gpu.source
     own = Price(usd_per_gpu_h=9, source="node annotation", as_of="live")
-    assert price_of(pool(price=own), file).price == own
-    assert price_of(pool(gpu=CATALOG.gpus["MI355X"])).price is None
+    assert price_of(pool(price=own), file).price == replace(own, billed_gpus=8)
+    assert price_of(pool(gpu=CATALOG.gpus["MI210"])).price is None
+
+
+@pytest.mark.parametrize("name", ["H100-SXM", "H200", "A100-80GB", "L40S"])
+def test_whole_nodes_are_billed_by_their_size_whatever_the_row_said(name: str):
+    one = pool(gpu=CATALOG.gpus[name])
+    by_node = price_of(one)
+    assert by_node.price is not None
+    per_gpu = by_node.price.usd_per_gpu_h
+    assert usd_per_h(by_node, 2, 1) == pytest.approx(8 * per_gpu)
+    assert usd_per_h(by_node, 2, 5) == pytest.approx(16 * per_gpu)
+    paid = priced(Inventory(pools=(one,)), CATALOG, Billing.FREE_GPUS).pools[0]
+    assert usd_per_h(paid, 2, 1) == pytest.approx(2 * per_gpu)
+    grown = price_of(pool(gpu=CATALOG.gpus[name], potential=True))
+    assert usd_per_h(grown, 2, 1) == pytest.approx(8 * per_gpu)
+
+
+@pytest.mark.parametrize("name", ["H100-SXM", "H200", "B200", "A100-80GB"])
+def test_no_sellers_price_stands_beside_anothers(name: str):
+    price = CATALOG.prices[name]
+    assert price.sellers >= 3
+    assert price.low_usd_per_gpu_h is not None
+    assert price.high_usd_per_gpu_h is not None
+    assert price.low_usd_per_gpu_h < price.usd_per_gpu_h < price.high_usd_per_gpu_h
+    assert price.source.startswith("reference on-demand, median of")
+    assert price.as_of != "unknown"
 
 
 def test_a_slice_costs_its_share():
@@ -227,3 +252,16 @@ def test_a_relabelled_node_touches_only_its_pools():
     ]
     again = read_inventory([passing, *nodes[1:]], [], CATALOG, memory=memory)
     assert all(a is b for a, b in zip(again.pools, later.pools, strict=True))
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu.shared", "nvidia.com/gpu"])
+def test_what_is_offered_tells_the_turns_where_labels_are_stale(resource: str):
+    (node,) = fake.nodes({"h100-sxm": 1})
+    labels = node["metadata"]["labels"]
+    labels |= {"nvidia.com/gpu.count": "1", "nvidia.com/gpu.replicas": "1"}
+    if resource == "nvidia.com/gpu":  # renamed resources come without the suffix
+        labels["nvidia.com/gpu.product"] += "-SHARED"
+    node["status"] |= {"capacity": {resource: "50"}, "allocatable": {resource: "50"}}
+    (pool,) = read_inventory([node], [], CATALOG).pools
+    assert pool.gpu is not None
+    assert pool.gpu.hbm_bytes == pytest.approx(H100.hbm_bytes / 50, rel=0.01)

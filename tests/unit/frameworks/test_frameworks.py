@@ -34,11 +34,11 @@ def test_a_framework_is_registered_under_its_own_name(name: str):
     ("card", "precision", "reason"),
     [
         ("H100-SXM", "bf16", None),
-        ("V100-16GB", "bf16", None),
+        ("V100-16GB", "bf16", Reason.COMPUTE_CAPABILITY),  # no kernels in images on CUDA 13
         ("T4", "int4", None),
         ("V100-16GB", "int4", Reason.COMPUTE_CAPABILITY),
         ("A100-80GB", "fp8", None),
-        ("T4", "fp8", Reason.COMPUTE_CAPABILITY),
+        ("T4", "fp8", None),
         ("A100-80GB", "mxfp4", None),
         ("T4", "mxfp4", Reason.COMPUTE_CAPABILITY),
         ("MI300X", "fp8", None),
@@ -46,11 +46,64 @@ def test_a_framework_is_registered_under_its_own_name(name: str):
     ],
 )
 def test_vllm_refuses_by_compute_capability(card: str, precision: str, reason: Reason | None):
-    found = VLLM.unsupported(gpu(card), MODEL, PRECISIONS[precision], 1)
+    asked = (gpu(card), MODEL, PRECISIONS[precision])
+    found = VLLM.unsupported(*asked, 1) or VLLM.cannot_start(*asked, "0.33.0", None)
     assert (found[0] if found else None) is reason
     if found:
         assert card in found[1]
-        assert precision in found[1]
+
+
+@pytest.mark.parametrize(
+    ("card", "precision", "name", "version", "image", "says"),
+    [
+        ("V100-16GB", "bf16", "a/b", "0.19.1", None, None),
+        ("V100-16GB", "bf16", "a/b", "0.33.0", "own.example/vllm:v0.33.0", None),
+        ("V100-16GB", "bf16", "a/b", "0.33.0", "vllm/vllm-openai:v0.33.0-cu129", None),
+        ("V100-16GB", "bf16", "a/b", "0.33.0", "vllm/vllm-openai:v0.33.0", "CUDA 13"),
+        ("V100-16GB", "bf16", "a/b", "0.33.0", "docker.io/vllm/vllm-openai:v0.19.0", None),
+        ("V100-16GB", "int4", "a/b-GPTQ-Int4", "0.33.0", "own.example/vllm:v0.33.0", None),
+        ("V100-16GB", "int4", "a/b-AWQ", "0.33.0", "own.example/vllm:v0.33.0", "7.5 for int4"),
+        ("T4", "fp8", "a/b", "0.16.0", None, "8.0 for fp8"),
+        ("T4", "fp8", "a/b", "0.33.0", "vllm/vllm-openai:v0.17.0", "8.0 for fp8"),
+        ("T4", "fp8", "a/b", "0.17.1", None, None),
+    ],
+)
+def test_vllm_starts_by_its_version_and_image(
+    card: str, precision: str, name: str, version: str, image: str | None, says: str | None
+):
+    model = replace(MODEL, name=name)
+    found = VLLM.cannot_start(gpu(card), model, PRECISIONS[precision], version, image)
+    assert (found is None) is (says is None)
+    if found:
+        assert says in found[1]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "refused"),
+    [
+        ("Gemma2ForCausalLM", True),
+        ("Gemma3ForConditionalGeneration", True),
+        ("Glm4ForCausalLM", True),
+        ("GemmaForCausalLM", False),
+        ("LlamaForCausalLM", False),
+    ],
+)
+def test_vllm_refuses_some_models_in_float16(architecture: str, refused: bool):
+    """On a T4, which has no bfloat16; everywhere else they run in it."""
+    model = replace(MODEL, architecture=architecture)
+    found = VLLM.cannot_start(gpu("T4"), model, PRECISIONS["fp16"], "0.33.0", None)
+    assert (found is not None) is refused
+    if found:
+        assert found[0] is Reason.UNSUPPORTED_PRECISION
+    assert VLLM.cannot_start(gpu("L4"), model, PRECISIONS["bf16"], "0.33.0", None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted"), [("moonshotai/Kimi-K2-Instruct", True), ("Qwen/Qwen3-8B", False)]
+)
+def test_code_of_a_checkpoint_is_trusted_only_where_it_must(name: str, trusted: bool):
+    group = replace(GROUP, model=replace(MODEL, name=name))
+    assert ("--trust-remote-code" in VLLM.launch(group, OPTIONS).args) is trusted
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from guide.catalog import load
-from guide.measured.case import Refused, build
+from guide.measured.case import Unanswerable, build
 from guide.measured.measurements import measurements
-from guide.measured.slices import SLICES, Observation, errors_of
+from guide.measured.slices import SLICES, LeftOut, errors_of
 from hack.accuracy import ratchet, tables
 from hack.accuracy.coverage import coverage, fresh_half_widths
 from hack.accuracy.plots import scatter
@@ -23,11 +23,11 @@ ROWS = [row for row in measurements(DATA) if row.kind == "static_batch"][:60]
 POOLS = {left_out: [("group", "e2e")] for left_out in ("row", "model", "gpu")}
 
 
-def observation(number: int, error: float, measured: float = 1.0) -> Observation:
+def observation(number: int, error: float, measured: float = 1.0) -> LeftOut:
     case = build(ROWS[number], CATALOG)
-    assert not isinstance(case, Refused)
+    assert not isinstance(case, Unanswerable)
     errors = dict.fromkeys(("fitted", "row", "model", "gpu"), error)
-    return Observation(case=case, metric="e2e", measured=measured, errors=errors, pools=POOLS)
+    return LeftOut(case=case, metric="e2e", measured=measured, errors=errors, pools=POOLS)
 
 
 def test_errors_are_relative_to_the_measurement():
@@ -53,7 +53,7 @@ def test_an_interval_never_comes_from_the_row_itself_or_its_companions():
     assert coverage(wild, "row", widths).inside == 100
 
 
-def _of_another_model(item: Observation) -> Observation:
+def _of_another_model(item: LeftOut) -> LeftOut:
     model = replace(item.case.model, name="other/model", base=None)
     return replace(item, case=replace(item.case, model=model))
 

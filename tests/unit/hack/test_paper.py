@@ -23,7 +23,6 @@ from guide.domain import (
     Tolerance,
     Workload,
 )
-from guide.models.precision import PRECISIONS
 from guide.perf.adjust import (
     adjust_batch_size,
     adjust_sequence_length,
@@ -101,18 +100,16 @@ def test_p2_three_best_the_widest_and_the_fastest_within_budget():
 
 def test_p4_kv_memory_is_the_papers_formula_for_multi_head_attention():
     model = catalog().models[LLAMA]  # 32 layers, hidden 4096, as many KV heads as heads
-    per_request = kv_memory_per_request(model, PRECISIONS["fp16"], 1024)
+    per_request = kv_memory_per_request(model, 1024)
     assert per_request == 2 * 32 * 4096 * 1024 * 2
 
 
 def test_p4_grouped_query_attention_and_switches_shrink_it():
     model = catalog().models["Qwen/Qwen2-7B"]  # 28 layers, 4 KV heads of 128
-    whole = kv_memory_per_request(model, PRECISIONS["bf16"], 100)
+    whole = kv_memory_per_request(model, 100)
     assert whole == 2 * 28 * 4 * 128 * 100 * 2
-    eight_bit = kv_memory_per_request(model, PRECISIONS["bf16"], 100, "fp8")
-    h2o = kv_memory_per_request(
-        model, PRECISIONS["bf16"], 100, switches=Switches(h2o_keep_share=0.2)
-    )
+    eight_bit = kv_memory_per_request(model, 100, "fp8")
+    h2o = kv_memory_per_request(model, 100, switches=Switches(h2o_keep_share=0.2))
     assert eight_bit == whole / 2
     assert h2o == pytest.approx(whole / 5)
 

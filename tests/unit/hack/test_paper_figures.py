@@ -52,7 +52,7 @@ def test_p17_utilisation_drops_once_the_cache_is_full():
     for gpu, framework in (("RTX4090", "vLLM"), ("RTX4090", "FastGen"), ("V100-32GB", "vLLM")):
         line = [one(gpu, framework, 1, n, 1024).memory_share or 0 for n in range(4, 65, 4)]
         assert line[1] > line[0]
-        assert any(later < earlier - 0.02 for earlier, later in pairwise(line))
+        assert any(later < earlier - 0.01 for earlier, later in pairwise(line))
     roomy = [one("A100-80GB", "vLLM", 1, n, 1024).memory_share or 0 for n in range(4, 33, 4)]
     assert all(later > earlier for earlier, later in pairwise(roomy))
 

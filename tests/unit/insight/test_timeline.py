@@ -13,7 +13,7 @@ from guide.cluster.inventory import read_inventory
 from guide.domain import Budget, GroupEvaluation, Lengths, Plan, Workload
 from guide.insight.minute import MINUTE_S, one_minute
 from guide.search.recommend import recommend
-from guide.simulate.replica import Replica
+from guide.simulate.replica import ReplicaLoop
 from guide.web.nodes import imagined
 from guide.web.state import PoolRow
 
@@ -38,7 +38,7 @@ def answered(workload: Workload) -> tuple[Plan, GroupEvaluation]:
     return plan, best.groups[0]
 
 
-class Watched(Replica):
+class Watched(ReplicaLoop):
     """A replica that writes down how it stands whenever something happens."""
 
     seen: list[tuple[float, int, int, float]]
@@ -55,7 +55,7 @@ def test_it_is_what_the_simulator_went_through(workload: Workload, monkeypatch: 
     plan, item = answered(workload)
     expected = one_minute(item, plan, CATALOG)
     Watched.seen = []
-    monkeypatch.setattr("guide.simulate.serve.Replica", Watched)
+    monkeypatch.setattr("guide.simulate.serve.ReplicaLoop", Watched)
     found = one_minute(item, plan, CATALOG)
     assert found == expected
     clocks = [at for at, *_ in Watched.seen]

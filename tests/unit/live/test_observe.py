@@ -17,7 +17,7 @@ from guide.live.learn import (
     LONGEST_STEP,
     STEP_LIMIT,
     Correction,
-    Ledger,
+    Corrections,
     Sample,
     learnt,
     overlay,
@@ -43,12 +43,12 @@ def samples(step: float, count: int = 5, serving: float | None = None) -> list[S
     return [Sample(step=step, serving=serving, requests=200.0) for _ in range(count)]
 
 
-def step_of(ledger: Ledger) -> float:
+def step_of(ledger: Corrections) -> float:
     return ledger.corrections[KEY].step
 
 
 def test_repeated_updates_reach_the_bias_and_stop_there():
-    ledger, bias = Ledger(), math.log(1.4)
+    ledger, bias = Corrections(), math.log(1.4)
     for _ in range(6):
         done = ledger.corrections.get(KEY, Correction()).step
         ledger = learnt(ledger, KEY, samples(bias - done), NOW)
@@ -57,7 +57,7 @@ def test_repeated_updates_reach_the_bias_and_stop_there():
 
 
 def test_one_update_is_bounded_and_so_are_all_together():
-    ledger = learnt(Ledger(), KEY, samples(math.log(50)), NOW)
+    ledger = learnt(Corrections(), KEY, samples(math.log(50)), NOW)
     assert step_of(ledger) == LONGEST_STEP
     for _ in range(30):
         ledger = learnt(ledger, KEY, samples(math.log(50)), NOW)
@@ -67,14 +67,14 @@ def test_one_update_is_bounded_and_so_are_all_together():
 
 def test_outliers_and_disagreement_teach_nothing():
     wild = [*samples(0.0, 4), *samples(5.0, 1)]
-    assert learnt(Ledger(), KEY, wild, NOW) == Ledger()
+    assert learnt(Corrections(), KEY, wild, NOW) == Corrections()
     split = [*samples(0.5, 3), *samples(-0.5, 3)]
-    assert learnt(Ledger(), KEY, split, NOW) == Ledger()
-    assert learnt(Ledger(), KEY, samples(0.5, 2), NOW) == Ledger()  # too few
+    assert learnt(Corrections(), KEY, split, NOW) == Corrections()
+    assert learnt(Corrections(), KEY, samples(0.5, 2), NOW) == Corrections()  # too few
 
 
 def test_a_reset_forgets_but_tells():
-    ledger = learnt(Ledger(), KEY, samples(0.3), NOW)
+    ledger = learnt(Corrections(), KEY, samples(0.3), NOW)
     after = reset(ledger, LATER)
     assert not after.corrections
     assert after.version == ledger.version + 1
@@ -83,10 +83,10 @@ def test_a_reset_forgets_but_tells():
 
 
 def test_the_config_map_gives_back_what_was_put_in():
-    ledger = learnt(Ledger(), KEY, samples(0.3, serving=0.2), NOW)
+    ledger = learnt(Corrections(), KEY, samples(0.3, serving=0.2), NOW)
     value = config_map(ledger, "guide-system")
     assert from_config_map(value) == ledger
-    assert from_config_map(None) == Ledger()
+    assert from_config_map(None) == Corrections()
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_a_damaged_config_map_is_one_sentence(text: str):
 
 
 def test_a_factor_beyond_its_bounds_is_refused():
-    value = config_map(Ledger(corrections={KEY: Correction(step=9.0)}), "x")
+    value = config_map(Corrections(corrections={KEY: Correction(step=9.0)}), "x")
     with pytest.raises(SpecError, match="outside its bounds"):
         from_config_map(value)
 
 
 def test_a_correction_slows_every_step_by_its_factor():
     _, key = observed_key(GROUP.gpu, GROUP.framework, GROUP.version, GROUP.model)
-    ledger = Ledger(corrections={key: Correction(step=math.log(1.4), serving=math.log(2))})
+    ledger = Corrections(corrections={key: Correction(step=math.log(1.4), serving=math.log(2))})
     slow = overlay(CATALOG, ledger)
     assert slow.digest != CATALOG.digest
     (before, around), (after, slower) = layout_cost(GROUP, CATALOG), layout_cost(GROUP, slow)
@@ -114,7 +114,7 @@ def test_a_correction_slows_every_step_by_its_factor():
     step = (512, 1, 512 * 256, 0, 3, 4000, 0, 4)
     assert after.prompt_step(*step) == pytest.approx(1.4 * before.prompt_step(*step))
     assert slower == pytest.approx(tuple(2 * value for value in around))
-    other = overlay(CATALOG, Ledger(corrections={"other/GPU/vLLM-1": Correction(step=1.0)}))
+    other = overlay(CATALOG, Corrections(corrections={"other/GPU/vLLM-1": Correction(step=1.0)}))
     assert layout_cost(GROUP, other)[1] == around
 
 
@@ -207,9 +207,9 @@ def test_a_sample_asks_for_the_serving_factor_only_once_steps_are_right():
     assert sample(GOOD, right).serving == pytest.approx(math.log(2))  # 10 ms of 10 ms more
 
 
-def judged(plan: dict[str, Any], age_s: float = 0.0) -> findings.Finding:
+def judged(plan: dict[str, Any], age_s: float = 0.0) -> findings.LiveFinding:
     return findings.compared(
-        plan, GOOD, EXPECTED, Ledger(), "Learnt from.", 900, LATER, lambda _: age_s
+        plan, GOOD, EXPECTED, Corrections(), "Learnt from.", 900, LATER, lambda _: age_s
     )
 
 
@@ -245,7 +245,9 @@ def test_a_clock_that_was_set_back_begins_the_time_outside_anew_and_once():
     def age_s(then: str) -> float:
         return (datetime.fromisoformat(LATER) - datetime.fromisoformat(then)).total_seconds()
 
-    found = findings.compared(plan, GOOD, EXPECTED, Ledger(), "Learnt from.", 900, LATER, age_s)
+    found = findings.compared(
+        plan, GOOD, EXPECTED, Corrections(), "Learnt from.", 900, LATER, age_s
+    )
     assert found.observed is not None
     assert found.observed["outsideSince"] == LATER
     assert found.condition.reason == "OutsideBandBriefly"

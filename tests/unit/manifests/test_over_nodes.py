@@ -11,7 +11,7 @@ from guide.search.recommend import recommend
 from tests import toy
 
 # Half of these weights fit on a node of 4, all of them on none.
-HUGE = replace(toy.MODEL, name="toy/huge", layers=240, hidden=8192, ffn=28672, heads=64)
+HUGE = replace(toy.DECODER, name="toy/huge", layers=240, hidden=8192, ffn=28672, heads=64).arch()
 SMALL_NODES = Inventory(pools=(toy.pool("big", toy.BIG, (4, 4, 3, 4), 4),))
 
 

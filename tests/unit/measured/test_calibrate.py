@@ -14,7 +14,7 @@ from guide.catalog import load
 from guide.cli.app import app
 from guide.domain import Catalog, FitTable
 from guide.errors import CatalogError, SpecError
-from guide.measured.case import Refused, build
+from guide.measured.case import Unanswerable, build
 from guide.measured.dataset import Dataset, compiled
 from guide.measured.doubts import notes_of
 from guide.measured.measurements import Measurement, parse
@@ -44,7 +44,7 @@ def row(users: int, slower: float = 1.0, version: str = "0.10.0") -> Measurement
     }  # fmt: skip
     asked = parse(cells, "here")
     case = build(asked, CATALOG)
-    assert not isinstance(case, Refused)
+    assert not isinstance(case, Unanswerable)
     values = predict_case(case, CATALOG).values
     return replace(asked, ttft_s=values["ttft"] * slower, tpot_s=values["tpot"] * slower)
 

@@ -11,7 +11,7 @@ from guide.catalog import load
 from guide.domain import Reason
 from guide.errors import SpecError
 from guide.measured.answers import OUTPUTS, predict_csv
-from guide.measured.case import Refused, build
+from guide.measured.case import Unanswerable, build
 from guide.measured.measurements import measurements, parse
 from tests.measured import row, write
 
@@ -30,7 +30,7 @@ DATA = Path(__file__).parents[2] / "accuracy" / "data" / "measurements.csv"
 )
 def test_a_row_without_an_answer_has_a_reason(changed: dict[str, object], reason: Reason):
     refused = build(parse(row(**changed), "here"), CATALOG)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Unanswerable)
     assert refused.reason is reason
     assert str(next(iter(changed.values()))) in refused.detail
 
@@ -88,5 +88,5 @@ def test_a_bad_row_leaves_no_half_written_predictions(tmp_path: Path):
 def test_published_rows_are_answered():
     """At most 2 % of the shipped rows may be refused; today none is."""
     rows = list(measurements(DATA))[::7]
-    refused = [m for m in rows if isinstance(build(m, CATALOG), Refused)]
+    refused = [m for m in rows if isinstance(build(m, CATALOG), Unanswerable)]
     assert len(refused) <= 0.02 * len(rows)

@@ -18,7 +18,7 @@ from guide.measured.measurements import measurements, parse
 from guide.measured.protocols import LengthRule, Protocol, protocol_of, protocols
 from guide.measured.record import METRICS, record
 from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 from tests.measured import row
 
 CATALOG = load()
@@ -129,7 +129,7 @@ def case_of(**changed: object) -> Case:
     return case
 
 
-def simulated(case: Case, replica: Replica) -> dict[str, float]:
+def simulated(case: Case, replica: ReplicaLoop) -> dict[str, float]:
     """The metrics of a finished run by their definitions, from its requests' times."""
     arrival, first, finish = (
         np.array(x) for x in (replica.arrival_s, replica.first_token_s, replica.finish_s)
@@ -151,7 +151,7 @@ def simulated(case: Case, replica: Replica) -> dict[str, float]:
     }
 
 
-def compiled(case: Case) -> tuple[dict[str, float], Replica]:
+def compiled(case: Case) -> tuple[dict[str, float], ReplicaLoop]:
     step, _ = constants(LATENT)
     recording = record(case, step)
     table = np.array([[LATENT[name] for name in NAMES]])

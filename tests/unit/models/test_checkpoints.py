@@ -18,7 +18,7 @@ from tests.llama_config import LLAMA
         ({"quant_method": "fbgemm_fp8"}, "fp8"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, "int4"),
         ({"quant_method": "gptq", "bits": 8, "group_size": 128}, "int8"),
-        ({"quant_method": "mxfp4"}, "mxfp4"),
+        ({"quant_method": "mxfp4"}, "bf16"),  # of experts alone, and this model has none
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "int4"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
         ({"quant_method": "modelopt", "quantization": {"quant_algo": "FP8"}}, "fp8"),
@@ -68,7 +68,7 @@ def test_precision_of_a_plain_config(fields: dict[str, Any], precision: str):
     ("change", "sentence"),
     [
         ({"architectures": None}, r"^Model m: config\.json names no architecture; use"),
-        ({"architectures": ["T5ForConditionalGeneration"]}, r"'T5ForC.*belongs to no family"),
+        ({"architectures": ["T5ForConditionalGeneration"]}, r"'T5ForC.*is an encoder-decoder"),
         ({"architectures": "LlamaForCausalLM"}, r"architectures = 'Llama.*must be a list"),
         ({"hidden_size": None}, r"config\.json lacks hidden_size"),
         ({"hidden_size": "4096"}, r"hidden_size = '4096', but it must be a whole number"),
@@ -80,7 +80,6 @@ def test_precision_of_a_plain_config(fields: dict[str, Any], precision: str):
         ({"vocab_size": 10**12}, r"vocab_size = 1000000000000, but"),
         ({"tie_word_embeddings": "no"}, r"tie_word_embeddings = 'no'.*true or false"),
         ({"rope_scaling": [1]}, r"rope_scaling = \[1\], but it must be an object"),
-        ({"block_configs": [{}]}, r"its layers differ from each other"),
         ({"torch_dtype": "int7"}, r"dtype = 'int7', but it must be one of"),
         (
             {"quantization_config": {"quant_method": "gptq", "bits": 3}},

@@ -11,7 +11,7 @@ import guide.models.families
 from guide.catalog import load
 from guide.domain import Mla
 from guide.errors import SpecError
-from guide.models.arch import kv_elements_per_token_layer, weight_counts
+from guide.models.arch import attention_bytes_per_token, weight_counts
 from guide.models.families import FAMILIES, read_config
 from tests.llama_config import LLAMA
 
@@ -193,7 +193,7 @@ def test_mixtures_of_the_catalogue():
     qwen = models["Qwen/Qwen3-30B-A3B"]
     assert (qwen.ffn, qwen.expert_ffn, qwen.experts, qwen.active_experts) == (0, 768, 128, 8)
     scout = models["meta-llama/Llama-4-Scout-17B-16E-Instruct"]
-    assert (scout.ffn, scout.shared_experts, scout.active_experts) == (0, 1, 1)
+    assert (scout.ffn, scout.mlps[0].shared_width, scout.active_experts) == (0, 8192, 1)
 
 
 def test_qwen2_moe_counts_its_wide_shared_expert_in_units_of_an_expert():
@@ -216,16 +216,14 @@ def test_qwen2_moe_counts_its_wide_shared_expert_in_units_of_an_expert():
         "vocab_size": 151936,
     }
     arch = read_config("Qwen/Qwen2-57B-A14B", config)
-    assert arch.shared_experts == 8
+    assert max(mlp.shared_width for mlp in arch.mlps) == 20480
     assert weight_counts(arch).total == pytest.approx(57.41e9, rel=1e-3)
-    with pytest.raises(SpecError, match="shared_expert_intermediate_size 20481 is no multiple"):
-        read_config("m", config | {"shared_expert_intermediate_size": 20481})
 
 
 def test_latent_attention_of_deepseek():
     arch = load().models["deepseek-ai/DeepSeek-R1-0528"]
     assert arch.mla == Mla(q_lora=1536, kv_lora=512, rope_dim=64, nope_dim=128, v_dim=128)
-    assert kv_elements_per_token_layer(arch) == 576
+    assert attention_bytes_per_token(arch.attention, 2) == 1152
     assert (arch.precision, arch.base, arch.max_context_tokens) == ("fp8", None, 163840)
 
 

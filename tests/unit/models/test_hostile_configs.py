@@ -35,7 +35,7 @@ LIST_AS_TYPE = {**LLAMA, "rope_scaling": {"factor": 8.0, "rope_type": ["x"]}}
 HARMFUL = {
     "a list as a name": json.dumps(LIST_AS_TYPE),
     "more digits than Python reads": json.dumps(LLAMA).replace("4096", DIGITS, 1),
-    "a long name": json.dumps({**LLAMA, "architectures": [NAME]}),
+    "a long name": json.dumps({**LLAMA, "architectures": [NAME], "hidden_size": None}),
     "a long value": json.dumps({**LLAMA, "hidden_size": NAME}),
     "a long quantisation": json.dumps({**LLAMA, "quantization_config": {"quant_method": NAME}}),
     "a billion layers": json.dumps(

@@ -12,7 +12,7 @@ from guide.domain import Inventory, Plan
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
 from guide_operator import reconcile
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from guide_operator.holdings import holder
 from guide_operator.work import Turns
 from hack import nodes as fake
@@ -54,8 +54,8 @@ def question(**spec: Any) -> Plan:
 ASKS = question()
 
 
-def cluster(*plans: dict[str, Any]) -> Cluster:
-    found = Cluster(CATALOG)
+def cluster(*plans: dict[str, Any]) -> ClusterState:
+    found = ClusterState(CATALOG)
     for node in fake.nodes({"h100-sxm": 2, "a100-80": 1}):
         found.set_node(node["metadata"]["name"], node)
     for one in plans:
@@ -63,7 +63,7 @@ def cluster(*plans: dict[str, Any]) -> Cluster:
     return found
 
 
-def free(found: Cluster, name: str = "asks") -> tuple[int, ...]:
+def free(found: ClusterState, name: str = "asks") -> tuple[int, ...]:
     inventory: Inventory = found.inventory(ASKS, "ml", name)
     return next(p.free_gpus_by_node for p in inventory.pools if p.name == POOL)
 

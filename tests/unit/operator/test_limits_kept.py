@@ -10,7 +10,7 @@ import pytest
 from guide.catalog import load
 from guide.cluster.inventory import read_inventory
 from guide.domain import Catalog
-from guide.live.learn import Correction, Ledger, overlay
+from guide.live.learn import Correction, Corrections, overlay
 from guide.manifests.render import build_objects
 from guide.perf.fits import observed_key
 from guide.search.assess import assess
@@ -51,10 +51,10 @@ PATIENT = apply.PATIENCE_S + 1
 
 def learnt(step: float) -> Catalog:
     _, key = observed_key(GROUP.gpu, GROUP.framework, GROUP.version, GROUP.model)
-    return overlay(CATALOG, Ledger(corrections={key: Correction(step=step, updates=9)}))
+    return overlay(CATALOG, Corrections(corrections={key: Correction(step=step, updates=9)}))
 
 
-def decided(catalog: Catalog, **more: Any) -> tuple[apply.Choice, Any]:
+def decided(catalog: Catalog, **more: Any) -> tuple[apply.Chosen, Any]:
     answer = recommend(ASKED, INVENTORY, catalog)
     running = assess(ASKED, INVENTORY, catalog, apply.running(STATUS))
     return apply.choose(answer, running, None, PATIENT, NOW, **more), answer

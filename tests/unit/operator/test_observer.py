@@ -13,11 +13,11 @@ import pytest
 
 from guide.errors import ClusterError, SpecError
 from guide.live.expect import Expected
-from guide.live.learn import Ledger
+from guide.live.learn import Corrections
 from guide.live.ledger import FILE, config_map
 from guide.live.measured import Observation
 from guide.live.prometheus import PrometheusError
-from guide_operator.findings import Finding
+from guide_operator.findings import LiveFinding
 from guide_operator.observer import Observer
 from guide_operator.settings import Settings
 from guide_operator.work import Work
@@ -44,7 +44,7 @@ class Cluster:
         self.held: dict[str, Any] | None = None
         self.works = [Work(_plan(name)) for name in names]
         self.breaks = breaks or {}
-        self.ledger = Ledger()
+        self.ledger = Corrections()
         self.load: Observation | Exception = GOOD
 
     def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
@@ -62,10 +62,10 @@ class Cluster:
             raise problem
         return question(), None
 
-    def found(self, work: Work, finding: Finding) -> None:
+    def found(self, work: Work, finding: LiveFinding) -> None:
         work.finding = finding
 
-    def use(self, ledger: Ledger) -> None:
+    def use(self, ledger: Corrections) -> None:
         self.ledger = ledger
 
     async def expect(self, *_: Any) -> Expected:

@@ -20,7 +20,7 @@ from guide.manifests.render import render_files
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide_operator import reconcile, status
-from guide_operator.cluster import Cluster
+from guide_operator.cluster import ClusterState
 from guide_operator.metrics import METRICS, PLAN, Metrics
 from guide_operator.reconcile import Decision, Observed
 from guide_operator.settings import Settings, from_environment
@@ -199,7 +199,7 @@ def test_the_digest_ignores_pools_that_the_plan_rules_out():
 
 
 def test_heartbeats_and_discovery_timestamps_are_no_change():
-    cluster = Cluster(CATALOG)
+    cluster = ClusterState(CATALOG)
     node = deepcopy(NODES[0])
     node["status"]["conditions"] = [
         {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": NOW}
@@ -229,7 +229,7 @@ def pod(name: str, gpus: int, **labels: str) -> dict[str, Any]:
 
 
 def test_gpus_of_the_plans_own_pods_count_as_free():
-    cluster = Cluster(CATALOG)
+    cluster = ClusterState(CATALOG)
     for node in NODES:
         cluster.set_node(node["metadata"]["name"], node)
     cluster.set_pod(("ml", "own"), pod("own", 2, **{"guide.dev/plan": "chat"}))

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
 
 from guide.cli.question import ask
 from guide.domain import Inventory
-from guide.live.learn import Ledger
+from guide.errors import TookTooLong
+from guide.live.learn import Corrections
+from guide.models.families import read_config
 from guide.question import Question
 from guide_operator.engine import Answer, Engine
+from tests.llama_config import LLAMA
 
+TINY = {
+    **LLAMA,
+    **{"hidden_size": 64, "num_hidden_layers": 1, "intermediate_size": 64, "vocab_size": 64},
+    "max_position_embeddings": 10**9,
+}
+T = TypeVar("T")
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
@@ -40,7 +53,7 @@ def test_the_same_question_is_answered_once():
 
         try:
             together = await asyncio.gather(*map(answer, (asked.inventory, asked.inventory, fewer)))
-            engine.use(Ledger(version=2))
+            engine.use(Corrections(version=2))
             return [*together, await answer(fewer)]
         finally:
             await engine.close()
@@ -52,3 +65,84 @@ def test_the_same_question_is_answered_once():
     assert len(first.recommendation.inventory.pools) == len(pools)
     assert len(other.recommendation.inventory.pools) == len(fewer.pools)
     assert other.recommendation.best is not None
+
+
+def chat(requests_per_s: float = 2.0) -> Question:
+    asked = ask(EXAMPLES / "chat.yaml", EXAMPLES / "nodes.yaml", None, None)
+    load = replace(asked.plan.workload, requests_per_s=requests_per_s)
+    return replace(asked, plan=replace(asked.plan, workload=load, gpus=("A100-80GB",)))
+
+
+def huge(requests_per_s: float) -> Question:
+    """A question of a tenant who means no good: prompts of nine million tokens."""
+    asked = ask(EXAMPLES / "chat.yaml", EXAMPLES / "nodes.yaml", None, None)
+    model = read_config("tiny", TINY)
+    lengths = replace(asked.plan.workload.prompt, mean_tokens=9e6, p95_tokens=9e6)
+    load = replace(asked.plan.workload, prompt=lengths, requests_per_s=requests_per_s)
+    return replace(asked, plan=replace(asked.plan, model=model, workload=load))
+
+
+def run(engine: Engine, work: Callable[[Engine], Awaitable[T]]) -> T:
+    async def within() -> T:
+        engine.start()
+        try:
+            return await work(engine)
+        finally:
+            await engine.close()
+
+    return asyncio.run(within())
+
+
+def answer(engine: Engine, asked: Question, namespace: str) -> asyncio.Task[Answer]:
+    coroutine = engine.answer(
+        asked.plan,
+        asked.inventory,
+        (),
+        digest=f"{namespace} {asked.plan.workload}",
+        routine=False,
+        namespace=namespace,
+    )
+    return asyncio.create_task(coroutine)
+
+
+def test_a_question_that_computes_too_long_is_ended_once_and_remembered():
+    async def work(engine: Engine) -> list[str]:
+        told: list[str] = []
+        for _ in range(2):
+            with pytest.raises(TookTooLong) as ended:
+                await answer(engine, huge(50), "bad")
+            told.append(str(ended.value))
+        assert (await answer(engine, chat(), "good")).recommendation.best is not None
+        return told
+
+    first, again = run(Engine(1, lambda _: None, longest_s=0.2), work)
+    assert first == again
+    assert "0.2 seconds of computing" in first
+
+
+def test_namespaces_take_turns():
+    async def work(engine: Engine) -> list[str]:
+        order: list[str] = []
+        tasks = [answer(engine, chat(n), "many") for n in (1.0, 1.5, 2.0, 2.5, 3.0)]
+        await asyncio.sleep(0)
+        tasks.append(answer(engine, chat(3.5), "one"))
+        for task in tasks:
+            name = "one" if task is tasks[-1] else "many"
+            task.add_done_callback(lambda _, name=name: order.append(name))
+        await asyncio.gather(*tasks)
+        return order
+
+    order = run(Engine(1, lambda _: None), work)
+    assert order.index("one") <= 2
+
+
+def test_a_question_that_nobody_waits_for_any_more_is_ended():
+    async def work(engine: Engine) -> float:
+        gone = answer(engine, huge(50), "bad")
+        await asyncio.sleep(1)  # until a process works at it
+        gone.cancel()
+        began = time.monotonic()
+        await asyncio.wait_for(answer(engine, chat(), "good"), 300)
+        return time.monotonic() - began
+
+    assert run(Engine(1, lambda _: None, longest_s=100_000), work) < 300

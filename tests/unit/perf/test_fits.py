@@ -17,10 +17,13 @@ from guide.perf.fits import (
     ENOUGH_POINTS,
     PARAMETERS,
     SPREADS,
+    UNFITTED,
     ServingParams,
     constants,
+    kernels_price,
     latent_centre,
     resolve,
+    shape_of,
 )
 from guide.perf.step import StepParams
 
@@ -132,3 +135,20 @@ def test_shipped_shares_are_physical():
 
 def precision_of(arch: ModelArch) -> Precision:
     return PRECISIONS[arch.precision]
+
+
+def test_one_network_under_two_names_has_one_shape():
+    first, second = (
+        CATALOG.models[name] for name in ("Qwen/Qwen3-30B-A3B", "Qwen/Qwen3-Coder-30B-A3B-Instruct")
+    )
+    assert shape_of(first) == shape_of(replace(first, name="another", base=None))
+    assert shape_of(first) == shape_of(second)
+    assert shape_of(first) != shape_of(CATALOG.models["Qwen/Qwen3-8B"])
+
+
+def test_measured_kernels_price_only_where_the_fits_were_made_so():
+    chip = CATALOG.gpus["H100-SXM"]
+    assert kernels_price(UNFITTED, chip, "vLLM-V1")
+    assert not kernels_price(replace(UNFITTED, rows={}), chip, "vLLM-V1")
+    assert not kernels_price(UNFITTED, chip, "vLLM-V0")
+    assert not kernels_price(UNFITTED, CATALOG.gpus["MI300X"], "vLLM-V1")

@@ -12,7 +12,7 @@ from guide.catalog import load, release
 from guide.domain import Limits, MemoryFit, Switches
 from guide.models.arch import weight_counts
 from guide.models.precision import PRECISIONS
-from guide.perf.memory import activation_bytes, fit_memory
+from guide.perf.memory import activation_bytes, fit_memory, pipeline_stages
 from guide.perf.ops import Layout
 from guide.units import GIB
 
@@ -112,7 +112,8 @@ def test_tied_embeddings_are_held_once():
     tied = CATALOG.models["meta-llama/Llama-3.2-1B"]
     assert tied.tied_embeddings
     memory = fit(tied.name)
-    assert memory.weight_bytes == pytest.approx(2 * weight_counts(tied).total)
+    rotary = tied.max_context_tokens * tied.head_dim
+    assert memory.weight_bytes == pytest.approx(2 * (weight_counts(tied).total + rotary))
     untied = replace(tied, tied_embeddings=False)
     apart = fit_memory(
         untied,
@@ -125,20 +126,51 @@ def test_tied_embeddings_are_held_once():
     assert apart.weight_bytes - memory.weight_bytes == pytest.approx(128256 * 2048 * 2)
 
 
-def test_activations_grow_with_the_largest_step_and_its_logits():
+def test_the_profile_run_peaks_in_the_forward_or_in_the_sampler():
+    """38 bytes a logit for the most sequences, whatever TP; or the largest step through a layer."""
     arch = CATALOG.models["meta-llama/Llama-3.1-8B"]
-    base = activation_bytes(arch, 1, LIMITS)
-    longer = replace(LIMITS, max_num_batched_tokens=2 * LIMITS.max_num_batched_tokens)
-    wider = replace(LIMITS, max_num_seqs=2 * LIMITS.max_num_seqs)
-    assert activation_bytes(arch, 1, longer) - base >= 8192 * 4 * 4096 * 2
-    assert activation_bytes(arch, 1, wider) - base == 256 * 128256 * 6
-    assert activation_bytes(arch, 2, LIMITS) < base
+    older = release(CATALOG, "vLLM", "0.11.0")
+    hidden = 8192 * 4096 * 2
+    for tp in (1, 8):
+        peak = activation_bytes(arch, Layout(tp=tp), LIMITS, older)
+        assert peak == 256 * 128256 * 38 + hidden
+    few = replace(LIMITS, max_num_seqs=8)
+    forward = activation_bytes(arch, Layout(), few, older)
+    assert forward == 8192 * (4 * 4096 + 3 * 14336) * 2
+    assert activation_bytes(arch, Layout(tp=2), few, older) < forward
+    first_stage = activation_bytes(arch, Layout(pp=2), LIMITS, older, last_stage=False)
+    assert first_stage == forward, "only the last stage samples"
 
 
-def test_graphs_are_inside_the_budget_from_0_21_on():
-    before, after = fit(version="0.20.0"), fit(version="0.21.0")
-    assert after.reserved_bytes > before.reserved_bytes
-    assert after.kv_capacity_tokens < before.kv_capacity_tokens
+def test_v0_takes_whole_prompts():
+    arch = CATALOG.models["meta-llama/Llama-3.1-8B"]
+    old = release(CATALOG, "vLLM", "0.6.4")
+    few = replace(LIMITS, max_num_seqs=8, max_num_batched_tokens=2048)
+    by_length = [
+        activation_bytes(arch, Layout(), replace(few, max_model_len=tokens), old)
+        for tokens in (8192, 20000, 131072)
+    ]
+    assert by_length[1] == pytest.approx(by_length[0] * 20000 / 8192)
+    assert by_length[2] == pytest.approx(by_length[0] * 2048 / 8192), "longer ones are cut"
+
+
+@pytest.mark.parametrize(("before", "after"), [("0.19.1", "0.20.0"), ("0.28.0", "0.29.0")])
+def test_graphs_are_set_aside_from_0_20_on_by_the_first_runner_and_0_29_by_the_second(
+    before: str, after: str
+):
+    model = "mistralai/Mixtral-8x7B-v0.1" if before < "0.2" else "meta-llama/Llama-3.1-8B"
+    less, more = (fit(model, "H200", version=version, limits=LIMITS) for version in (before, after))
+    assert more.reserved_bytes > less.reserved_bytes
+
+
+def test_the_second_runner_keeps_tables_of_penalties_from_0_27_on():
+    before, after = (fit(version=version).reserved_bytes for version in ("0.26.0", "0.27.1"))
+    assert after - before == pytest.approx(256 * 128256 * 4.125)
+
+
+def test_memory_is_what_cuda_shows():
+    assert fit(gpu="L40S").hbm_bytes == pytest.approx(44.42 * GIB)
+    assert CATALOG.gpus["L40S"].hbm_bytes == pytest.approx(44.99 * GIB), "as labels state it"
 
 
 def test_two_gpus_need_collective_buffers():
@@ -158,12 +190,24 @@ def test_kv_quantisation_and_h2o_stretch_the_cache():
     assert kept.kv_capacity_tokens == pytest.approx(4 * plain.kv_capacity_tokens, rel=1e-3)
 
 
-def test_pipeline_stages_divide_weights_and_cache():
+def test_the_heaviest_pipeline_stage_decides():
+    """Stages hold whole layers, the last also the head and the sampler."""
     one = fit("meta-llama/Llama-3.1-70B", layout=Layout(tp=4))
     two = fit("meta-llama/Llama-3.1-70B", layout=Layout(tp=4, pp=2))
-    assert two.weight_bytes == pytest.approx(one.weight_bytes / 2)
+    assert one.weight_bytes / 2 < two.weight_bytes < 1.01 * one.weight_bytes / 2
     assert two.kv_bytes_per_token == one.kv_bytes_per_token / 2
     assert two.kv_capacity_tokens > 2 * one.kv_capacity_tokens
+
+
+@given(st.integers(1, 200), st.sampled_from([1, 2, 3, 4, 8]))
+def test_stages_are_those_of_vllm(layers: int, pp: int):
+    """get_pp_indices of vLLM 0.33: remainders from the second last stage backwards."""
+    each = [layers // pp] * pp
+    for i in range(2, layers % pp + 2):
+        each[-i] += 1
+    stages = list(pipeline_stages(layers, pp))
+    assert [len(stage) for stage in stages] == each
+    assert [place for stage in stages for place in stage] == list(range(layers))
 
 
 # --- for any layout ---
@@ -177,9 +221,13 @@ def test_capacity_is_in_whole_blocks_and_fits(
     model: str, gpu: str, layout: Layout, utilization: float
 ):
     memory = fit(model, gpu, layout, replace(LIMITS, gpu_memory_utilization=utilization))
-    assert memory.kv_capacity_tokens % memory.block_tokens == 0
     assert memory.kv_capacity_tokens >= 0
-    assert memory.kv_capacity_tokens * memory.kv_bytes_per_token <= memory.kv_bytes
+    if memory.pool is None:
+        assert memory.kv_capacity_tokens % memory.block_tokens == 0
+        assert memory.kv_capacity_tokens * memory.kv_bytes_per_token <= memory.kv_bytes
+    longest = memory.longest_request(10**7)
+    assert longest == 0 or memory.concurrency(longest) >= 1
+    assert longest == 10**7 or memory.concurrency(longest + 1) < 1
 
 
 @given(st.sampled_from(MODELS), GPUS, LAYOUTS, st.floats(0.3, 1.0), st.floats(0.3, 1.0))

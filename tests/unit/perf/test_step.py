@@ -74,6 +74,7 @@ def params(draw: st.DrawFn) -> StepParams:
     """Constants inside the links, within three of the widest standard deviations."""
     latent = {q.name: latent_centre(q) + draw(st.floats(-3, 3)) for q in PARAMETERS}
     latent["decode_c"] = 0.0
+    latent["k_step"] = 0.0  # of steps that measured kernels price
     step, _ = constants(latent)
     return step._replace(**{n: 0.0 for n in ("decode_h",) if n in StepParams._fields})
 

@@ -63,7 +63,8 @@ def test_json_has_the_contract_names(feasible: Recommendation):
     } <= set(found)  # fmt: skip
     best = found["best"]
     assert {
-        "groups", "predicted", "gpus", "usdPerHour", "usdPerMillionOutputTokens", "provenance",
+        "groups", "predicted", "gpus", "gpusBilled", "usdPerHour", "usdPerMillionOutputTokens",
+        "usdPerMillionTokens", "provenance",
     } <= set(best)  # fmt: skip
     assert set(best["predicted"]) == {
         "ttftSeconds", "tpotSeconds", "e2eSeconds", "outputTokensPerSecond", "requestsPerSecond",

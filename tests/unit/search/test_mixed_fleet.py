@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from guide.cli.question import ask as read
-from guide.domain import Budget, Evaluation, Inventory, Plan, Preference, Price, Recommendation, Slo
+from guide.domain import (
+    Budget,
+    Evaluation,
+    Inventory,
+    MixRule,
+    Plan,
+    Preference,
+    Price,
+    Recommendation,
+    Slo,
+)
 from guide.search.evaluate import load_share
 from guide.search.pricing import group_usd_per_h
 from guide.search.rank import capacity_per_s
@@ -47,8 +57,8 @@ SMALL = toy.pool("small", toy.SMALL, (4,), 4)
 
 def beyond_one_pool() -> Plan:
     """A load between what the larger pool and what both pools sustain."""
-    alone = ask(busy(1, preference=Preference.THROUGHPUT), BIG).best
-    small = ask(busy(1, preference=Preference.THROUGHPUT), SMALL).best
+    alone = ask(busy(1), BIG).highest_throughput
+    small = ask(busy(1), SMALL).highest_throughput
     assert alone is not None
     assert small is not None
     return busy(0.85 * capacity_per_s(alone) + 0.4 * capacity_per_s(small))
@@ -135,9 +145,8 @@ def test_no_combination_that_was_left_out_is_cheaper():
 
 @pytest.mark.usefixtures("_toy_engine")
 def test_whole_instances_are_billed_in_a_mix():
-    by_two = replace(BIG, price=Price(usd_per_gpu_h=3, billed_gpus=2, source="s", as_of="d"))
-    by_four = replace(SMALL, price=Price(usd_per_gpu_h=0.8, billed_gpus=4, source="s", as_of="d"))
-    best = ask(beyond_one_pool(), by_two, by_four).best
+    by_two = toy.pool("big", toy.BIG, (2,), 2)
+    best = ask(replace(beyond_one_pool(), budget=Budget()), by_two, SMALL).best
     assert pools_of(best) == ["big", "small"]
     assert best is not None
     assert best.usd_per_h == pytest.approx(2 * 3 + 4 * 0.8)
@@ -162,17 +171,51 @@ def test_the_budget_binds_mixes_too():
 
 
 @pytest.mark.usefixtures("_toy_engine")
-def test_throughput_and_latency_may_prefer_mixes():
-    wide = ask(busy(1, preference=Preference.THROUGHPUT), BIG, SMALL)
-    assert len(pools_of(wide.best)) == 2
-    assert wide.best is not None
-    single = max(
-        capacity_per_s(one)
-        for pool in (BIG, SMALL)
-        if (one := ask(busy(1, preference=Preference.THROUGHPUT), pool).best)
-    )
-    assert capacity_per_s(wide.best) > single
-    assert len(pools_of(ask(replace(beyond_one_pool(), preference=Preference.LATENCY)).best)) >= 1
+@pytest.mark.parametrize("preference", Preference)
+def test_where_no_type_serves_alone_every_preference_mixes(preference: Preference):
+    assert pools_of(ask(replace(beyond_one_pool(), preference=preference), BIG, SMALL).best) == [
+        "big",
+        "small",
+    ]
+
+
+@pytest.mark.usefixtures("_toy_engine")
+def test_never_mixes_when_the_plan_forbids_it():
+    assert not ask(replace(beyond_one_pool(), mix=MixRule.NEVER), BIG, SMALL).feasible
+
+
+@pytest.mark.usefixtures("_toy_engine")
+def test_a_mix_must_pay_well():
+    """At every load the best of one type stands unless a mix of two saves 15 %; under Any, any
+    saving counts, so Any is never dearer than Auto, and Auto by no more than the rule.
+    """
+    third = toy.pool("third", replace(toy.SMALL, name="Third"), (4,), 4)
+    gave_up = 0
+    for rate in (9, 33, 90, 105, 112, 120, 128):
+        usd: dict[MixRule, float] = {}
+        for rule in MixRule:
+            best = ask(busy(rate, mix=rule), toy.pool("big", toy.BIG, (8,)), SMALL, third).best
+            if best is None:
+                continue
+            assert best.usd_per_h is not None
+            usd[rule] = best.usd_per_h
+            types = {g.gpu.name for g in best.candidate.groups}
+            assert len(types) <= {MixRule.NEVER: 1, MixRule.AUTO: 2}.get(rule, 3)
+        if MixRule.NEVER in usd:
+            auto, never = usd[MixRule.AUTO], usd[MixRule.NEVER]
+            assert auto == never or auto <= 0.85 * never
+            assert usd[MixRule.ANY] <= auto <= usd[MixRule.ANY] / 0.85 + 0.01
+            gave_up += usd[MixRule.ANY] < auto
+    assert gave_up
+
+
+@pytest.mark.usefixtures("_toy_engine")
+def test_pools_of_one_type_are_no_mix():
+    halves = [toy.pool(name, toy.BIG, (2,)) for name in ("a", "b")]
+    alone = ask(busy(1), halves[0]).highest_throughput
+    assert alone is not None
+    plan = busy(1.3 * capacity_per_s(alone), mix=MixRule.NEVER)
+    assert pools_of(ask(plan, *halves).best) == ["a", "b"]
 
 
 def test_the_example_is_a_mix_that_no_pool_replaces():

@@ -8,6 +8,7 @@ import pytest
 
 from guide.domain import Budget, Precision, Reason, Switches, Tolerance
 from guide.models.precision import PRECISIONS
+from guide.models.storing import RECIPES, stored
 from guide.search import bounds
 from guide.search.space import Shape, Variant, considered_pools, modelled_release, shapes, variants
 from tests import toy
@@ -19,7 +20,10 @@ def shape(tp: int = 1, pp: int = 1, precision: str = "bf16", **model: object) ->
         gpu=toy.BIG,
         release=modelled_release(toy.CATALOG, "vLLM"),
         variant=Variant(
-            model=replace(toy.MODEL, **model),  # pyright: ignore[reportArgumentType]
+            model=stored(
+                replace(toy.DECODER, **model).arch(),  # pyright: ignore[reportArgumentType]
+                RECIPES[precision],
+            ),
             precision=PRECISIONS[precision],
         ),
         tp=tp,

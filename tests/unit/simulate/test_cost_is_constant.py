@@ -19,7 +19,7 @@ from guide.perf.ops import Layout
 from guide.perf.step import fold
 from guide.simulate.cost import LayoutCost
 from guide.simulate.decoding import DecodeSet
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 
 CATALOG = load()
 ARCH = CATALOG.models["openai/gpt-oss-20b"]
@@ -53,7 +53,7 @@ class Counted(LayoutCost):
         return super().decode_run(steps, decodes, context, window_context)
 
 
-def replica(scheduling: Scheduling, batch: int, output: int, late: int = 0) -> Replica:
+def replica(scheduling: Scheduling, batch: int, output: int, late: int = 0) -> ReplicaLoop:
     """`batch` sequences that decode from the start, and `late` requests that arrive one by one."""
     count = batch + late
     policy = SchedulerPolicy(
@@ -63,7 +63,7 @@ def replica(scheduling: Scheduling, batch: int, output: int, late: int = 0) -> R
         block_tokens=16,
         kv_blocks=count * (100 + output),
     )
-    return Replica(
+    return ReplicaLoop(
         policy,
         Counted(FACTS, PARAMS),
         [50] * count,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from guide.domain import SchedulerPolicy, Scheduling
-from guide.simulate.replica import NEVER, Replica
+from guide.simulate.replica import NEVER, ReplicaLoop
 
 Floats = npt.NDArray[np.float64]
 BATCHES = 40
@@ -34,7 +34,7 @@ class Priced:
     prompt_token_s: float
     decode_step_s: float
     prompt_step_s: float = 0.0
-    replica: Replica | None = None
+    replica: ReplicaLoop | None = None
     request_seconds: float = 0.0
 
     def prompt_step(self, tokens: int, *_: float) -> float:
@@ -62,7 +62,7 @@ def serve(
     servers: int,
     scheduling: Scheduling = Scheduling.PREFILL_FIRST,
     users: int | None = None,
-) -> Replica:
+) -> ReplicaLoop:
     longest = int(prompts.max())
     policy = SchedulerPolicy(
         scheduling=scheduling,
@@ -71,7 +71,7 @@ def serve(
         block_tokens=16,
         kv_blocks=int((prompts + outputs).max() // 16 + 1) * servers * 2 + 1,
     )
-    replica = Replica(
+    replica = ReplicaLoop(
         policy,
         cost,
         prompts.tolist(),
@@ -90,7 +90,7 @@ def poisson(rng: np.random.Generator, rate: float, count: int) -> Floats:
     return np.cumsum(rng.exponential(1 / rate, count))
 
 
-def waits(replica: Replica) -> Floats:
+def waits(replica: ReplicaLoop) -> Floats:
     return np.array(replica.start_s) - np.array(replica.arrival_s)
 
 
@@ -143,7 +143,7 @@ STEP_S = 1e-3
 
 def decoding(
     servers: int, busy: float, scheduling: Scheduling, count: int = 30_000
-) -> tuple[Replica, Priced, float, Floats]:
+) -> tuple[ReplicaLoop, Priced, float, Floats]:
     """Requests that are all decoding: about 1,000 steps of 1 ms.
 
     Where prompts ride along with decodes their step lasts as long as any other; where they run

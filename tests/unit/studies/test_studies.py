@@ -22,7 +22,7 @@ from guide.errors import SpecError
 from guide.search.recommend import recommend
 from guide.studies.columns import COLUMNS, Row, answer_row, cell
 from guide.studies.results import Asked, Results
-from guide.studies.run import Task, answers, ask, processes
+from guide.studies.run import StudyTask, answers, ask, processes
 from guide.studies.study import Point, points, read_study, varied
 from tests.studies import CATALOG, INVENTORY, STUDY, deadly, hire_threads, plan, questions, write
 from tests.unit.cli.test_cli import PLAN
@@ -128,7 +128,7 @@ def test_a_worker_with_another_guide_is_refused():
 # --- what is kept --------------------------------------------------------------------------------
 
 
-def asked_of(found: list[Task]) -> list[Asked]:
+def asked_of(found: list[StudyTask]) -> list[Asked]:
     return [
         Asked(point=Point(cluster=None, values={"spec.n": n}), question=question)
         for n, question in enumerate(found)
@@ -204,7 +204,7 @@ def test_what_failed_is_asked_again(tmp_path: Path):
 # --- workers -------------------------------------------------------------------------------------
 
 
-def rows_of(found: list[Task], workers: int) -> dict[str, Row]:
+def rows_of(found: list[StudyTask], workers: int) -> dict[str, Row]:
     return {q.digest: row for q, row in answers(found, CATALOG, processes(workers))}
 
 

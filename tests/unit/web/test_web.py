@@ -19,8 +19,9 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from guide.cli.app import app as cli
+from guide.web.asking import plan_document
 from guide.web.settings import Settings
-from guide.web.state import State, from_query
+from guide.web.state import State, from_query, plain_number
 from tests.llama_config import LLAMA
 from tests.web_questions import CHAT, NODES, SLOW, client_of, field_error, url
 
@@ -104,7 +105,7 @@ def unknown_gpu() -> list[dict[str, Any]]:
     [
         (CHAT, {}, LAYOUT),
         (SLOW, {}, LAYOUT),  # infeasible, with relaxations
-        ({**CHAT, "rps": "20"}, {"pools": TWO_POOLS}, {"groups"}),  # fleets of two pools
+        ({**CHAT, "rps": "24"}, {"pools": TWO_POOLS}, {"groups"}),  # fleets of two pools
         (CHAT, {"nodes": unknown_gpu()}, {"pool"}),  # refused as a whole
     ],
     ids=["feasible", "infeasible", "mixed", "unknown GPU"],
@@ -114,6 +115,8 @@ def test_api_answers_fit_the_published_description(
 ):
     published = client.get("/openapi.json").json()
     plan = yaml.safe_load(client.get(url(fields, "/download/plan.yaml")).text)
+    plan["spec"]["placement"] = {"mix": "Any"}  # a mix is tried even where it saves little
+    plan["spec"]["budget"] = {"billing": "FreeGPUs"}
     answer = client.post("/api/recommend", json={"plan": plan, **changes})
     assert answer.status_code == 200
     operation = published["paths"]["/api/recommend"]["post"]
@@ -239,3 +242,27 @@ def test_a_stated_price_bills_whole_nodes(client: TestClient):
     found = client.get(url(fields, "/download/recommendation.json")).json()
     assert found["best"]["gpus"] < 8
     assert found["best"]["usdPerHour"] == 24
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        *(("1,024", "1024"), ("12 500", "12500"), ("1,234,567.5", "1234567.5"), ("1’024", "1024")),
+        *(("40,5", "40.5"), ("2.50", "2.50"), ("7", "7"), ("x", "x"), ("1,02", "1.02")),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(written: str, number: str):
+    assert plain_number(written) == number
+
+
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_a_missing_length_is_told_beside_its_field(client: TestClient, name: str):
+    page = client.get(url({**CHAT, name: ""}))
+    assert "Is required, but it is missing" in field_error(page.text, name)
+
+
+def test_a_body_of_the_wrong_kind_is_told_in_a_sentence(client: TestClient):
+    plan = plan_document(from_query(url(CHAT)[2:]), {})
+    refused = client.post("/api/recommend", json={"plan": plan, "nodes": {"items": []}})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"].startswith("nodes must be a list, not a mapping")

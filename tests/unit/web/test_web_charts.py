@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from guide.catalog import load
 from guide.cli.app import app as cli
 from guide.web.charts import LogAxis
 from guide.web.settings import Settings
@@ -45,15 +46,20 @@ def numbers(page: str, title: str) -> list[list[str]]:
 
 def test_the_roofline_is_that_of_the_command_line(client: TestClient, tmp_path: Path):
     page = client.get(url(CHAT)).text
-    (group,) = explained(tmp_path, client, CHAT)["groups"]
-    rows = numbers(page, "How well H100-SXM is used")
+    found = explained(tmp_path, client, CHAT)
+    (group,) = found["groups"]
+    gpu = load().gpus[found["evaluation"]["groups"][0]["gpu"]]
+    peak = (gpu.bf16_flop_per_s or 0) / TFLOP
+    rows = numbers(page, f"How well {gpu.name} is used")
     assert [row[0] for row in rows] == ["reading prompts", "writing answers"]
     for row, step in zip(rows, (group["promptStep"], group["decodeStep"]), strict=True):
         flop, moved = (sum(op[key] for op in step["operators"]) for key in ("flop", "bytes"))
         intensity, rate, roof = (float(cell.replace(",", "")) for cell in row[1:4])
         assert intensity == pytest.approx(flop / moved, rel=0.01)
         assert rate == pytest.approx(flop / step["seconds"] / TFLOP, rel=0.01)
-        assert roof == pytest.approx(min(989.4, flop / moved * 3.35), rel=0.01)
+        assert roof == pytest.approx(
+            min(peak, flop / moved * gpu.hbm_bytes_per_s / TFLOP), rel=0.01
+        )
         assert row[4] == f"{rate / roof:.0%}"
         assert rate < roof
     assert [row[5] for row in rows] == ["arithmetic", "memory bandwidth"]

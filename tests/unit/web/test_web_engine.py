@@ -44,7 +44,7 @@ def test_a_question_that_takes_too_long_is_ended_and_told(
     page = client.get(url(HUGE))
     assert page.status_code == 422
     assert "There is no answer" in page.text
-    assert "takes longer than 0.05 seconds: ask for fewer GPUs" in page.text
+    assert "takes more than 0.05 seconds of computing: ask for fewer GPUs" in page.text
     assert 'value="20000"' in page.text  # the question stays
     assert client.get(url(HUGE, "/download/REVIEW.md")).status_code == 422
 
@@ -56,7 +56,7 @@ def test_the_json_api_tells_it_too(client: TestClient, monkeypatch: pytest.Monke
     monkeypatch.setattr(engine, "LONGEST_S", 0.05)
     refused = client.post("/api/recommend", json={"plan": plan, "pools": pools})
     assert refused.status_code == 422
-    assert "takes longer than" in refused.json()["error"]["message"]
+    assert "takes more than" in refused.json()["error"]["message"]
 
 
 def test_after_an_end_there_are_processes_again(client: TestClient):

@@ -1,0 +1,87 @@
+"""Rows of memory.yaml: how a release accounts for GPU memory, each on top of the row before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from guide.catalog.release_rows import Dotted, dotted
+from guide.catalog.rows import Count, Row, Text
+from guide.domain import MemoryRules
+from guide.errors import CatalogError
+from guide.units import GIB
+
+ANY_FRAMEWORK = "any"  # the rows of a framework that has none
+
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class RunnersRow(Row):
+    """One figure for each model runner of vLLM."""
+
+    v1: NotNegative
+    v2: NotNegative
+
+
+class MemoryRow(Row):
+    """What changed in the accounting with a version; see the head of memory.yaml."""
+
+    framework: Text
+    since: Dotted
+    logit_bytes: RunnersRow | None = None
+    penalty_bytes: NotNegative | None = None
+    graphs_gib: RunnersRow | None = None
+    graphs_parallel_gib: NotNegative | None = None
+    runtime_gib: NotNegative | None = None
+    runtime_parallel_gib: NotNegative | None = None
+    v2: tuple[Text, ...] | None = None
+    hybrid_cache: bool | None = None
+    batches_in_flight: Count | None = None
+    state_blocks: Count | None = None
+    uneven_groups: Annotated[float, Field(ge=1)] | None = None
+    full_length_tokens: bool | None = None
+    source: Text
+
+    @property
+    def key(self) -> str:
+        """What names the row in an error."""
+        return f"{self.framework} since {self.since}"
+
+
+def memory_rules(rows: Iterable[MemoryRow]) -> Mapping[str, tuple[MemoryRules, ...]]:
+    """The rules of each framework, oldest first; `CatalogError` where the oldest row lacks one."""
+    rules: dict[str, tuple[MemoryRules, ...]] = {}
+    known: dict[str, MemoryRow] = {}
+    for row in sorted(rows, key=lambda row: (row.framework, dotted(row.since))):
+        before = known.get(row.framework)
+        stated = row.model_dump(exclude_none=True)
+        whole = MemoryRow.model_validate({**before.model_dump(), **stated} if before else stated)
+        known[row.framework] = whole
+        rules[row.framework] = (*rules.get(row.framework, ()), _to_domain(whole))
+    return rules
+
+
+def _to_domain(row: MemoryRow) -> MemoryRules:
+    lacks = [name for name, value in row.model_dump().items() if value is None]
+    if lacks:
+        raise CatalogError(f"memory.yaml, {row.key}: {lacks[0]} is missing.")
+    assert row.logit_bytes is not None
+    assert row.graphs_gib is not None
+    return MemoryRules(
+        since=dotted(row.since),
+        logit_bytes=(row.logit_bytes.v1, row.logit_bytes.v2),
+        penalty_bytes=row.penalty_bytes or 0.0,
+        graph_bytes=(row.graphs_gib.v1 * GIB, row.graphs_gib.v2 * GIB),
+        graph_parallel_bytes=(row.graphs_parallel_gib or 0.0) * GIB,
+        runtime_bytes=(row.runtime_gib or 0.0) * GIB,
+        runtime_parallel_bytes=(row.runtime_parallel_gib or 0.0) * GIB,
+        second_runner=row.v2 or (),
+        hybrid_cache=bool(row.hybrid_cache),
+        batches_in_flight=row.batches_in_flight or 1,
+        state_blocks=row.state_blocks or 1,
+        uneven_groups=row.uneven_groups or 1.0,
+        full_length_tokens=bool(row.full_length_tokens),
+        source=row.source,
+    )

@@ -1,0 +1,297 @@
+"""The layers of a model as calls of operators, each priced by a measured kernel, and folded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from guide.domain import Attention, Gpu, LayerGroup, ModelArch, Part, Precision, Weight
+from guide.models.arch import cache_bytes_per_token, weight_share
+from guide.models.precision import peak_flop_per_s
+from guide.perf.kernels import forms
+from guide.perf.kernels.choice import (
+    Chosen,
+    attention_level,
+    choose,
+    latent,
+    lesser_gpu,
+    normalises_queries,
+    table_gpu,
+    weights_of,
+)
+from guide.perf.kernels.curves import (
+    LOG_TOKENS,
+    TOKENS,
+    Curve,
+    Curves,
+    Floats,
+    Used,
+)
+from guide.perf.kernels.levels import COMPUTE, AllReduce, all_reduces, latent_size
+from guide.perf.kernels.residual import AXES, factor_along, moe_place
+from guide.perf.ops import Layout
+
+ELEMENTWISE_SHARE = 0.8  # of the bandwidth: norms, residuals, activations between the GEMMs
+ROW_PARALLEL = ("o_proj", "down_proj")  # split over their inputs, the others over their outputs
+LEAST_QUERIES = 16  # of one KV head that a decode kernel multiplies at once
+LEAST_LATENT_HEADS = 64
+PASSES = 8  # over the hidden state in a layer, by norms and residuals
+
+
+def curves(
+    arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv_cache_dtype: str = "auto"
+) -> Curves | None:
+    """Price a layout by kernels; None where no table speaks for the GPU or an operator."""
+    if gpu.vendor != "nvidia" or table_gpu(gpu) is None:
+        return None
+    kv = "fp8" if kv_cache_dtype.startswith("fp8") else "bfloat16"
+    pricing = _Pricing(arch, gpu, precision, layout, kv)
+    if not pricing.complete:
+        return None
+    found, lesser = pricing.curves(), lesser_gpu(gpu)
+    if lesser is None:
+        return found
+    other = _Pricing(arch, lesser, precision, layout, kv)
+    return found.no_slower_than(other.curves()) if other.complete else found
+
+
+@dataclass(slots=True)
+class _Terms:
+    """What attention adds up to over the layers; see `Curves`."""
+
+    decode_s: float = 0.0
+    sequence_s: float = 0.0
+    prompt_s: float = 0.0
+    prompt_token_s: float = 0.0
+    context_token_s: float = 0.0
+    window_token_s: float = 0.0
+    pair_s: float = 0.0
+    window_pair_s: float = 0.0
+
+
+class _Pricing:
+    """The calls of one layout, one method a part of a layer."""
+
+    def __init__(
+        self, arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv: str
+    ) -> None:
+        self.arch, self.gpu, self.layout, self.kv = arch, gpu, layout, kv
+        self.ep = layout.expert_parallel
+        self.gemm_weights = weights_of(arch, precision, "gemm")
+        self.gemm = choose(gpu, "gemm", self.gemm_weights)
+        self.plain = choose(gpu, "gemm", "bf16")
+        experts = weights_of(arch, precision, "moe")
+        self.moe = choose(gpu, "moe", experts, self.ep) if arch.experts else None
+        self.used: dict[str, Used] = {}
+        self.terms = _Terms()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every operator of the model has a level."""
+        reads = [self._levels(a) for a in self.arch.attentions]
+        needed = [self.gemm, self.plain, *(level for pair in reads for level in pair)]
+        return None not in needed and (self.moe is not None or not self.arch.experts)
+
+    def curves(self) -> Curves:
+        """Fold the calls."""
+        a = self.arch
+        passes = PASSES * a.hidden * 2 * a.layers
+        dense = TOKENS * passes / (self.gpu.hbm_bytes_per_s * ELEMENTWISE_SHARE)
+        experts = np.zeros(len(TOKENS))
+        for group in a.groups:
+            for part in Part:
+                matrices = [w for w in group.weights if w.part is part]
+                if part is Part.EXPERTS:
+                    experts = experts + self._experts(group, len(matrices))
+                elif part is not Part.ATTENTION or not self._latent(group):
+                    dense = dense + self._gemms(group, part, matrices)
+            if group.attention is not None:
+                dense = dense + self._attention(group, group.attention)
+        head = self._gemm("lm_head", self.plain, a.vocab / self.layout.tp, a.hidden, 1)
+        return Curves(
+            dense=Curve(dense),
+            expert=Curve(experts),
+            head=Curve(head),
+            network_graph=Curve(self._network("graph")),
+            network_eager=Curve(self._network("eager")),
+            expert_tokens=float(self.layout.attention_ranks),
+            normed_layers=float(a.layers if normalises_queries(a) else 0),
+            used=tuple(self.used.values()),
+            **asdict(self.terms),
+        )
+
+    def _chip(self, dtype: str) -> forms.Chip:
+        gpu = self.gpu
+        return forms.Chip(
+            gpu.hbm_bytes_per_s, peak_flop_per_s(gpu, COMPUTE[dtype]), gpu.multiprocessors or 100
+        )
+
+    def _times(self, name: str, chosen: Chosen, seconds: Floats) -> Floats:
+        before = self.used.get(name)
+        total = seconds if before is None else before.seconds + seconds
+        self.used[name] = Used(name, chosen, total)
+        return seconds
+
+    def _gemm(self, name: str, chosen: Chosen | None, n: float, k: float, count: float) -> Floats:
+        assert chosen is not None  # `complete`
+        level = chosen.level
+        chip = self._chip(level.dtype)
+        seconds = forms.gemm(level.constants, chip, TOKENS, n, k, chosen.width)
+        if level.residual is not None:
+            places = (LOG_TOKENS, math.log2(n), math.log2(k))
+            seconds = seconds * factor_along(level.residual, AXES["gemm"], *places)
+        # a benchmark repeats one matrix, which small enough stays in the cache; a model's does not
+        floor = n * k * chosen.width.weight / chip.bytes_per_s
+        return self._times(name, chosen, count * np.maximum(seconds, floor))
+
+    def _gemms(self, group: LayerGroup, part: Part, matrices: list[Weight]) -> Floats:
+        """The matrices of a part: those that read the hidden state are one GEMM."""
+        chosen = self.plain if part is Part.ROUTER else self.gemm
+        total = np.zeros(len(TOKENS))
+        fused = 0.0
+        for weight in matrices:
+            share = weight_share(weight, self.layout.tp, self.layout.expert_ranks)
+            if weight.inputs == self.arch.hidden and not weight.name.endswith(ROW_PARALLEL):
+                fused += weight.outputs * share
+            elif weight.name.endswith(ROW_PARALLEL):
+                total = total + self._gemm(
+                    f"{part}, out", chosen, weight.outputs, weight.inputs * share, group.count
+                )
+            else:
+                total = total + self._gemm(
+                    f"{part}, between", chosen, weight.outputs * share, weight.inputs, group.count
+                )
+        if fused:
+            total = total + self._gemm(f"{part}, in", chosen, fused, self.arch.hidden, group.count)
+        return total
+
+    def _experts(self, group: LayerGroup, matrices: int) -> Floats:
+        mlp, chosen = group.mlp, self.moe
+        if mlp is None or not mlp.experts or chosen is None:
+            return np.zeros(len(TOKENS))
+        level, hidden = chosen.level, self.arch.hidden
+        inner = mlp.expert_width * self.ep / self.layout.expert_ranks
+        chip = self._chip(level.dtype.split("/")[0])
+        shape = (mlp.active_experts, mlp.experts, self.ep)
+        seconds = forms.moe(
+            level.constants, chip, TOKENS, hidden, inner, *shape, chosen.width.weight, matrices
+        )
+        if level.residual is not None:
+            places = moe_place(TOKENS, hidden, inner, *shape)
+            seconds = seconds * factor_along(level.residual, AXES["moe"], *places)
+        reached = forms.reached_experts(mlp.experts, mlp.active_experts, TOKENS, self.ep)
+        weights = reached * matrices * hidden * inner * chosen.width.weight
+        seconds = np.maximum(seconds, weights / chip.bytes_per_s)
+        return self._times("routed experts", chosen, group.count * seconds)
+
+    def _network(self, mode: str) -> Floats:
+        """Two all-reduces a layer over the tensor-parallel GPUs."""
+        a, tp = self.arch, self.layout.tp
+        if tp == 1:
+            return np.zeros(len(TOKENS))
+        message = TOKENS * a.hidden * 2
+        return 2 * a.layers * all_reduce_seconds(self.gpu, mode, tp, message)
+
+    def _latent(self, group: LayerGroup) -> bool:
+        """Whether a measured module holds the projections of a group."""
+        attention = group.attention
+        levels = (None, None) if attention is None else self._levels(attention)
+        return levels[0] is not None and levels[0].level.family.startswith("latent")
+
+    def _levels(self, attention: Attention) -> tuple[Chosen | None, Chosen | None]:
+        """What prices the decodes and the prompts of a layer's attention."""
+        if attention.mla is not None:
+            module = latent(self.gpu, "decode", self.gemm_weights, self.kv)
+            prompt = latent(self.gpu, "prefill", self.gemm_weights, self.kv)
+            if module is not None and prompt is not None:
+                return module, prompt
+        return (
+            attention_level(self.gpu, "decode", self.kv, attention.head_dim),
+            attention_level(self.gpu, "prefill", self.kv, attention.head_dim),
+        )
+
+    def _attention(self, group: LayerGroup, attention: Attention) -> Floats:
+        """Adds to the terms; returns the projections that a measured module holds."""
+        decode, prompt = self._levels(attention)
+        assert decode is not None  # `complete`
+        assert prompt is not None
+        if attention.caches:
+            self._reads(group, attention, decode, prompt)
+        d, p = decode.level.constants, prompt.level.constants
+        count, tp, mla = group.count, self.layout.tp, attention.mla
+        heads = attention.heads / tp
+        if self._latent(group) and mla is not None:
+            size = latent_size(
+                *(heads, self.arch.hidden, mla.q_lora, mla.kv_lora),
+                *(mla.rope_dim, mla.nope_dim, mla.v_dim),
+            )
+            chip = self._chip(decode.level.dtype.split("/")[0])
+            seconds = forms.latent_projections(d, chip, size, TOKENS, decode.width.weight)
+            return self._times("latent projections", decode, count * seconds)
+        chip, head_dim = self._chip("bfloat16"), attention.head_dim
+        moved = 2 * (heads + math.ceil(attention.kv_heads / tp)) * head_dim * 2
+        self.terms.decode_s += count * d["t0"] * forms.MICRO
+        self.terms.sequence_s += count * float(forms.decode_sequence(d, chip, heads, head_dim))
+        self.terms.prompt_s += count * p["t0"] * forms.MICRO
+        self.terms.prompt_token_s += count * moved / (chip.bytes_per_s * p["sx"])
+        return np.zeros(len(TOKENS))
+
+    def _reads(
+        self, group: LayerGroup, attention: Attention, decode: Chosen, prompt: Chosen
+    ) -> None:
+        """Context tokens and pairs of every cache of a layer: whole, or within its reach."""
+        for name, chosen in (("decode attention", decode), ("prompt attention", prompt)):
+            self.used[name] = Used(name, chosen, np.zeros(len(TOKENS)))
+        d, p = decode.level.constants, prompt.level.constants
+        chip, tp = self._chip("bfloat16"), self.layout.tp
+        shared = attention.heads / max(attention.kv_heads, 1)
+        padded = max(1.0, LEAST_QUERIES / shared)  # a tile of queries of one KV head
+        if attention.mla is not None:
+            padded = max(1.0, LEAST_LATENT_HEADS * tp / attention.heads)
+        for cache in attention.caches:
+            moved = cache_bytes_per_token(cache, 1.0 if self.kv == "fp8" else 2.0, tp)
+            token = float(
+                forms.pnorm(
+                    moved / (chip.bytes_per_s * d.get("skv", d.get("s", 1.0))),
+                    padded * cache.context_flop / tp / (chip.flop_per_s * d.get("sa", d["sc"])),
+                    d["p"],
+                )
+            )
+            pair = cache.pair_flop / tp / (chip.flop_per_s * p.get("sa", p["sc"]))
+            read = cache.read_tokens
+            if read is None:
+                self.terms.context_token_s += group.count * token
+                self.terms.pair_s += group.count * pair
+            else:  # a step counts tokens within the widest reach
+                part = group.count * read / (self.arch.window_tokens or read)
+                self.terms.window_token_s += part * token
+                self.terms.window_pair_s += part * pair
+
+
+def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) -> Floats:
+    """One all-reduce over `gpus` GPUs: measured points where the link is the tables', else a
+    launch and the ring's share of the link."""
+    table = table_gpu(gpu)
+    found = all_reduces(table) if table and table == (gpu.parent or gpu.name) else {}
+    if not found and table and gpu.link.kind == "nvlink":
+        found = all_reduces(table)
+    exact = found.get((mode, gpus))
+    if exact is not None:
+        return _interpolated(exact, message_bytes)
+    widest = max((n for m, n in found if m == mode), default=0)
+    if widest and gpus > widest:  # over nodes: the widest measured and the way between nodes
+        return _interpolated(found[mode, widest], message_bytes) * np.log2(gpus) / np.log2(widest)
+    ring = 2 * (gpus - 1) / gpus * message_bytes / gpu.link.bytes_per_s
+    return PCIE_HOP_S * np.log2(gpus) + ring / PCIE_SHARE
+
+
+PCIE_HOP_S, PCIE_SHARE = 12e-6, 0.6  # a guess: PCIe all-reduces were not measured
+
+
+def _interpolated(points: AllReduce, message_bytes: Floats) -> Floats:
+    """Linear between measured sizes, beyond the last at its bandwidth."""
+    last = message_bytes / points.message_bytes[-1] * points.seconds[-1]
+    inside = np.interp(message_bytes, points.message_bytes, points.seconds)
+    return np.where(message_bytes > points.message_bytes[-1], last, inside)

@@ -1,0 +1,52 @@
+"""What one search is after: a preference made exact."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guide.domain import Plan, Preference
+
+KNEE = 1.05  # nobody notices 5 % of a latency that they pay double for
+CURVE = (KNEE, 1.25, 1.5, 2.0, 4.0)  # of the fastest: where the trade-off curve has its points
+
+
+class Aim(StrEnum):
+    """What a search minimises first, among the deployments that keep every limit."""
+
+    COST = "cost"  # the bill
+    EFFICIENCY = "tokens per dollar"  # the price of the GPUs that work, idle ones left out
+    LATENCY = "latency"  # the bill, among those that are about as fast as the fastest
+    SPEED = "speed"  # the end-to-end time
+    OUTPUT = "output"  # minus the tokens per second that are served
+    CAPACITY = "throughput"  # minus the requests per second at which queues would grow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """An aim under a plan; for `Aim.LATENCY` with the end-to-end time (s) that is fast enough."""
+
+    plan: Plan
+    aim: Aim
+    within_s: float = math.inf
+
+    @property
+    def closed(self) -> bool:
+        """Whether a fixed number of users wait for their answers."""
+        return self.plan.workload.concurrency is not None
+
+
+def goal_of(plan: Plan) -> Goal:
+    """What the preference of `plan` means under its load.
+
+    Throughput: an open loop brings the same tokens to every layout, so the one whose GPUs earn most
+    wins; a closed loop brings more to a faster one.
+    """
+    if plan.preference is Preference.COST:
+        aim = Aim.COST
+    elif plan.preference is Preference.LATENCY:
+        aim = Aim.LATENCY
+    else:
+        aim = Aim.EFFICIENCY if plan.workload.concurrency is None else Aim.OUTPUT
+    return Goal(plan=plan, aim=aim)

@@ -1,0 +1,1 @@
+"""Fits `guide/catalog/kernels` to public measurements of kernels: see `hack.kernels.__main__`."""

@@ -1,0 +1,74 @@
+"""A checkpoint by its folder: config.json, what lies beside it, and the size its index states."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guide.cli.checkpoint import read_checkpoint
+from guide.domain import ModelArch
+from guide.errors import SpecError
+from guide.models.storing import stored_bytes
+from guide.spec.resolve import model_of_config
+from tests.llama_config import LLAMA
+
+NVFP4 = {"quantization": {"quant_algo": "NVFP4", "exclude_modules": ["lm_head"]}}
+
+
+def folder(tmp_path: Path, **files: Any) -> Path:
+    names = {"config": "config.json", "beside": "hf_quant_config.json"}
+    for key, value in files.items():
+        name = names.get(key, "model.safetensors.index.json")
+        (tmp_path / name).write_text(json.dumps(value))
+    return tmp_path
+
+
+def read(path: Path) -> ModelArch:
+    return model_of_config("m", read_checkpoint(path))
+
+
+def test_the_file_beside_counts(tmp_path: Path):
+    path = folder(tmp_path, config=LLAMA, beside=NVFP4)
+    assert read(path).precision == read(path / "config.json").precision == "nvfp4"
+
+
+@pytest.mark.parametrize(("factor", "noted"), [(1.0, 0), (1.015, 0), (0.95, 1)])
+def test_the_size_of_the_index_is_checked(tmp_path: Path, factor: float, noted: int):
+    total = factor * stored_bytes(model_of_config("m", json.dumps(LLAMA)))
+    arch = read(folder(tmp_path, config=LLAMA, index={"metadata": {"total_size": total}}))
+    assert len(arch.notes) == noted
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path):
+    path = folder(tmp_path, config=LLAMA, index={"metadata": {"total_size": 140e9}})
+    with pytest.raises(SpecError, match="do not belong together"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("", "holds no config.json"), ("m.gguf", "is a GGUF file")]
+)
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, sentence: str):
+    with pytest.raises(SpecError, match=sentence):
+        read_checkpoint(tmp_path / name if name else tmp_path)
+
+
+def test_an_unknown_architecture_is_read_by_its_keys_with_a_note():
+    arch = model_of_config("m", json.dumps({**LLAMA, "architectures": ["NovelForCausalLM"]}))
+    assert any("NovelForCausalLM" in note and "8.0 billion" in note for note in arch.notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"architectures": ["NovelForCausalLM"]}, "lacks num_hidden_layers, hidden_size"),
+        ({"dim": 4096, "n_layers": 32}, "is a params.json of Mistral"),
+        ({**LLAMA, "architectures": ["BertForMaskedLM"]}, "makes embeddings or scores"),
+    ],
+)
+def test_what_is_no_decoder_says_what_to_do(config: dict[str, Any], sentence: str):
+    with pytest.raises(SpecError, match=sentence):
+        model_of_config("m", json.dumps(config))

@@ -1,0 +1,116 @@
+"""Steps priced by measured kernels: the physics that no fit may break."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from guide.catalog import load
+from guide.domain import StepShape
+from guide.models.precision import PRECISIONS
+from guide.perf.kernels.choice import choose, table_gpu
+from guide.perf.kernels.curves import NODES, Curves
+from guide.perf.kernels.levels import all_reduces, levels
+from guide.perf.kernels.pricing import curves
+from guide.perf.ops import Layout, Role, operator_table
+
+CATALOG = load()
+TABLES = ("A100-80GB", "H100-SXM", "H200", "B200", "B300", "GB200", "L40S", "RTXPRO6000")
+LLAMA, MIXTURE, LATENT = (
+    "meta-llama/Llama-3.1-70B",
+    "Qwen/Qwen3-30B-A3B",
+    "deepseek-ai/DeepSeek-V3",
+)
+SHARES = ("sw", "sc", "a", "b", "s", "skv")
+NEVER_SLOWER = 1.05  # two benchmarks of one chip differ by about as much
+
+
+def priced(model: str, gpu: str, precision: str = "bf16", tp: int = 1, ep: int = 1) -> Curves:
+    layout = Layout(tp=tp, expert_parallel=ep)
+    found = curves(CATALOG.models[model], CATALOG.gpus[gpu], PRECISIONS[precision], layout)
+    assert found is not None
+    return found
+
+
+def step(found: Curves, tokens: float) -> float:
+    return sum(found.work(0, 0, tokens, tokens))
+
+
+@pytest.mark.parametrize("gpu", TABLES)
+def test_every_table_prices_every_kind_of_layer(gpu: str) -> None:
+    families = {level.family for level in levels(gpu)}
+    assert {"gemm", "moe", "decode", "prefill"} <= families
+    assert {mode for mode, _ in all_reduces(gpu)} == {"graph", "eager"}
+
+
+@pytest.mark.parametrize("gpu", TABLES)
+def test_no_share_of_a_roof_exceeds_it(gpu: str) -> None:
+    for level in levels(gpu):
+        for name in SHARES:
+            assert level.constants.get(name, 0.0) <= 1.0, (level.family, level.dtype, name)
+
+
+@pytest.mark.parametrize("model", [LLAMA, MIXTURE, LATENT])
+@pytest.mark.parametrize("gpu", TABLES)
+def test_no_step_is_below_its_memory_floor(model: str, gpu: str) -> None:
+    found, chip = priced(model, gpu, tp=8), CATALOG.gpus[gpu]
+    table = operator_table(CATALOG.models[model], PRECISIONS["bf16"], Layout(tp=8))
+    dense = sum(r.weight_bytes for r in table if r.role in (Role.DENSE, Role.HEAD))
+    assert found.work(0, 0, 1, 1).dense >= 0.99 * dense / chip.hbm_bytes_per_s
+    everything = sum(r.weight_bytes for r in table if r.role is not Role.LOOKUP)
+    assert step(found, 4096) >= 0.99 * everything / chip.hbm_bytes_per_s
+
+
+@pytest.mark.parametrize("model", [LLAMA, MIXTURE, LATENT])
+@pytest.mark.parametrize("gpu", TABLES)
+def test_more_tokens_take_no_less_time(model: str, gpu: str) -> None:
+    found = priced(model, gpu, tp=2)
+    times = [step(found, tokens) for tokens in NODES[1:]]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+@pytest.mark.parametrize("model", [LLAMA, MIXTURE])
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [("H200", "H100-SXM"), ("A100-80GB", "A100-SXM4-40GB"), ("GB200", "B200")],
+)
+def test_a_gpu_with_a_better_datasheet_is_not_slower(
+    better: str, worse: str, model: str, precision: str
+) -> None:
+    new, old = priced(model, better, precision), priced(model, worse, precision)
+    for tokens in NODES[1:]:
+        assert step(new, tokens) <= NEVER_SLOWER * step(old, tokens), tokens
+    assert new.context_token_s <= NEVER_SLOWER * old.context_token_s
+    assert new.pair_s <= NEVER_SLOWER * old.pair_s
+
+
+def test_a_gpu_without_a_table_takes_its_relative_and_says_so() -> None:
+    chosen = choose(CATALOG.gpus["H100-PCIe"], "gemm", "bf16")
+    assert chosen is not None
+    assert chosen.level.gpu == "H100-SXM"
+    assert chosen.relative
+
+
+@pytest.mark.parametrize("gpu", ["MI300X", "Max1550", "T4", "V100-32GB"])
+def test_no_table_speaks_for_other_vendors_and_old_generations(gpu: str) -> None:
+    assert table_gpu(CATALOG.gpus[gpu]) is None
+
+
+def test_experts_of_their_own_kernels_by_parallelism() -> None:
+    gpu = CATALOG.gpus["H200"]
+    split, whole = choose(gpu, "moe", "fp8-block", 1), choose(gpu, "moe", "fp8-block", 4)
+    assert split is not None
+    assert whole is not None
+    assert "triton" in split.level.kernel
+    assert "cutlass" in whole.level.kernel
+
+
+def test_the_kernels_of_a_step_add_up_to_its_work() -> None:
+    found = priced(MIXTURE, "B200", tp=2)
+    shape = StepShape(decode_sequences=16, sampled_sequences=16, decode_context_tokens=16_000)
+    named = sum(k.seconds for k in found.kernels(shape))
+    work = found.step_work(shape)
+    whole = work.dense + work.expert + found.context_token_s * 16_000
+    assert math.isclose(named, whole, rel_tol=0.05)  # the rest: norms and residuals
