@@ -15,10 +15,12 @@ from tests.e2e.operator_process import eventually
 def beside(node: Node, program: Path, *words: str, answers: Callable[[], bool]) -> Generator[None]:
     """Run a program while the block does, which begins once it answers."""
     command = node.command(program, *words, network_alone=True)
-    with (node.run_dir / "logs" / f"{program.name}.log").open("wb") as log:
+    path = node.run_dir / "logs" / f"{program.name}.log"
+    with path.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        eventually(answers, 60)
+        eventually(lambda: process.poll() is not None or answers(), 60)
+        assert process.poll() is None, path.read_text("utf-8").splitlines()[-15:]
         yield
     finally:
         process.terminate()

@@ -69,6 +69,7 @@ def usage(node: Node, kubectl: Kubectl) -> Iterator[None]:
         "--kubelet-insecure-tls",
         "--kubelet-preferred-address-types=InternalIP",
         "--metric-resolution=10s",
+        "--kubelet-request-timeout=5s",  # it must be shorter
     )
     kubectl.apply(*metrics_api())
 
