@@ -14,7 +14,7 @@ from hack.node.init import ADDRESS
 from hack.node.node import Node
 from hack.node.programs import build_metrics_server
 from tests.e2e_node.beside import beside
-from tests.e2e_node.plans import condition, names_when_ready, serving
+from tests.e2e_node.plans import condition, names_when_ready, ready, serving
 from tests.e2e_node.under_load import load
 
 NAME = "scaled"
@@ -102,8 +102,9 @@ def autoscaler(deployment: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.usefixtures("usage")
 def test_an_autoscaler_has_the_replicas_until_it_is_deleted(
-    node: Node, kubectl: Kubectl, release: str, standin_image: str, usage: None
+    node: Node, kubectl: Kubectl, release: str, standin_image: str
 ):
     with serving(kubectl, release, NAME, standin_image, REPLICAS) as address:
         select = ("-n", release, "get", "deployments", "-l", f"guide.dev/plan={NAME}")
@@ -116,14 +117,15 @@ def test_an_autoscaler_has_the_replicas_until_it_is_deleted(
             names_when_ready(kubectl, release, NAME, MOST)
             _edited(kubectl, release)  # makes the operator write the Deployment
             assert len(names_when_ready(kubectl, release, NAME, MOST)) == MOST
+        print(f"autoscaling and an edit: {outcome.counts}")
         assert outcome.failed == 0, outcome.counts
-        assert condition(kubectl, release, NAME, "Ready")["status"] == "True"
-        assert not condition(kubectl, release, NAME, "Stalled")
+        ready(kubectl, release, NAME)
+        assert condition(kubectl, release, NAME, "Stalled")["status"] == "False"
 
         kubectl("-n", release, "delete", "hpa", NAME)
         names_when_ready(kubectl, release, NAME, REPLICAS)  # at the next look at the plan
         assert _owners(kubectl, release) == {"guide-operator"}
-        assert condition(kubectl, release, NAME, "Ready")["status"] == "True"
+        ready(kubectl, release, NAME)
 
 
 def _scaled(kubectl: Kubectl, namespace: str) -> None:
