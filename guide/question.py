@@ -41,6 +41,7 @@ class Question:
     config: str | None  # the model's config.json, if one was given
     inventory: Inventory
     catalog: Catalog
+    model_path: str | None = None  # where the plan names files of this machine as its model
 
     @property
     def digest(self) -> str:
@@ -48,7 +49,16 @@ class Question:
         return inputs_digest(self.written, self.plan, self.inventory, self.catalog)
 
     def rendered_as(self, form: str) -> Question:
-        """For an output format: only a LeaderWorkerSet can put a replica on several nodes."""
+        """For an output format: only a LeaderWorkerSet can put a replica on several nodes.
+
+        `SpecError` for a model that pods could not load.
+        """
+        if self.model_path is not None:
+            raise SpecError(
+                f"spec.model.name is {self.model_path}, which no pod can load: name the Hugging "
+                "Face id of the model, and give the path by --model-config",
+                field="spec.model.name",
+            )
         return replace(self, plan=replace(self.plan, over_nodes=form == "leaderworkerset"))
 
     def answer(self, seed: int = 0) -> Recommendation:

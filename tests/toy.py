@@ -86,6 +86,7 @@ MEMORY = MemoryRules(
     runtime_bytes=0.6 * GIB,
     runtime_parallel_bytes=1.0 * GIB,
     second_runner=(),
+    second_runner_quantized=True,
     hybrid_cache=True,
     batches_in_flight=1,
     state_blocks=1,

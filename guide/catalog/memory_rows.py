@@ -37,6 +37,7 @@ class MemoryRow(Row):
     runtime_gib: NotNegative | None = None
     runtime_parallel_gib: NotNegative | None = None
     v2: tuple[Text, ...] | None = None
+    v2_quantized: bool | None = None
     hybrid_cache: bool | None = None
     batches_in_flight: Count | None = None
     state_blocks: Count | None = None
@@ -78,6 +79,7 @@ def _to_domain(row: MemoryRow) -> MemoryRules:
         runtime_bytes=(row.runtime_gib or 0.0) * GIB,
         runtime_parallel_bytes=(row.runtime_parallel_gib or 0.0) * GIB,
         second_runner=row.v2 or (),
+        second_runner_quantized=bool(row.v2_quantized),
         hybrid_cache=bool(row.hybrid_cache),
         batches_in_flight=row.batches_in_flight or 1,
         state_blocks=row.state_blocks or 1,

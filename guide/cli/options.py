@@ -75,7 +75,10 @@ PricesFile = Annotated[
     ),
 ]
 ModelConfig = Annotated[
-    Path | None, typer.Option("--model-config", help="The model's published config.json.")
+    Path | None,
+    typer.Option(
+        "--model-config", help="The model's published config.json, or the folder it lies in."
+    ),
 ]
 CalibrationFile = Annotated[
     Path | None,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,19 +47,24 @@ def ask(
     fails.
     """
     from guide.catalog import load
-    from guide.spec import load_plan
+    from guide.cli.checkpoint import called, named_path, read_checkpoint
+    from guide.spec import parse_plan, read_document
     from guide.spec.resolve import unquoted
 
     extra = extra or Extra()
     catalog = load(calibration=calibration, extra_gpus=extra.gpus, prices=extra.prices)
     text = read_text(plan_file)
-    written = load_plan(text)
+    document = read_document(text, "the plan")
+    path = named_path(document, plan_file.parent, catalog)
+    if path is not None:
+        document["spec"]["model"]["name"] = called(path)
+    written = parse_plan(document)
     for sentence in unquoted(text):
         typer.echo(f"guide: {sentence}.", err=True)
-    from guide.cli.checkpoint import read_checkpoint
-
-    config = None if model_config is None else read_checkpoint(model_config)
-    return about(written, config, nodes_file, pods_file, catalog, extra)
+    files = model_config or path
+    config = None if files is None else read_checkpoint(files)
+    asked = about(written, config, nodes_file, pods_file, catalog, extra)
+    return replace(asked, model_path=None if path is None else str(path))
 
 
 def about(

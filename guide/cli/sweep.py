@@ -106,13 +106,14 @@ def _asked(
     catalog: Catalog,
 ) -> list[Asked]:
     """Every point of the study with its question; `SpecError` where none of them makes a plan."""
+    from guide.cli.checkpoint import read_checkpoint
     from guide.cli.question import read_text
     from guide.errors import SpecError
     from guide.spec import read_document
     from guide.studies.study import points
 
     base = read_document(read_text(folder / study.plan), study.plan)
-    configs = {name: read_text(folder / file) for name, file in study.model_configs.items()}
+    configs = {name: read_checkpoint(folder / file) for name, file in study.model_configs.items()}
     clusters = _clusters(study, folder, given)
     inventories: dict[Any, Inventory] = {}
     asked = [

@@ -49,6 +49,7 @@ class MemoryRules:
     runtime_bytes: float
     runtime_parallel_bytes: float
     second_runner: tuple[str, ...]
+    second_runner_quantized: bool  # whether it serves quantised checkpoints too
     hybrid_cache: bool
     batches_in_flight: int
     state_blocks: int
@@ -59,11 +60,12 @@ class MemoryRules:
     def runs_second(self, model: ModelArch) -> bool:
         """Whether the second model runner serves `model`."""
         names = self.second_runner
-        return (
-            "all" in names
-            or model.architecture in names
-            or ("dense" in names and not model.experts)
-        )
+        if "all" in names:
+            return True
+        if not self.second_runner_quantized and model.precision not in ("bf16", "fp16"):
+            return False
+        plain = not model.experts and not any(one.state for one in model.attentions)
+        return model.architecture in names or ("dense" in names and plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

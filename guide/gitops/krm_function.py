@@ -17,6 +17,7 @@ from guide.manifests.render import build_objects
 from guide.question import Cluster, ask, inventory_of
 from guide.report.sentences import outcome
 from guide.spec import KIND, InferencePlan, parse_plan
+from guide.spec.checkpoint_files import with_files_beside
 from guide.spec.lock import LOCK_KIND, Lock, read_lock
 
 Object = dict[str, Any]
@@ -109,9 +110,10 @@ def _model_config(plan: InferencePlan, items: list[Object], locks: list[Lock]) -
         reference = source.config_map_key_ref
         for item in _of_kind(items, "ConfigMap"):
             metadata = mapping(item.get("metadata"))
-            text = mapping(item.get("data")).get(reference.key)
+            data = mapping(item.get("data"))
+            text = data.get(reference.key)
             if metadata.get("name") == reference.name and isinstance(text, str):
-                return text
+                return with_files_beside(reference.key, text, data.get)
     return locks[0].model if len(locks) == 1 else None
 
 

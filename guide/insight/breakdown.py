@@ -7,8 +7,7 @@ with its constants); so the parts need no second formula, and add up to the step
 from __future__ import annotations
 
 from guide.domain import StepShape
-from guide.perf.kernels.curves import NO_WORK, Work
-from guide.perf.step import StepFacts, StepParams, step_seconds
+from guide.perf.step import NO_WORK, StepFacts, StepParams, Work, step_seconds
 
 HOST = ("c0", "cl", "cm", "cq", "cs", "cb", "cp", "clp")
 FACTS = {

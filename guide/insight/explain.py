@@ -6,6 +6,7 @@ Nothing here is estimated anew: every number is one that the prediction itself u
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guide.domain import (
     Catalog,
@@ -30,13 +31,15 @@ from guide.perf.fits import (
     spreads_of,
     version_family,
 )
-from guide.perf.kernels.curves import NO_WORK, PricedOperator
 from guide.perf.memory import reserved_bytes
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs, typical_decode
-from guide.perf.step import attended
+from guide.perf.step import NO_WORK, attended
 from guide.perf.trust import at_a_bound
 from guide.simulate.serve import layout_cost, policy_of, request_tokens
+
+if TYPE_CHECKING:
+    from guide.perf.kernels.curves import PricedOperator
 
 LEAST_DEVIATION = 0.02  # latent; smaller contributions of a level are not worth naming
 

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from guide.measured.case import Case
 from guide.measured.record import METRICS, Recording
 from guide.perf.fits import NAMES, constants
-from guide.perf.kernels.curves import NO_WORK, Work
 from guide.perf.step import (
+    NO_WORK,
     StepFacts,
     StepParams,
+    Work,
     context_seconds,
     fixed_seconds,
     fixed_terms,

@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance
-from guide.perf.kernels.choice import table_gpu
 from guide.perf.priors import (
     HELD_BY_KERNELS as HELD_BY_KERNELS,
 )
@@ -93,7 +92,11 @@ def kernels_price(fits: FitTable, gpu: Gpu, engine: str) -> bool:
     Fits made without kernels keep to the roofs; engines before vLLM V1 ran other kernels, and no
     table speaks for GPUs of AMD, Intel, Volta and Turing.
     """
-    return WIDEST in fits.rows and engine == KERNELS_ENGINE and table_gpu(gpu) is not None
+    if WIDEST not in fits.rows or engine != KERNELS_ENGINE:
+        return False
+    from guide.perf.kernels.choice import table_gpu  # loads NumPy, needed by such fits alone
+
+    return table_gpu(gpu) is not None
 
 
 UNFITTED = FitTable(rows={WIDEST: {}}, points={}, residuals={})  # where a fit from scratch begins

@@ -20,15 +20,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from guide.domain import Gpu, ModelArch, Precision, StepShape, Switches
-from guide.perf.kernels.curves import NO_WORK, Curves, Work
-from guide.perf.kernels.pricing import curves
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
+from guide.perf.terms import NO_WORK as NO_WORK
 from guide.perf.terms import Number as Number
 from guide.perf.terms import StepFacts as StepFacts
 from guide.perf.terms import StepParams as StepParams
+from guide.perf.terms import Work as Work
+
+if TYPE_CHECKING:
+    from guide.perf.kernels.curves import Curves
 
 PARTITION_LIMIT = 512  # vLLM 0.2-0.6, paged_attention: num_seqs * num_heads > 512
 CAPTURED_TOKENS = 8192  # vLLM's max_seq_len_to_capture
@@ -122,6 +125,8 @@ def priced_by_kernels(
     arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv_cache_dtype: str
 ) -> Curves | None:
     """The curves of a layout, kept: a plan asks for the same one many times."""
+    from guide.perf.kernels.pricing import curves  # loads NumPy, which most answers do without
+
     return curves(arch, gpu, precision, layout, kv_cache_dtype)
 
 

@@ -80,3 +80,14 @@ class StepFacts(NamedTuple):
     kernel_pair_s: Number
     kernel_window_pair_s: Number
     state_sequence_s: Number = 0.0  # state of linear layers that a sequence reads and writes
+
+
+class Work(NamedTuple):
+    """Seconds of one step by measured kernels: what a fitted factor of its own multiplies."""
+
+    dense: Number
+    expert: Number
+    network: Number
+
+
+NO_WORK = Work(0.0, 0.0, 0.0)

@@ -4,10 +4,10 @@ cached by batch size."""
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from guide.perf.kernels.curves import NO_WORK, Curves
 from guide.perf.step import (
+    NO_WORK,
     StepFacts,
     StepParams,
     context_seconds,
@@ -16,6 +16,9 @@ from guide.perf.step import (
     pair_seconds,
     window_seconds,
 )
+
+if TYPE_CHECKING:
+    from guide.perf.kernels.curves import Curves
 
 
 class StepCost(Protocol):

@@ -53,7 +53,10 @@ class ConfigMapKey(Edge):
     """A key of a ConfigMap in the namespace of the plan."""
 
     name: ObjectName = Field(description="Name of the ConfigMap.")
-    key: ConfigKey = Field(description="Key whose value is the config.json.")
+    key: ConfigKey = Field(
+        description="Key whose value is the config.json. The keys hf_quant_config.json and "
+        "model.safetensors.index.json beside it count too; with one prefix, if it has any."
+    )
 
 
 class ConfigSource(Edge):
@@ -72,7 +75,8 @@ class ModelRef(Edge):
     """The model to serve."""
 
     name: ModelName = Field(
-        description="Hugging Face id, for example meta-llama/Llama-3.1-8B-Instruct."
+        description="Hugging Face id, for example meta-llama/Llama-3.1-8B-Instruct. On the command "
+        "line also the path of a checkpoint folder or config.json, as seen from the plan's folder."
     )
     config_from: ConfigSource | None = Field(
         default=None,

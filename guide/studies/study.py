@@ -48,7 +48,8 @@ class StudyFile(Edge):
         "nodePools, as the flags of those names. Absent: --nodes, or the kube context.",
     )
     model_configs: dict[str, str] = Field(
-        default={}, description="File of the config.json by model, where the catalogue lacks it."
+        default={},
+        description="The config.json or checkpoint folder by model, where the catalogue lacks it.",
     )
 
 

@@ -16,6 +16,7 @@ from guide.errors import ClusterError, SpecError
 from guide.manifests.names import manifests_name, object_name
 from guide.search.assess import Running
 from guide.spec import InferencePlan, parse_plan, resolve_plan
+from guide.spec.checkpoint_files import with_files_beside
 from guide_operator import layouts as apply
 from guide_operator import pods, reconcile
 from guide_operator import status as statuses
@@ -99,7 +100,8 @@ class Decider:
             return resolve_plan(written, self.catalog)
         reference, namespace = source.config_map_key_ref, written.metadata.namespace
         found = await asyncio.to_thread(self._client.config_map, namespace, reference.name)
-        config = None if found is None else found.get("data", {}).get(reference.key)
+        data: dict[str, str] = {} if found is None else found.get("data", {})
+        config = data.get(reference.key)
         if config is None:
             work.look_again_s = _LOOK_AGAIN_S
             missing = "does not exist" if found is None else f"has no key {reference.key}"
@@ -108,6 +110,7 @@ class Decider:
                 "put the model's config.json there",
                 field="spec.model.configFrom",
             )
+        config = with_files_beside(reference.key, config, data.get)
         return resolve_plan(written, self.catalog, config)
 
     def _inputs(self, one: _Asked) -> tuple[Inventory, str]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from guide.domain import StepShape
-from guide.perf.kernels.choice import (
-    Chosen,
-)
+from guide.perf.kernels.choice import Chosen
+from guide.perf.terms import Work
 
 Floats = npt.NDArray[np.float64]
 TOKENS = np.array(
@@ -29,21 +27,10 @@ LOG_TOKENS = np.log2(TOKENS)
 CAPTURED_TOKENS = 512  # decode batches up to this run in CUDA graphs, with graph all-reduces
 
 
-class Work(NamedTuple):
-    """Seconds of one step by what is multiplied by a factor of its own; see `guide.perf.step`."""
-
-    dense: Any
-    expert: Any
-    network: Any
-
-
 TERMS = (
     *("decode_s", "sequence_s", "prompt_s", "prompt_token_s"),
     *("context_token_s", "window_token_s", "pair_s", "window_pair_s"),
 )
-NO_WORK = Work(0.0, 0.0, 0.0)
-
-
 NODES: list[float] = [0.0, *TOKENS.tolist()]
 
 

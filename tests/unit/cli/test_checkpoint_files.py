@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from guide.cli.checkpoint import read_checkpoint
+from guide.catalog import load
+from guide.cli.checkpoint import called, named_path, read_checkpoint
 from guide.domain import ModelArch
 from guide.errors import SpecError
 from guide.models.storing import stored_bytes
+from guide.spec.checkpoint_files import with_files_beside
 from guide.spec.resolve import model_of_config
 from tests.llama_config import LLAMA
 
@@ -46,6 +48,41 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path):
     path = folder(tmp_path, config=LLAMA, index={"metadata": {"total_size": 140e9}})
     with pytest.raises(SpecError, match="do not belong together"):
         read(path)
+
+
+def test_a_config_map_holds_the_same_files_under_the_same_names(tmp_path: Path):
+    total = 2 * stored_bytes(model_of_config("m", json.dumps(LLAMA)))
+    index = {"metadata": {"total_size": total}}
+    path = folder(tmp_path, config=LLAMA, beside=NVFP4, index=index)
+    data = {file.name: file.read_text() for file in path.iterdir()}
+    joined = with_files_beside("config.json", data["config.json"], data.get)
+    assert json.loads(joined) == json.loads(read_checkpoint(path))
+    several = {f"{model}.{name}": text for model in ("a", "b") for name, text in data.items()}
+    assert with_files_beside("a.config.json", data["config.json"], several.get) == joined
+    alone = with_files_beside("own.json", data["config.json"], data.get)
+    assert alone == data["config.json"], "a key of another name has no files beside it"
+
+
+def plan_of(name: object) -> dict[str, Any]:
+    return {"spec": {"model": {"name": name}}}
+
+
+def test_a_model_may_be_named_by_a_path_seen_from_the_plan(tmp_path: Path):
+    own = tmp_path / "my models" / "own"
+    own.mkdir(parents=True)
+    (own / "config.json").write_text(json.dumps(LLAMA))
+    catalog = load()
+    for name in ("my models/own", "./my models/own", str(own), "my models/own/config.json"):
+        path = named_path(plan_of(name), tmp_path, catalog)
+        assert path is not None
+        assert called(path) == "own"
+    known = next(iter(catalog.models))
+    (tmp_path / known).mkdir(parents=True)
+    for name in (known, "own/model", "", 7, None, "a" * 9999, "a\0b"):
+        assert named_path(plan_of(name), tmp_path, catalog) is None
+    for name in ("./nothing", "/nothing/here", "../nothing"):
+        with pytest.raises(SpecError, match=r"spec\.model\.name: there is no"):
+            named_path(plan_of(name), tmp_path, catalog)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import guide.cli
 from guide.cli.app import COMMANDS, app
 from guide.errors import GuideError, SpecError
 from tests import toy
+from tests.llama_config import LLAMA
 
 PLAN = """
 apiVersion: guide.dev/v1alpha1
@@ -216,3 +217,24 @@ def test_a_question_is_given_up_after_its_time(monkeypatch: pytest.MonkeyPatch, 
     result = plan(files, "--timeout", "0.01")
     assert isinstance(result.exception, SpecError)  # exit code 2
     assert "takes more than 0.01 seconds of computing" in str(result.exception)
+
+
+def test_a_plan_may_name_its_model_by_a_path(files: Path):
+    own = files / "own"
+    own.mkdir()
+    (own / "config.json").write_text(json.dumps(LLAMA))
+    named = PLAN.replace("meta-llama/Llama-3.1-8B-Instruct", "./own")
+    (files / "plan.yaml").write_text(named)
+    flags = ("-f", str(files / "plan.yaml"), "--nodes", str(files / "nodes.yaml"))
+    for command in ("plan", "explain"):
+        result = run(command, *flags)
+        assert result.exit_code == 0, result.output
+        assert "replica of own " in result.output
+    refused = run("render", *flags, "--out", str(files / "out"))
+    assert isinstance(refused.exception, SpecError)
+    assert "which no pod can load" in str(refused.exception)
+    assert not (files / "out").exists()
+    (files / "plan.yaml").write_text(named.replace("./own", "./gone"))
+    missing = run("plan", *flags)
+    assert isinstance(missing.exception, SpecError)
+    assert "spec.model.name: there is no" in str(missing.exception)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from guide.cli.app import app
 from guide.errors import SpecError
 from tests import toy
+from tests.llama_config import LLAMA
 from tests.rendered import H100, PLAN
 
 AT = {"internal.config.kubernetes.io/path": "chat/plan.yaml"}
@@ -105,3 +106,14 @@ def test_json_in_gives_json_out():
     value = {"kind": "ResourceList", "items": [*H100, plan()]}
     result = CliRunner().invoke(app, ["fn"], input=json.dumps(value))
     assert json.loads(result.stdout)["kind"] == "ResourceList"
+
+
+def test_a_model_comes_from_a_config_map_with_the_files_beside_it():
+    reference = {"configMapKeyRef": {"name": "own", "key": "config.json"}}
+    own = plan(model={"name": "own/model", "configFrom": reference})
+    beside = {"quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}
+    data = {"config.json": json.dumps(LLAMA), "hf_quant_config.json": json.dumps(beside)}
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "own"}, "data": data}
+    info = call([held, *H100, own])["results"][0]["message"]
+    assert "own/model" in info
+    assert "fp8" in info.lower()

@@ -45,5 +45,5 @@ def test_every_command_and_field_is_on_its_page():
         assert f"| `{field}` |" in PAGES["plan.md"]
 
 
-def test_there_is_no_other_page():
-    assert {path.name for path in Path(FOLDER).iterdir()} == set(PAGES)
+def test_there_is_no_other_page_but_the_one_written_by_hand():
+    assert {path.name for path in Path(FOLDER).iterdir()} == {*PAGES, "models.md"}

@@ -168,6 +168,31 @@ def test_the_second_runner_keeps_tables_of_penalties_from_0_27_on():
     assert after - before == pytest.approx(256 * 128256 * 4.125)
 
 
+@pytest.mark.parametrize(
+    ("model", "version", "second"),
+    [
+        ("Qwen/Qwen3-8B", "0.23.0", True),
+        ("Qwen/Qwen3-8B-FP8", "0.23.0", False),  # not is_quantized
+        ("Qwen/Qwen3-8B-FP8", "0.24.0", True),
+        ("google/gemma-3-27b-it", "0.24.0", False),
+        ("google/gemma-3-27b-it", "0.25.1", True),  # not is_moe
+        ("openai/gpt-oss-120b", "0.28.0", False),
+        ("openai/gpt-oss-120b", "0.29.0", True),
+    ],
+)
+def test_which_model_runner_serves_by_release(model: str, version: str, second: bool):
+    """`_is_default_v2_model_runner_model` in config/vllm.py of each wheel."""
+    rules = release(CATALOG, "vLLM", version).memory
+    assert rules.runs_second(CATALOG.models[model]) is second
+
+
+def test_hybrids_stay_with_the_first_runner_until_0_29():
+    model = next(m for m in CATALOG.models.values() if any(a.state for a in m.attentions))
+    dense = replace(model, groups=tuple(replace(g, mlp=None) for g in model.groups))
+    for version, second in (("0.28.0", False), ("0.29.0", True)):
+        assert release(CATALOG, "vLLM", version).memory.runs_second(dense) is second
+
+
 def test_memory_is_what_cuda_shows():
     assert fit(gpu="L40S").hbm_bytes == pytest.approx(44.42 * GIB)
     assert CATALOG.gpus["L40S"].hbm_bytes == pytest.approx(44.99 * GIB), "as labels state it"
