@@ -30,6 +30,7 @@ WRITTEN = parse_plan(
                 "outputTokens": {"mean": 128},
                 "requestsPerSecond": 4,
             },
+            "budget": {"billing": "FreeGPUs"},  # else the whole node costs the same as a GPU
         },
     }
 )
