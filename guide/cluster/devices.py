@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,14 @@ class Devices:
     multiprocessors: int | None = None
 
 
-def devices_by_node(objects: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Devices, ...]]:
+def devices_by_node(
+    objects: Iterable[Mapping[str, Any]],
+    own: Callable[[Mapping[str, Any]], bool] = lambda claim: False,
+) -> dict[str, tuple[Devices, ...]]:
     """Devices by node name, from ResourceSlice and ResourceClaim objects in any order.
 
-    Only slices of the newest generation of their pool count, as for the scheduler.
+    Only slices of the newest generation of their pool count, as for the scheduler. Claims for which
+    `own` is true hold nothing.
     """
     slices: list[dict[str, Any]] = []
     held: set[_Device] = set()
@@ -59,7 +63,7 @@ def devices_by_node(objects: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Dev
         spec = mapping(item.get("spec"))
         if "driver" in spec:
             slices.append(spec)
-        else:
+        elif not own(item):
             held.update(_allocated(item))
     newest: dict[tuple[str, str], int] = defaultdict(int)
     for spec in slices:

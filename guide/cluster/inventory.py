@@ -60,10 +60,11 @@ def read_inventory(
 ) -> Inventory:
     """The GPU pools of a cluster, from Node, Pod and ResourceSlice objects as JSON.
 
-    The answer does not depend on the order of any argument. Pods for which `own` is true count as
-    free: a plan must not compete with what it runs itself. Only nodes that carry all labels of
-    `node_selector` are considered. With the `memory` of an earlier call (same catalogue and
-    selector), what did not change is taken over: an unchanged pool is the same object.
+    The answer does not depend on the order of any argument. What pods and claims hold for which
+    `own` is true counts as free: a plan must not compete with what it runs itself. Only nodes that
+    carry all labels of `node_selector` are considered. With the `memory` of an earlier call (same
+    catalogue and selector), what did not change is taken over: an unchanged pool is the same
+    object.
     """
     return read_cluster(
         nodes, pods, catalog, slices=slices, own=own, node_selector=node_selector, memory=memory
@@ -86,7 +87,7 @@ def read_cluster(
     wanted = dict(node_selector)
     read: dict[str, GpuNode] = {}
     without = 0
-    for node in _read(nodes, devices_by_node(slices), lookup, memory):
+    for node in _read(nodes, devices_by_node(slices, own), lookup, memory):
         if node is None:
             without += 1
         elif wanted.items() <= node.labels.items():

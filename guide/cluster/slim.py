@@ -69,10 +69,18 @@ def slim_pod(pod: Mapping[str, Any], keep: Collection[str]) -> Object | None:
     }
 
 
-def slim_device(value: Mapping[str, Any]) -> Object:
-    """A ResourceSlice or ResourceClaim without its metadata."""
-    spec, status = mapping(value.get("spec")), mapping(value.get("status"))
-    return {"spec": spec, "status": {"allocation": status.get("allocation")}}
+def slim_device(value: Mapping[str, Any], keep: Collection[str]) -> Object:
+    """A ResourceSlice or ResourceClaim; of its metadata only the namespace and labels to `keep`."""
+    meta, spec, status = (mapping(value.get(key)) for key in ("metadata", "spec", "status"))
+    labels = mapping(meta.get("labels"))
+    return {
+        "metadata": {
+            "namespace": meta.get("namespace"),
+            "labels": {key: labels[key] for key in keep if key in labels},
+        },
+        "spec": spec,
+        "status": {"allocation": status.get("allocation")},
+    }
 
 
 def _container(container: Mapping[str, Any]) -> Object:

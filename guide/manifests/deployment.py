@@ -14,6 +14,7 @@ from guide.domain import GroupEvaluation, ReplicaGroup
 from guide.frameworks import EnvVar, Launch
 from guide.frameworks.base import HUGGING_FACE_HOME, Proxy
 from guide.manifests import hardening, rollout
+from guide.manifests.claims import claim_name
 from guide.manifests.names import GROUP_LABEL, instance_labels, labels, object_name
 from guide.spec import InferencePlan
 from guide.units import GIB, MIB
@@ -83,11 +84,6 @@ def files_name(plan: str, index: int) -> str:
     return object_name(plan, f"{index}-files")
 
 
-def claim_name(plan: str, index: int) -> str:
-    """The ResourceClaimTemplate of one replica group."""
-    return object_name(plan, f"{index}-gpus")
-
-
 def start_seconds(group: GroupEvaluation) -> int:
     """How long a replica may take to start: its weights over a slow disk, and the engine."""
     weight_bytes = group.memory.weight_bytes * group.group.tp * group.group.pp
@@ -118,7 +114,7 @@ def _pod(plan: InferencePlan, index: int, evaluation: GroupEvaluation, launch: L
         "tolerations": [dict(t) for t in pool.tolerations],
     }
     if pool.device_class:
-        claim = claim_name(plan.metadata.name, index)
+        claim = claim_name(plan, index, group)
         optional["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": claim}]
     return {
         "automountServiceAccountToken": False,

@@ -14,9 +14,10 @@ from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.frameworks.vllm_flags import FLAGS, image_version
+from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, pod_template, workload_meta
 from guide.manifests.names import instance_labels
-from guide.manifests.objects import Named, budget, claim, launch_options, pod_monitor, traffic
+from guide.manifests.objects import Named, budget, launch_options, pod_monitor, traffic
 from guide.spec import InferencePlan
 
 ROLE_LABEL = "guide.dev/role"
@@ -35,9 +36,7 @@ def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
         objects[f"leaderworkerset-{index}.yaml"] = _set(plan, index, group, launch)
         if group.group.pool.device_class:
             per_node = replace(group.group, pp=group.group.pp // nodes_per_replica(group.group))
-            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(
-                plan, index, replace(group, group=per_node)
-            )
+            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, per_node)
     objects["poddisruptionbudget.yaml"] = budget(plan, **{ROLE_LABEL: LEADER})
     for name, value in traffic(plan, evaluation.groups).items():
         if value["kind"] == "Service":  # workers have no HTTP server

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from guide.domain import Evaluation, GroupEvaluation
 from guide.frameworks import FRAMEWORKS, Launch
+from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, pod_template, workload_meta
 from guide.manifests.names import object_name
-from guide.manifests.objects import Named, claim, launch_options
+from guide.manifests.objects import Named, launch_options
 from guide.spec import InferencePlan
 
 CONTAINER = "main"  # the container that KServe's own template merges with
@@ -25,7 +26,7 @@ def llm_inference_service(plan: InferencePlan, evaluation: Evaluation) -> Named:
         launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
         objects[f"llminferenceservice-{index}.yaml"] = _service(plan, index, group, launch)
         if group.group.pool.device_class:
-            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group)
+            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group.group)
     return sorted(objects.items())
 
 

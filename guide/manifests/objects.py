@@ -1,4 +1,4 @@
-"""What stands beside the workloads: Services, routes, files, device claims, monitors (pure)."""
+"""What stands beside the workloads: Services, routes, files, monitors (pure)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from guide.domain import Candidate, GroupEvaluation
-from guide.errors import SpecError
 from guide.frameworks import DeploymentOptions, Launch
-from guide.manifests.deployment import Object, claim_name, files_name, selector
+from guide.manifests.deployment import Object, files_name, selector
 from guide.manifests.names import instance_labels, labels, object_name
 from guide.manifests.rollout import disruption_budget
 from guide.spec import InferencePlan
@@ -16,7 +15,6 @@ from guide.spec import InferencePlan
 Named = list[tuple[str, Object]]  # file name, object
 
 PORT = 80
-_UNSAFE = frozenset('"\\')  # would end the text in a CEL selector
 
 
 def launch_options(plan: InferencePlan) -> DeploymentOptions:
@@ -109,40 +107,6 @@ def files_map(plan: InferencePlan, index: int, group: GroupEvaluation, launch: L
         "data": {path.rsplit("/", 1)[-1]: text for path, text in launch.files},
         "kind": "ConfigMap",
         "metadata": meta(plan, files_name(plan.metadata.name, index), group.group.framework),
-    }
-
-
-def claim(plan: InferencePlan, index: int, group: GroupEvaluation) -> Object:
-    """The ResourceClaimTemplate of one replica group (DRA)."""
-    pool = group.group.pool
-    if pool.device_class is None or _UNSAFE & set(pool.product + (pool.device_profile or "")):
-        raise SpecError(f"pool {pool.name}: no selector can hold the product {pool.product}")
-    attributes = f'device.attributes["{pool.resource}"]'
-    wanted = f'{attributes}.productName == "{pool.product}"'
-    if pool.device_profile:
-        wanted += f' && {attributes}.profile == "{pool.device_profile}"'
-    return {
-        "apiVersion": "resource.k8s.io/v1",
-        "kind": "ResourceClaimTemplate",
-        "metadata": meta(plan, claim_name(plan.metadata.name, index), group.group.framework),
-        "spec": {
-            "metadata": {},
-            "spec": {
-                "devices": {
-                    "requests": [
-                        {
-                            "exactly": {
-                                "allocationMode": "ExactCount",
-                                "count": group.group.tp * group.group.pp,
-                                "deviceClassName": pool.device_class,
-                                "selectors": [{"cel": {"expression": wanted}}],
-                            },
-                            "name": "gpus",
-                        }
-                    ]
-                }
-            },
-        },
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from guide.domain import Evaluation, Recommendation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
+from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, deployment
 from guide.manifests.helm_values import helm_values
 from guide.manifests.leaderworkerset import leader_worker_sets
@@ -18,7 +19,6 @@ from guide.manifests.llminferenceservice import llm_inference_service
 from guide.manifests.objects import (
     Named,
     budget,
-    claim,
     files_map,
     launch_options,
     pod_monitor,
@@ -94,7 +94,7 @@ def build_objects(plan: InferencePlan, evaluation: Evaluation) -> Named:
         if launch.files:
             objects[f"configmap-{index}.yaml"] = files_map(plan, index, group, launch)
         if group.group.pool.device_class:
-            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group)
+            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group.group)
     objects["poddisruptionbudget.yaml"] = budget(plan)
     objects |= traffic(plan, evaluation.groups)
     if plan.spec.output.monitoring == "PodMonitor" and any(x.metrics_path for x in launches):

@@ -192,8 +192,10 @@ def _policy(
     noted_blocks = row.noted(r"kv blocks (\d+)")
     if noted_tokens or noted_blocks:
         capacity = noted_tokens or (noted_blocks or 0) * memory.block_tokens
-    # a published run proves that its longest request fitted, whatever the memory model thinks
-    longest = row.prompt_tokens + row.output_tokens
+    # a published run proves that its longest request fitted, whatever the memory model thinks, and
+    # that one of the stated limit did: the engine refuses to start otherwise
+    stated = row.noted(r"--max-model-len[ =](\d+)") or 0
+    longest = max(row.prompt_tokens + row.output_tokens, stated)
     capacity /= layout.pp  # virtual engines share the blocks
     blocks = max(capacity, longest + 2 * memory.block_tokens) // memory.block_tokens
     return SchedulerPolicy(

@@ -19,6 +19,8 @@ CLIENTS = {
     "scheduler": ("system:kube-scheduler", None),
     "kubelet": (f"system:node:{NODE}", "system:nodes"),
     "proxy": ("system:kube-proxy", None),
+    # The API server towards the API servers behind it, such as metrics-server.
+    "front-proxy": ("front-proxy-client", None),
 }
 SERVER_NAMES = ("127.0.0.1", "10.96.0.1", "localhost", "kubernetes.default.svc")
 

@@ -174,6 +174,14 @@ def _apiserver(plane: Plane) -> list[str | Path]:
             f"--kubelet-client-certificate={plane.pki / 'admin.crt'}",
             f"--kubelet-client-key={plane.pki / 'admin.key'}",
             "--kubelet-preferred-address-types=InternalIP",
+            # API servers behind this one believe it who asks.
+            f"--proxy-client-cert-file={plane.pki / 'front-proxy.crt'}",
+            f"--proxy-client-key-file={plane.pki / 'front-proxy.key'}",
+            f"--requestheader-client-ca-file={plane.pki / 'ca.crt'}",
+            f"--requestheader-allowed-names={pki.CLIENTS['front-proxy'][0]}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
         ]
     else:
         reached_by = [

@@ -65,6 +65,20 @@ def program_sets() -> list[ProgramSet]:
     ]
 
 
+# What single tests run beside the node's own.
+PROMETHEUS = ProgramSet(
+    HERE / "gomod" / "prometheus",
+    ("github.com/prometheus/prometheus/cmd/prometheus",),
+    tags="remove_all_sd enable_kubernetes_sd slicelabels",
+)
+METRICS_SERVER = ProgramSet(
+    HERE / "gomod" / "metrics", ("sigs.k8s.io/metrics-server/cmd/metrics-server",)
+)
+POLICY_AGENT = ProgramSet(
+    HERE / "gomod" / "policies", ("github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",)
+)
+
+
 def node_dir() -> Path:
     """The node's part of the per-user cache: programs, images, layers."""
     return cache_dir() / "node"
@@ -80,12 +94,17 @@ def build_programs() -> Path:
 
 def build_prometheus() -> Path:
     """Return a Prometheus that discovers pods, which Debian's does not; compiled as needed."""
-    only_kubernetes = ProgramSet(
-        HERE / "gomod" / "prometheus",
-        ("github.com/prometheus/prometheus/cmd/prometheus",),
-        tags="remove_all_sd enable_kubernetes_sd slicelabels",
-    )
-    return _built([only_kubernetes], "Prometheus", "three minutes") / "prometheus"
+    return _built([PROMETHEUS], "Prometheus", "three minutes") / "prometheus"
+
+
+def build_metrics_server() -> Path:
+    """Return metrics-server, which tells autoscalers what pods use; compiled as needed."""
+    return _built([METRICS_SERVER], "metrics-server", "two minutes") / "metrics-server"
+
+
+def build_policy_agent() -> Path:
+    """Return kube-router, which enforces NetworkPolicies by ipset; compiled as needed."""
+    return _built([POLICY_AGENT], "kube-router", "three minutes") / "kube-router"
 
 
 def _built(sets: list[ProgramSet], what: str, takes: str) -> Path:

@@ -38,6 +38,11 @@ class _Taken:
         return holdings.taken(self.cluster.pods.values())
 
     @cached_property
+    def by_claims(self) -> frozenset[Owner]:
+        owners = map(holdings.owner_of, self.cluster.devices.values())
+        return frozenset(owner for owner in owners if owner is not None)
+
+    @cached_property
     def stand_ins(self) -> tuple[Object, ...]:
         holders = self.cluster.holders.values()
         return holdings.stand_ins(holders, self.cluster.spots, self.by_pods) if holders else ()
@@ -55,7 +60,7 @@ class ClusterState:
         self.holders: dict[Key, Holder] = {}
         self._catalog = catalog
         self._nodes: dict[str, Object] = {}
-        self._devices: dict[tuple[str | None, str], Object] = {}
+        self.devices: dict[tuple[str | None, str], Object] = {}
         self.managed = ManagedPods()
         self._versions: dict[Key, int] = {}  # of plans
         self._taken = _Taken(self)
@@ -81,8 +86,8 @@ class ClusterState:
 
     def set_device(self, key: tuple[str | None, str], value: Mapping[str, Any] | None) -> bool:
         """Take over a ResourceSlice (no namespace) or a ResourceClaim, or its absence."""
-        slim = None if value is None else slim_device(value)
-        return self._set(self._devices, key, slim, moves_pools=True)
+        slim = None if value is None else slim_device(value, _KEPT_LABELS)
+        return self._set(self.devices, key, slim, moves_pools=True)
 
     def set_plan(self, key: Key, plan: Mapping[str, Any] | None) -> bool:
         """Take over what a plan holds, or its absence; True if that can change an inventory.
@@ -121,18 +126,19 @@ class ClusterState:
                 self._nodes.values(),
                 (),
                 self._catalog,
-                slices=tuple(self._devices.values()),
+                slices=tuple(self.devices.values()),
                 node_selector=selector,
             )
             self._spots[selector] = holdings.spots_of(view)
         return self._spots[selector]
 
     def inventory(self, plan: Plan, namespace: str, name: str) -> Inventory:
-        """What `guide plan` would find, except that GPUs of the plan's own pods count as free, and
-        those as used that applied layouts of others hold before their pods run.
+        """What `guide plan` would find, except that GPUs of the plan's own pods and claims count as
+        free, and those as used that applied layouts of others hold before their pods run.
         """
         own = (namespace, object_name(name))
-        return self._read(plan.node_selector, own if own in self._taken.by_plan else None)
+        holds = own in self._taken.by_plan or own in self._taken.by_claims
+        return self._read(plan.node_selector, own if holds else None)
 
     def whole_inventory(self) -> Inventory:
         """All pools of the cluster, every pod and every applied layout counted."""
@@ -163,12 +169,12 @@ class ClusterState:
                 questions.Cluster(
                     nodes=self._nodes.values(),
                     pods=(*self.pods.values(), *self._taken.stand_ins),
-                    devices=tuple(self._devices.values()),
+                    devices=tuple(self.devices.values()),
                     node_pools=self._node_pools,
                 ),
                 self._catalog,
                 selector,
-                lambda pod: own is not None and holdings.owner_of(pod) == own,
+                lambda held: own is not None and holdings.owner_of(held) == own,
                 memory,
             )
         return self._cache[key]

@@ -69,9 +69,9 @@ def holder(plan: Mapping[str, Any]) -> Holder | None:
     )
 
 
-def owner_of(pod: Mapping[str, Any]) -> Owner | None:
-    """The plan that runs a pod."""
-    metadata = pod["metadata"]
+def owner_of(held: Mapping[str, Any]) -> Owner | None:
+    """The plan that runs a pod, or whose pod a claim is of."""
+    metadata = held["metadata"]
     label = metadata["labels"].get(PLAN_LABEL)
     return None if label is None else (metadata["namespace"], label)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from guide.domain import Evaluation, GpuPool
+from guide.manifests.claims import devices_claimed
 from guide.manifests.names import GROUP_LABEL
 from guide.manifests.rollout import RECREATE, grace_seconds, lifecycle, rolling
 from guide_operator.layouts import available
@@ -14,11 +15,19 @@ Object = dict[str, Any]
 Live = Mapping[str, Any]
 
 
-def adapted(objects: Sequence[Object], best: Evaluation, live: Mapping[str, Live]) -> list[Object]:
+def adapted(
+    objects: Sequence[Object],
+    best: Evaluation,
+    live: Mapping[str, Live],
+    templates: Iterable[Live] = (),
+) -> list[Object]:
     """`objects` of `best`, with the strategy that the Deployments `live`, by name, leave possible.
 
-    A drain that is long enough stays as it is: a better prediction alone restarts no pod.
+    `templates` are the ResourceClaimTemplates that exist, which `live` may name. A drain that is
+    long enough stays as it is: a better prediction alone restarts no pod.
     """
+    new = (value for value in objects if value["kind"] == "ResourceClaimTemplate")
+    claims = {one["metadata"]["name"]: one for one in (*templates, *new)}
     pools = {str(index): group.group.pool for index, group in enumerate(best.groups)}
     changed: list[Object] = []
     for value in objects:
@@ -26,20 +35,25 @@ def adapted(objects: Sequence[Object], best: Evaluation, live: Mapping[str, Live
         if value["kind"] == "Deployment" and meta["name"] in live:
             pool, own = pools[meta["labels"][GROUP_LABEL]], live[meta["name"]]
             spec = _drained(value["spec"], own)
-            value = {**value, "spec": {**spec, "strategy": _strategy(spec, pool, own, live)}}
+            value = {
+                **value,
+                "spec": {**spec, "strategy": _strategy(spec, pool, own, live, claims)},
+            }
         changed.append(value)
     return changed
 
 
-def _strategy(spec: Object, pool: GpuPool, own: Live, live: Mapping[str, Live]) -> Object:
+def _strategy(
+    spec: Object, pool: GpuPool, own: Live, live: Mapping[str, Live], claims: Mapping[str, Live]
+) -> Object:
     if own["spec"].get("strategy", {}).get("type") == "Recreate" and not available(own):
         return RECREATE  # the new pods wait for all old ones, which a rolling update might keep
-    needs = _gpus(spec, pool)
+    needs = _gpus(spec, pool, claims)
     if not needs or not _beside(spec, own):
         return spec["strategy"]  # on GPUs that the old pods do not hold
-    frees = _gpus(own["spec"], pool)
+    frees = _gpus(own["spec"], pool, claims)
     held = sum(
-        _gpus(one["spec"], pool) * one["spec"].get("replicas", 1)
+        _gpus(one["spec"], pool, claims) * one["spec"].get("replicas", 1)
         for one in live.values()
         if _beside(spec, one)
     )
@@ -56,11 +70,14 @@ def _beside(spec: Object, live: Live) -> bool:
     return one == other
 
 
-def _gpus(spec: Mapping[str, Any], pool: GpuPool) -> int:
-    """GPUs of the resource of `pool` that one pod holds; 0 where it claims devices."""
-    containers = cast("list[Object]", _pod(spec).get("containers", []))
-    limits = (one.get("resources", {}).get("limits", {}) for one in containers)
-    return sum(int(found.get(pool.resource, 0)) for found in limits)
+def _gpus(spec: Mapping[str, Any], pool: GpuPool, claims: Mapping[str, Live]) -> int:
+    """GPUs of `pool` that one pod holds, by its limits or by the templates `claims`, by name."""
+    pod = _pod(spec)
+    limits = (one.get("resources", {}).get("limits", {}) for one in pod.get("containers", []))
+    named = (one.get("resourceClaimTemplateName") for one in pod.get("resourceClaims", []))
+    return sum(int(found.get(pool.resource, 0)) for found in limits) + sum(
+        devices_claimed(claims[name], pool) for name in named if name in claims
+    )
 
 
 def _pod(spec: Mapping[str, Any]) -> Object:

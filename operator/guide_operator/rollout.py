@@ -18,15 +18,17 @@ Object = Mapping[str, Any]
 FORBIDDEN, MISSING = "Refused", "KindMissing"
 REFUSALS = (CONFLICT, FORBIDDEN, MISSING)
 
+_DEPLOYMENTS = ("apps/v1", "Deployment")
+_CLAIMS = ("resource.k8s.io/v1", "ResourceClaimTemplate")
 # All that a layout may consist of, so that nothing of a former one is left.
 _KINDS = (
-    ("apps/v1", "Deployment"),
+    _DEPLOYMENTS,
     ("v1", "Service"),
     ("v1", "ConfigMap"),
     ("policy/v1", "PodDisruptionBudget"),
     ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     ("monitoring.coreos.com/v1", "PodMonitor"),
-    ("resource.k8s.io/v1", "ResourceClaimTemplate"),
+    _CLAIMS,
 )
 
 
@@ -43,9 +45,10 @@ def apply_layout(
         autoscalers = client.labelled(
             "autoscaling/v2", "HorizontalPodAutoscaler", namespace, labels=""
         )
-        live = {value["metadata"]["name"]: value for value in _own(client, plan, *_KINDS[0])}
+        live = {value["metadata"]["name"]: value for value in _own(client, plan, *_DEPLOYMENTS)}
         scaled = apply.scaled_deployments(autoscalers)
-        objects = adapted(apply.wanted(plan, best, uid, live, scaled), best, live)
+        objects = apply.wanted(plan, best, uid, live, scaled)
+        objects = adapted(objects, best, live, _own(client, plan, *_CLAIMS) if live else ())
         held = [_put(client, value, scaled, dry_run=rehearsal) for value in objects]
         if rehearsal:
             return []

@@ -1,18 +1,34 @@
-"""hack/gomod pins exactly the programs that hack/controlplane builds."""
+"""The go.mod files pin exactly the programs that hack/controlplane and hack/node build."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from hack.controlplane.build import GOMOD, NODE_PROGRAMS, PROGRAMS, module_version
+from hack.node.programs import HERE, METRICS_SERVER, POLICY_AGENT, PROMETHEUS, program_sets
 
 VERSION = r"v(\d+)\.(\d+)\.(\d+)"
 
 
+def imported(module: Path) -> set[str]:
+    return set(re.findall(r'_ "(\S+)"', (module / "tools.go").read_text(encoding="utf-8")))
+
+
 def test_tools_go_imports_every_program():
-    imported = set(re.findall(r'_ "(\S+)"', (GOMOD / "tools.go").read_text(encoding="utf-8")))
     built = {*PROGRAMS.values(), *NODE_PROGRAMS.values()}
-    assert imported == {package for package in built if not package.startswith("./")}
+    assert imported(GOMOD) == {package for package in built if not package.startswith("./")}
+
+
+def test_each_module_of_the_node_pins_its_programs_and_nothing_else():
+    sets = [*program_sets()[1:], PROMETHEUS, METRICS_SERVER, POLICY_AGENT]
+    assert {each.module for each in sets} == set((HERE / "gomod").iterdir())
+    for each in sets:
+        fetched = {package for package in each.packages if not package.startswith("./")}
+        assert imported(each.module) == fetched
+        assert (
+            f"module guide.dev/hack/node/{each.module.name}" in (each.module / "go.mod").read_text()
+        )
 
 
 def test_staging_modules_follow_the_kubernetes_version():

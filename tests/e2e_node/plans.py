@@ -17,13 +17,17 @@ MODEL = "meta-llama/Llama-3.1-8B-Instruct"  # of the example
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "chat.yaml"
 
 
-def plan(namespace: str, name: str, image: str, requests_per_s: float = 8) -> dict[str, Any]:
-    """The example of the README in mode Apply, served by an image."""
+def plan(namespace: str, name: str, image: str, replicas: int = 1) -> dict[str, Any]:
+    """The example of the README in mode Apply, served by an image on so many GPUs.
+
+    Fewer GPUs could not serve its requests, and larger replicas are not more of them.
+    """
     document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     document["metadata"] = {"name": name, "namespace": namespace}
     spec = document["spec"]
     spec["output"] = {"mode": "Apply"}
-    spec["workload"]["requestsPerSecond"] = requests_per_s
+    spec["workload"]["requestsPerSecond"] = 11 * replicas
+    spec["budget"] = {"billing": "FreeGPUs", "maxGPUs": replicas}
     spec["deployment"]["image"] = image
     return document
 
@@ -82,7 +86,7 @@ def serving(
     kubectl: Kubectl, namespace: str, name: str, image: str, replicas: int
 ) -> Iterator[str]:
     """The address of the Service of a plan with so many Ready replicas, deleted afterwards."""
-    kubectl.apply(plan(namespace, name, image, requests_per_s=25))
+    kubectl.apply(plan(namespace, name, image, replicas))
     try:
         ready(kubectl, namespace, name)
         names_when_ready(kubectl, namespace, name, replicas)

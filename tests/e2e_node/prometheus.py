@@ -16,7 +16,7 @@ import yaml
 from hack.node.init import ADDRESS
 from hack.node.node import Node
 from hack.node.programs import build_prometheus
-from tests.e2e.operator_process import eventually
+from tests.e2e_node.beside import beside
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = f"http://{ADDRESS}:9090"
@@ -48,15 +48,8 @@ def prometheus(node: Node) -> Iterator[None]:
         f"--storage.tsdb.path={node.run_dir / 'prometheus'}",
         f"--web.listen-address={ADDRESS}:9090",
     )
-    command = node.command(build_prometheus(), *words, network_alone=True)
-    with (node.run_dir / "logs" / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        eventually(lambda: _answers(node), 60)
+    with beside(node, build_prometheus(), *words, answers=lambda: _answers(node)):
         yield
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def query(node: Node, expression: str) -> list[dict[str, Any]]:

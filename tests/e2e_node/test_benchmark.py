@@ -90,7 +90,7 @@ def test_the_benchmark_runs_and_its_result_is_read(
     tmp_path: Path,
 ):
     with serving(kubectl, release, NAME, standin_image, 3):
-        job = _rendered(kubectl, plan(release, NAME, standin_image, 25), tmp_path)
+        job = _rendered(kubectl, plan(release, NAME, standin_image, 3), tmp_path)
         kubectl.apply(_on_the_node(job, namespace, standin_image, client, weights))
 
         result = tmp_path / "run.json"

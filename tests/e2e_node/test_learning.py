@@ -10,7 +10,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 from hack.controlplane.kubectl import Kubectl
 from hack.node.node import Node
 from tests.e2e.operator_process import eventually
-from tests.e2e_node.conftest import CHART, helm
+from tests.e2e_node.conftest import CHART, Cluster, helm
 from tests.e2e_node.plans import condition, names_when_ready, serving
 from tests.e2e_node.prometheus import URL, prometheus, query, targets
 from tests.e2e_node.under_load import load
@@ -21,15 +21,17 @@ REPLICAS = 3
 
 
 @pytest.fixture(scope="module")
-def service(node: Node, kubectl: Kubectl, release: str, standin_image: str) -> Iterator[str]:
+def service(
+    node: Node, cluster: Cluster, kubectl: Kubectl, release: str, standin_image: str
+) -> Iterator[str]:
     """A plan of three replicas, watched by an operator that learns quickly."""
     values = ("url=" + URL, "observeSeconds=3", "windowSeconds=20")
     flags = [f"--set=prometheus.{value}" for value in values]
     upgrade = ("upgrade", "guide", CHART, "-n", "guide-system", "--reuse-values", "--wait")
     with prometheus(node), serving(kubectl, release, NAME, standin_image, REPLICAS) as address:
-        helm(node, *upgrade, "--timeout=180s", *flags)
+        helm(cluster, *upgrade, "--timeout=180s", *flags)
         yield address
-    helm(node, *upgrade, "--timeout=180s", "--set=prometheus.url=")
+    helm(cluster, *upgrade, "--timeout=180s", "--set=prometheus.url=")
 
 
 def test_a_learnt_correction_fails_no_request_and_restarts_no_pod(

@@ -9,7 +9,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack.controlplane.kubectl import Kubectl
 from hack.node.node import Node
-from tests.e2e_node.conftest import helm
+from tests.e2e_node.conftest import Cluster, helm
 from tests.e2e_node.plans import condition, plan, ready, servers
 
 
@@ -33,11 +33,11 @@ def test_a_container_runs_and_is_reached_through_its_service(node: Node, kubectl
     )
 
 
-def test_the_chart_starts_an_operator_that_passes_its_own_test(node: Node, release: str):
-    pods = node.kubectl.json("-n", "guide-system", "get", "pods")["items"]
+def test_the_chart_starts_an_operator_that_passes_its_own_test(cluster: Cluster, release: str):
+    pods = cluster.kubectl.json("-n", "guide-system", "get", "pods")["items"]
     assert {pod["status"]["phase"] for pod in pods} == {"Running"}
     assert [s["restartCount"] for pod in pods for s in pod["status"]["containerStatuses"]] == [0, 0]
-    assert "Succeeded" in helm(node, "test", "guide", "-n", "guide-system", "--timeout", "120s")
+    assert "Succeeded" in helm(cluster, "test", "guide", "-n", "guide-system", "--timeout", "120s")
 
 
 def test_a_plan_in_mode_apply_answers_through_its_service(

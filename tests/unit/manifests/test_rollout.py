@@ -13,7 +13,7 @@ from guide.manifests.benchmark import benchmarks
 from guide.manifests.render import build_objects, formats
 from guide.manifests.rollout import RECREATE, drain_seconds, rolling
 from guide_operator.rolling import adapted
-from tests.handmade import GROUP, POOL
+from tests.handmade import DRA_POOL, GROUP, POOL
 from tests.manifest_cases import CASES, Case
 
 Object = dict[str, Any]
@@ -89,6 +89,58 @@ def test_all_replicas_go_at_once_only_where_a_new_one_finds_no_room(
     old: Case, new: Case, strategy: Object
 ):
     assert change(old, new)["strategy"] == strategy
+
+
+def claiming(*free: int, tp: int = 2, replicas: int = 3, **pool: Any) -> Case:
+    """The same where GPUs come by claims on devices."""
+    pool = replace(DRA_POOL, free_gpus_by_node=free, **pool)
+    return Case(groups=(replace(GROUP, pool=pool, tp=tp, replicas=replicas),))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "strategy"),
+    [
+        (claiming(6), claiming(6), INSTEAD),
+        (claiming(8), claiming(8), BESIDE),
+        (claiming(6), claiming(6, tp=1, replicas=5), INSTEAD),
+        (claiming(6), claiming(6, tp=4, replicas=1), RECREATE),
+        (claiming(8), claiming(8, tp=4, replicas=1), INSTEAD),
+        # Devices of another product are no room, and are not made any.
+        (claiming(6, product="NVIDIA A100"), claiming(6, tp=4, replicas=1), INSTEAD),
+        (on(6), claiming(6, tp=4, replicas=1), INSTEAD),
+    ],
+)
+def test_devices_that_pods_claim_count_as_their_gpus(old: Case, new: Case, strategy: Object):
+    built = dict(build_objects(old.plan, best_of(old)))
+    templates = [v for v in built.values() if v["kind"] == "ResourceClaimTemplate"]
+    before = {v["metadata"]["name"]: live_of(v) for v in deployments(old)}
+    objects = [value for _, value in build_objects(new.plan, best_of(new))]
+    after = adapted(objects, best_of(new), before, templates)
+    (value,) = (v for v in after if v["kind"] == "Deployment")
+    assert value["spec"]["strategy"] == strategy
+
+
+@pytest.mark.parametrize("form", ["kustomize", "leaderworkerset", "llminferenceservice"])
+def test_a_template_of_claims_is_never_edited(form: str):
+    """Its specification is immutable, so another one has another name; the pods name theirs."""
+    specs: dict[str, Object] = {}
+    for case in (claiming(8), claiming(8, tp=4), claiming(8, product="NVIDIA A100")):
+        built = [value for _, value in formats()[form](case.plan, best_of(case))]
+        (template,) = (v for v in built if v["kind"] == "ResourceClaimTemplate")
+        name = template["metadata"]["name"]
+        assert specs.setdefault(name, template["spec"]) == template["spec"]
+        assert name in {n for value in built for n in templates_named(value)}
+    assert len(specs) == 3
+
+
+def templates_named(value: object) -> list[str]:
+    """The templates that pods anywhere in an object name."""
+    if isinstance(value, list):
+        return [name for item in value for name in templates_named(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [v for key, v in value.items() if key == "resourceClaimTemplateName"]
+    return own + [name for item in value.values() for name in templates_named(item)]
 
 
 def test_replicas_of_an_autoscaler_leave_no_room_for_a_surge():

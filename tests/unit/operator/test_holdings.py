@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from guide.catalog import load
 from guide.domain import Inventory, Plan
+from guide.manifests.claims import claim
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
 from guide_operator import reconcile
@@ -17,6 +20,7 @@ from guide_operator.holdings import holder
 from guide_operator.work import Turns
 from hack import nodes as fake
 from tests.broken_plans import PLAN
+from tests.manifest_cases import CASES
 
 CATALOG = load()
 POOL = "h100-sxm-x8"
@@ -207,3 +211,32 @@ def test_who_stepped_aside_blocks_nobody_and_who_keeps_its_place_does():
             await second
 
     asyncio.run(scene())
+
+
+def test_devices_that_pods_of_the_plan_claim_are_free_for_it_alone():
+    """By the labels that the API server copies from the plan's template to each claim."""
+    folder = Path(__file__).resolve().parents[2] / "golden" / "inventory" / "dra"
+    nodes, slices = (
+        yaml.safe_load((folder / f"{kind}.yaml").read_text())["items"]
+        for kind in ("nodes", "slices")
+    )
+    case = CASES["dra"]
+    best = case.recommendation.best
+    assert best is not None
+    template = claim(case.plan, 0, best.groups[0].group)
+    found = ClusterState(CATALOG)
+    for node in nodes:
+        found.set_node(node["metadata"]["name"], node)
+    for item in slices:
+        if item["kind"] == "ResourceClaim":
+            item["metadata"] |= template["spec"]["metadata"] | {"namespace": "ml"}
+        key = (item["metadata"].get("namespace"), item["metadata"]["name"])
+        found.set_device(key, item)
+    used = {
+        owner: used_gpus(found, *owner) for owner in (("ml", "chat"), ("ml", "x"), ("a", "chat"))
+    }
+    assert used == {("ml", "chat"): 0, ("ml", "x"): 2, ("a", "chat"): 2}
+
+
+def used_gpus(state: ClusterState, namespace: str, name: str) -> int:
+    return sum(pool.used_gpus for pool in state.inventory(ASKS, namespace, name).pools)
