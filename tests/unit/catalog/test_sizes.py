@@ -19,9 +19,7 @@ CATALOG = load()
         ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", 24_011_361_280),
     ],
 )
-def test_every_tensor_of_a_published_checkpoint_is_counted(
-    catalog: Catalog, name: str, tensors: int
-):
+def test_every_tensor_of_a_published_checkpoint_is_counted(name: str, tensors: int):
     """By the header of its safetensors."""
     assert weight_counts(CATALOG.models[name]).total == tensors
 
