@@ -31,9 +31,9 @@ WRITTEN = parse_plan(
                 "inputTokens": {"mean": 1024, "p95": 3000},
                 "outputTokens": {"mean": 256, "p95": 700},
                 "maxContextTokens": 8192,
-                "requestsPerSecond": 1,
+                "requestsPerSecond": 2,
             },
-            "slo": {"tpotP95Milliseconds": 30, "e2eP95Milliseconds": 30000},
+            "slo": {"tpotP95Milliseconds": 22, "e2eP95Milliseconds": 30000},
             "budget": {"maxGPUs": 1},
             "frameworks": ["vLLM"],
         },
@@ -60,7 +60,7 @@ def decided(catalog: Catalog, **more: Any) -> tuple[apply.Chosen, Any]:
     return apply.choose(answer, running, None, PATIENT, NOW, **more), answer
 
 
-@pytest.mark.parametrize("step", [-0.2, -0.1, 0.1, 0.15, 0.2])
+@pytest.mark.parametrize("step", [-0.2, -0.15, -0.1, -0.01])
 def test_what_is_learnt_changes_no_argument_while_the_slo_is_kept(step: float):
     catalog = learnt(step)
     chosen, answer = decided(catalog)
@@ -82,7 +82,7 @@ def test_what_is_learnt_changes_no_argument_while_the_slo_is_kept(step: float):
 def test_some_correction_would_have_changed_an_argument():
     limits = {
         recommend(ASKED, INVENTORY, learnt(step)).best.groups[0].group.limits.max_num_seqs
-        for step in (-0.2, 0.2)
+        for step in (-0.2, 0)
     }
     assert len(limits) == 2
 
@@ -99,7 +99,8 @@ def test_limits_that_break_the_slo_are_replaced_at_once():
 def test_an_edit_applies_at_once():
     assert apply.edited(STATUS, 4)
     assert not apply.edited(STATUS, 3)
-    chosen, answer = decided(learnt(0.2), edited=True)
+    chosen, answer = decided(learnt(-0.2), edited=True)
+    assert answer.best != FIRST.best
     assert chosen.recommendation.best == answer.best
 
 

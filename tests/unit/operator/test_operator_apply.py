@@ -30,6 +30,7 @@ WRITTEN = parse_plan(
                 "outputTokens": {"mean": 128},
                 "requestsPerSecond": 4,
             },
+            "budget": {"billing": "FreeGPUs"},  # or one node's bill holds six replicas as well
         },
     }
 )
