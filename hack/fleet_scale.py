@@ -182,8 +182,9 @@ class Fleet:
             self.server.calls - calls,
         )
 
-    def _progress(self) -> tuple[int, int]:
-        return self.server.calls.total(), self.answers
+    def _progress(self) -> tuple[int, int, float]:
+        """What grows while there is work, on a busy machine too: a worker that computes counts."""
+        return self.server.calls.total(), self.answers, round(_workers_s(psutil.Process()), 1)
 
     def _nodes_come(self) -> None:
         for node in self.nodes:

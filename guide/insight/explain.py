@@ -19,6 +19,7 @@ from guide.domain import (
     StepShape,
 )
 from guide.insight.breakdown import breakdown, elasticities
+from guide.insight.layers import LayerKind, layers_by_kind
 from guide.perf.fits import (
     PARAMETERS,
     WIDEST,
@@ -31,7 +32,7 @@ from guide.perf.fits import (
     spreads_of,
     version_family,
 )
-from guide.perf.memory import reserved_bytes
+from guide.perf.memory import element_bytes, reserved_bytes
 from guide.perf.ops import Layout
 from guide.perf.roofline import Roof, roofs, typical_decode
 from guide.perf.step import NO_WORK, attended
@@ -96,6 +97,7 @@ class GroupExplanation:
     prompt: StepView
     constants: tuple[Constant, ...]
     reserved: dict[str, float]  # bytes of one GPU by reason
+    layers: tuple[LayerKind, ...]  # and what stands around them, over all GPUs
 
     @property
     def utilisation(self) -> float:
@@ -148,6 +150,11 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
         constants=tuple(_constants(fit, keys, catalog)),
         reserved=reserved_bytes(
             group.model, group.gpu, Layout(tp=group.tp, pp=group.pp), group.limits, release
+        ),
+        layers=layers_by_kind(
+            group.model,
+            group.precision,
+            element_bytes(group.model, group.limits.kv_cache_dtype, group.switches),
         ),
     )
 

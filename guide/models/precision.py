@@ -95,13 +95,24 @@ def served_bytes(weight: Weight, arch: ModelArch, precision: Precision) -> float
 
     The checkpoint's own precision is exact; another one is what quantising it would give.
     """
-    own = {arch.precision, precision.name}
-    if len(own) == 1 or own <= SIXTEEN_BIT:
+    if _as_stored(arch, precision):
         return weight.stored_bytes
     if weight.part is Part.ROUTER:
         return 2 * weight.parameters
     expert = weight.part in (Part.EXPERTS, Part.SHARED)
     return weight.parameters * (precision.expert_bytes if expert else precision.dense_bytes)
+
+
+def served_format(weight: Weight, arch: ModelArch, precision: Precision) -> str:
+    """The name of the format that `served_bytes` counts."""
+    if _as_stored(arch, precision):
+        return weight.format.name
+    return BF16.name if weight.part is Part.ROUTER else precision.name
+
+
+def _as_stored(arch: ModelArch, precision: Precision) -> bool:
+    own = {arch.precision, precision.name}
+    return len(own) == 1 or own <= SIXTEEN_BIT
 
 
 def served_head_bytes(arch: ModelArch, precision: Precision) -> float:

@@ -24,6 +24,8 @@ def _vision(view: ConfigView) -> int:
     if not width or not layers or not ffn:
         return 0
     patch = vision.count("patch_size", default=14)
+    if vision.text("model_type") == "pixtral":
+        return _pixtral(view, width, layers, ffn, patch)
     gemma = vision.text("model_type") == "gemma4_vision"
     matrices = 3 if gemma or vision.text("hidden_act") == "silu" else 2
     layer = 4 * width * width + matrices * width * ffn + 9 * width + ffn
@@ -32,6 +34,14 @@ def _vision(view: ConfigView) -> int:
         + (3 * patch * patch + 1 + _positions(vision, patch) + 2) * width
         + _merger(view, vision, width)
     )
+
+
+def _pixtral(view: ConfigView, width: int, layers: int, ffn: int, patch: int) -> int:
+    """Mistral's ViT, without biases and tables of positions, and its projector (exact)."""
+    tower = layers * (4 * width * width + 3 * width * ffn + 2 * width) + (3 * patch**2 + 1) * width
+    text, side = view.count("hidden_size"), view.count("spatial_merge_size", default=1)
+    merger = width + side**2 * width**2 if side > 1 else 0
+    return tower + merger + width * text + text * text
 
 
 def _positions(vision: ConfigView, patch: int) -> int:

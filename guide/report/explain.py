@@ -9,6 +9,7 @@ from guide.insight.breakdown import CONSTANTS
 from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
 from guide.perf.roofline import Roof
 from guide.report.kernels import kernel_tables
+from guide.report.layers import layers_table
 from guide.report.tables import Table
 from guide.units import GB, MILLISECOND, TFLOP, format_bytes, format_seconds
 
@@ -66,6 +67,9 @@ def tables(explanation: Explanation) -> list[Table]:
             *kernel_tables(group, name),
             _parts(group, name),
             _constants(group, name),
+            layers_table(
+                group.layers, f"Layers{name}, over all GPUs of a replica, before windows forget"
+            ),
             _memory(group, name),
             _queue(group, name),
             _intervals(explanation, group, name),

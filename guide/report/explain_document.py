@@ -8,6 +8,7 @@ from typing import Any
 from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
 from guide.report.document import API_VERSION, evaluation, significant
 from guide.report.explain import MEANINGS
+from guide.report.layers import layer_kind
 
 KIND = "Explanation"
 
@@ -39,6 +40,7 @@ def _group(item: GroupExplanation) -> dict[str, Any]:
             "assumedIntervals": item.assumed_intervals,
             "intervalHalfWidths": _rounded(item.fit.residual),
         },
+        "layers": [layer_kind(kind) for kind in item.layers],
         "memory": {
             "weightBytes": memory.weight_bytes,
             "activationBytes": memory.activation_bytes,

@@ -257,7 +257,9 @@ def tails(workload: Workload, seed: int, longest_tokens: int) -> Tails:
     closed loop draws as many as there are users; its stated p95 is taken with a margin.
     """
     if workload.requests_per_s is None:
-        return Tails(prompt_tokens=_stated(workload.prompt), output_tokens=_stated(workload.output))
+        prompt = min(max(1, longest_tokens - 1), _stated(workload.prompt))
+        left = max(1, longest_tokens - prompt)
+        return Tails(prompt_tokens=prompt, output_tokens=min(left, _stated(workload.output)))
     drawn = requests_of(workload, OPEN_REQUESTS, seed, longest_tokens)
     counted = int(WARM_SHARE * OPEN_REQUESTS)
     return Tails(

@@ -14,6 +14,7 @@ from guide.catalog import load
 from guide.domain import Catalog, Inventory, Lengths, Plan, Preference, Slo, Tolerance, Workload
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey
+from guide.search.operating_point import tails
 from guide.search.pricing import priced
 from guide.search.recommend import recommend
 from guide.search.sizing import AMPLE
@@ -111,6 +112,14 @@ def test_a_window_is_counted_alike_by_bound_and_simulation():
     found = recommend(plan, cluster, catalog()).best
     assert found is not None
     assert 0.45 < found.predicted.ttft_interval.upper <= 0.48
+
+
+def test_no_user_is_bounded_by_a_prompt_that_the_model_refuses():
+    """A closed loop with a p95 beyond the context: simulation cuts it, so the bound does."""
+    longest = Lengths(mean_tokens=3213, p95_tokens=9639)
+    asked = Workload(prompt=longest, output=Lengths(mean_tokens=10), concurrency=1)
+    found = tails(asked, seed=0, longest_tokens=8192)
+    assert found.prompt_tokens + found.output_tokens <= 8192
 
 
 def bounds_hold(plan: Plan, cluster: Inventory, known: Catalog, data: st.DataObject) -> None:

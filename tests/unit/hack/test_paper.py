@@ -16,7 +16,6 @@ from guide.domain import (
     Lengths,
     MemoryFit,
     Plan,
-    Preference,
     ReplicaGroup,
     Slo,
     Switches,
@@ -333,15 +332,20 @@ def test_p13_metrics_of_a_batch_belong_together():
 
 
 def test_p20_the_batch_limit_follows_the_task_and_the_hardware():
-    free = replica()
-    slo = Slo(tpot_p95_s=1.8 * free.zero_load_tpot_s)
-    tight = replica(asked=plan(slo=slo))
-    assert tight.limits.max_num_seqs < free.limits.max_num_seqs
-    batch = tight.limits.max_num_seqs
-    faster = replica(asked=plan(slo=slo), name="H100-SXM")
-    assert faster.limits.max_num_seqs > batch
-    chat = replace(plan().workload, prompt=Lengths(mean_tokens=32, p95_tokens=64))
-    assert replica(asked=plan(slo=slo, workload=chat)).limits.max_num_seqs > batch
-    found = recommend(plan(slo=slo, preference=Preference.COST), cluster(), catalog())
-    assert found.best is not None
-    assert found.best.groups[0].group.limits.max_num_seqs < free.limits.max_num_seqs
+    def batch(share: float, name: str = "A100-80GB", prompt: float = 512) -> int:
+        """The limit on one GPU where a token may take `share` of its time on an empty server."""
+        limit = share * replica().zero_load_tpot_s
+        lengths = Lengths(mean_tokens=prompt, p95_tokens=2 * prompt)
+        asked = plan(
+            workload=replace(plan().workload, prompt=lengths),
+            slo=Slo(tpot_p95_s=limit),
+            budget=Budget(max_gpus=1),
+        )
+        found = recommend(asked, cluster(name, (1,)), catalog()).best
+        assert found is not None
+        return found.groups[0].group.limits.max_num_seqs
+
+    tight = batch(1.7)
+    assert tight < batch(2.0)
+    assert tight < batch(1.7, name="H100-SXM")
+    assert tight < batch(1.7, prompt=64)

@@ -30,7 +30,7 @@ WRITTEN = parse_plan(
                 "outputTokens": {"mean": 128},
                 "requestsPerSecond": 4,
             },
-            "budget": {"billing": "FreeGPUs"},  # else the whole node costs the same as a GPU
+            "budget": {"billing": "FreeGPUs"},  # or one node's bill holds six replicas as well
         },
     }
 )

@@ -285,7 +285,7 @@ def test_the_command_writes_rows_and_a_picture(tmp_path: Path):
     (tmp_path / "prices.yaml").write_text(prices)
     changed = command(tmp_path, *nodes, "--prices", str(tmp_path / "prices.yaml"))
     assert "known from before" not in changed.output, "a changed catalogue asks everything again"
-    assert set(pq.read_table(tmp_path / "r.parquet")["usd_per_h"].to_pylist()) == {None, 1.5}
+    assert set(pq.read_table(tmp_path / "r.parquet")["usd_per_h"].to_pylist()) == {None, 8 * 1.5}
 
 
 def test_clusters_of_a_study_are_told_apart(tmp_path: Path):
