@@ -24,6 +24,7 @@ from hack.controlplane.kubectl import Kubectl
 from hack.controlplane.pki import NODE
 from hack.node.images import build_on_operator, operator_image
 from hack.node.node import Node, forbidden, lacking
+from tests.e2e_node.client import Client, client_pod
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -138,6 +139,13 @@ def standin_image(cluster: Cluster, request: pytest.FixtureRequest) -> str:
     command = [node.bin / "ctr", "--namespace=k8s.io", "images", "import", archive]
     subprocess.run(command, check=True, capture_output=True)
     return reference
+
+
+@pytest.fixture(scope="session")
+def client(kubectl: Kubectl, standin_image: str) -> Iterator[Client]:
+    """Who asks, in the cluster."""
+    with client_pod(kubectl, standin_image) as found:
+        yield found
 
 
 def _pulled(variable: str) -> str:

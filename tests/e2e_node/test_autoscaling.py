@@ -14,6 +14,7 @@ from hack.node.init import ADDRESS
 from hack.node.node import Node
 from hack.node.programs import build_metrics_server
 from tests.e2e_node.beside import beside
+from tests.e2e_node.client import Client
 from tests.e2e_node.plans import condition, names_when_ready, ready, serving
 from tests.e2e_node.under_load import load
 
@@ -104,7 +105,7 @@ def autoscaler(deployment: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("usage")
 def test_an_autoscaler_has_the_replicas_until_it_is_deleted(
-    node: Node, kubectl: Kubectl, release: str, standin_image: str
+    client: Client, kubectl: Kubectl, release: str, standin_image: str
 ):
     with serving(kubectl, release, NAME, standin_image, REPLICAS) as address:
         select = ("-n", release, "get", "deployments", "-l", f"guide.dev/plan={NAME}")
@@ -112,7 +113,7 @@ def test_an_autoscaler_has_the_replicas_until_it_is_deleted(
         hpa = autoscaler(deployment["metadata"]["name"])
         hpa["metadata"]["namespace"] = release
         kubectl.apply(hpa)
-        with load(node, address, per_s=20, seconds=100) as outcome:
+        with load(client, address, per_s=20, seconds=100) as outcome:
             _scaled(kubectl, release)
             names_when_ready(kubectl, release, NAME, MOST)
             _edited(kubectl, release)  # makes the operator write the Deployment

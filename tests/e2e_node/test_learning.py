@@ -10,6 +10,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 from hack.controlplane.kubectl import Kubectl
 from hack.node.node import Node
 from tests.e2e.operator_process import eventually
+from tests.e2e_node.client import Client
 from tests.e2e_node.conftest import CHART, Cluster, helm
 from tests.e2e_node.plans import condition, names_when_ready, serving
 from tests.e2e_node.prometheus import URL, prometheus, query, targets
@@ -35,7 +36,7 @@ def service(
 
 
 def test_a_learnt_correction_fails_no_request_and_restarts_no_pod(
-    node: Node, kubectl: Kubectl, release: str, service: str
+    node: Node, client: Client, kubectl: Kubectl, release: str, service: str
 ):
     before = names_when_ready(kubectl, release, NAME, REPLICAS)
     arguments = _arguments(kubectl, release)
@@ -47,7 +48,7 @@ def test_a_learnt_correction_fails_no_request_and_restarts_no_pod(
         assert moved, condition(kubectl, release, NAME, "PredictionDrift")
         return moved
 
-    with load(node, service, PER_S, SECONDS) as outcome:
+    with load(client, service, PER_S, SECONDS) as outcome:
         corrections = learnt()
     print(f"corrections {corrections}: {outcome.counts}")
     assert names_when_ready(kubectl, release, NAME, REPLICAS) == before

@@ -13,6 +13,7 @@ from hack.controlplane.kubectl import Kubectl
 from hack.controlplane.pki import NODE as HOST
 from hack.node import cgroups
 from hack.node.node import Node, cgroup
+from tests.e2e_node.client import Client
 from tests.e2e_node.plans import names_when_ready, serving
 from tests.e2e_node.under_load import load
 
@@ -22,7 +23,7 @@ REPLICAS = 3
 
 
 @pytest.fixture(scope="module")
-def service(node: Node, kubectl: Kubectl, release: str, standin_image: str) -> Iterator[str]:
+def service(kubectl: Kubectl, release: str, standin_image: str) -> Iterator[str]:
     """The address of the Service of a plan with three replicas."""
     with serving(kubectl, release, NAME, standin_image, REPLICAS) as address:
         yield address
@@ -34,11 +35,11 @@ def all_ready(kubectl: Kubectl, namespace: str) -> list[str]:
 
 
 def test_an_edit_of_the_plan_fails_no_request(
-    node: Node, kubectl: Kubectl, release: str, service: str
+    client: Client, kubectl: Kubectl, release: str, service: str
 ):
     before = all_ready(kubectl, release)
     patch = {"spec": {"deployment": {"extraArgs": ["--disable-uvicorn-access-log"]}}}
-    with load(node, service, PER_S, SECONDS) as outcome:
+    with load(client, service, PER_S, SECONDS) as outcome:
         kubectl(
             *("-n", release, "patch", "inferenceplan", NAME, "--type=merge", "-p"),
             json.dumps(patch),
@@ -50,10 +51,10 @@ def test_an_edit_of_the_plan_fails_no_request(
 
 
 def test_a_graceful_deletion_fails_no_request(
-    node: Node, kubectl: Kubectl, release: str, service: str
+    client: Client, kubectl: Kubectl, release: str, service: str
 ):
     first, *_ = all_ready(kubectl, release)
-    with load(node, service, PER_S, SECONDS) as outcome:
+    with load(client, service, PER_S, SECONDS) as outcome:
         kubectl("-n", release, "delete", "pod", first, "--wait=false")
         gone(kubectl, release, [first])
     print(f"graceful deletion: {outcome.counts}")
@@ -61,13 +62,14 @@ def test_a_graceful_deletion_fails_no_request(
     assert outcome.failed == 0
 
 
+@pytest.mark.usefixtures("node")
 def test_a_drain_takes_one_pod_and_fails_no_request(
-    node: Node, kubectl: Kubectl, release: str, service: str
+    client: Client, kubectl: Kubectl, release: str, service: str
 ):
     """There is one node, so its replacement waits and the budget keeps the others."""
     before = all_ready(kubectl, release)
     select = f"--pod-selector=guide.dev/plan={NAME}"
-    with load(node, service, PER_S, SECONDS) as outcome:
+    with load(client, service, PER_S, SECONDS) as outcome:
         words = (HOST, "--delete-emptydir-data", "--timeout=30s", select)
         drained = kubectl("drain", *words, check=False)
         assert drained.returncode  # the budget held it up
@@ -80,10 +82,10 @@ def test_a_drain_takes_one_pod_and_fails_no_request(
 
 
 def test_a_killed_pod_loses_what_it_was_serving(
-    node: Node, kubectl: Kubectl, release: str, service: str
+    node: Node, client: Client, kubectl: Kubectl, release: str, service: str
 ):
     all_ready(kubectl, release)
-    with load(node, service, PER_S, SECONDS) as outcome:
+    with load(client, service, PER_S, SECONDS) as outcome:
         one_server(node).kill()
         all_ready(kubectl, release)
     print(f"SIGKILL: {outcome.counts}")

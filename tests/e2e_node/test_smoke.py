@@ -9,6 +9,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack.controlplane.kubectl import Kubectl
 from hack.node.node import Node
+from tests.e2e_node.client import Client
 from tests.e2e_node.conftest import Cluster, helm
 from tests.e2e_node.plans import condition, plan, ready, servers
 
@@ -41,7 +42,7 @@ def test_the_chart_starts_an_operator_that_passes_its_own_test(cluster: Cluster,
 
 
 def test_a_plan_in_mode_apply_answers_through_its_service(
-    node: Node, kubectl: Kubectl, release: str, standin_image: str
+    client: Client, kubectl: Kubectl, release: str, standin_image: str
 ):
     kubectl.apply(plan(release, "chat", standin_image))
     ready(kubectl, release, "chat")
@@ -53,11 +54,9 @@ def test_a_plan_in_mode_apply_answers_through_its_service(
     body = json.dumps(
         {"model": "meta-llama/Llama-3.1-8B-Instruct", "prompt": "Hi", "max_tokens": 5}
     )
-    answer = json.loads(
-        curl(node, f"{base}/v1/completions", "-H", "Content-Type: application/json", "-d", body)
-    )
+    answer = json.loads(client.ask(f"{base}/v1/completions", body))
     assert answer["usage"]["completion_tokens"] == 5
-    assert "vllm:num_requests_running" in curl(node, f"{base}/metrics")
+    assert "vllm:num_requests_running" in client.ask(f"{base}/metrics")
 
 
 def test_a_pod_that_cannot_start_is_quoted_and_heals(

@@ -1,20 +1,17 @@
-"""Load on a Service of the node while something happens to its pods."""
+"""Load on a Service while something happens to its pods."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hack.node.node import Node
 from hack.standin.load import OK
+from tests.e2e_node.client import Client
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 30
 
 
@@ -36,12 +33,13 @@ class Outcome:
 
 
 @contextmanager
-def load(node: Node, url: str, per_s: float, seconds: float) -> Generator[Outcome]:
+def load(client: Client, url: str, per_s: float, seconds: float) -> Generator[Outcome]:
     """Load while the block runs, and until the load is over; then the outcome is filled."""
     how = (f"--per-second={per_s}", f"--seconds={seconds}", f"--limit-s={LIMIT_S}")
-    words = (sys.executable, "-m", "hack.standin.load", url, *how)
-    command = node.command(*words, network_alone=True)
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    kubectl = client.kubectl
+    words = client.words("-m", "hack.standin.load", url, *how)
+    command = [kubectl.program, f"--kubeconfig={kubectl.kubeconfig}", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     outcome = Outcome()
     try:
         time.sleep(2)
