@@ -49,7 +49,8 @@ class ConfigView:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
                 raise self.fail(
-                    f"config.json has {key} = {shown(value)}, but it must be a whole number"
+                    f"config.json has {key} = {shown(value)}, but it must be a whole number up to "
+                    f"{_LARGEST:,}"
                 )
             return value
         return None

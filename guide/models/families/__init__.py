@@ -68,6 +68,7 @@ _MODULES = (
     step,
 )
 
+_MOST_PARAMETERS = 10**15
 _NOTED, _REFUSED = 0.02, 0.10  # between the weights counted and those of the index
 _ENCODER_DECODERS = ("T5", "MT5", "Bart", "Whisper", "Marian", "Pegasus")
 _NO_TEXT = (
@@ -104,6 +105,12 @@ def read_config(
 
 
 def _checked(view: ConfigView, arch: ModelArch) -> ModelArch:
+    parameters = weight_counts(arch).total
+    if parameters > _MOST_PARAMETERS:
+        raise view.fail(
+            f"config.json counts {parameters:.1e} parameters, hundreds of times the largest model: "
+            "a number is mistyped"
+        )
     total = view.get("checkpoint_total_bytes")
     if total is None:
         return arch
