@@ -37,8 +37,10 @@ def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[st
         server.observe(series, f"{window_s}s", end - index * window_s) for index in range(WINDOWS)
     ]
     layout = by_hand.layout_of(best)
-    asked = (question.plan, question.inventory, question.catalog, layout)
-    ledger, pairs = by_hand.learn(*asked, by_hand.fitting(windows), _now())
+    asked = (question.plan, question.inventory, question.catalog)
+    ledger, pairs = by_hand.learn(
+        *asked, layout=layout, windows=by_hand.fitting(windows), now=_now()
+    )
     for key, one in ledger.corrections.items():
         yield (
             f"{key}: step times x {math.exp(one.step):.3f}, what surrounds them x"

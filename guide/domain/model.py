@@ -46,6 +46,10 @@ class ModelArch:
     base: str | None = None  # catalogue name of the original, for a checkpoint quantised from it
     parameters: int = 0  # published, for display and for the load check
 
+    def __hash__(self) -> int:
+        """By name alone: caches ask for it all the time, and the layers are deep."""
+        return hash((self.name, self.architecture, self.precision))
+
     @property
     def layers(self) -> int:
         """Layers of the stack."""

@@ -168,7 +168,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
         release.engine,
         group.precision,
         group.model,
-        version_family(group.framework, version),
+        version=version_family(group.framework, version),
         kernels=kernels_price(catalog.fits, group.gpu, release.engine),
     )
     return known_keys(catalog.fits, keys)

@@ -31,6 +31,7 @@ def learn(
     plan: Plan,
     inventory: Inventory,
     catalog: Catalog,
+    *,
     layout: Sequence[Running],
     windows: Sequence[Observation],
     now: str,

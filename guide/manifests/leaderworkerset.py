@@ -71,11 +71,11 @@ def _set(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch
         "metadata": workload_meta(plan, index, group),
         "spec": {
             "leaderWorkerTemplate": {
-                "leaderTemplate": _template(plan, index, group, launch, nodes, LEADER),
+                "leaderTemplate": _template(plan, index, group, launch, nodes=nodes, role=LEADER),
                 # A stage alone is of no use: the whole replica starts again.
                 "restartPolicy": "RecreateGroupOnPodRestart",
                 "size": nodes,
-                "workerTemplate": _template(plan, index, group, launch, nodes, WORKER),
+                "workerTemplate": _template(plan, index, group, launch, nodes=nodes, role=WORKER),
             },
             "networkConfig": {"subdomainPolicy": "Shared"},
             "replicas": group.group.replicas,
@@ -94,7 +94,13 @@ def _set(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch
 
 
 def _template(
-    plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch, nodes: int, role: str
+    plan: InferencePlan,
+    index: int,
+    group: GroupEvaluation,
+    launch: Launch,
+    *,
+    nodes: int,
+    role: str,
 ) -> Object:
     if nodes > 1:
         rank = "0" if role == LEADER else "$(LWS_WORKER_INDEX)"

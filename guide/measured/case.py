@@ -92,7 +92,16 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
         distinct_exponent=protocol.distinct_exponent,
     )
     facts = fold(model, gpu, precision, layout, kv_dtype, traits=traits)
-    policy = _policy(row, protocol, model, gpu, precision, layout, behaviour, kv_dtype)
+    policy = _policy(
+        row,
+        protocol,
+        model,
+        gpu=gpu,
+        precision=precision,
+        layout=layout,
+        behaviour=behaviour,
+        kv_dtype=kv_dtype,
+    )
     return Case(
         row=row,
         protocol=protocol,
@@ -109,10 +118,10 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
                 engine,
                 precision,
                 model,
-                version_family(row.framework, version),
-                row.source,
-                "paged-fp8" if traits.paged_attention and kv_dtype == "fp8" else "",
-                traits.kernels,
+                version=version_family(row.framework, version),
+                source=row.source,
+                kv_kernel="paged-fp8" if traits.paged_attention and kv_dtype == "fp8" else "",
+                kernels=traits.kernels,
             )
         ),
         load=load_of(row, protocol, layout.attention_ranks),
@@ -156,6 +165,7 @@ def _policy(
     row: Measurement,
     protocol: Protocol,
     model: ModelArch,
+    *,
     gpu: Gpu,
     precision: Precision,
     layout: Layout,

@@ -52,7 +52,13 @@ def fit_all(dataset: Dataset, say: Say) -> Fitted:
         if damping < FIRST_DAMPING:
             dataset = recorded_at(dataset, design.latent(deviations))
         deviations = fit_both(
-            dataset.batch, design, dataset.usable, deviations, iterations, damping, say
+            dataset.batch,
+            design,
+            dataset.usable,
+            deviations,
+            iterations=iterations,
+            damping=damping,
+            report=say,
         )
         damping = NEAR_DAMPING
     errors = {"fitted": log_errors(dataset.batch, design.latent(deviations))}
@@ -101,8 +107,8 @@ def left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, sa
             design,
             outside & dataset.usable,
             start,
-            FOLD_ITERATIONS,
-            NEAR_DAMPING,
+            iterations=FOLD_ITERATIONS,
+            damping=NEAR_DAMPING,
         )
         errors[~outside] = log_errors(dataset.batch, design.latent(deviations))[~outside]
         say(f"  left out fold {member}: {int((~outside).sum())} observations")

@@ -145,6 +145,7 @@ def fit(
     design: Design,
     keep: Bools | None = None,
     start: Floats | None = None,
+    *,
     iterations: int = 12,
     damping: float = 1.0,
     report: Callable[[str], None] | None = None,
@@ -199,13 +200,23 @@ def fit_both(
     design: Design,
     keep: Bools,
     start: Floats,
+    *,
     iterations: int,
     damping: float,
     report: Callable[[str], None] | None = None,
 ) -> Floats:
     """What models share, then what each does on its own."""
-    shared = fit(batch, design, keep, start, iterations, damping, report)
+    shared = fit(batch, design, keep, start, iterations=iterations, damping=damping, report=report)
     own = own_columns(design)
     if not own.any():
         return shared
-    return fit(batch, design, keep, shared, OWN_ITERATIONS, NEAR_DAMPING, report, own)
+    return fit(
+        batch,
+        design,
+        keep,
+        shared,
+        iterations=OWN_ITERATIONS,
+        damping=NEAR_DAMPING,
+        report=report,
+        free=own,
+    )

@@ -132,7 +132,9 @@ def _weights(case: Case, replica: ReplicaLoop, entries: Floats) -> dict[str, Flo
         steps = max(1.0, case.row.output_tokens - 1)
         whole["tpot"] = (whole["e2e"] - whole["ttft"]) / steps
         return whole
-    ttft_weight, tpot_weight = _statistic(case, served, arrival, first, finish, outputs)
+    ttft_weight, tpot_weight = _statistic(
+        case, served, arrival=arrival, first=first, finish=finish, outputs=outputs
+    )
     result = {
         "ttft": spread(arrival[served], first[served], ttft_weight[served]),
         "tpot": spread(first[served], finish[served], tpot_weight[served]),
@@ -147,6 +149,7 @@ def _weights(case: Case, replica: ReplicaLoop, entries: Floats) -> dict[str, Flo
 def _statistic(
     case: Case,
     served: npt.NDArray[np.bool_],
+    *,
     arrival: Floats,
     first: Floats,
     finish: Floats,

@@ -51,7 +51,7 @@ def refine(base: FitTable, dataset: Dataset, evidence: str, say: Callable[[str],
     design = _around(base, dataset, start)
     nothing = np.zeros(len(design.columns))
     errors = {"before": log_errors(dataset.batch, design.latent(nothing))}
-    moved = fit(dataset.batch, design, dataset.usable, nothing, ITERATIONS, report=say)
+    moved = fit(dataset.batch, design, dataset.usable, nothing, iterations=ITERATIONS, report=say)
     errors["fitted"] = log_errors(dataset.batch, design.latent(moved))
     if len(dataset.cases) >= FEWEST_ROWS:
         errors["row"] = left_out(dataset, design, moved, row_folds(dataset), say)

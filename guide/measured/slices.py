@@ -84,6 +84,7 @@ def _slice(
     name: str,
     metric: str,
     kind: str,
+    *,
     groups: tuple[float, float],
     rows: tuple[float, float] | None = None,
     framework: str = "vLLM",
@@ -103,19 +104,19 @@ def _slice(
 
 
 SLICES = (
-    _slice("vLLM static batch latency, NVIDIA", "e2e", "static_batch", (6, 4.5),
+    _slice("vLLM static batch latency, NVIDIA", "e2e", "static_batch", groups=(6, 4.5),
            vendors=("nvidia",)),
-    _slice("vLLM static batch latency, AMD and Intel", "e2e", "static_batch", (9, 6),
+    _slice("vLLM static batch latency, AMD and Intel", "e2e", "static_batch", groups=(9, 6),
            vendors=("amd", "intel")),
-    _slice("FastGen batch latency", "e2e", "static_batch", (12, 8), framework="FastGen"),
-    _slice("vLLM static TTFT", "ttft", "static_batch", (15, 8)),
-    _slice("vLLM closed loop TPOT", "tpot", "concurrency", (12, 8), (8, 4)),
-    _slice("vLLM closed loop TTFT", "ttft", "concurrency", (20, 12), (15, 8)),
-    _slice("vLLM decode step, steady batch", "tpot", "concurrency", (10, 7),
+    _slice("FastGen batch latency", "e2e", "static_batch", groups=(12, 8), framework="FastGen"),
+    _slice("vLLM static TTFT", "ttft", "static_batch", groups=(15, 8)),
+    _slice("vLLM closed loop TPOT", "tpot", "concurrency", groups=(12, 8), rows=(8, 4)),
+    _slice("vLLM closed loop TTFT", "ttft", "concurrency", groups=(20, 12), rows=(15, 8)),
+    _slice("vLLM decode step, steady batch", "tpot", "concurrency", groups=(10, 7),
            source="ml-energy-leaderboard"),
-    _slice("vLLM open loop TPOT", "tpot", "rate", (18, 12)),
-    _slice("vLLM open loop TTFT", "ttft", "rate", (30, 18)),
-    _slice("vLLM burst e2e", "e2e", "burst", (20, 12)),
+    _slice("vLLM open loop TPOT", "tpot", "rate", groups=(18, 12)),
+    _slice("vLLM open loop TTFT", "ttft", "rate", groups=(30, 18)),
+    _slice("vLLM burst e2e", "e2e", "burst", groups=(20, 12)),
 )  # fmt: skip
 
 

@@ -123,6 +123,7 @@ def levels(
     engine: str,
     precision: Precision,
     model: ModelArch | None = None,
+    *,
     version: str = "",
     source: str = "",
     kv_kernel: str = "",
@@ -190,7 +191,7 @@ def resolve(
     engine = engine_for(catalog, framework, version)
     kernels = kernels_price(catalog.fits, gpu, engine)
     family = version_family(framework, parts)
-    keys = levels(gpu, engine, precision, model, family, kernels=kernels)
+    keys = levels(gpu, engine, precision, model, version=family, kernels=kernels)
     step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)

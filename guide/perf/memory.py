@@ -110,8 +110,16 @@ def fit_memory(
     plan = block_plan(caches, release.block_tokens, release.memory)
     reserved = sum(reserved_bytes(arch, gpu, layout, limits, release).values())
     fits = [
-        _fit_stage(arch, gpu, precision, layout, limits, release, caches, plan, reserved, *stage)
-        for stage in enumerate(pipeline_stages(arch.layers, layout.pp))
+        _fit_stage(
+            *(arch, gpu, precision, layout, limits),
+            release=release,
+            caches=caches,
+            plan=plan,
+            reserved=reserved,
+            number=number,
+            stage=stage,
+        )
+        for number, stage in enumerate(pipeline_stages(arch.layers, layout.pp))
     ]
     return min(fits, key=lambda fit: (fit.kv_capacity_tokens, fit.spare_bytes))
 
@@ -127,6 +135,7 @@ def _fit_stage(
     precision: Precision,
     layout: Layout,
     limits: Limits,
+    *,
     release: Release,
     caches: tuple[LayerCache, ...],
     plan: BlockPlan | None,
@@ -134,13 +143,17 @@ def _fit_stage(
     number: int,
     stage: range,
 ) -> MemoryFit:
-    weights = held_bytes(arch, precision, layout, stage, gpu, release)
+    weights = held_bytes(arch, precision, layout, stage, gpu=gpu, release=release)
     activations = activation_bytes(arch, layout, limits, release, number == layout.pp - 1)
     free = gpu.process_bytes - weights - activations - reserved
     block = plan.block_bytes(stage) if plan else 0.0
     blocks = int(free // block) if free > 0 and block else 0
     tokens = blocks * release.block_tokens
-    pool = None if plan is None else _pool(plan, blocks, layout, limits, release.memory, arch)
+    pool = (
+        None
+        if plan is None
+        else _pool(plan, blocks, layout, limits=limits, rules=release.memory, arch=arch)
+    )
     if pool is not None:
         tokens = int(pool.concurrency(limits.max_model_len) * limits.max_model_len)
     return MemoryFit(
@@ -159,6 +172,7 @@ def _pool(
     plan: BlockPlan,
     blocks: int,
     layout: Layout,
+    *,
     limits: Limits,
     rules: MemoryRules,
     arch: ModelArch,

@@ -19,6 +19,7 @@ def held_bytes(
     precision: Precision,
     layout: Layout,
     stage: range,
+    *,
     gpu: Gpu,
     release: Release,
 ) -> float:

@@ -108,7 +108,7 @@ def solve(question: MixProblem) -> Mix | None:
         again = [y for p, y in zip(parts, used, strict=True) if _name(p) in shapes]
         if len(again) == len(shapes):
             model.addConstr(_sum(again) <= len(shapes) - 1)
-    _optimise(model, question, parts, counts, used, bills)
+    _optimise(model, question, parts, counts=counts, used=used, bills=bills)
     if model.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         return None
     found = ((p, round(model.val(n))) for p, n in zip(parts, counts, strict=True))
@@ -233,6 +233,7 @@ def _optimise(
     model: Highs,
     question: MixProblem,
     parts: Sequence[Part],
+    *,
     counts: Sequence[Any],
     used: Sequence[Any],
     bills: Sequence[Any],

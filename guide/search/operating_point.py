@@ -151,9 +151,9 @@ def operate(
         sizes = _batch_sizes(limits, memory, plan.workload)
         limits = replace(limits, max_num_seqs=sizes[-1])
         memory = memory_fit(shape.group(limits), shape.release, plan.switches)
-        found = _bounded(shape, limits, memory, fit, plan, catalog, long)
+        found = _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
         return found if isinstance(found, Broken) else replace(found, smaller=sizes[:-1])
-    return _bounded(shape, limits, memory, fit, plan, catalog, long)
+    return _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
 
 
 def default_limits(shape: Shape, max_model_len: int) -> Limits:
@@ -209,6 +209,7 @@ def _bounded(
     memory: MemoryFit,
     fit: Fit,
     plan: Plan,
+    *,
     catalog: Catalog,
     long: Tails,
 ) -> Replica | Broken:

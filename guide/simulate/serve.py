@@ -45,11 +45,12 @@ RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still 
 
 def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
     """The step cost of a group's replica and what requests pay around it."""
-    layout = Layout(tp=group.tp, pp=group.pp)
-    kv_cache_dtype = group.limits.kv_cache_dtype
     return _cost(
-        *(catalog, group.gpu, group.framework, group.version, group.precision, group.model),
-        *(layout, kv_cache_dtype, group.switches),
+        *(catalog, group.gpu, group.framework, group.version, group.precision),
+        model=group.model,
+        layout=Layout(tp=group.tp, pp=group.pp),
+        kv_cache_dtype=group.limits.kv_cache_dtype,
+        switches=group.switches,
     )
 
 
@@ -61,6 +62,7 @@ def _cost(
     framework: str,
     version: str,
     precision: Precision,
+    *,
     model: ModelArch,
     layout: Layout,
     kv_cache_dtype: str,

@@ -27,26 +27,45 @@ Bounds = dict[str, tuple[float, float, float]]
 SHARE = (0.7, 0.02, 1.0)  # of a datasheet's roof, which nothing exceeds
 STARTS: dict[str, Bounds] = {
     "gemm": {
-        "t0": (4.0, 0.1, 400.0), "sw": SHARE, "sc": SHARE, "p": (1.5, 0.9, 8.0),
-        "ck": (0.3, 1e-4, 10.0), "w": (0.1, 1e-3, 20.0),
+        "t0": (4.0, 0.1, 400.0),
+        "sw": SHARE,
+        "sc": SHARE,
+        "p": (1.5, 0.9, 8.0),
+        "ck": (0.3, 1e-4, 10.0),
+        "w": (0.1, 1e-3, 20.0),
     },
     "moe": {
-        "o": (25.0, 1.0, 400.0), "a": SHARE, "b": SHARE,
-        "c": (0.2, 0.01, 2.0), "p": (1.5, 0.9, 8.0), "ck": (1.0, 1e-4, 15.0),
+        "o": (25.0, 1.0, 400.0),
+        "a": SHARE,
+        "b": SHARE,
+        "c": (0.2, 0.01, 2.0),
+        "p": (1.5, 0.9, 8.0),
+        "ck": (1.0, 1e-4, 15.0),
     },
     "decode": {
-        "t0": (8.0, 0.5, 100.0), "s": SHARE, "sc": SHARE, "p": (3.0, 0.5, 8.0),
+        "t0": (8.0, 0.5, 100.0),
+        "s": SHARE,
+        "sc": SHARE,
+        "p": (3.0, 0.5, 8.0),
         "cs": (0.3, 1e-3, 50.0),
     },
     "prefill": {
-        "t0": (10.0, 0.5, 200.0), "sc": SHARE, "st": (0.6, 0.02, 3.0), "p": (1.5, 0.9, 8.0),
+        "t0": (10.0, 0.5, 200.0),
+        "sc": SHARE,
+        "st": (0.6, 0.02, 3.0),
+        "p": (1.5, 0.9, 8.0),
         "sx": (0.3, 0.01, 3.0),
     },
     "latent": {
-        "t0": (40.0, 1.0, 300.0), "sw": SHARE, "sc": SHARE, "p": (2.0, 0.5, 10.0),
-        "skv": SHARE, "sa": (0.6, 0.02, 3.0), "sx": (0.2, 0.01, 5.0),
+        "t0": (40.0, 1.0, 300.0),
+        "sw": SHARE,
+        "sc": SHARE,
+        "p": (2.0, 0.5, 10.0),
+        "skv": SHARE,
+        "sa": (0.6, 0.02, 3.0),
+        "sx": (0.2, 0.01, 5.0),
     },
-}  # fmt: skip
+}
 
 
 def chip_of(gpu: Gpu, dtype: str) -> Chip:
@@ -67,10 +86,16 @@ def predicted(
         return gemm(constants, chip_of(gpu, first), c["m"], c["n"], c["k"], WIDTHS[first])
     if family == "moe":
         return moe(
-            constants, chip_of(gpu, first), c["num_tokens"], c["hidden_size"],
-            c["inter_size"] / c["moe_tp_size"], c["topk"], c["num_experts"], c["moe_ep_size"],
-            WIDTHS[first].weight,
-        )  # fmt: skip
+            constants,
+            chip_of(gpu, first),
+            n=c["num_tokens"],
+            h=c["hidden_size"],
+            i=c["inter_size"] / c["moe_tp_size"],
+            k=c["topk"],
+            experts=c["num_experts"],
+            ranks=c["moe_ep_size"],
+            weight_bytes=WIDTHS[first].weight,
+        )
     chip = chip_of(gpu, "bfloat16")
     kv_bytes = 1.0 if dtype.split("/")[-1] == "fp8" or first == "fp8" else 2.0
     window = c.get("window_size", np.zeros(len(c["batch_size"])))
@@ -78,14 +103,26 @@ def predicted(
         length = c["isl"] + c["step"]
         seen = np.where(window > 0, np.minimum(length, window), length)
         return decode_attention(
-            constants, chip, c["batch_size"], c["batch_size"] * seen, c["num_heads"],
-            c["num_key_value_heads"], c["head_dim"], kv_bytes,
-        )  # fmt: skip
+            constants,
+            chip,
+            batch=c["batch_size"],
+            context=c["batch_size"] * seen,
+            heads=c["num_heads"],
+            kv_heads=c["num_key_value_heads"],
+            head_dim=c["head_dim"],
+            kv_bytes=kv_bytes,
+        )
     if family == "prefill":
         return prefill_attention(
-            constants, chip, c["batch_size"], c["isl"], c["num_heads"], c["num_key_value_heads"],
-            c["head_dim"], window,
-        )  # fmt: skip
+            constants,
+            chip,
+            batch=c["batch_size"],
+            length=c["isl"],
+            heads=c["num_heads"],
+            kv_heads=c["num_key_value_heads"],
+            head_dim=c["head_dim"],
+            window=window,
+        )
     size = latent_size(c["num_heads"])
     projected = chip_of(gpu, first)
     if family == "latent decode":
@@ -109,7 +146,12 @@ def places(family: str, c: Mapping[str, Floats]) -> Floats:
     inner = c["inter_size"] / c["moe_tp_size"]
     return np.stack(
         moe_place(
-            c["num_tokens"], c["hidden_size"], inner, c["topk"], c["num_experts"], c["moe_ep_size"]
+            n=c["num_tokens"],
+            h=c["hidden_size"],
+            i=inner,
+            k=c["topk"],
+            experts=c["num_experts"],
+            ranks=c["moe_ep_size"],
         ),
         axis=1,
     )

@@ -171,11 +171,11 @@ class Decider:
             answer,
             self.catalog,
             one.observed,
-            inputs,
-            one.now,
-            tuple(more),
-            applied,
-            held,
+            inputs=inputs,
+            now=one.now,
+            more=tuple(more),
+            applied=applied,
+            held=held,
         )
 
     # --- mode Recommend --------------------------------------------------------------------------

@@ -75,6 +75,7 @@ def compared(
     found: Observation,
     expected: Expected,
     ledger: Corrections,
+    *,
     learning: str,
     drift_s: float,
     now: str,

@@ -153,10 +153,10 @@ class Observer:
             found,
             expected,
             ledger,
-            told,
-            self._settings.drift_s,
-            _text(now),
-            lambda then: (now - datetime.fromisoformat(then)).total_seconds(),
+            learning=told,
+            drift_s=self._settings.drift_s,
+            now=_text(now),
+            age_s=lambda then: (now - datetime.fromisoformat(then)).total_seconds(),
         )
 
     def _settling(self, watched: _Watched) -> str | None:

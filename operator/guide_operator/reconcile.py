@@ -89,6 +89,7 @@ def decide(
     recommendation: Recommendation,
     catalog: Catalog,
     observed: Observed,
+    *,
     inputs: str,
     now: str,
     more: Sequence[Condition] = (),
@@ -109,7 +110,7 @@ def decide(
         return refuse(statuses.INVALID_SPEC, str(error), observed, now)
     wanted = config_map(plan, observed.uid, files)
     unchanged = intact(plan, observed) and (observed.config_map or {}).get("data") == files
-    status = statuses.answered(recommendation, inputs, stamp, more, applied, held)
+    status = statuses.answered(recommendation, inputs, stamp, more=more, applied=applied, held=held)
     return Decision(
         objects=() if unchanged else (wanted,),
         status=None if statuses.same(status, observed.status) else status,

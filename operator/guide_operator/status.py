@@ -54,6 +54,7 @@ def answered(
     recommendation: Recommendation,
     inputs: str,
     stamp: Stamp,
+    *,
     more: Iterable[Condition] = (),
     applied: Mapping[str, Any] | None = None,
     held: str = "",

@@ -16,6 +16,7 @@ from guide.catalog import load
 from guide.cluster.client import connect
 from guide.cluster.inventory import read_inventory
 from guide.manifests.render import build_objects
+from guide.question import Cluster, inventory_of, pools_of
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan, write_document
 from hack import nodes as fake
@@ -36,6 +37,7 @@ class Case:
     source: str
     gpu: str
     selector: dict[str, str]
+    preference: str = "Cost"
 
 
 CASES = {
@@ -44,7 +46,8 @@ CASES = {
     "karpenter": Case("karpenter-aws", "A10G", {"karpenter.k8s.aws/instance-gpu-name": "a10g"}),
     "eks": Case("instance-type", "H100-SXM", {INSTANCE: "p5.48xlarge"}),
     "aks": Case("instance-type", "H100-NVL", {INSTANCE: "Standard_NC40ads_H100_v5"}),
-    "dra": Case("dra", "H100-SXM", {"example.com/dra": "true"}),
+    # A part of it is cheaper, and slower.
+    "dra": Case("dra", "H100-SXM", {"example.com/dra": "true"}, "Latency"),
     "dra-mig": Case("dra", "H100-SXM-MIG-1g.20gb", {"example.com/dra": "true"}),
 }
 
@@ -160,6 +163,7 @@ def test_what_is_recommended_lands_on_the_nodes_of_its_pool(
                     "outputTokens": {"mean": 64},
                     "concurrency": 1,
                 },
+                "preference": case.preference,
                 "frameworks": ["vLLM"],
                 "placement": {"gpus": [case.gpu], "nodeSelector": case.selector},
             },
@@ -180,6 +184,11 @@ def test_what_is_recommended_lands_on_the_nodes_of_its_pool(
     )(lambda: _nodes_of_pods(kubectl, namespace, group.replicas))
     labels = {n["metadata"]["name"]: n["metadata"]["labels"] for n in nodes}
     assert all(case.selector.items() <= labels[node].items() for node in landed)
+
+    client = connect()
+    found = Cluster(nodes=nodes, pods=client.pods(), devices=client.devices(), node_pools=())
+    assert inventory_of(written, found, CATALOG) == inventory  # what it runs is free for it
+    assert pools_of(found, CATALOG, plan.node_selector, own=lambda held: False) != inventory
 
 
 def _nodes_of_pods(kubectl: Kubectl, namespace: str, wanted: int) -> list[str]:

@@ -112,7 +112,12 @@ def test_the_loop_sees_fastgen_and_learns_its_bias(seen: Seen):
         assert one.in_flight_before is not None
         assert one.kv_usage is one.preemptions is one.prefix_hit_share is None
     ledger, pairs = by_hand.learn(
-        seen.plan, seen.inventory, CATALOG, seen.layout, by_hand.fitting(found), "now"
+        seen.plan,
+        seen.inventory,
+        CATALOG,
+        layout=seen.layout,
+        windows=by_hand.fitting(found),
+        now="now",
     )
     step = next(factor for (_, part), factor in factors(ledger).items() if part == "step")
     print(f"step times x {step:.3f}, truth {BIAS}")

@@ -48,7 +48,7 @@ def test_the_operator_knows_what_runs_and_answers(plan: dict[str, Any]):
     assert assess(question.plan, question.inventory, catalog, moved) is not None
     observed = Observed(uid="u", generation=1, status=plan["status"], config_map=None)
     decided = reconcile.decide(
-        question.written, question.answer(), catalog, observed, "sha256:y", NOW
+        question.written, question.answer(), catalog, observed, inputs="sha256:y", now=NOW
     )
     assert decided.status is not None
     fits(decided.status)

@@ -64,6 +64,7 @@ def reached_experts(experts: Number, active: Number, tokens: Number, ranks: Numb
 def moe(
     c: Constants,
     chip: Chip,
+    *,
     n: Number,
     h: Number,
     i: Number,
@@ -93,6 +94,7 @@ def moe(
 def decode_attention(
     c: Constants,
     chip: Chip,
+    *,
     batch: Number,
     context: Number,
     heads: Number,
@@ -103,13 +105,16 @@ def decode_attention(
     """`batch` queries over `context` tokens together: linear in these, so runs of steps add up."""
     return (
         c["t0"] * MICRO
-        + decode_token(c, chip, heads, kv_heads, head_dim, kv_bytes) * context
+        + decode_token(
+            c, chip, heads=heads, kv_heads=kv_heads, head_dim=head_dim, kv_bytes=kv_bytes
+        )
+        * context
         + decode_sequence(c, chip, heads, head_dim) * batch
     )
 
 
 def decode_token(
-    c: Constants, chip: Chip, heads: Number, kv_heads: Number, head_dim: Number, kv_bytes: float
+    c: Constants, chip: Chip, *, heads: Number, kv_heads: Number, head_dim: Number, kv_bytes: float
 ) -> Number:
     """Seconds of one context token of one layer."""
     memory = 2 * kv_heads * head_dim * kv_bytes / (chip.bytes_per_s * c["s"])
@@ -126,6 +131,7 @@ def decode_sequence(c: Constants, chip: Chip, heads: Number, head_dim: Number) -
 def prefill_attention(
     c: Constants,
     chip: Chip,
+    *,
     batch: Number,
     length: Number,
     heads: Number,

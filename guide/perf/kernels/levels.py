@@ -36,6 +36,7 @@ def head_size(head_dim: int) -> str:
 
 def latent_size(
     heads: Any,
+    *,
     hidden: int = 7168,
     q_lora: int | None = 1536,
     kv_lora: int = 512,

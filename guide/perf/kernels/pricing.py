@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -174,12 +175,16 @@ class _Pricing:
         level, hidden = chosen.level, self.arch.hidden
         inner = mlp.expert_width * self.ep / self.layout.expert_ranks
         chip = self._chip(level.dtype.split("/")[0])
-        shape = (mlp.active_experts, mlp.experts, self.ep)
+        shape: dict[str, Any] = {
+            **{"n": TOKENS, "h": hidden, "i": inner},
+            **{"k": mlp.active_experts, "experts": mlp.experts, "ranks": self.ep},
+        }
+        weight_bytes = chosen.width.weight
         seconds = forms.moe(
-            level.constants, chip, TOKENS, hidden, inner, *shape, chosen.width.weight, matrices
+            level.constants, chip, **shape, weight_bytes=weight_bytes, matrices=matrices
         )
         if level.residual is not None:
-            places = moe_place(TOKENS, hidden, inner, *shape)
+            places = moe_place(**shape)
             seconds = seconds * factor_along(level.residual, AXES["moe"], *places)
         reached = forms.reached_experts(mlp.experts, mlp.active_experts, TOKENS, self.ep)
         weights = reached * matrices * hidden * inner * chosen.width.weight
@@ -224,8 +229,13 @@ class _Pricing:
         heads = attention.heads / tp
         if self._latent(group) and mla is not None:
             size = latent_size(
-                *(heads, self.arch.hidden, mla.q_lora, mla.kv_lora),
-                *(mla.rope_dim, mla.nope_dim, mla.v_dim),
+                heads,
+                hidden=self.arch.hidden,
+                q_lora=mla.q_lora,
+                kv_lora=mla.kv_lora,
+                rope=mla.rope_dim,
+                nope=mla.nope_dim,
+                v_dim=mla.v_dim,
             )
             chip = self._chip(decode.level.dtype.split("/")[0])
             seconds = forms.latent_projections(d, chip, size, TOKENS, decode.width.weight)

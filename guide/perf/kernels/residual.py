@@ -27,6 +27,6 @@ def factor_along(table: Floats, axes: Sequence[Floats], first: Floats, *fixed: f
     return np.asarray(np.exp(np.interp(first, axes[0], table)))
 
 
-def moe_place(n: Any, h: Any, i: Any, k: Any, experts: Any, ranks: Any) -> tuple[Any, Any, Any]:
+def moe_place(*, n: Any, h: Any, i: Any, k: Any, experts: Any, ranks: Any) -> tuple[Any, Any, Any]:
     """Where an expert call lies in its residual table."""
     return np.log2(n * k / experts), np.log2(h * i), np.log2(experts / ranks)

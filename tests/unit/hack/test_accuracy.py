@@ -54,7 +54,8 @@ def test_an_interval_never_comes_from_the_row_itself_or_its_companions():
 
 
 def _of_another_model(item: LeftOut) -> LeftOut:
-    model = replace(item.case.model, name="other/model", base=None, vocab=1 + item.case.model.vocab)
+    shape = CATALOG.models[ROWS[0].model]
+    model = replace(shape, name="other/model", base=None, vocab=1 + shape.vocab)
     return replace(item, case=replace(item.case, model=model))
 
 

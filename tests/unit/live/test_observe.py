@@ -209,7 +209,14 @@ def test_a_sample_asks_for_the_serving_factor_only_once_steps_are_right():
 
 def judged(plan: dict[str, Any], age_s: float = 0.0) -> findings.LiveFinding:
     return findings.compared(
-        plan, GOOD, EXPECTED, Corrections(), "Learnt from.", 900, LATER, lambda _: age_s
+        plan,
+        GOOD,
+        EXPECTED,
+        Corrections(),
+        learning="Learnt from.",
+        drift_s=900,
+        now=LATER,
+        age_s=lambda _: age_s,
     )
 
 
@@ -246,7 +253,14 @@ def test_a_clock_that_was_set_back_begins_the_time_outside_anew_and_once():
         return (datetime.fromisoformat(LATER) - datetime.fromisoformat(then)).total_seconds()
 
     found = findings.compared(
-        plan, GOOD, EXPECTED, Corrections(), "Learnt from.", 900, LATER, age_s
+        plan,
+        GOOD,
+        EXPECTED,
+        Corrections(),
+        learning="Learnt from.",
+        drift_s=900,
+        now=LATER,
+        age_s=age_s,
     )
     assert found.observed is not None
     assert found.observed["outsideSince"] == LATER

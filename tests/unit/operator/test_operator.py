@@ -66,7 +66,7 @@ def observed(
 def decide(
     answer: Recommendation, state: Observed, now: str = NOW, plan: InferencePlan = WRITTEN
 ) -> Decision:
-    return reconcile.decide(plan, answer, CATALOG, state, "sha256:in", now)
+    return reconcile.decide(plan, answer, CATALOG, state, inputs="sha256:in", now=now)
 
 
 def by_type(value: dict[str, Any] | None) -> dict[str, tuple[str, str]]:
@@ -336,5 +336,5 @@ def test_a_wrong_setting_is_one_sentence(name: str, value: str):
 def test_conditions_of_one_type_replace_each_other(found: Recommendation):
     stamp = status.Stamp(generation=1, now=NOW, previous={})
     more = status.Condition(type="Ready", status=False, reason="Waiting", message="m")
-    value = status.answered(found, "sha256:x", stamp, [more])
+    value = status.answered(found, "sha256:x", stamp, more=[more])
     assert by_type(value)["Ready"] == ("False", "Waiting")
