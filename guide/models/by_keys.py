@@ -163,7 +163,10 @@ def _shared_width(view: ConfigView, width: int) -> int:
     )
     if whole is not None:
         return whole
-    shared = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+    shared = (
+        *("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
+        "num_shared_expert",
+    )
     return width * (view.optional_count(*shared) or 0)
 
 
@@ -185,7 +188,11 @@ def _expert_layers(
         freq = view.entries("moe_layer_freq") or ()
         if len(freq) >= layers:
             return frozenset(i for i in range(layers) if freq[i])
-    first = view.optional_count("first_k_dense_replace", "num_dense_layers") or 0
+    first = (
+        view.optional_count("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
+        or 0
+    )
+    last = view.optional_count("moe_layer_end_index")
     only_dense = {i for i in view.entries("mlp_only_layers") or () if isinstance(i, int)}
     period = view.optional_count("expert_layer_period")
     if period:
@@ -200,6 +207,6 @@ def _expert_layers(
         freq_step = 1
     return frozenset(
         i
-        for i in range(first, layers)
+        for i in range(first, layers if last is None else min(layers, last + 1))
         if i not in only_dense and (i + 1) % step == 0 and i % freq_step == 0
     )

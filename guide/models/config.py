@@ -16,7 +16,7 @@ _LARGEST = 10**9  # no count of a config.json comes near; larger ones are typing
 _MOST_LAYERS = 10_000  # read one by one where a family lists them
 
 # where a multimodal config keeps its language model
-_LANGUAGE = ("text_config", "llm_config", "language_config", "thinker_config")
+LANGUAGE = ("text_config", "llm_config", "language_config", "thinker_config")
 
 # rope types whose factor max_position_embeddings already contains, as vLLM derives its limit
 _SCALED_ALREADY = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
@@ -42,11 +42,16 @@ class ConfigView:
         return SpecError(f"Model {self.name}: {problem}.", field="spec.model")
 
     def optional_count(self, *keys: str) -> int | None:
-        """The first of `keys` that is set, a whole number from 0; None if all are missing."""
+        """The first of `keys` that is set, a whole number from 0; None if all are missing.
+
+        Some makers state a number for each layer: where all are the same, it is that one.
+        """
         for key in keys:
             value = self._values.get(key)
             if value is None:
                 continue
+            entries = cast("list[object]", value) if isinstance(value, list) else [value]
+            value = entries[0] if entries and entries.count(entries[0]) == len(entries) else entries
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
                 raise self.fail(
                     f"config.json has {key} = {shown(value)}, but it must be a whole number up to "
@@ -105,7 +110,7 @@ class ConfigView:
 
     def language_model(self) -> ConfigView:
         """The language model of a multimodal config: its ``text_config`` over the outer fields."""
-        inner = next((s for s in map(self.section, _LANGUAGE) if s is not None), None)
+        inner = next((s for s in map(self.section, LANGUAGE) if s is not None), None)
         if inner is None:
             return self
         inner = inner.language_model()
