@@ -13,6 +13,7 @@ from guide.errors import SpecError, shown
 from guide.models.decoder import Decoder
 
 _LARGEST = 10**9  # no count of a config.json comes near; larger ones are typing errors
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
 _MOST_LAYERS = 10_000  # read one by one where a family lists them
 
 # where a multimodal config keeps its language model
@@ -165,9 +166,7 @@ def decoder(
     normalisations of a layer and `norm_parameters` their parameters per channel (2 with bias);
     the last norm of the model is of the same kind.
     """
-    layers = view.count("num_hidden_layers", "n_layer", "num_layers")
-    if layers > _MOST_LAYERS:
-        raise view.fail(f"{layers:,} layers are more than the {_MOST_LAYERS:,} that GUIDE reads")
+    layers = layer_count(view)
     hidden = view.count("hidden_size", "n_embd", "n_embed")
     heads = view.count("num_attention_heads", "n_head")
     kv_heads = view.count("num_key_value_heads", default=heads)
@@ -198,6 +197,14 @@ def decoder(
         layer_parameters=norms * hidden * norm_parameters,
         extra_parameters=hidden * norm_parameters,
     )
+
+
+def layer_count(view: ConfigView) -> int:
+    """The layers of the stack, by any of its usual keys."""
+    layers = view.count(*LAYER_KEYS)
+    if layers > _MOST_LAYERS:
+        raise view.fail(f"{layers:,} layers are more than the {_MOST_LAYERS:,} that GUIDE reads")
+    return layers
 
 
 def max_context_tokens(view: ConfigView) -> int:

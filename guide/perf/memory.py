@@ -24,7 +24,7 @@ from guide.domain import (
     Switches,
 )
 from guide.perf.kv_cache import BlockPlan, LayerCache, block_plan, layer_caches
-from guide.perf.ops import Layout, kv_bytes_per_element
+from guide.perf.ops import Layout, kv_bytes_per_element, layout_of
 from guide.perf.weights import held_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
@@ -209,7 +209,8 @@ def kv_bytes_per_token(
 
 def memory_fit(group: ReplicaGroup, release: Release, switches: Switches) -> MemoryFit:
     """Divide the memory of one GPU of a replica group."""
-    layout = Layout(tp=group.tp, pp=group.pp)
     return fit_memory(
-        group.model, group.gpu, group.precision, layout, group.limits, release, switches
+        *(group.model, group.gpu, group.precision, layout_of(group), group.limits),
+        release=release,
+        switches=switches,
     )

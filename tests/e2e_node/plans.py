@@ -20,13 +20,14 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "chat.yaml"
 def plan(namespace: str, name: str, image: str, replicas: int = 1) -> dict[str, Any]:
     """The example of the README in mode Apply, served by an image on so many GPUs.
 
-    Fewer GPUs could not serve its requests, and larger replicas are not more of them.
+    Fewer GPUs could not serve its requests, larger replicas are not more of them, and a third of
+    what they can do is left, so that what is learnt of them breaks no service level.
     """
     document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     document["metadata"] = {"name": name, "namespace": namespace}
     spec = document["spec"]
     spec["output"] = {"mode": "Apply"}
-    spec["workload"]["requestsPerSecond"] = 11 * replicas
+    spec["workload"]["requestsPerSecond"] = 9 * replicas
     spec["budget"] = {"billing": "FreeGPUs", "maxGPUs": replicas}
     spec["deployment"]["image"] = image
     return document
