@@ -33,8 +33,8 @@ from guide.perf.fits import (
     version_family,
 )
 from guide.perf.memory import element_bytes, reserved_bytes
-from guide.perf.ops import Layout
-from guide.perf.roofline import Roof, roofs, typical_decode
+from guide.perf.ops import layout_of
+from guide.perf.roofline import Roof, roofs_of, typical_decode
 from guide.perf.step import NO_WORK, attended
 from guide.perf.trust import at_a_bound
 from guide.simulate.serve import layout_cost, policy_of, request_tokens
@@ -148,9 +148,7 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
         decode=decode,
         prompt=prompt,
         constants=tuple(_constants(fit, keys, catalog)),
-        reserved=reserved_bytes(
-            group.model, group.gpu, Layout(tp=group.tp, pp=group.pp), group.limits, release
-        ),
+        reserved=reserved_bytes(group.model, group.gpu, layout_of(group), group.limits, release),
         layers=layers_by_kind(
             group.model,
             group.precision,
@@ -180,15 +178,7 @@ def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView
     work = NO_WORK if cost.priced is None else cost.priced.step_work(shape)
     return StepView(
         shape=shape,
-        roofs=roofs(
-            group.model,
-            group.gpu,
-            group.precision,
-            Layout(tp=group.tp, pp=group.pp),
-            shape,
-            group.limits.kv_cache_dtype,
-            group.switches,
-        ),
+        roofs=roofs_of(group, shape),
         parts=breakdown(cost.facts, cost.params, shape, work),
         elasticity=elasticities(cost.facts, cost.params, shape, work),
         kernels=() if cost.priced is None else cost.priced.kernels(shape),

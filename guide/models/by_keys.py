@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guide.domain import LayerGroup, ModelArch, Part, Weight
-from guide.models.config import ConfigView, max_context_tokens
+from guide.models.config import LAYER_KEYS, ConfigView, layer_count, max_context_tokens
 from guide.models.layers import Block, dense_mlp, expert_mlp, layer_groups
 from guide.models.mixing import layer_kinds, mixers
 from guide.models.towers import tower_parameters
@@ -20,9 +20,8 @@ ACTIVE = (
     *("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_top_k", "moe_topk"),
     *("moe_k", "experts_per_token"),
 )
-_MOST_LAYERS = 10_000
 _NEEDED = (
-    ("num_hidden_layers", "n_layer", "num_layers"),
+    LAYER_KEYS,
     ("hidden_size", "n_embd", "n_embed", "d_model"),
     ("num_attention_heads", "n_head", "num_heads"),
     ("vocab_size", "padded_vocab_size"),
@@ -50,9 +49,7 @@ class Traits:
 
 def read_by_keys(view: ConfigView, architecture: str, traits: Traits = Traits()) -> ModelArch:
     """The stack that the keys of `view` describe."""
-    layers = view.count(*_NEEDED[0])
-    if layers > _MOST_LAYERS:
-        raise view.fail(f"{layers:,} layers are more than the {_MOST_LAYERS:,} that GUIDE reads")
+    layers = layer_count(view)
     hidden = view.count(*_NEEDED[1])
     kinds = layer_kinds(view, layers)
     context = max_context_tokens(view)
@@ -163,7 +160,10 @@ def _shared_width(view: ConfigView, width: int) -> int:
     )
     if whole is not None:
         return whole
-    shared = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+    shared = (
+        *("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
+        "num_shared_expert",
+    )
     return width * (view.optional_count(*shared) or 0)
 
 
@@ -185,7 +185,11 @@ def _expert_layers(
         freq = view.entries("moe_layer_freq") or ()
         if len(freq) >= layers:
             return frozenset(i for i in range(layers) if freq[i])
-    first = view.optional_count("first_k_dense_replace", "num_dense_layers") or 0
+    first = (
+        view.optional_count("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
+        or 0
+    )
+    last = view.optional_count("moe_layer_end_index")
     only_dense = {i for i in view.entries("mlp_only_layers") or () if isinstance(i, int)}
     period = view.optional_count("expert_layer_period")
     if period:
@@ -200,6 +204,6 @@ def _expert_layers(
         freq_step = 1
     return frozenset(
         i
-        for i in range(first, layers)
+        for i in range(first, layers if last is None else min(layers, last + 1))
         if i not in only_dense and (i + 1) % step == 0 and i % freq_step == 0
     )

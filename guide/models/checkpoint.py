@@ -8,7 +8,7 @@ layers, exceptions by name, or a format for each name; the answer is one format 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from guide.domain import BF16, Format, Part, Weight
 from guide.errors import shown
@@ -94,11 +94,37 @@ def scheme(view: ConfigView, hf_quant: Mapping[str, object] | None = None) -> Sc
         )
     plain = SIXTEEN_BIT[_DTYPES[name]]
     quantization = view.section("quantization_config")
-    if quantization is None and hf_quant is not None:
-        quantization = ConfigView(view.name, {"quant_method": "modelopt", **hf_quant})
+    beside = None
+    if hf_quant is not None:
+        beside = _flat(ConfigView(view.name, {"quant_method": "modelopt", **hf_quant}))
+        if beside.get("quant_algo") is None:
+            raise view.fail("hf_quant_config.json names no quant_algo; use the published file")
+    if quantization is not None and beside is not None and not _names_method(quantization):
+        quantization = None  # an empty one says no more than a missing one
     if quantization is None:
-        return Scheme(plain=plain)
-    return _scheme(view, _flat(quantization), plain)
+        return Scheme(plain=plain) if beside is None else _scheme(view, beside, plain)
+    found = _scheme(view, _flat(quantization), plain)
+    if beside is None:
+        return found
+    other = _scheme(view, beside, plain)
+    if _mostly(other) == _mostly(found):
+        return found
+    note = (
+        f"{view.name}: config.json says {_mostly(found).name} and hf_quant_config.json "
+        f"{_mostly(other).name}; config.json holds, as in vLLM."
+    )
+    return replace(found, notes=(*found.notes, note))
+
+
+def _names_method(quantization: ConfigView) -> bool:
+    stated = _flat(quantization)
+    return any(stated.get(key) for key in ("quant_method", "quant_algo", "config_groups"))
+
+
+def _mostly(scheme: Scheme) -> Format:
+    named = [format_ for _, format_ in scheme.named]
+    stated = (scheme.plain, scheme.linear, scheme.experts, *named)
+    return min((f for f in stated if f is not None), key=lambda f: f.bits)
 
 
 def _flat(quantization: ConfigView) -> ConfigView:
@@ -148,6 +174,11 @@ def _scheme(view: ConfigView, q: ConfigView, plain: Format) -> Scheme:
                 return _nemotron_stub(plain, kv)
         case "quark":
             linear, named = quark(view, q)
+        case "":
+            raise view.fail(
+                "its quantization_config names no quant_method; use the published file, or give "
+                "hf_quant_config.json beside it"
+            )
         case _:
             raise unknown(view, method)
     return Scheme(
@@ -191,7 +222,12 @@ def _kv_cache_dtype(q: ConfigView) -> str:
 
 
 def _fp8(view: ConfigView, q: ConfigView, method: str) -> tuple[Format, Format | None]:
-    block = [entry for entry in q.entries("weight_block_size") or () if isinstance(entry, int)]
+    block = [e for e in q.entries("weight_block_size") or () if isinstance(e, int) and e > 0]
+    if q.entries("weight_block_size") and len(block) != 2:
+        raise view.fail(
+            f"config.json has weight_block_size = {shown(q.get('weight_block_size'))}, but it must "
+            "be two whole numbers, such as [128, 128]"
+        )
     exponent = q.text("scale_fmt") == "ue8m0" and view.get("compress_ratios") is not None
     scale = 1 if exponent else 4
     if len(block) == 2:

@@ -13,10 +13,11 @@ from guide.errors import SpecError, shown
 from guide.models.decoder import Decoder
 
 _LARGEST = 10**9  # no count of a config.json comes near; larger ones are typing errors
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
 _MOST_LAYERS = 10_000  # read one by one where a family lists them
 
 # where a multimodal config keeps its language model
-_LANGUAGE = ("text_config", "llm_config", "language_config", "thinker_config")
+LANGUAGE = ("text_config", "llm_config", "language_config", "thinker_config")
 
 # rope types whose factor max_position_embeddings already contains, as vLLM derives its limit
 _SCALED_ALREADY = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
@@ -42,14 +43,20 @@ class ConfigView:
         return SpecError(f"Model {self.name}: {problem}.", field="spec.model")
 
     def optional_count(self, *keys: str) -> int | None:
-        """The first of `keys` that is set, a whole number from 0; None if all are missing."""
+        """The first of `keys` that is set, a whole number from 0; None if all are missing.
+
+        Some makers state a number for each layer: where all are the same, it is that one.
+        """
         for key in keys:
             value = self._values.get(key)
             if value is None:
                 continue
+            entries = cast("list[object]", value) if isinstance(value, list) else [value]
+            value = entries[0] if entries and entries.count(entries[0]) == len(entries) else entries
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
                 raise self.fail(
-                    f"config.json has {key} = {shown(value)}, but it must be a whole number"
+                    f"config.json has {key} = {shown(value)}, but it must be a whole number up to "
+                    f"{_LARGEST:,}"
                 )
             return value
         return None
@@ -104,7 +111,7 @@ class ConfigView:
 
     def language_model(self) -> ConfigView:
         """The language model of a multimodal config: its ``text_config`` over the outer fields."""
-        inner = next((s for s in map(self.section, _LANGUAGE) if s is not None), None)
+        inner = next((s for s in map(self.section, LANGUAGE) if s is not None), None)
         if inner is None:
             return self
         inner = inner.language_model()
@@ -159,9 +166,7 @@ def decoder(
     normalisations of a layer and `norm_parameters` their parameters per channel (2 with bias);
     the last norm of the model is of the same kind.
     """
-    layers = view.count("num_hidden_layers", "n_layer", "num_layers")
-    if layers > _MOST_LAYERS:
-        raise view.fail(f"{layers:,} layers are more than the {_MOST_LAYERS:,} that GUIDE reads")
+    layers = layer_count(view)
     hidden = view.count("hidden_size", "n_embd", "n_embed")
     heads = view.count("num_attention_heads", "n_head")
     kv_heads = view.count("num_key_value_heads", default=heads)
@@ -192,6 +197,14 @@ def decoder(
         layer_parameters=norms * hidden * norm_parameters,
         extra_parameters=hidden * norm_parameters,
     )
+
+
+def layer_count(view: ConfigView) -> int:
+    """The layers of the stack, by any of its usual keys."""
+    layers = view.count(*LAYER_KEYS)
+    if layers > _MOST_LAYERS:
+        raise view.fail(f"{layers:,} layers are more than the {_MOST_LAYERS:,} that GUIDE reads")
+    return layers
 
 
 def max_context_tokens(view: ConfigView) -> int:

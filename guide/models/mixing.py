@@ -85,7 +85,8 @@ class Heads:
 
 
 def layer_kinds(view: ConfigView, layers: int) -> list[str]:
-    """``full`` ``sliding`` ``chunked`` ``linear`` ``conv`` ``experts`` ``mlp``, one for each layer.
+    """The kind of each layer: ``full`` ``sliding`` ``chunked`` ``linear`` ``parallel`` ``conv``
+    ``experts`` or ``mlp``.
 
     Lists may run on into the layers of multi-token prediction; these are cut off.
     """
@@ -109,6 +110,8 @@ def layer_kinds(view: ConfigView, layers: int) -> list[str]:
 
 
 def _by_period(view: ConfigView, layers: int) -> list[str]:
+    if view.get("mamba_d_ssm") is not None:  # Falcon-H1 mixes by both in every layer
+        return ["parallel"] * layers
     linear = view.section("linear_attn_config")
     if linear is not None:
         delta = linear.entries("kda_layers") or ()  # counted from 1
@@ -159,6 +162,8 @@ def _mixer(
         return short_convolution(hidden, view.count("conv_L_cache", "conv_kernel", default=3))
     if kind == "linear":
         return _linear(view, hidden)
+    if kind == "parallel":
+        return beside(_mixer(view, "full", chosen, sparse, max_context), _linear(view, hidden))
     if view.optional_count("kv_lora_rank"):
         return latent(view, hidden, chosen=chosen)
     if sparse is not None and chosen:
@@ -189,6 +194,18 @@ def _mixer(
         gated=view.flag("attn_output_gate", False) or view.flag("attention_output_gate", False),
         keys_are_values=kind == "full" and view.flag("attention_k_eq_v", False),
         other_parameters=_biases(view, h),
+    )
+
+
+def beside(mixer: Block | None, linear: Block) -> Block:
+    """A token mixer that keeps tokens, and in parallel to it one that keeps a state."""
+    assert mixer is not None
+    assert mixer.attention is not None
+    assert linear.attention is not None
+    return Block(
+        attention=replace(mixer.attention, state=linear.attention.state),
+        weights=(*mixer.weights, *linear.weights),
+        other_parameters=mixer.other_parameters + linear.other_parameters,
     )
 
 

@@ -24,7 +24,7 @@ from guide.domain import (
     Switches,
 )
 from guide.perf.kv_cache import BlockPlan, LayerCache, block_plan, layer_caches
-from guide.perf.ops import Layout, kv_bytes_per_element
+from guide.perf.ops import Layout, kv_bytes_per_element, layout_of
 from guide.perf.weights import held_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
@@ -54,20 +54,28 @@ def activation_bytes(
     arch: ModelArch, layout: Layout, limits: Limits, release: Release, last_stage: bool = True
 ) -> float:
     """Peak of the profile run: the largest step through one layer, or the sampler over the logits
-    of as many sequences as there may be, whichever is more."""
+    of as many sequences as there may be, whichever is more; and beside it what an encoder gave.
+
+    That cache holds the tokens of a step at least (`compute_mm_encoder_budget` in vLLM's
+    v1/core/encoder_cache_manager.py). More where one image has more, which a preprocessor says and
+    no config.json; the encoder's own peak is left out, since it runs before.
+    """
     tokens, ranks = step_tokens(limits, release), layout.expert_ranks
     hidden = arch.hidden
     routed = arch.active_experts * (
         max(hidden, 2 * arch.expert_ffn / ranks) + arch.expert_ffn / ranks
     )
     widest = max(3 * arch.ffn / layout.tp, routed)
+    seen = 0
+    if arch.tower_parameters and release.scheduling is not Scheduling.PREFILL_FIRST:
+        seen = tokens * hidden * ACTIVATION_BYTES
     forward = tokens * (4 * hidden + widest) * ACTIVATION_BYTES
     if not last_stage:
-        return forward
+        return forward + seen
     rules = release.memory
     logit = rules.logit_bytes[rules.runs_second(arch)]
     sampled = limits.max_num_seqs * arch.vocab * logit + tokens * hidden * ACTIVATION_BYTES
-    return max(forward, sampled)
+    return max(forward, sampled) + seen
 
 
 def reserved_bytes(
@@ -201,7 +209,8 @@ def kv_bytes_per_token(
 
 def memory_fit(group: ReplicaGroup, release: Release, switches: Switches) -> MemoryFit:
     """Divide the memory of one GPU of a replica group."""
-    layout = Layout(tp=group.tp, pp=group.pp)
     return fit_memory(
-        group.model, group.gpu, group.precision, layout, group.limits, release, switches
+        *(group.model, group.gpu, group.precision, layout_of(group), group.limits),
+        release=release,
+        switches=switches,
     )

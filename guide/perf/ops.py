@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guide.domain import Gpu, ModelArch, Part, Precision, Switches
+from guide.domain import Gpu, ModelArch, Part, Precision, ReplicaGroup, Switches
 from guide.models.arch import (
     cache_bytes_per_token,
     state_bytes_per_sequence,
@@ -57,6 +57,11 @@ class Layout:
     def expert_ranks(self) -> int:
         """GPUs that hold one copy of the experts between them."""
         return self.tp * self.attention_ranks
+
+
+def layout_of(group: ReplicaGroup) -> Layout:
+    """How a replica of the group is spread."""
+    return Layout(tp=group.tp, pp=group.pp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from guide.domain import (
     Workload,
 )
 from guide.perf.fits import resolve
-from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
+from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, layout_of, operator_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,19 @@ def roofs(
     """The roofline of every operator of a step of `shape`: lower bounds, without any fit."""
     table = operator_table(arch, precision, layout, kv_cache_dtype, switches)
     return tuple(_roof(row, arch, gpu, precision, layout, shape) for row in table)
+
+
+def roofs_of(group: ReplicaGroup, shape: StepShape) -> tuple[Roof, ...]:
+    """The roofs of a step on a replica of the group."""
+    return roofs(
+        group.model,
+        group.gpu,
+        group.precision,
+        layout_of(group),
+        shape,
+        group.limits.kv_cache_dtype,
+        group.switches,
+    )
 
 
 def _roof(
@@ -118,15 +131,7 @@ def typical_bound(
 ) -> str:
     """What a typical decode step of a replica waits for: compute, memory, network or overhead."""
     shape = typical_decode(group, report, workload)
-    rows = roofs(
-        group.model,
-        group.gpu,
-        group.precision,
-        Layout(tp=group.tp, pp=group.pp),
-        shape,
-        group.limits.kv_cache_dtype,
-        group.switches,
-    )
+    rows = roofs_of(group, shape)
     fit = resolve(
         catalog, group.gpu, group.framework, group.version, group.precision, group.model
     ).values

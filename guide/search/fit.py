@@ -39,7 +39,7 @@ from guide.search.bounds import (
     unsupported,
     weights_do_not_fit,
 )
-from guide.search.space import TENSOR_PARALLEL, Shape, Variant
+from guide.search.space import TENSOR_PARALLEL, Shape, Variant, checkpoints_of
 
 RULES = (unsupported, heads_not_divisible, quant_group_not_divisible)
 
@@ -141,9 +141,8 @@ def checkpoint(model: ModelArch, precision: str | None, gpu: Gpu, catalog: Catal
         return Variant(model=model, precision=PRECISIONS[run])
     if stored == model.precision:
         return Variant(model=model, precision=own_precision(model))
-    for name in sorted(catalog.models):
-        derived = catalog.models[name]
-        if derived.base == model.name and derived.precision == stored:
+    for derived in checkpoints_of(model, catalog):
+        if derived.precision == stored:
             return Variant(model=derived, precision=own_precision(derived))
     made_up = store(model, RECIPES[stored])
     return Variant(model=made_up, precision=own_precision(made_up))

@@ -28,12 +28,11 @@ from guide.domain import (
 )
 from guide.errors import CatalogError
 from guide.frameworks import FRAMEWORKS
-from guide.models.precision import PRECISIONS, own_precision
+from guide.models.precision import PRECISIONS, SIXTEEN_BIT, own_precision
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4)
 REPLICA_LAYOUTS = tuple((tp, pp) for pp in PIPELINE_PARALLEL for tp in TENSOR_PARALLEL)
-SIXTEEN_BIT = ("bf16", "fp16")
 EIGHT_BIT = ("fp8", "int8")
 
 
@@ -61,7 +60,7 @@ def precision_loss(model: ModelArch, precision: Precision, kv_cache_dtype: str) 
     if model.base is not None and stored not in SIXTEEN_BIT:
         weights = 1 if stored in EIGHT_BIT else 2
     else:
-        same = stored == model.precision or {stored, model.precision} == set(SIXTEEN_BIT)
+        same = stored == model.precision or {stored, model.precision} <= SIXTEEN_BIT
         weights = 0 if same else 1
     return max(weights, int(kv_cache_dtype != "auto"))
 
@@ -217,16 +216,19 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
         if own.name in SIXTEEN_BIT:
             yield Variant(model=model, precision=PRECISIONS["fp8"])
             yield Variant(model=model, precision=PRECISIONS["fp8"], kv_cache_dtype="fp8")
-    for name in sorted(catalog.models):
-        derived = catalog.models[name]
-        if derived.base != model.name:
-            continue
+    for derived in checkpoints_of(model, catalog):
         if derived.precision not in EIGHT_BIT and plan.tolerance is not Tolerance.INT4:
             continue
         precision = own_precision(derived)
         yield Variant(model=derived, precision=precision)
         if fp8_gpu:
             yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")
+
+
+def checkpoints_of(model: ModelArch, catalog: Catalog) -> list[ModelArch]:
+    """The catalogue's checkpoints that were quantised from `model`, by name."""
+    derived = [other for other in catalog.models.values() if other.base == model.name]
+    return sorted(derived, key=lambda other: other.name)
 
 
 def releases_of(plan: Plan, catalog: Catalog) -> list[Release]:

@@ -27,7 +27,7 @@ from guide.domain import (
 )
 from guide.perf.adjust import mean_context_tokens
 from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
-from guide.perf.ops import Layout
+from guide.perf.ops import Layout, layout_of
 from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
@@ -48,7 +48,7 @@ def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, Serv
     return _cost(
         *(catalog, group.gpu, group.framework, group.version, group.precision),
         model=group.model,
-        layout=Layout(tp=group.tp, pp=group.pp),
+        layout=layout_of(group),
         kv_cache_dtype=group.limits.kv_cache_dtype,
         switches=group.switches,
     )

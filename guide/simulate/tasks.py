@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from guide.domain import ReplicaGroup, StepShape
 from guide.perf.adjust import adjust_sequence_length
-from guide.perf.ops import Layout
-from guide.perf.roofline import Roof, roofs
+from guide.perf.roofline import roofs_of
 from guide.perf.step import attended
 from guide.simulate.cost import LayoutCost
 
@@ -96,7 +95,7 @@ def task_seconds(task: Task, cost: LayoutCost) -> float:
 
 def task_load(task: Task, group: ReplicaGroup) -> TaskLoad:
     """The work of a task for one GPU, from the operator table."""
-    rows = _roofs(task, group)
+    rows = roofs_of(group, task.shape)
     link = group.gpu.link.bytes_per_s
     return TaskLoad(
         compute_flop=task.steps * sum(row.flop for row in rows),
@@ -107,21 +106,9 @@ def task_load(task: Task, group: ReplicaGroup) -> TaskLoad:
 
 def task_time(task: Task, group: ReplicaGroup) -> TaskTime:
     """Compute, memory and transfer time of a task on the group's GPU, each at its full rate."""
-    rows = _roofs(task, group)
+    rows = roofs_of(group, task.shape)
     return TaskTime(
         compute_s=task.steps * sum(row.compute_s for row in rows),
         memory_s=task.steps * sum(row.memory_s for row in rows),
         transfer_s=task.steps * sum(row.network_s for row in rows),
-    )
-
-
-def _roofs(task: Task, group: ReplicaGroup) -> tuple[Roof, ...]:
-    return roofs(
-        group.model,
-        group.gpu,
-        group.precision,
-        Layout(tp=group.tp, pp=group.pp),
-        task.shape,
-        group.limits.kv_cache_dtype,
-        group.switches,
     )

@@ -43,7 +43,7 @@ junk = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_order_does_not_matter(data: st.DataObject):
     cluster = data.draw(st.sampled_from([*CLUSTERS, FLEET]))
@@ -52,7 +52,7 @@ def test_order_does_not_matter(data: st.DataObject):
     assert read_inventory(nodes, pods, CATALOG, slices=slices) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_free_and_used_and_unusable_are_all_there_is(data: st.DataObject):
     nodes, pods, slices = data.draw(st.sampled_from(CLUSTERS))
@@ -65,7 +65,7 @@ def test_free_and_used_and_unusable_are_all_there_is(data: st.DataObject):
     assert len(names) == len(set(names))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_what_the_plan_itself_holds_counts_as_free(data: st.DataObject):
     nodes, pods, slices = data.draw(st.sampled_from([c for c in CLUSTERS if c[1] or c[2]]))
@@ -74,7 +74,7 @@ def test_what_the_plan_itself_holds_counts_as_free(data: st.DataObject):
     assert read_inventory(nodes, pods, CATALOG, slices=slices, own=lambda held: True) == empty
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_objects_of_any_shape_are_read_without_an_error(data: st.DataObject):
     nodes, pods, slices = copy.deepcopy(data.draw(st.sampled_from(CLUSTERS)))

@@ -27,9 +27,7 @@ from guide.search.pricing import group_usd_per_h
 from guide.search.recommend import recommend
 from tests import toy
 
-SETTINGS = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)

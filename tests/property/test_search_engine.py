@@ -35,7 +35,7 @@ WINDOWED = (
 MLA = ("deepseek-ai/DeepSeek-V3",)
 RELEASES = tuple(release.version for release in load().releases)
 GPUS = ("H100-SXM", "A100-80GB", "L4", "A10", "T4")
-FEW = settings(max_examples=12, deadline=None)
+FEW = settings(max_examples=12)
 
 
 @cache

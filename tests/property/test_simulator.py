@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guide.domain import Scheduling
@@ -108,7 +108,6 @@ def run(case: Case) -> tuple[ReplicaLoop, Watched]:
     return cost.replica, cost
 
 
-@settings(deadline=None)
 @given(cases())
 def test_conservation(case: Case):
     """INV-1: arrived = finished + refused, each once, and a finished request has all its tokens."""
@@ -125,7 +124,6 @@ def test_conservation(case: Case):
     assert all(t < NEVER for t in replica.arrival_s)
 
 
-@settings(deadline=None)
 @given(cases())
 def test_blocks(case: Case):
     """INV-2: used + free = total at every event (Watched), and all are free at the end."""
@@ -135,7 +133,6 @@ def test_blocks(case: Case):
     assert cost.events or len(replica.refused) == len(case.prompts)
 
 
-@settings(deadline=None)
 @given(cases())
 def test_causality(case: Case):
     """INV-3: arrival <= start <= first token <= finish <= end; a refused request has no times."""
@@ -149,7 +146,6 @@ def test_causality(case: Case):
             assert (times[1] == times[2]) == (case.outputs[r] == 1)
 
 
-@settings(deadline=None)
 @given(cases())
 def test_determinism(case: Case):
     """INV-4: two runs agree bit by bit."""
@@ -159,7 +155,6 @@ def test_determinism(case: Case):
     assert (first.preemptions, first.refused) == (second.preemptions, second.refused)
 
 
-@settings(deadline=None)
 @given(cases(tight=False))
 def test_a_pool_for_everything_never_preempts(case: Case):
     """INV-10: with a block for every token nothing is preempted or refused (V0 keeps 1 % free)."""
@@ -169,7 +164,6 @@ def test_a_pool_for_everything_never_preempts(case: Case):
         assert not replica.refused
 
 
-@settings(deadline=None)
 @given(cases(), st.integers(1, 50))
 def test_a_run_that_never_waited_for_blocks_is_that_of_any_larger_pool(case: Case, more: int):
     """INV-11."""
@@ -183,7 +177,6 @@ def test_a_run_that_never_waited_for_blocks_is_that_of_any_larger_pool(case: Cas
     assert replica.block_peak == larger.block_peak
 
 
-@settings(deadline=None)
 @given(cases())
 def test_jumps_equal_steps(case: Case):
     """INV-8: events with closed-form runs between them finish requests when single steps do."""

@@ -34,7 +34,7 @@ def in_order(times: list[Times | None]) -> list[tuple[float, ...]]:
     return sorted(row for part in times if part is not None for row in zip(*part, strict=True))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(cases().filter(lambda case: case.users is None), st.integers(1, 24))
 def test_parts_are_served_as_the_whole(case: Case, size: int):
     whole = case.replica(LayoutCost(FACTS, PARAMS))

@@ -29,7 +29,6 @@ LONGEST_MESSAGE = 32_768
 
 many = settings(
     max_examples=int(os.environ.get("GUIDE_HOSTILE_PLANS", "200")),
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -11,9 +11,9 @@ from dataclasses import replace
 from guide.domain import ModelArch
 from guide.errors import shown
 from guide.models.arch import weight_counts
-from guide.models.by_keys import missing_keys, read_by_keys
+from guide.models.by_keys import EXPERTS, missing_keys, read_by_keys
 from guide.models.checkpoint import scheme
-from guide.models.config import ConfigView
+from guide.models.config import LANGUAGE, ConfigView
 from guide.models.families import (
     bloom,
     cohere,
@@ -29,6 +29,7 @@ from guide.models.families import (
     kimi,
     llama,
     llama4,
+    longcat,
     mimo,
     minimax,
     mistral,
@@ -57,6 +58,7 @@ _MODULES = (
     kimi,
     llama,
     llama4,
+    longcat,
     mimo,
     minimax,
     mistral,
@@ -68,6 +70,7 @@ _MODULES = (
     step,
 )
 
+_MOST_PARAMETERS = 10**15
 _NOTED, _REFUSED = 0.02, 0.10  # between the weights counted and those of the index
 _ENCODER_DECODERS = ("T5", "MT5", "Bart", "Whisper", "Marian", "Pegasus")
 _NO_TEXT = (
@@ -97,13 +100,27 @@ def read_config(
     architecture = _architecture(view)
     reader = FAMILIES.get(architecture)
     arch = _unknown(text, architecture) if reader is None else reader(text, architecture)
+    if _overlooks(text, arch):  # a newer model under the name of an older family
+        arch = read_by_keys(text, architecture)
     beside = view.section("hf_quant_config")
     if hf_quant is None and beside is not None:
         hf_quant = beside.as_dict()
     return _checked(view, stored(arch, scheme(text, hf_quant)))
 
 
+def _overlooks(view: ConfigView, arch: ModelArch) -> bool:
+    if view.get("kv_lora_rank") and not any(attention.mla for attention in arch.attentions):
+        return True
+    return not arch.experts and (view.optional_count(*EXPERTS) or 0) > 1
+
+
 def _checked(view: ConfigView, arch: ModelArch) -> ModelArch:
+    parameters = weight_counts(arch).total
+    if parameters > _MOST_PARAMETERS:
+        raise view.fail(
+            f"config.json counts {parameters:.1e} parameters, hundreds of times the largest model: "
+            "a number is mistyped"
+        )
     total = view.get("checkpoint_total_bytes")
     if total is None:
         return arch
@@ -147,7 +164,8 @@ def _unknown(view: ConfigView, architecture: str) -> ModelArch:
         raise view.fail(
             f"{shown(architecture)} is an encoder-decoder; GUIDE sizes decoders that generate text"
         )
-    if architecture.endswith(_NO_TEXT) or "Bert" in architecture:
+    has_text = any(view.get(key) is not None for key in LANGUAGE)
+    if (architecture.endswith(_NO_TEXT) and not has_text) or "Bert" in architecture:
         raise view.fail(
             f"{shown(architecture)} makes embeddings or scores; GUIDE sizes models that generate "
             "text"

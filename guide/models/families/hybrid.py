@@ -1,4 +1,4 @@
-"""Hybrids and mixtures of many makers whose keys say all: Granite 4, Jamba, Ling, LFM2, Ernie."""
+"""Hybrids and mixtures whose keys say all: Granite 4, Jamba, Falcon-H1, Ling, LFM2, Ernie."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ ARCHITECTURES = (
     "GraniteMoeForCausalLM",
     "GraniteMoeSharedForCausalLM",
     "JambaForCausalLM",
+    "FalconH1ForCausalLM",
     "BailingMoeForCausalLM",
     "BailingMoeV2ForCausalLM",
     "BailingMoeV2_5ForCausalLM",
@@ -18,6 +19,7 @@ ARCHITECTURES = (
     "Lfm2MoeForCausalLM",
     "Ernie4_5ForCausalLM",
     "Ernie4_5_MoeForCausalLM",
+    "HunYuanMoEV1ForCausalLM",
     "SeedOssForCausalLM",
     "OlmoeForCausalLM",
     "MiniMaxText01ForCausalLM",

@@ -50,6 +50,69 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path):
         read(path)
 
 
+@pytest.mark.parametrize("empty", [{}, {"quant_method": ""}, {"quant_method": None}, None])
+def test_a_quantisation_without_a_method_leaves_it_to_the_file_beside(
+    tmp_path: Path, empty: dict[str, Any] | None
+):
+    path = folder(tmp_path, config={**LLAMA, "quantization_config": empty}, beside=NVFP4)
+    assert read(path).precision == "nvfp4"
+    if empty is not None:
+        with pytest.raises(SpecError, match="names no quant_method"):
+            model_of_config("m", json.dumps({**LLAMA, "quantization_config": empty}))
+
+
+def test_two_files_that_say_different_formats_are_noted(tmp_path: Path):
+    other = {"quant_method": "fp8"}
+    arch = read(folder(tmp_path, config={**LLAMA, "quantization_config": other}, beside=NVFP4))
+    assert arch.precision == "fp8"
+    assert any("hf_quant_config.json nvfp4" in note for note in arch.notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"beside": {}}, "hf_quant_config.json names no quant_algo"),
+        ({"beside": [1]}, "hf_quant_config.json must hold one JSON object"),
+        ({"beside": {"quantization": {"quant_algo": "W3A3"}}}, "modelopt W3A3"),
+        ({"index": {"metadata": {"total_size": "lots"}}}, "total_size = 'lots'"),
+        ({"index": {"metadata": {"total_size": -1}}}, "total_size = -1"),
+        ({"index": [1]}, "model.safetensors.index.json must hold one JSON object"),
+    ],
+)
+def test_a_file_beside_that_says_nothing_is_one_sentence(
+    tmp_path: Path, files: dict[str, Any], sentence: str
+):
+    with pytest.raises(SpecError, match=sentence):
+        read(folder(tmp_path, config=LLAMA, **files))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"hidden_size": 10**12}, "whole number up to 1,000,000,000"),
+        ({"hidden_size": 9 * 10**8, "intermediate_size": 9 * 10**8}, "a number is mistyped"),
+        ({"quantization_config": {"quant_method": "hqq"}}, "the quantisation 'hqq'"),
+        (
+            {"quantization_config": {"quant_method": "fp8", "weight_block_size": [0, 128]}},
+            "two whole numbers",
+        ),
+        (
+            {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128]}},
+            "two whole numbers",
+        ),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 5}}, "gptq with 5 bits"),
+        (
+            {"quantization_config": {"quant_method": "awq", "group_size": 0}},
+            "must be at least 1",
+        ),
+    ],
+)
+def test_absurd_numbers_and_unknown_schemes_are_one_sentence(change: dict[str, Any], sentence: str):
+    with pytest.raises(SpecError, match=sentence) as error:
+        model_of_config("m", json.dumps({**LLAMA, **change}))
+    assert "\n" not in str(error.value)
+
+
 def test_a_config_map_holds_the_same_files_under_the_same_names(tmp_path: Path):
     total = 2 * stored_bytes(model_of_config("m", json.dumps(LLAMA)))
     index = {"metadata": {"total_size": total}}

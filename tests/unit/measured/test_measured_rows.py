@@ -88,7 +88,7 @@ def test_a_file_that_is_no_csv_is_one_sentence(tmp_path: Path):
     assert "cannot be read" in error_of(tmp_path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_garbage_is_never_a_traceback(tmp_path_factory: pytest.TempPathFactory, garbage: bytes):
     path = tmp_path_factory.getbasetemp() / "garbage.csv"

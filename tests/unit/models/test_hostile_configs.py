@@ -44,7 +44,6 @@ HARMFUL = {
 }
 many = settings(
     max_examples=int(os.environ.get("GUIDE_HOSTILE_PLANS", "200")),
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -142,6 +142,15 @@ def test_the_profile_run_peaks_in_the_forward_or_in_the_sampler():
     assert first_stage == forward, "only the last stage samples"
 
 
+def test_what_an_encoder_gave_lies_beside_the_peak():
+    arch = CATALOG.models["google/gemma-3-27b-it"]
+    text = replace(arch, tower_parameters=0)
+    for version, more in (("0.11.0", 8192 * 5376 * 2), ("0.6.4", 0)):
+        known = release(CATALOG, "vLLM", version)
+        both, alone = (activation_bytes(one, Layout(), LIMITS, known) for one in (arch, text))
+        assert both - alone == more
+
+
 def test_v0_takes_whole_prompts():
     arch = CATALOG.models["meta-llama/Llama-3.1-8B"]
     old = release(CATALOG, "vLLM", "0.6.4")

@@ -17,7 +17,7 @@ def test_an_estimate_is_no_less_than_the_line_and_the_power_law(values: list[flo
 
 
 def test_each_plan_is_written_once_and_nothing_without_a_cause(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fleet_scale, "QUIET_S", 1.0)
+    monkeypatch.setattr(fleet_scale, "QUIET_S", 3.0)
     found = measured(10, workers=1, distinct=10)
     calls = {cost.what: cost.calls for cost in found.costs}
     answered = calls["answer all plans"]

@@ -9,28 +9,33 @@ quantization), and the flags of its argument parser (`guide.frameworks.vllm_flag
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from guide.catalog import load
 from guide.domain import (
+    Gpu,
     GpuPool,
     Inventory,
     Lengths,
     ModelArch,
     Part,
     Plan,
+    Precision,
     Reason,
     Tolerance,
     Workload,
 )
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
 from guide.frameworks.vllm_flags import FLAGS
+from guide.manifests.render import build_objects
 from guide.search.bounds import LAYOUT_RULES, Broken
 from guide.search.operating_point import default_limits
+from guide.search.recommend import recommend
 from guide.search.space import Shape, shapes
+from guide.spec import InferencePlan, parse_plan, resolve_plan
 
 CATALOG = load()
 MODELS = (
@@ -43,15 +48,15 @@ MODELS = (
     "Qwen/Qwen3-32B-FP8",
     "Qwen/Qwen3-30B-A3B-FP8",
     "Qwen/Qwen3-235B-A22B-FP8",
-    "Qwen/Qwen2.5-72B-Instruct",
+    "Qwen/Qwen3-Next-80B-A3B-Instruct-FP8",
     "Qwen/Qwen2.5-7B-Instruct-AWQ",
-    "deepseek-ai/DeepSeek-V3",
+    "deepseek-ai/DeepSeek-V3.2",
     "google/gemma-2-9b-it",
     "google/gemma-3-27b-it",
     "openai/gpt-oss-20b",
     "openai/gpt-oss-120b",
     "mistralai/Mixtral-8x7B-Instruct-v0.1",
-    "mistralai/Mistral-7B-Instruct-v0.1",
+    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4",
     "moonshotai/Kimi-K2-Instruct",
     "zai-org/GLM-4.5-Air-FP8",
 )
@@ -130,31 +135,95 @@ def block_fp8_mismatch(model: ModelArch, tp: int) -> Iterator[str]:
                 yield f"{weight.name}: output {weight.outputs // tp}"
 
 
+def check_start(
+    gpu: Gpu, model: ModelArch, precision: Precision, layout: tuple[int, int], args: Sequence[str]
+) -> None:
+    """The checks of vLLM 0.33.0 on what its server is started with."""
+    tp, pp = layout
+    major, minor = gpu.compute_capability or (0, 0)
+    assert major * 10 + minor >= BUILT_FOR
+    if precision.name not in NATIVE:
+        assert major * 10 + minor >= MIN_CAPABILITY[precision.name]
+    flags = vars(parser().parse_args(args))
+    assert int(flags["tensor_parallel_size"]) == tp
+    assert int(flags["pipeline_parallel_size"] or 1) == pp
+    if flags["dtype"] == "half":
+        assert MODEL_TYPE.get(model.architecture) not in FLOAT16_NOT_SUPPORTED
+    else:
+        assert major >= 8, "bfloat16 needs 8.0"
+    assert model.heads % tp == 0
+    if flags["quantization"] is None:
+        assert not list(block_fp8_mismatch(model, tp))
+    assert 0 < float(flags["gpu_memory_utilization"] or 0.9) <= 1
+    assert int(flags["max_model_len"]) <= model.max_context_tokens
+    seqs, tokens = int(flags["max_num_seqs"]), int(flags["max_num_batched_tokens"])
+    assert 0 < seqs <= tokens, "verify_max_num_batched_tokens in config/scheduler.py"
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_kept_starts(name: str):
     found = 0
     for shape in kept(name):
         found += 1
-        gpu, variant, tp = shape.gpu, shape.variant, shape.tp
-        major, minor = gpu.compute_capability or (0, 0)
-        assert major * 10 + minor >= BUILT_FOR, shape.key
-        if variant.precision.name not in NATIVE:
-            assert major * 10 + minor >= MIN_CAPABILITY[variant.precision.name], shape.key
         args = (
             FRAMEWORKS["vLLM"]
             .launch(shape.group(default_limits(shape, 2048)), DeploymentOptions(served_name="chat"))
             .args
         )
-        flags = vars(parser().parse_args(args))
-        assert int(flags["tensor_parallel_size"]) == tp
-        if flags["dtype"] == "half":
-            assert MODEL_TYPE.get(variant.model.architecture) not in FLOAT16_NOT_SUPPORTED
-        else:
-            assert major >= 8, "bfloat16 needs 8.0"
-        assert variant.model.heads % tp == 0
-        if flags["quantization"] is None:
-            assert not list(block_fp8_mismatch(variant.model, tp)), shape.key
+        variant = shape.variant
+        check_start(shape.gpu, variant.model, variant.precision, (shape.tp, shape.pp), args)
     assert found
+
+
+def written(name: str, pools: tuple[GpuPool, ...]) -> InferencePlan:
+    """A plan whose answer may use INT4, since what loses most has most ways not to start."""
+    return parse_plan(
+        {
+            "apiVersion": "guide.dev/v1alpha1",
+            "kind": "InferencePlan",
+            "metadata": {"name": "chat", "namespace": "ml"},
+            "spec": {
+                "model": {"name": name},
+                "workload": {
+                    "inputTokens": {"mean": 512},
+                    "outputTokens": {"mean": 64},
+                    "requestsPerSecond": 1,
+                },
+                "precisionTolerance": "INT4",
+                "frameworks": ["vLLM"],
+                "placement": {"gpus": [pool.product for pool in pools]},
+            },
+        }
+    )
+
+
+def emitted(name: str, pools: tuple[GpuPool, ...]) -> int:
+    """Check every manifest of the answer; how many there were."""
+    plan = written(name, pools)
+    found = recommend(resolve_plan(plan, CATALOG), Inventory(pools=pools), CATALOG)
+    extremes = (found.lowest_latency, found.highest_throughput)
+    ones = [e for e in (found.best, *found.alternatives, *extremes, *found.pareto) if e]
+    for one in ones:
+        groups = one.candidate.groups
+        objects = [v for _, v in build_objects(plan, one) if v["kind"] == "Deployment"]
+        assert len(objects) == len(groups)
+        for group, value in zip(groups, objects, strict=True):
+            (container, *_) = value["spec"]["template"]["spec"]["containers"]
+            layout = (group.tp, group.pp)
+            check_start(group.gpu, group.model, group.precision, layout, container["args"])
+    return len(ones)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_written_starts(name: str):
+    assert emitted(name, cluster().pools)
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("pool", cluster().pools, ids=lambda pool: pool.name)
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_written_for_each_gpu_starts(name: str, pool: GpuPool):
+    emitted(name, (pool,))  # none where nothing starts on that GPU
 
 
 def refused(model: str, gpu: str, tp: int) -> Broken | None:
