@@ -333,7 +333,7 @@ def test_p13_metrics_of_a_batch_belong_together():
 
 def test_p20_the_batch_limit_follows_the_task_and_the_hardware():
     def batch(share: float, name: str = "A100-80GB", prompt: float = 512) -> int:
-        """The limit on one GPU where a token may take `share` of its time on an empty server, or 0."""
+        """The limit on one GPU where a token may take `share` of its time on an empty server."""
         limit = share * replica().zero_load_tpot_s
         lengths = Lengths(mean_tokens=prompt, p95_tokens=2 * prompt)
         asked = plan(
