@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from guide.domain import Attention, LayerGroup, ModelArch, Precision
+from guide.domain import Attention, AttentionKind, LayerGroup, ModelArch, Precision
 from guide.models.arch import attention_bytes_per_token, state_bytes_per_sequence
 from guide.models.precision import SIXTEEN_BIT, served_bytes, served_format, served_head_bytes
 
@@ -62,7 +62,9 @@ def _attention(attention: Attention | None) -> str:
     if attention is None:
         return "none"
     windows = {cache.window_tokens for cache in attention.caches if cache.window_tokens}
-    return " ".join([attention.kind.value, *(f"{window:,}" for window in sorted(windows))])
+    beside = attention.kind is AttentionKind.FULL and attention.state is not None
+    kind = f"{attention.kind.value} beside linear" if beside else attention.kind.value
+    return " ".join([kind, *(f"{window:,}" for window in sorted(windows))])
 
 
 def _mlp(group: LayerGroup) -> str:

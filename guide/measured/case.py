@@ -26,7 +26,7 @@ from guide.perf.kernels.curves import Curves
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
 from guide.perf.step import StepFacts, Traits, fold, priced_by_kernels
-from guide.simulate.serve import RESUME_HIT_SHARE
+from guide.simulate.serve import scheduler_policy
 from guide.units import GIB
 
 
@@ -208,12 +208,10 @@ def _policy(
     longest = max(row.prompt_tokens + row.output_tokens, stated)
     capacity /= layout.pp  # virtual engines share the blocks
     blocks = max(capacity, longest + 2 * memory.block_tokens) // memory.block_tokens
-    return SchedulerPolicy(
-        scheduling=behaviour.scheduling,
+    return scheduler_policy(
+        behaviour,
         max_num_seqs=int(seqs),
         token_budget=int(budget),
         block_tokens=memory.block_tokens,
         kv_blocks=int(blocks),
-        watermark_share=0.01 if behaviour.scheduling is Scheduling.PREFILL_FIRST else 0.0,
-        resume_hit_share=RESUME_HIT_SHARE if behaviour.prefix_cache else 0.0,
     )

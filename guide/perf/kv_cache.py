@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from guide.domain import CacheGroup, MemoryRules, ModelArch
+from guide.domain import AttentionKind, CacheGroup, MemoryRules, ModelArch
 from guide.models.arch import cache_bytes_per_token, state_bytes_per_sequence
 
 _STATE_ALIGNMENT_TOKENS = 16  # attention blocks beside states are multiples of a kernel's block
@@ -66,10 +66,11 @@ def layer_caches(arch: ModelArch, tp: int, element_bytes: float) -> tuple[LayerC
                 )
             )
         if attention.state is not None:
+            # beside full attention a state is that of a linear mixer (Falcon-H1)
+            beside = attention.kind is AttentionKind.FULL
+            kind = AttentionKind.LINEAR if beside else attention.kind
             state = state_bytes_per_sequence(attention, tp=tp)
-            found.append(
-                LayerCache(kind=attention.kind.value, layers=group.layers, state_bytes=state)
-            )
+            found.append(LayerCache(kind=kind.value, layers=group.layers, state_bytes=state))
     return tuple(_merged(found))
 
 

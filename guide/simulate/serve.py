@@ -18,6 +18,7 @@ from guide.domain import (
     ModelArch,
     Percentiles,
     Precision,
+    Release,
     ReplicaGroup,
     SchedulerPolicy,
     Scheduling,
@@ -91,16 +92,30 @@ def policy_of(
     release = next(
         r for r in catalog.releases if r.framework == group.framework and r.version == group.version
     )
-    prefill_first = release.scheduling is Scheduling.PREFILL_FIRST
     budget = group.limits.max_num_batched_tokens
+    if release.scheduling is Scheduling.PREFILL_FIRST:
+        budget = max(budget, group.limits.max_model_len)
     blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens // group.pp
-    return SchedulerPolicy(
-        scheduling=release.scheduling,
+    return scheduler_policy(
+        release,
         max_num_seqs=max(1, group.limits.max_num_seqs // group.pp),
-        token_budget=max(budget, group.limits.max_model_len) if prefill_first else budget,
+        token_budget=budget,
         block_tokens=memory.block_tokens,
         kv_blocks=max(1, blocks),
-        watermark_share=0.01 if prefill_first else 0.0,
+    )
+
+
+def scheduler_policy(
+    release: Release, *, max_num_seqs: int, token_budget: int, block_tokens: int, kv_blocks: int
+) -> SchedulerPolicy:
+    """How a release schedules within these limits."""
+    return SchedulerPolicy(
+        scheduling=release.scheduling,
+        max_num_seqs=max_num_seqs,
+        token_budget=token_budget,
+        block_tokens=block_tokens,
+        kv_blocks=kv_blocks,
+        watermark_share=0.01 if release.scheduling is Scheduling.PREFILL_FIRST else 0.0,
         resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
     )
 

@@ -36,6 +36,10 @@ PINNED: dict[str, list[tuple[str, ...]]] = {
         ("full", "10 of 512 experts + shared", "12", "24,576 bytes", "", "36.70 GiB 16 bit"),
         ("", "embedding, head", "", "", "", "1.16 GiB 16 bit"),
     ],
+    "tiiuae/Falcon-H1-34B-Instruct": [
+        ("full beside linear", "dense", "72", "147,456 bytes", "290.1 MiB", "57.68 GiB 16 bit"),
+        ("", "embedding, head", "", "", "", "4.98 GiB 16 bit"),
+    ],
     "google/gemma-3-27b-it": [
         ("sliding window 1,024", "dense", "52", "425,984 bytes", "", "39.99 GiB 16 bit"),
         ("full", "dense", "10", "81,920 bytes", "", "7.69 GiB 16 bit"),
