@@ -26,7 +26,7 @@ from guide.perf.kernels.curves import Curves
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
 from guide.perf.step import StepFacts, Traits, fold, priced_by_kernels
-from guide.simulate.serve import scheduler_policy
+from guide.simulate.policy import scheduler_policy
 from guide.units import GIB
 
 

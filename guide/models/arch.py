@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from guide.domain import Attention, Cache, LayerGroup, ModelArch, Part, Weight
 
@@ -48,6 +49,7 @@ def weights_of(groups: Iterable[LayerGroup]) -> Iterator[tuple[int, Weight]]:
             yield group.count, weight
 
 
+@lru_cache(maxsize=512)
 def weight_counts(arch: ModelArch) -> WeightCounts:
     """Count the weights of `arch` by part."""
     parts = dict.fromkeys(Part, 0)

@@ -9,6 +9,7 @@ stage with the fewest blocks decides. Cut into blocks by `guide.perf.kv_cache`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from guide.domain import (
     CachePool,
@@ -95,6 +96,7 @@ def reserved_bytes(
     }
 
 
+@lru_cache(maxsize=8192)  # one plan asks for the same layouts again under other limits
 def fit_memory(
     arch: ModelArch,
     gpu: Gpu,

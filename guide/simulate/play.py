@@ -17,7 +17,8 @@ from guide.domain import Catalog, MemoryFit, ReplicaGroup, Slo
 from guide.errors import SpecError
 from guide.simulate.arrivals import Requests, cached_tokens
 from guide.simulate.latency import Latency
-from guide.simulate.serve import Times, layout_cost, policy_of
+from guide.simulate.policy import policy_of
+from guide.simulate.serve import Times, layout_cost
 from guide.simulate.stream import Stream
 from guide.simulate.trace import Ints, Trace
 

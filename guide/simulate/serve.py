@@ -18,10 +18,7 @@ from guide.domain import (
     ModelArch,
     Percentiles,
     Precision,
-    Release,
     ReplicaGroup,
-    SchedulerPolicy,
-    Scheduling,
     ServingReport,
     Switches,
     Workload,
@@ -32,6 +29,7 @@ from guide.perf.ops import Layout, layout_of
 from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
+from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
@@ -41,7 +39,6 @@ MOST_CLOSED = 4000
 WARM_SHARE = 0.2  # of an open-loop run, dropped as warm-up
 GROWTH = 1.5  # backlog at the end over backlog in the middle that tells an unstable queue
 SLACK_REQUESTS = 8
-RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
 
 
 def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
@@ -79,45 +76,6 @@ def _cost(
     if traits.kernels:
         priced = priced_by_kernels(model, gpu, precision, layout, kv_cache_dtype)
     return LayoutCost(facts, step, priced), serving
-
-
-def policy_of(
-    group: ReplicaGroup, memory: MemoryFit, catalog: Catalog, request_tokens: float
-) -> SchedulerPolicy:
-    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks.
-
-    Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
-    length of a typical one at its end.
-    """
-    release = next(
-        r for r in catalog.releases if r.framework == group.framework and r.version == group.version
-    )
-    budget = group.limits.max_num_batched_tokens
-    if release.scheduling is Scheduling.PREFILL_FIRST:
-        budget = max(budget, group.limits.max_model_len)
-    blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens // group.pp
-    return scheduler_policy(
-        release,
-        max_num_seqs=max(1, group.limits.max_num_seqs // group.pp),
-        token_budget=budget,
-        block_tokens=memory.block_tokens,
-        kv_blocks=max(1, blocks),
-    )
-
-
-def scheduler_policy(
-    release: Release, *, max_num_seqs: int, token_budget: int, block_tokens: int, kv_blocks: int
-) -> SchedulerPolicy:
-    """How a release schedules within these limits."""
-    return SchedulerPolicy(
-        scheduling=release.scheduling,
-        max_num_seqs=max_num_seqs,
-        token_budget=token_budget,
-        block_tokens=block_tokens,
-        kv_blocks=kv_blocks,
-        watermark_share=0.01 if release.scheduling is Scheduling.PREFILL_FIRST else 0.0,
-        resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
-    )
 
 
 def request_tokens(workload: Workload) -> float:

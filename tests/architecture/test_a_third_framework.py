@@ -81,7 +81,8 @@ nodes = yaml.safe_load(Path(NODES).read_text())["items"]
 question = ask(parse_plan(PLAN), Cluster(nodes=nodes), load())
 nothing = Observed(uid="u", generation=1, status={}, config_map=None)
 found = reconcile.decide(
-    question.written, question.answer(), question.catalog, nothing, "d", "2026-01-01T00:00:00Z"
+    question.written, question.answer(), question.catalog, nothing,
+    inputs="d", now="2026-01-01T00:00:00Z",
 )
 print(json.dumps({"best": found.status["best"], "files": found.objects[0]["data"]}))
 """

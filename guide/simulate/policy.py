@@ -1,0 +1,53 @@
+"""How a release schedules: what the event loop is told of a framework."""
+
+from __future__ import annotations
+
+from guide.domain import (
+    Catalog,
+    MemoryFit,
+    Release,
+    ReplicaGroup,
+    SchedulerPolicy,
+    Scheduling,
+)
+
+RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
+
+
+def policy_of(
+    group: ReplicaGroup, memory: MemoryFit, catalog: Catalog, request_tokens: float
+) -> SchedulerPolicy:
+    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks.
+
+    Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
+    length of a typical one at its end.
+    """
+    release = next(
+        r for r in catalog.releases if r.framework == group.framework and r.version == group.version
+    )
+    budget = group.limits.max_num_batched_tokens
+    if release.scheduling is Scheduling.PREFILL_FIRST:
+        budget = max(budget, group.limits.max_model_len)
+    blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens // group.pp
+    return scheduler_policy(
+        release,
+        max_num_seqs=max(1, group.limits.max_num_seqs // group.pp),
+        token_budget=budget,
+        block_tokens=memory.block_tokens,
+        kv_blocks=max(1, blocks),
+    )
+
+
+def scheduler_policy(
+    release: Release, *, max_num_seqs: int, token_budget: int, block_tokens: int, kv_blocks: int
+) -> SchedulerPolicy:
+    """How a release schedules within these limits."""
+    return SchedulerPolicy(
+        scheduling=release.scheduling,
+        max_num_seqs=max_num_seqs,
+        token_budget=token_budget,
+        block_tokens=block_tokens,
+        kv_blocks=kv_blocks,
+        watermark_share=0.01 if release.scheduling is Scheduling.PREFILL_FIRST else 0.0,
+        resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
+    )
