@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 MIB = 1024**2
 GIB = 1024**3
 GB = 1e9
@@ -33,3 +35,9 @@ def format_usd(usd: float) -> str:
 def format_count(value: float) -> str:
     """Render a count or a rate in four significant digits, with thousands separators."""
     return f"{value:.4g}" if abs(value) < 1000 else f"{float(f'{value:.4g}'):,.0f}"
+
+
+def format_range(lower: float, upper: float, render: Callable[[float], str]) -> str:
+    """Render a range; nothing where both ends read alike, as of a load that is served whole."""
+    ends = render(lower), render(upper)
+    return "" if ends[0] == ends[1] else " – ".join(ends)

@@ -13,7 +13,7 @@ from guide.report.sentences import parallel, precision
 from guide.report.status import nearest_misses
 from guide.search.pricing import billed_gpus
 from guide.search.rank import capacity_per_s
-from guide.units import format_bytes, format_count, format_seconds, format_usd
+from guide.units import format_bytes, format_count, format_range, format_seconds, format_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def predictions(item: Evaluation) -> Table:
                     format_seconds(value.p50_s),
                     format_seconds(value.p95_s),
                     format_seconds(value.p99_s),
-                    f"{format_seconds(i.lower)} – {format_seconds(i.upper)}",
+                    format_range(i.lower, i.upper, format_seconds),
                 )
                 for name, value, i in latencies
             ),
@@ -117,7 +117,7 @@ def predictions(item: Evaluation) -> Table:
                     format_count(value),
                     "",
                     "",
-                    f"{format_count(i.lower)} – {format_count(i.upper)}",
+                    format_range(i.lower, i.upper, format_count),
                 )
                 for name, value, i in rates
             ),

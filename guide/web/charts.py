@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from guide.domain import Evaluation, GroupEvaluation, Plan, Recommendation, Slo
 from guide.insight.load_curve import LoadPoint, knee
 from guide.report.sentences import parallel, precision
-from guide.units import GIB, format_bytes, format_seconds, format_usd
+from guide.units import GIB, format_bytes, format_range, format_seconds, format_usd
 
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44  # margins of the plot
@@ -285,7 +285,7 @@ def _load(points: Sequence[LoadPoint], plan: Plan, metric: str) -> Chart:
             (
                 f"{p.load:.3g}",
                 format_seconds(p.p95_s[metric]),
-                f"{format_seconds(p.lower_s[metric])} – {format_seconds(p.upper_s[metric])}",
+                format_range(p.lower_s[metric], p.upper_s[metric], format_seconds),
             )
             for p in points
         ),

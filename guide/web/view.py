@@ -13,7 +13,7 @@ from guide.report.document import whole
 from guide.report.sentences import choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
-from guide.units import format_count, format_seconds, format_usd
+from guide.units import format_count, format_range, format_seconds, format_usd
 from guide.web import charts
 from guide.web.asking import PageQuestion, drawn, explained, flat
 from guide.web.fields import BY_PATH, ENTRIES, Field
@@ -189,7 +189,7 @@ def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
             Figure(
                 name=name,
                 value=format_seconds(value.p95_s),
-                band=f"{format_seconds(band.lower)} – {format_seconds(band.upper)}",
+                band=format_range(band.lower, band.upper, format_seconds),
                 limit="" if limit is None else format_seconds(limit),
             )
             for name, value, band, limit in latencies
@@ -197,7 +197,7 @@ def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
         Figure(
             name="Output",
             value=f"{format_count(rate)} tokens/s",
-            band=f"{format_count(interval.lower)} – {format_count(interval.upper)}",
+            band=format_range(interval.lower, interval.upper, format_count),
             limit="" if need is None else format_count(need),
         ),
         Figure(name="Saturates at", value=f"{capacity_per_s(item):.3g} req/s", band=""),
