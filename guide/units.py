@@ -37,6 +37,16 @@ def format_count(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1000 else f"{float(f'{value:.4g}'):,.0f}"
 
 
+def format_rate(value: float) -> str:
+    """Render a rate that is no better known than three digits, never with an exponent."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def format_milliseconds(seconds: float) -> str:
+    """Render a latency in the unit in which plans state their limits."""
+    return f"{format_count(seconds * 1e3)} ms"
+
+
 def format_range(lower: float, upper: float, render: Callable[[float], str]) -> str:
     """Render a range; nothing where both ends read alike, as of a load that is served whole."""
     ends = render(lower), render(upper)

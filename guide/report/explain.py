@@ -11,7 +11,7 @@ from guide.perf.roofline import Roof
 from guide.report.kernels import kernel_tables
 from guide.report.layers import layers_table
 from guide.report.tables import Table
-from guide.units import GB, MILLISECOND, TFLOP, format_bytes, format_seconds
+from guide.units import GB, MILLISECOND, TFLOP, format_bytes, format_rate, format_seconds
 
 LEAST_WEIGHT = 0.005  # a constant that moves neither step by 0.005 % per 1 % is not shown
 SHOWN_LEVELS = 3
@@ -258,8 +258,8 @@ def _memory(item: GroupExplanation, name: str) -> Table:
 def _queue(item: GroupExplanation, name: str) -> Table:
     evaluated, report = item.evaluated, item.evaluated.report
     rows = (
-        ("requests/s at the replica", f"{item.arrivals_per_s:.3g}"),
-        ("requests/s at saturation", f"{evaluated.max_requests_per_s:.3g}"),
+        ("requests/s at the replica", format_rate(item.arrivals_per_s)),
+        ("requests/s at saturation", format_rate(evaluated.max_requests_per_s)),
         ("utilisation", f"{100 * item.utilisation:.0f} %"),
         ("mean wait for a first step", format_seconds(report.queue.mean_s)),
         ("p95 wait for a first step", format_seconds(report.queue.p95_s)),
@@ -294,8 +294,8 @@ def _intervals(explanation: Explanation, item: GroupExplanation, name: str) -> T
     ]
     capacity, factor = item.evaluated.max_requests_per_s, math.exp(residual["throughput"])
     rows.append(
-        ("requests/s at saturation", f"{capacity:.3g}", f"{capacity / factor:.3g}",
-         f"{capacity * factor:.3g}", f"{factor:.3f}")
+        ("requests/s at saturation", format_rate(capacity), format_rate(capacity / factor),
+         format_rate(capacity * factor), f"{factor:.3f}")
     )  # fmt: skip
     trust = item.fit.provenance.value.lower()
     origin = f"from errors on rows left out of the fit ({trust} serving)"

@@ -6,7 +6,7 @@ import math
 
 from guide.domain import Evaluation, GroupEvaluation, Provenance, Recommendation, Slo, Workload
 from guide.search.rank import capacity_per_s
-from guide.units import format_seconds, format_usd
+from guide.units import format_rate, format_seconds, format_usd
 
 HOURS_PER_MONTH = 730
 
@@ -91,8 +91,8 @@ def _load_headroom(workload: Workload, best: Evaluation) -> list[str]:
         return []
     sustained = capacity_per_s(best)
     return [
-        f"Load: {offered:.3g} requests/s are asked for; the deployment saturates at about "
-        f"{sustained:.3g}."
+        f"Load: {format_rate(offered)} requests/s are asked for; the deployment saturates at about "
+        f"{format_rate(sustained)}."
     ]
 
 

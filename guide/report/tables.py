@@ -13,7 +13,14 @@ from guide.report.sentences import parallel, precision
 from guide.report.status import nearest_misses
 from guide.search.pricing import billed_gpus
 from guide.search.rank import capacity_per_s
-from guide.units import format_bytes, format_count, format_range, format_seconds, format_usd
+from guide.units import (
+    format_bytes,
+    format_count,
+    format_range,
+    format_rate,
+    format_seconds,
+    format_usd,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +84,7 @@ def _service(item: Evaluation) -> tuple[str, ...]:
         _upper(p.ttft, p.ttft_interval),
         _upper(p.tpot, p.tpot_interval),
         _upper(p.e2e, p.e2e_interval),
-        f"{capacity_per_s(item):.3g}",
+        format_rate(capacity_per_s(item)),
     )
 
 

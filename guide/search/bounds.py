@@ -15,7 +15,7 @@ from guide.frameworks import FRAMEWORKS
 from guide.models.arch import weights_of
 from guide.models.splitting import undivided
 from guide.search.space import Shape
-from guide.units import format_bytes, format_usd
+from guide.units import format_bytes, format_milliseconds, format_usd
 
 WORST = 1000.0  # margin where there is no room at all
 
@@ -258,8 +258,8 @@ def _late(
         return None
     return Broken(
         reason,
-        f"{how} {name} may reach {value_s * 1e3:.4g} ms, {excess(value_s, limit_s):.1%} over the "
-        f"limit of {limit_s * 1e3:.4g} ms",
+        f"{how} {name} may reach {format_milliseconds(value_s)}, "
+        f"{excess(value_s, limit_s):.1%} over the limit of {format_milliseconds(limit_s)}",
         excess(value_s, limit_s),
     )
 

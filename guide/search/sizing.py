@@ -26,6 +26,7 @@ from guide.search.evaluate import load_share as busiest
 from guide.search.goal import Aim, Goal
 from guide.search.operating_point import Replica, with_batch
 from guide.search.pricing import usd_per_h
+from guide.units import format_rate
 
 CROWD = 8  # times the mean batch: as many never run at once
 AMPLE = 16  # times the replicas that the load needs
@@ -115,7 +116,7 @@ def verdict(evaluation: Evaluation, members: Sequence[Member], plan: Plan) -> Br
         offered = workload.requests_per_s or predicted.requests_per_s
         return Broken(
             Reason.UNSTABLE,
-            f"with {count} the queue keeps growing: {offered:.3g} requests/s arrive",
+            f"with {count} the queue keeps growing: {format_rate(offered)} requests/s arrive",
             max(0.0, excess(offered, predicted.requests_per_s)),
         )
     how = f"with {count}, p95"

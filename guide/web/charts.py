@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from guide.domain import Evaluation, GroupEvaluation, Plan, Recommendation, Slo
 from guide.insight.load_curve import LoadPoint, knee
 from guide.report.sentences import parallel, precision
-from guide.units import GIB, format_bytes, format_range, format_seconds, format_usd
+from guide.units import GIB, format_bytes, format_range, format_rate, format_seconds, format_usd
 
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44  # margins of the plot
@@ -271,7 +271,7 @@ def _load(points: Sequence[LoadPoint], plan: Plan, metric: str) -> Chart:
                 x=x.at(p.load),
                 y=y.at(p.p95_s[metric]),
                 kind="now" if p.load == asked else "step",
-                text=f"{p.load:.3g} {unit}: {format_seconds(p.p95_s[metric])}",
+                text=f"{format_rate(p.load)} {unit}: {format_seconds(p.p95_s[metric])}",
             )
             for p in points
         ),
@@ -283,7 +283,7 @@ def _load(points: Sequence[LoadPoint], plan: Plan, metric: str) -> Chart:
         heads=(unit, "p95", "90 % interval"),
         rows=tuple(
             (
-                f"{p.load:.3g}",
+                format_rate(p.load),
                 format_seconds(p.p95_s[metric]),
                 format_range(p.lower_s[metric], p.upper_s[metric], format_seconds),
             )
@@ -304,15 +304,15 @@ def _told(
 ) -> str:
     first, last = points[0], points[-1]
     words = [
-        f"p95 grows from {format_seconds(first.p95_s[metric])} at {first.load:.3g} {unit} to "
-        f"{format_seconds(last.p95_s[metric])} at {last.load:.3g}."
+        f"p95 grows from {format_seconds(first.p95_s[metric])} at {format_rate(first.load)} {unit} "
+        f"to {format_seconds(last.p95_s[metric])} at {format_rate(last.load)}."
     ]
     if turn is not None:
-        words.append(f"The curve turns up at about {turn.load:.3g} {unit}.")
+        words.append(f"The curve turns up at about {format_rate(turn.load)} {unit}.")
     if limit_s is not None:
         kept = [p.load for p in points if p.upper_s[metric] <= limit_s]
         words.append(
-            f"The limit of {format_seconds(limit_s)} holds up to {max(kept):.3g} {unit}."
+            f"The limit of {format_seconds(limit_s)} holds up to {format_rate(max(kept))} {unit}."
             if kept
             else f"The limit of {format_seconds(limit_s)} holds at no load."
         )

@@ -13,7 +13,7 @@ from guide.report.document import whole
 from guide.report.sentences import choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
-from guide.units import format_count, format_range, format_seconds, format_usd
+from guide.units import format_count, format_range, format_rate, format_seconds, format_usd
 from guide.web import charts
 from guide.web.asking import PageQuestion, drawn, explained, flat
 from guide.web.fields import BY_PATH, ENTRIES, Field
@@ -200,7 +200,7 @@ def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
             band=format_range(interval.lower, interval.upper, format_count),
             limit="" if need is None else format_count(need),
         ),
-        Figure(name="Saturates at", value=f"{capacity_per_s(item):.3g} req/s", band=""),
+        Figure(name="Saturates at", value=f"{format_rate(capacity_per_s(item))} req/s", band=""),
     )
 
 
@@ -314,6 +314,6 @@ def _summary(found: Recommendation) -> dict[str, str]:
         f"{format_seconds(p.tpot.p95_s)} (to {format_seconds(p.tpot_interval.upper)})",
         f"{format_seconds(p.e2e.p95_s)} (to {format_seconds(p.e2e_interval.upper)})",
         format_count(p.output_tokens_per_s),
-        f"{capacity_per_s(best):.3g} requests/s",
+        f"{format_rate(capacity_per_s(best))} requests/s",
     )
     return dict(zip((*names, *more), values, strict=True))
