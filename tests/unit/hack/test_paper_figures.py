@@ -81,7 +81,9 @@ def test_p19_slow_links_make_tp_two_later_and_vllm_loses_more():
 
 def test_p20_the_best_batch_depends_on_task_and_hardware():
     def best(gpu: str, prompt: int, output: int) -> int:
-        line = [one(gpu, "vLLM", 1, n, prompt, output) for n in (1, 4, 16, 32, 48, 64, 96, 128)]
+        line = [
+            one(gpu, "vLLM", 1, n, prompt, output) for n in (1, 4, 16, 32, 64, 96, 128, 192, 256)
+        ]
         found = knee(line)
         assert found is not None
         return found.batch
