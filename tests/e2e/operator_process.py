@@ -173,6 +173,8 @@ def chat(namespace: str, name: str = "chat", **spec: Any) -> dict[str, Any]:
     plan["metadata"] = {"name": name, "namespace": namespace}
     # FastGen has no official image, so a plan that may choose it must name one
     plan["spec"] |= {"frameworks": ["vLLM"], **spec}
+    # a whole node of eight H100 costs more than the example's budget
+    plan["spec"]["budget"] = {"billing": "FreeGPUs"} | plan["spec"].get("budget", {})
     return plan
 
 

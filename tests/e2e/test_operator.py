@@ -266,7 +266,7 @@ def test_the_rendered_folder_runs_on_the_gpu_nodes(
     kubectl: Kubectl, namespace: str, operator: Operator, tmp_path: Path
 ):
     kubectl.apply(chat(namespace))
-    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    plan = plan_when(kubectl, namespace, "chat", "Recommended", "True")
     for name, text in config_map(kubectl, namespace)["data"].items():
         (tmp_path / name).write_text(text)
     kubectl("apply", "-k", tmp_path)
@@ -279,7 +279,9 @@ def test_the_rendered_folder_runs_on_the_gpu_nodes(
     pods = kubectl.json("-n", namespace, "get", "pods")["items"]
     summary = kubectl.json("-n", namespace, "get", "iplan", "chat")["status"]["summary"]
     assert len(pods) == summary["replicas"]
-    assert all(pod["spec"]["nodeName"].startswith("h100-sxm-") for pod in pods)
+    (gpu,) = {g["gpu"] for g in plan["status"]["best"]["groups"]}
+    shape = {"H100-SXM": "h100-sxm-", "A100-80GB": "a100-80-"}[gpu]
+    assert all(pod["spec"]["nodeName"].startswith(shape) for pod in pods)
 
 
 def test_a_restarted_operator_writes_nothing(
