@@ -211,8 +211,10 @@ def test_former_objects_go_only_when_the_new_ones_are_available(
         "metadata": {"name": "none", "namespace": namespace},
         "spec": {"hard": {"pods": "0"}},
     }
-    kubectl.apply(quota, former)
+    kubectl.apply(quota)
     kubectl("-n", namespace, "delete", "pods", "--all", "--wait=false")  # none comes back
+    eventually(lambda: not deployment(kubectl, namespace)["status"].get("availableReplicas"))
+    kubectl.apply(former)
     kubectl("-n", namespace, "label", "iplan", "chat", "look=again")
     late = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
     assert "exceeded quota: none" in condition(late, "Ready")["message"]
@@ -228,7 +230,8 @@ def test_a_missing_kind_is_said(kubectl: Kubectl, namespace: str, operator: Oper
     output = {"mode": "Apply", "monitoring": "PodMonitor"}
     if "podmonitors" in kubectl("api-resources", "-o", "name").stdout:
         pytest.skip("this cluster has PodMonitors")
-    kubectl.apply(chat(namespace, output=output))
+    # a mix of pools would miss the CRD of HTTPRoutes first
+    kubectl.apply(chat(namespace, output=output, placement={"gpus": ["A100-80GB"]}))
     plan = plan_when(kubectl, namespace, "chat", "KindMissing", "False")
     assert "PodMonitor" in condition(plan, "Applied")["message"]
 
