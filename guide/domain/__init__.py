@@ -58,10 +58,10 @@ from guide.domain.layers import AttentionKind as AttentionKind
 from guide.domain.layers import Cache as Cache
 from guide.domain.layers import Format as Format
 from guide.domain.layers import LayerGroup as LayerGroup
+from guide.domain.layers import LayerState as LayerState
 from guide.domain.layers import Mla as Mla
 from guide.domain.layers import Mlp as Mlp
 from guide.domain.layers import Part as Part
-from guide.domain.layers import State as State
 from guide.domain.layers import Weight as Weight
 from guide.domain.layout import LayoutKey as LayoutKey
 from guide.domain.model import ModelArch as ModelArch

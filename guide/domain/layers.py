@@ -103,7 +103,7 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class LayerState:
     """What a layer keeps of a sequence, however long: a convolution and a recurrence."""
 
     conv_elements: int  # in the type of the model
@@ -134,7 +134,7 @@ class Attention:
     head_dim: int  # that a query head multiplies
     caches: tuple[Cache, ...] = ()
     mla: Mla | None = None
-    state: State | None = None
+    state: LayerState | None = None
 
     @property
     def read_tokens(self) -> int | None:

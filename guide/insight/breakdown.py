@@ -7,7 +7,7 @@ with its constants); so the parts need no second formula, and add up to the step
 from __future__ import annotations
 
 from guide.domain import StepShape
-from guide.perf.step import NO_WORK, StepFacts, StepParams, Work, step_seconds
+from guide.perf.step import NO_WORK, KernelWork, StepFacts, StepParams, step_seconds
 
 HOST = ("c0", "cl", "cm", "cq", "cs", "cb", "cp", "clp")
 FACTS = {
@@ -42,7 +42,7 @@ NUDGE = 1.01
 
 
 def breakdown(
-    facts: StepFacts, params: StepParams, shape: StepShape, work: Work = NO_WORK
+    facts: StepFacts, params: StepParams, shape: StepShape, work: KernelWork = NO_WORK
 ) -> dict[str, float]:
     """Seconds of each part of a step of `shape`; their sum is `step_seconds`.
 
@@ -63,7 +63,7 @@ def _only(part: str, facts: StepFacts, params: StepParams) -> tuple[StepFacts, S
 
 
 def elasticities(
-    facts: StepFacts, params: StepParams, shape: StepShape, work: Work = NO_WORK
+    facts: StepFacts, params: StepParams, shape: StepShape, work: KernelWork = NO_WORK
 ) -> dict[str, float]:
     """By how many percent a step gets longer when a constant grows by one percent."""
     before = step_seconds(facts, params, shape, work)

@@ -14,9 +14,9 @@ from guide.measured.record import METRICS, Recording
 from guide.perf.fits import NAMES, constants
 from guide.perf.step import (
     NO_WORK,
+    KernelWork,
     StepFacts,
     StepParams,
-    Work,
     context_seconds,
     fixed_seconds,
     fixed_terms,
@@ -37,7 +37,7 @@ class CountedSteps:
     owner: npt.NDArray[np.int_]  # shape line -> case
     shapes: Floats
     facts: StepFacts  # arrays over shape lines
-    work: Work  # the same, by measured kernels
+    work: KernelWork  # the same, by measured kernels
     sums: dict[str, Floats]  # metric -> (lines, 5)
     case_of: npt.NDArray[np.int_]  # observation -> case
     metric_of: npt.NDArray[np.int_]  # observation -> index into METRICS
@@ -77,14 +77,14 @@ def batch_of(cases: list[Case], recordings: list[Recording]) -> CountedSteps:
     )
 
 
-def _work(cases: list[Case], recordings: list[Recording]) -> Work:
+def _work(cases: list[Case], recordings: list[Recording]) -> KernelWork:
     """What measured kernels say of every shape line, once: no fitted constant is in it."""
     lines = [
         NO_WORK if case.priced is None else case.priced.work(tokens, prompts, decodes, sampled)
         for case, recording in zip(cases, recordings, strict=True)
         for tokens, prompts, decodes, sampled in recording.shapes.tolist()
     ]
-    return Work(*np.array(lines, dtype=float).reshape(-1, len(Work._fields)).T)
+    return KernelWork(*np.array(lines, dtype=float).reshape(-1, len(KernelWork._fields)).T)
 
 
 def total_seconds(case: Case) -> float | None:

@@ -36,7 +36,7 @@ def missing_keys(view: ConfigView) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class KeyTraits:
     """What the keys of a config do not say of its family."""
 
     tied: bool = False
@@ -47,7 +47,7 @@ class Traits:
     router_bias: bool = True
 
 
-def read_by_keys(view: ConfigView, architecture: str, traits: Traits = Traits()) -> ModelArch:
+def read_by_keys(view: ConfigView, architecture: str, traits: KeyTraits = KeyTraits()) -> ModelArch:
     """The stack that the keys of `view` describe."""
     layers = layer_count(view)
     hidden = view.count(*_NEEDED[1])
@@ -122,7 +122,7 @@ def prediction_layers(
 
 
 def feed_forward(
-    view: ConfigView, hidden: int, traits: Traits
+    view: ConfigView, hidden: int, traits: KeyTraits
 ) -> tuple[Block | None, Block | None]:
     """The dense MLP and the mixture of a config; None for what it does not have."""
     gated = traits.gated_mlp and view.text("mlp_hidden_act") != "relu2"

@@ -8,7 +8,7 @@ which costs no less.
 
 from __future__ import annotations
 
-from guide.domain import Attention, AttentionKind, Cache, Part, State, Weight
+from guide.domain import Attention, AttentionKind, Cache, LayerState, Part, Weight
 from guide.models.layers import Block
 
 
@@ -20,7 +20,7 @@ def _linear(
     heads: int,
     groups: int,
     head_dim: int,
-    state: State,
+    state: LayerState,
     weights: tuple[Weight, ...],
     other_parameters: int,
     caches: tuple[Cache, ...] = (),
@@ -56,7 +56,7 @@ def gated_delta_net(
         value_heads,
         key_heads,
         value_dim,
-        State(
+        LayerState(
             conv_elements=channels * (kernel - 1),
             recurrent_elements=matrix,
             recurrent_bytes_per_element=state_bytes,
@@ -88,7 +88,7 @@ def kimi_delta_attention(
         heads,
         heads,
         head_dim,
-        State(
+        LayerState(
             conv_elements=3 * width * (kernel - 1),
             recurrent_elements=matrix,
             flop_per_token=7 * matrix,
@@ -122,7 +122,7 @@ def mamba2(
         heads,
         groups,
         head_dim,
-        State(
+        LayerState(
             conv_elements=channels * (kernel - 1),
             recurrent_elements=matrix,
             recurrent_bytes_per_element=state_bytes,
@@ -143,7 +143,7 @@ def mamba1(hidden: int, inner: int, state_size: int, rank: int, kernel: int) -> 
         1,
         1,
         inner,
-        State(
+        LayerState(
             conv_elements=inner * (kernel - 1), recurrent_elements=matrix, flop_per_token=6 * matrix
         ),
         (
@@ -164,7 +164,7 @@ def lightning_attention(hidden: int, heads: int, head_dim: int) -> Block:
         heads,
         heads,
         head_dim,
-        State(conv_elements=0, recurrent_elements=matrix, flop_per_token=4 * matrix),
+        LayerState(conv_elements=0, recurrent_elements=matrix, flop_per_token=4 * matrix),
         (
             _weight("self_attn.qkv_proj", 3 * width, hidden),
             _weight("self_attn.output_gate", width, hidden),
@@ -180,7 +180,7 @@ def short_convolution(hidden: int, kernel: int) -> Block:
         1,
         1,
         hidden,
-        State(conv_elements=hidden * (kernel - 1), recurrent_elements=0),
+        LayerState(conv_elements=hidden * (kernel - 1), recurrent_elements=0),
         (
             _weight("conv.in_proj", 3 * hidden, hidden),
             _weight("conv.out_proj", hidden, hidden),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from guide.domain import Attention, AttentionKind, Cache, Mla, Part, State, Weight
+from guide.domain import Attention, AttentionKind, Cache, LayerState, Mla, Part, Weight
 from guide.models.layers import Block, grouped_attention, latent_attention
 
 _SCALED_ENTRIES = 128  # index elements that share one 32-bit scale
@@ -161,7 +161,9 @@ def compressed_attention(of: Compressed, ratio: int) -> Block:
             kv_heads=1,
             head_dim=dim,
             caches=tuple(caches),
-            state=State(conv_elements=0, recurrent_elements=pending, shards=1) if ratio else None,
+            state=LayerState(conv_elements=0, recurrent_elements=pending, shards=1)
+            if ratio
+            else None,
         ),
         weights=tuple(weights),
         other_parameters=other,

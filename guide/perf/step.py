@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from guide.domain import Gpu, ModelArch, Precision, StepShape, Switches
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
 from guide.perf.terms import NO_WORK as NO_WORK
+from guide.perf.terms import KernelWork as KernelWork
 from guide.perf.terms import Number as Number
 from guide.perf.terms import StepFacts as StepFacts
 from guide.perf.terms import StepParams as StepParams
-from guide.perf.terms import Work as Work
 
 if TYPE_CHECKING:
     from guide.perf.kernels.curves import Curves
@@ -125,7 +125,7 @@ def priced_by_kernels(
     arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv_cache_dtype: str
 ) -> Curves | None:
     """The curves of a layout, kept: a plan asks for the same one many times."""
-    from guide.perf.kernels.pricing import curves  # loads NumPy, which most answers do without
+    from guide.perf.kernels.folding import curves  # loads NumPy, which most answers do without
 
     return curves(arch, gpu, precision, layout, kv_cache_dtype)
 
@@ -228,7 +228,7 @@ def fixed_seconds(
     prefill_sequences: Number,
     decode_sequences: Number,
     sampled_sequences: Number,
-    work: Work = NO_WORK,
+    work: KernelWork = NO_WORK,
 ) -> Number:
     """Seconds of a step without its attention: all that does not grow with context.
 
@@ -312,7 +312,9 @@ def _seen(tokens: float, window: int) -> float:
     return ramp * (ramp + 1) / 2 + max(0, tokens - window) * window
 
 
-def step_seconds(f: StepFacts, v: StepParams, shape: StepShape, work: Work = NO_WORK) -> Number:
+def step_seconds(
+    f: StepFacts, v: StepParams, shape: StepShape, work: KernelWork = NO_WORK
+) -> Number:
     """Seconds of one forward step of `shape`; arrays give one value per element."""
     full, window = pair_seconds(f, v)
     return (

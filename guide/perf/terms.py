@@ -82,7 +82,7 @@ class StepFacts(NamedTuple):
     state_sequence_s: Number = 0.0  # state of linear layers that a sequence reads and writes
 
 
-class Work(NamedTuple):
+class KernelWork(NamedTuple):
     """Seconds of one step by measured kernels: what a fitted factor of its own multiplies."""
 
     dense: Number
@@ -90,4 +90,4 @@ class Work(NamedTuple):
     network: Number
 
 
-NO_WORK = Work(0.0, 0.0, 0.0)
+NO_WORK = KernelWork(0.0, 0.0, 0.0)

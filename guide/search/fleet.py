@@ -24,8 +24,8 @@ from guide.search.goal import KNEE, Aim, Goal
 from guide.search.mix_solver import (
     MONEY,
     Mix,
+    MixPart,
     MixProblem,
-    Part,
     bill,
     least_usd_per_h,
     name_of,
@@ -72,12 +72,14 @@ def _sharpened(goal: Goal, fastest: list[Evaluation]) -> Goal:
     return replace(goal, within_s=KNEE * fastest[0].predicted.e2e_interval.upper)
 
 
-def _fleets(parts: list[Part], rule: MixRule) -> Iterator[tuple[list[Part], float, int | None]]:
+def _fleets(
+    parts: list[MixPart], rule: MixRule
+) -> Iterator[tuple[list[MixPart], float, int | None]]:
     """Which shapes to mix in which order, the benefit that is asked, and the most GPU types.
 
     Several pools of one type are no mix: they look alike to whoever runs them.
     """
-    by_type: dict[str, list[Part]] = {}
+    by_type: dict[str, list[MixPart]] = {}
     for part in parts:
         by_type.setdefault(part.replica.shape.gpu.name, []).append(part)
     if len(by_type) > 1 or rule is MixRule.NEVER:
@@ -90,9 +92,9 @@ def _fleets(parts: list[Part], rule: MixRule) -> Iterator[tuple[list[Part], floa
         yield parts, MIX_BENEFIT, None  # only where nothing else is feasible
 
 
-def parts_of(survey: Survey, plan: Plan) -> list[Part]:
+def parts_of(survey: Survey, plan: Plan) -> list[MixPart]:
     """The shapes that serve at their operating point, whatever the count that they would need."""
-    found: list[Part] = []
+    found: list[MixPart] = []
     offered, need = plan.workload.requests_per_s, plan.slo.min_output_tokens_per_s
     if offered is not None and need is not None:  # what must be sustained, whatever arrives
         offered = max(offered, need / plan.workload.output.mean_tokens)
@@ -103,7 +105,7 @@ def parts_of(survey: Survey, plan: Plan) -> list[Part]:
         share = 1.0 if offered is None else min(1.0, replica.capacity_per_s / offered)
         most = most_replicas(replica, plan)
         if most > 0 and share > 0:
-            found.append(Part(replica=replica, most=most, share=share))
+            found.append(MixPart(replica=replica, most=most, share=share))
     return found
 
 
@@ -113,7 +115,7 @@ class Fleet:
 
     study: Study
     goal: Goal
-    parts: list[Part]
+    parts: list[MixPart]
     benefit: float = 0.0  # that a mix must have over the best without one
     most_types: int | None = None
     measured: set[int] = field(default_factory=set[int])  # indices of parts with their true share
@@ -122,7 +124,7 @@ class Fleet:
 
     def may_win(self, best: Evaluation | None) -> bool:
         """Whether bounds leave room for a mix that beats `best`, the best of one pool."""
-        by_pool: dict[str, list[Part]] = {}
+        by_pool: dict[str, list[MixPart]] = {}
         for part in self.parts:
             by_pool.setdefault(part.replica.shape.pool.name, []).append(part)
         pools = list(by_pool.values())
@@ -206,7 +208,7 @@ class Fleet:
             tries -= 1
         return None
 
-    def _is_new(self, index: int, part: Part, mix: Mix) -> bool:
+    def _is_new(self, index: int, part: MixPart, mix: Mix) -> bool:
         return index not in self.measured and any(part is chosen for chosen, _ in mix)
 
     def _measure(self, index: int) -> None:
@@ -277,7 +279,7 @@ def _weighted(mix: Mix, weights: list[float]) -> tuple[Member, ...]:
     )
 
 
-def _width(part: Part) -> float:
+def _width(part: MixPart) -> float:
     return part.replica.saturation_per_s * part.most
 
 

@@ -33,7 +33,7 @@ MARGIN = 1.002  # room for shares in thousandths, as the weights of an HTTPRoute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class MixPart:
     """A shape as a fleet may use it; `share` is the part of the load that a replica carries."""
 
     replica: Replica
@@ -55,14 +55,14 @@ class Part:
         return bill(self.replica.shape.pool, self.replica.shape.gpus, replicas)
 
 
-Mix = tuple[tuple[Part, int], ...]
+Mix = tuple[tuple[MixPart, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixProblem:
     """One programme: what is minimised, how traffic is split, and what must not come again."""
 
-    parts: Sequence[Part]
+    parts: Sequence[MixPart]
     plan: Plan
     aim: Aim
     equal: bool  # the same share for every replica
@@ -115,17 +115,17 @@ def solve(question: MixProblem) -> Mix | None:
     return tuple(sorted(((part, n) for part, n in found if n), key=lambda pair: _name(pair[0])))
 
 
-def _worth(question: MixProblem) -> list[Part]:
+def _worth(question: MixProblem) -> list[MixPart]:
     """Leave out what another shape of the same size on the same pool replaces in every respect."""
 
-    def merits(part: Part) -> tuple[float, ...]:
+    def merits(part: MixPart) -> tuple[float, ...]:
         if question.aim in (Aim.LATENCY, Aim.SPEED):
             return part.share, -part.e2e_s
         if question.aim in (Aim.OUTPUT, Aim.CAPACITY):
             return part.share, part.replica.saturation_per_s
         return (part.share,)
 
-    by_size: dict[tuple[str, int], list[Part]] = {}
+    by_size: dict[tuple[str, int], list[MixPart]] = {}
     for part in sorted(question.parts, key=lambda p: (merits(p), _name(p)), reverse=True):
         if part.share <= 0 or part.most <= 0:
             continue
@@ -141,7 +141,7 @@ def name_of(mix: Mix) -> frozenset[Any]:
     return frozenset(_name(part) for part, _ in mix)
 
 
-def _name(part: Part) -> Any:
+def _name(part: MixPart) -> Any:
     return part.replica.shape.key
 
 
@@ -152,7 +152,7 @@ def _sum(terms: Iterable[Any]) -> Any:
     return total
 
 
-def _bill(model: Highs, part: Part, n: Any) -> Any:
+def _bill(model: Highs, part: MixPart, n: Any) -> Any:
     """Dollars per hour as a linear term: whole instances where several replicas share one."""
     pool, gpus = part.replica.shape.pool, part.replica.shape.gpus
     together = pool.price.billed_gpus // gpus if pool.price is not None else 0
@@ -163,7 +163,7 @@ def _bill(model: Highs, part: Part, n: Any) -> Any:
     return part.usd_per_h(1) * instances
 
 
-def _pools(model: Highs, parts: Sequence[Part], used: Sequence[Any]) -> None:
+def _pools(model: Highs, parts: Sequence[MixPart], used: Sequence[Any]) -> None:
     by_pool: dict[str, list[Any]] = {}
     for part, y in zip(parts, used, strict=True):
         by_pool.setdefault(part.replica.shape.pool.name, []).append(y)
@@ -172,7 +172,7 @@ def _pools(model: Highs, parts: Sequence[Part], used: Sequence[Any]) -> None:
     model.addConstr(_sum(used) >= 2)
 
 
-def _types(model: Highs, parts: Sequence[Part], used: Sequence[Any], most: int) -> None:
+def _types(model: Highs, parts: Sequence[MixPart], used: Sequence[Any], most: int) -> None:
     names = sorted({part.replica.shape.gpu.name for part in parts})
     if len(names) <= most:
         return
@@ -185,7 +185,7 @@ def _types(model: Highs, parts: Sequence[Part], used: Sequence[Any], most: int) 
 def _load(
     model: Highs,
     question: MixProblem,
-    parts: Sequence[Part],
+    parts: Sequence[MixPart],
     counts: Sequence[Any],
     used: Sequence[Any],
 ) -> None:
@@ -200,7 +200,7 @@ def _load(
 def _budget(
     model: Highs,
     question: MixProblem,
-    parts: Sequence[Part],
+    parts: Sequence[MixPart],
     counts: Sequence[Any],
     bills: Sequence[Any],
 ) -> None:
@@ -221,7 +221,7 @@ def _budget(
 
 
 def _money(
-    question: MixProblem, parts: Sequence[Part], counts: Sequence[Any], bills: Sequence[Any]
+    question: MixProblem, parts: Sequence[MixPart], counts: Sequence[Any], bills: Sequence[Any]
 ) -> Any:
     """What is minimised where money is: the bill, or the price of the GPUs that work."""
     if question.aim is not Aim.EFFICIENCY:
@@ -232,7 +232,7 @@ def _money(
 def _optimise(
     model: Highs,
     question: MixProblem,
-    parts: Sequence[Part],
+    parts: Sequence[MixPart],
     *,
     counts: Sequence[Any],
     used: Sequence[Any],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guide.domain import ModelArch
-from guide.models.by_keys import Traits, feed_forward, read_by_keys, stacked
+from guide.models.by_keys import KeyTraits, feed_forward, read_by_keys, stacked
 from guide.models.config import ConfigView
 from guide.models.layers import Block
 from guide.models.sparse import Compressed, Indexer, compressed_attention
@@ -28,7 +28,7 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
         return _compressed(view, architecture)
     # V3 routes with a correction bias per expert, V2 without
     biased = architecture != "DeepseekV2ForCausalLM"
-    return read_by_keys(view, architecture, Traits(router_bias=biased))
+    return read_by_keys(view, architecture, KeyTraits(router_bias=biased))
 
 
 def _compressed(view: ConfigView, architecture: str) -> ModelArch:
@@ -53,7 +53,7 @@ def _compressed(view: ConfigView, architecture: str) -> ModelArch:
     )
     wide = view.count("hc_mult", default=1)
     connections = _MATRICES * ((2 + wide) * wide * (wide * hidden + 1) + 3)
-    _, mixed = feed_forward(view, hidden, Traits())
+    _, mixed = feed_forward(view, hidden, KeyTraits())
     if mixed is None:
         raise view.fail("config.json lacks n_routed_experts; use the published file")
     other = Block(other_parameters=2 * hidden + connections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from guide.domain import ModelArch
-from guide.models.by_keys import Traits, read_by_keys
+from guide.models.by_keys import KeyTraits, read_by_keys
 from guide.models.config import (
     ConfigView,
     all_but_every,
@@ -63,7 +63,7 @@ def _windowed(view: ConfigView, arch: Decoder, period: int) -> Decoder:
 def _fourth(view: ConfigView, architecture: str) -> ModelArch:
     """Gemma 4: a dense MLP beside the experts of every layer, seven norms, wide full heads."""
     experts = view.flag("enable_moe_block", False)
-    traits = Traits(tied=True, norms=7 if experts else 4, dense_beside_experts=True)
+    traits = KeyTraits(tied=True, norms=7 if experts else 4, dense_beside_experts=True)
     if not experts:
         view = ConfigView(view.name, {**view.as_dict(), "num_experts": None})
     arch = read_by_keys(view, architecture, traits)

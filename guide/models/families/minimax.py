@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guide.domain import ModelArch
-from guide.models.by_keys import Traits, read_by_keys
+from guide.models.by_keys import KeyTraits, read_by_keys
 from guide.models.config import ConfigView
 
 ARCHITECTURES = (
@@ -19,4 +19,4 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
     fields = view.as_dict()
     if architecture == "MiniMaxM2ForCausalLM":  # written 1 for full attention in every layer
         fields.pop("attn_type_list", None)
-    return read_by_keys(ConfigView(view.name, fields), architecture, Traits(mtp=False))
+    return read_by_keys(ConfigView(view.name, fields), architecture, KeyTraits(mtp=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from guide.domain import ModelArch
-from guide.models.by_keys import Traits, feed_forward, prediction_layers, read_by_keys
+from guide.models.by_keys import KeyTraits, feed_forward, prediction_layers, read_by_keys
 from guide.models.config import ConfigView
 from guide.models.mixing import mixers
 
@@ -30,8 +30,8 @@ def read(view: ConfigView, architecture: str) -> ModelArch:
         "layer_types": view.get("layer_types"),
     }
     view = ConfigView(view.name, {**view.as_dict(), **named})
-    arch = read_by_keys(view, architecture, Traits(mtp=False))
+    arch = read_by_keys(view, architecture, KeyTraits(mtp=False))
     windowed = mixers(view, ["sliding"], arch.max_context_tokens)
-    dense, _ = feed_forward(view, arch.hidden, Traits())
+    dense, _ = feed_forward(view, arch.hidden, KeyTraits())
     predicting = tuple(block for block in (*windowed, dense) if block is not None)
     return replace(arch, mtp=prediction_layers(view, [predicting]))

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from guide.domain import Gpu, ModelArch, Precision
 from guide.perf.kernels.forms import Width
-from guide.perf.kernels.levels import WIDTHS, Level, head_size, levels
+from guide.perf.kernels.levels import WIDTHS, KernelLevel, head_size, levels
 from guide.shipped import kernel_document
 
 UNPACKED = {"fp8": 1.0, "fp8-block": 1.0, "int8": 1.0, "int4": 0.52, "mxfp4": 0.53, "nvfp4": 0.5625}
@@ -16,10 +16,10 @@ MOST_SHARE = 1.0  # of a roof, after the scale of a relative
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenKernel:
     """The level that prices an operator, and the bytes of an element of its weights."""
 
-    level: Level
+    level: KernelLevel
     width: Width
     relative: str = ""  # why another GPU's table speaks, or another format's
 
@@ -69,7 +69,7 @@ def weights_of(arch: ModelArch, precision: Precision, family: str) -> str:
     return name
 
 
-def choose(gpu: Gpu, family: str, weights: str, ranks: int = 1) -> Chosen | None:
+def choose(gpu: Gpu, family: str, weights: str, ranks: int = 1) -> ChosenKernel | None:
     """The level for an operator whose weights have a format, experts over `ranks` GPUs."""
     table = table_gpu(gpu)
     if table is None:
@@ -85,7 +85,7 @@ def choose(gpu: Gpu, family: str, weights: str, ranks: int = 1) -> Chosen | None
         found = _find(_source_gpu(table, family, rule["dtype"]), family, rule)
         if found:
             width = WIDTHS[rule["dtype"]]
-            return Chosen(_scaled(found, gpu), width, why)
+            return ChosenKernel(_scaled(found, gpu), width, why)
     if weights in UNPACKED:
         plain = choose(gpu, family, "bf16", ranks)
         if plain:
@@ -101,7 +101,7 @@ def _source_gpu(table: str, family: str, dtype: str) -> str:
     return table
 
 
-def _find(gpu: str, family: str, rule: dict[str, Any]) -> Level | None:
+def _find(gpu: str, family: str, rule: dict[str, Any]) -> KernelLevel | None:
     wanted = str(rule.get("kernel", ""))
     fits = (
         level
@@ -113,7 +113,7 @@ def _find(gpu: str, family: str, rule: dict[str, Any]) -> Level | None:
     return max(fits, key=lambda level: level.rows, default=None)
 
 
-def attention_level(gpu: Gpu, family: str, kv: str, head_dim: int) -> Chosen | None:
+def attention_level(gpu: Gpu, family: str, kv: str, head_dim: int) -> ChosenKernel | None:
     """The level of decode or prefill attention: kv is bfloat16 or fp8."""
     table = table_gpu(gpu)
     if table is None:
@@ -125,16 +125,16 @@ def attention_level(gpu: Gpu, family: str, kv: str, head_dim: int) -> Chosen | N
         fits = [lv for lv in fits if not _decodes(lv, family)]
         if fits:
             best = max(fits, key=lambda lv: lv.rows)
-            return Chosen(_scaled(best, gpu), Width(1.0 if kv == "fp8" else 2.0))
+            return ChosenKernel(_scaled(best, gpu), Width(1.0 if kv == "fp8" else 2.0))
     return None
 
 
-def _decodes(level: Level, family: str) -> bool:
+def _decodes(level: KernelLevel, family: str) -> bool:
     """Prefill tables hold a few rows of the decode kernel, chosen for the shortest prompts."""
     return family == "prefill" and "decode" in level.kernel
 
 
-def latent(gpu: Gpu, phase: str, weights: str, kv: str) -> Chosen | None:
+def latent(gpu: Gpu, phase: str, weights: str, kv: str) -> ChosenKernel | None:
     """The level of a latent-attention module, projections inside."""
     table = table_gpu(gpu)
     if table is None:
@@ -144,11 +144,11 @@ def latent(gpu: Gpu, phase: str, weights: str, kv: str) -> Chosen | None:
         for cache_type in (kv, "bfloat16"):
             for level in levels(table):
                 if level.family == f"latent {phase}" and level.dtype == f"{first}/{cache_type}":
-                    return Chosen(_scaled(level, gpu), WIDTHS[first])
+                    return ChosenKernel(_scaled(level, gpu), WIDTHS[first])
     return None
 
 
-def _scaled(level: Level, gpu: Gpu) -> Level:
+def _scaled(level: KernelLevel, gpu: Gpu) -> KernelLevel:
     scale = cast("dict[str, float]", _relative(gpu).get("scale", {}))
     if not scale:
         return level

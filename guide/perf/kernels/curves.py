@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from guide.domain import StepShape
-from guide.perf.kernels.choice import Chosen
-from guide.perf.terms import Work
+from guide.perf.kernels.choice import ChosenKernel
+from guide.perf.terms import KernelWork
 
 Floats = npt.NDArray[np.float64]
 TOKENS = np.array(
@@ -65,7 +65,7 @@ class Used:
     """An operator of a layer and what prices it, for a reader."""
 
     operator: str
-    chosen: Chosen
+    chosen: ChosenKernel
     seconds: Floats  # over `TOKENS`, all layers
 
 
@@ -74,7 +74,7 @@ class PricedOperator:
     """An operator of one step, the kernel that prices it, and its seconds (without attention's)."""
 
     operator: str
-    chosen: Chosen
+    chosen: ChosenKernel
     seconds: float
 
 
@@ -99,7 +99,9 @@ class Curves:
     normed_layers: float  # with query-key norms: kernels of their own, unmeasured
     used: tuple[Used, ...]
 
-    def work(self, prefill_tokens: float, prompts: float, decodes: float, sampled: float) -> Work:
+    def work(
+        self, prefill_tokens: float, prompts: float, decodes: float, sampled: float
+    ) -> KernelWork:
         """Seconds of one step without what grows with context."""
         tokens = prefill_tokens + decodes
         node = bisect_right(NODES, tokens) - 1
@@ -116,7 +118,7 @@ class Curves:
             if self.expert_tokens == 1.0
             else self.expert(tokens * self.expert_tokens)
         )
-        return Work(dense, experts, network.at(node, beyond))
+        return KernelWork(dense, experts, network.at(node, beyond))
 
     def no_slower_than(self, other: Curves) -> Curves:
         """The faster of two, operator by operator: of a GPU whose datasheet is nowhere below the
@@ -156,7 +158,7 @@ class Curves:
             for u in self.used
         )
 
-    def step_work(self, shape: StepShape) -> Work:
+    def step_work(self, shape: StepShape) -> KernelWork:
         """The same for a step of a shape."""
         return self.work(
             shape.prefill_tokens,

@@ -64,7 +64,7 @@ def latent_size(
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class KernelLevel:
     """One fitted form: whose rows, how many, and how far off (median and p90, %)."""
 
     gpu: str
@@ -88,19 +88,19 @@ class AllReduce:
 
 
 @cache
-def levels(gpu: str) -> tuple[Level, ...]:
+def levels(gpu: str) -> tuple[KernelLevel, ...]:
     """The fitted levels of a GPU; none where no table of it exists."""
     document = cast("dict[str, Any]", kernel_document(gpu) or {"levels": []})
     return tuple(_level(gpu, row) for row in document["levels"])
 
 
-def _level(gpu: str, row: dict[str, Any]) -> Level:
+def _level(gpu: str, row: dict[str, Any]) -> KernelLevel:
     text = row.get("residual")
     table = None
     if text:
         shape = tuple(len(axis) for axis in AXES[row["family"]])
         table = (np.array(text.split(), dtype=float) / SCALE).reshape(shape)
-    return Level(
+    return KernelLevel(
         gpu=gpu,
         family=row["family"],
         dtype=row["dtype"],

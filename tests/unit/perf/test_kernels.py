@@ -11,8 +11,8 @@ from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
 from guide.perf.kernels.choice import choose, table_gpu
 from guide.perf.kernels.curves import NODES, Curves
+from guide.perf.kernels.folding import curves
 from guide.perf.kernels.levels import all_reduces, levels
-from guide.perf.kernels.pricing import curves
 from guide.perf.ops import Layout, Role, operator_table
 
 CATALOG = load()

@@ -13,7 +13,7 @@ from guide.models.arch import cache_bytes_per_token, weight_share
 from guide.models.precision import peak_flop_per_s
 from guide.perf.kernels import forms
 from guide.perf.kernels.choice import (
-    Chosen,
+    ChosenKernel,
     attention_level,
     choose,
     latent,
@@ -129,13 +129,15 @@ class _Pricing:
             gpu.hbm_bytes_per_s, peak_flop_per_s(gpu, COMPUTE[dtype]), gpu.multiprocessors or 100
         )
 
-    def _times(self, name: str, chosen: Chosen, seconds: Floats) -> Floats:
+    def _times(self, name: str, chosen: ChosenKernel, seconds: Floats) -> Floats:
         before = self.used.get(name)
         total = seconds if before is None else before.seconds + seconds
         self.used[name] = Used(name, chosen, total)
         return seconds
 
-    def _gemm(self, name: str, chosen: Chosen | None, n: float, k: float, count: float) -> Floats:
+    def _gemm(
+        self, name: str, chosen: ChosenKernel | None, n: float, k: float, count: float
+    ) -> Floats:
         assert chosen is not None  # `complete`
         level = chosen.level
         chip = self._chip(level.dtype)
@@ -205,7 +207,7 @@ class _Pricing:
         levels = (None, None) if attention is None else self._levels(attention)
         return levels[0] is not None and levels[0].level.family.startswith("latent")
 
-    def _levels(self, attention: Attention) -> tuple[Chosen | None, Chosen | None]:
+    def _levels(self, attention: Attention) -> tuple[ChosenKernel | None, ChosenKernel | None]:
         """What prices the decodes and the prompts of a layer's attention."""
         if attention.mla is not None:
             module = latent(self.gpu, "decode", self.gemm_weights, self.kv)
@@ -249,7 +251,7 @@ class _Pricing:
         return np.zeros(len(TOKENS))
 
     def _reads(
-        self, group: LayerGroup, attention: Attention, decode: Chosen, prompt: Chosen
+        self, group: LayerGroup, attention: Attention, decode: ChosenKernel, prompt: ChosenKernel
     ) -> None:
         """Context tokens and pairs of every cache of a layer: whole, or within its reach."""
         for name, chosen in (("decode attention", decode), ("prompt attention", prompt)):
