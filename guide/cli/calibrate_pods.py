@@ -36,7 +36,7 @@ def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[st
     windows = [
         server.observe(series, f"{window_s}s", end - index * window_s) for index in range(WINDOWS)
     ]
-    layout = by_hand.layout_of(best)
+    layout = by_hand.running_layout(best)
     asked = (question.plan, question.inventory, question.catalog)
     ledger, pairs = by_hand.learn(
         *asked, layout=layout, windows=by_hand.fitting(windows), now=_now()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from guide.domain.cluster import Gpu, Price, PriceList
+from guide.domain.layers import SIXTEEN_BIT
 from guide.domain.model import ModelArch
 
 
@@ -62,7 +63,7 @@ class MemoryRules:
         names = self.second_runner
         if "all" in names:
             return True
-        if not self.second_runner_quantized and model.precision not in ("bf16", "fp16"):
+        if not self.second_runner_quantized and model.precision not in SIXTEEN_BIT:
             return False
         plain = not model.experts and not any(one.state for one in model.attentions)
         return model.architecture in names or ("dense" in names and plain)

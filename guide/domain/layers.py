@@ -53,6 +53,7 @@ class Format:
 
 
 BF16 = Format(name="bf16", bits=16, compute="fp16")
+SIXTEEN_BIT = frozenset({"bf16", "fp16"})  # names of formats that lose nothing to each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,16 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from guide.domain import Gpu, Limits, ModelArch, Precision, Reason, Release, ReplicaGroup
+from guide.domain import (
+    SIXTEEN_BIT,
+    Gpu,
+    Limits,
+    ModelArch,
+    Precision,
+    Reason,
+    Release,
+    ReplicaGroup,
+)
 from guide.errors import SpecError
 from guide.frameworks.base import (
     DEFAULT_BUCKETS,
@@ -102,7 +111,7 @@ class FastGen(Framework):
                 Reason.UNSUPPORTED_MODEL,
                 f"FastGen has no implementation of {model.architecture}",
             )
-        if precision.name not in {"bf16", "fp16"}:
+        if precision.name not in SIXTEEN_BIT:
             return (
                 Reason.UNSUPPORTED_PRECISION,
                 f"FastGen serves 16-bit checkpoints only, not {precision.name}",

@@ -5,7 +5,17 @@ from __future__ import annotations
 import json
 import math
 
-from guide.domain import Gpu, Limits, ModelArch, Precision, Reason, Release, ReplicaGroup, Slo
+from guide.domain import (
+    SIXTEEN_BIT,
+    Gpu,
+    Limits,
+    ModelArch,
+    Precision,
+    Reason,
+    Release,
+    ReplicaGroup,
+    Slo,
+)
 from guide.errors import SpecError
 from guide.frameworks.base import (
     PORT,
@@ -158,7 +168,7 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
         args.append("--dtype=half")
     if brings_code(group.model):
         args.append("--trust-remote-code")
-    if group.precision.name == "fp8" and group.model.precision in {"bf16", "fp16"}:
+    if group.precision.name == "fp8" and group.model.precision in SIXTEEN_BIT:
         args.append("--quantization=fp8")  # quantised online, while the weights are loaded
     return tuple(args)
 

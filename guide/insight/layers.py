@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from guide.domain import Attention, AttentionKind, LayerGroup, ModelArch, Precision
+from guide.domain import SIXTEEN_BIT, Attention, AttentionKind, LayerGroup, ModelArch, Precision
 from guide.models.arch import attention_bytes_per_token, state_bytes_per_sequence
-from guide.models.precision import SIXTEEN_BIT, served_bytes, served_format, served_head_bytes
+from guide.models.precision import served_bytes, served_format, served_head_bytes
+from guide.perf.weights import SIXTEEN_BIT_BYTES
 
-_TABLE_BYTES = 2  # of an element of tables, norms and encoders, which stay in 16 bit
 PLAIN = "16 bit"
 
 
@@ -80,7 +80,7 @@ def _mlp(group: LayerGroup) -> str:
 def _weights(groups: list[LayerGroup], model: ModelArch, precision: Precision) -> dict[str, float]:
     counts: dict[str, float] = defaultdict(float)
     for group in groups:
-        counts[PLAIN] += group.count * group.other_parameters * _TABLE_BYTES
+        counts[PLAIN] += group.count * group.other_parameters * SIXTEEN_BIT_BYTES
         for weight in group.weights:
             held = group.count * served_bytes(weight, model, precision)
             counts[served_format(weight, model, precision)] += held
@@ -89,7 +89,7 @@ def _weights(groups: list[LayerGroup], model: ModelArch, precision: Precision) -
 
 def _around(model: ModelArch, precision: Precision) -> LayerKind:
     table = model.vocab * model.hidden + model.tower_parameters + model.extra_parameters
-    counts = defaultdict(float, {PLAIN: float(table * _TABLE_BYTES)})
+    counts = defaultdict(float, {PLAIN: float(table * SIXTEEN_BIT_BYTES)})
     if not model.tied_embeddings:
         name = model.head_format.name if model.precision == precision.name else PLAIN
         counts[name] += served_head_bytes(model, precision)

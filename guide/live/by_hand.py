@@ -54,7 +54,7 @@ def learn(
     return ledger, pairs
 
 
-def layout_of(evaluation: Evaluation) -> tuple[Running, ...]:
+def running_layout(evaluation: Evaluation) -> tuple[Running, ...]:
     """The layout of an evaluation, as `guide.search.assess` names it."""
     return tuple(
         Running(

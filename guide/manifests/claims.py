@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from guide.domain import GpuPool, ReplicaGroup
 from guide.errors import SpecError
-from guide.manifests.names import instance_labels, labels, object_name
+from guide.manifests.names import instance_labels, meta, object_name
 from guide.spec import InferencePlan
 
 Object = dict[str, Any]
@@ -26,11 +26,7 @@ def claim(plan: InferencePlan, index: int, group: ReplicaGroup) -> Object:
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaimTemplate",
-        "metadata": {
-            "labels": labels(plan.metadata.name, group.framework),
-            "name": claim_name(plan, index, group),
-            "namespace": plan.metadata.namespace,
-        },
+        "metadata": meta(plan, claim_name(plan, index, group), group.framework),
         "spec": _spec(plan, group),
     }
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from guide.spec import InferencePlan
 
 LIMIT = 63
 _VALID = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -48,4 +52,13 @@ def labels(plan: str, component: str) -> dict[str, str]:
         **instance_labels(plan),
         "app.kubernetes.io/managed-by": MANAGED_BY,
         "app.kubernetes.io/name": component.lower(),
+    }
+
+
+def meta(plan: InferencePlan, name: str, component: str = "inference") -> dict[str, Any]:
+    """Name, namespace and labels of a generated object."""
+    return {
+        "labels": labels(plan.metadata.name, component),
+        "name": name,
+        "namespace": plan.metadata.namespace,
     }

@@ -8,7 +8,7 @@ from dataclasses import replace
 from guide.domain import Candidate, GroupEvaluation
 from guide.frameworks import DeploymentOptions, Launch
 from guide.manifests.deployment import Object, files_name, selector
-from guide.manifests.names import instance_labels, labels, object_name
+from guide.manifests.names import instance_labels, meta, object_name
 from guide.manifests.rollout import disruption_budget
 from guide.spec import InferencePlan
 
@@ -33,15 +33,6 @@ def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[st
         for i in range(len(groups))
     }
     return {**services, "httproute.yaml": route(plan, groups)}
-
-
-def meta(plan: InferencePlan, name: str, component: str = "inference") -> Object:
-    """Name, namespace and labels of a generated object."""
-    return {
-        "labels": labels(plan.metadata.name, component),
-        "name": name,
-        "namespace": plan.metadata.namespace,
-    }
 
 
 def service(plan: InferencePlan, name: str, pods: dict[str, str]) -> Object:

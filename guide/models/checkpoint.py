@@ -16,7 +16,7 @@ from guide.models.config import ConfigView
 from guide.models.formats import (
     MXFP4,
     MXFP8,
-    SIXTEEN_BIT,
+    PLAIN,
     fp8,
     integer,
     normal_float,
@@ -92,7 +92,7 @@ def scheme(view: ConfigView, hf_quant: Mapping[str, object] | None = None) -> Sc
             f"config.json has dtype = {shown(dtype)}, but it must be one of "
             f"{', '.join(sorted(_DTYPES))}"
         )
-    plain = SIXTEEN_BIT[_DTYPES[name]]
+    plain = PLAIN[_DTYPES[name]]
     quantization = view.section("quantization_config")
     beside = None
     if hf_quant is not None:

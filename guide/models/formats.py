@@ -9,7 +9,7 @@ from __future__ import annotations
 from guide.domain import BF16, Format
 
 FP16 = Format(name="fp16", bits=16, compute="fp16")
-SIXTEEN_BIT = {"bf16": BF16, "fp16": FP16}
+PLAIN = {"bf16": BF16, "fp16": FP16}
 MXFP4 = Format(name="mxfp4", bits=4, group_inputs=32, scale_bytes=1, compute="fp4")
 MXFP8 = Format(name="fp8", bits=8, group_inputs=32, scale_bytes=1, compute="fp8")
 _BLOCK = (128, 128)

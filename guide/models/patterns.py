@@ -97,7 +97,8 @@ class Patterns:
             self._expressions.append(re.compile(entry[3:]))
             return
         layer = _LAYER.search(entry)
-        if layer is None:
+        # model.layers.1*.mlp: of layer 1 and of 10, so the whole name must tell
+        if layer is None or re.match(r"\*.", entry[layer.end() :]):
             if _WILD.search(entry):
                 self._expressions.append(_beginning(entry))
             else:

@@ -12,10 +12,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from guide.domain import BF16, Format, Gpu, ModelArch, Part, Precision, Weight
+from guide.domain import BF16, SIXTEEN_BIT, Format, Gpu, ModelArch, Part, Precision, Weight
 from guide.models.arch import weights_of
-
-SIXTEEN_BIT = frozenset({"bf16", "fp16"})
 
 _INT4 = 0.5 + (2 + 0.5) / 128
 _MXFP4 = 0.5 + 1 / 32

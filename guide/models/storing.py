@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from guide.domain import BF16, Format, LayerGroup, ModelArch, Part, Weight
+from guide.domain import BF16, Format, LayerGroup, ModelArch, Part
 from guide.models.checkpoint import Scheme
 from guide.models.formats import FP16, MXFP4, fp8, integer, nvfp4
 
@@ -57,12 +57,9 @@ def _stored(groups: Iterable[LayerGroup], scheme: Scheme, first: int) -> Iterabl
                 alike = usual
             alike.append(place)
         for formats, where in places.items():
-            weights = tuple(map(_in_format, group.weights, formats))
+            kept = zip(group.weights, formats, strict=True)
+            weights = tuple(replace(weight, format=format_) for weight, format_ in kept)
             yield replace(group, layers=tuple(where), weights=weights)
-
-
-def _in_format(weight: Weight, format_: Format) -> Weight:
-    return replace(weight, format=format_)
 
 
 def _plain(scheme: Scheme) -> Scheme:

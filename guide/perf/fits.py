@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from guide.domain import Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance
+from guide.domain import SIXTEEN_BIT, Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance
 from guide.perf.priors import (
     HELD_BY_KERNELS as HELD_BY_KERNELS,
 )
@@ -131,7 +131,7 @@ def levels(
 ) -> list[Key]:
     """The levels that a case belongs to, from the widest to the narrowest; with `kernels`, those of
     steps that measured kernels price."""
-    kernel = "16-bit" if precision.name in ("bf16", "fp16") else precision.name
+    kernel = "16-bit" if precision.name in SIXTEEN_BIT else precision.name
     widest: list[Key] = [("all", "*"), ("vendor", gpu.vendor)]
     if kernels:
         widest = [WIDEST]

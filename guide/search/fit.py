@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from guide.domain import (
+    SIXTEEN_BIT,
     Catalog,
     Gpu,
     GpuPool,
@@ -136,7 +137,7 @@ def checkpoint(model: ModelArch, precision: str | None, gpu: Gpu, catalog: Catal
     stored = precision or model.precision
     if stored not in PRECISIONS:
         raise SpecError(f"--precision {stored} is none of {', '.join(sorted(PRECISIONS))}")
-    if {stored, model.precision} <= {"bf16", "fp16"}:
+    if {stored, model.precision} <= SIXTEEN_BIT:
         run = "fp16" if gpu.bf16_flop_per_s is None else stored
         return Variant(model=model, precision=PRECISIONS[run])
     if stored == model.precision:

@@ -30,7 +30,7 @@ from guide.search.bounds import (
     weights_do_not_fit,
 )
 from guide.search.space import Shape
-from guide.simulate.arrivals import requests_of
+from guide.simulate.arrivals import requests_of, within
 from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, request_tokens, saturation, zero_load
 
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
@@ -258,9 +258,9 @@ def tails(workload: Workload, seed: int, longest_tokens: int) -> Tails:
     closed loop draws as many as there are users; its stated p95 is taken with a margin.
     """
     if workload.requests_per_s is None:
-        prompt = min(max(1, longest_tokens - 1), _stated(workload.prompt))
-        left = max(1, longest_tokens - prompt)
-        return Tails(prompt_tokens=prompt, output_tokens=min(left, _stated(workload.output)))
+        prompt, output = _stated(workload.prompt), _stated(workload.output)
+        prompt, output = within(longest_tokens, prompt, output)
+        return Tails(prompt_tokens=prompt, output_tokens=output)
     drawn = requests_of(workload, OPEN_REQUESTS, seed, longest_tokens)
     counted = int(WARM_SHARE * OPEN_REQUESTS)
     return Tails(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from guide.domain import (
+    SIXTEEN_BIT,
     Catalog,
     Gpu,
     GpuPool,
@@ -28,7 +29,7 @@ from guide.domain import (
 )
 from guide.errors import CatalogError
 from guide.frameworks import FRAMEWORKS
-from guide.models.precision import PRECISIONS, SIXTEEN_BIT, own_precision
+from guide.models.precision import PRECISIONS, own_precision
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4)

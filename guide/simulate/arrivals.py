@@ -13,9 +13,12 @@ from functools import lru_cache
 from itertools import accumulate
 from random import Random
 from statistics import NormalDist
+from typing import TypeVar
 
 from guide.domain import Lengths, Workload
 from guide.simulate.replica import NEVER
+
+_N = TypeVar("_N", int, float)
 
 DEFAULT_P95_RATIO = 2.0
 CACHE_BLOCK_TOKENS = 16
@@ -65,15 +68,24 @@ def cached_tokens(prompts: Iterable[int], hit_share: float) -> list[int]:
     return [math.floor(prompt * hit_share / block) * block for prompt in prompts]
 
 
+def within(longest: int, prompt: _N, output: _N) -> tuple[_N | int, _N | int]:
+    """A request cut so that prompt plus output never exceeds `longest` tokens."""
+    cut = min(max(1, longest - 1), prompt)
+    return cut, min(output, max(1, longest - cut))
+
+
 def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requests:
     """Draw `count` requests; prompt plus output never exceeds `longest` tokens.
 
     Prompts, outputs and gaps have dice of their own, so the lengths do not depend on the rate.
     """
-    most = max(1, longest - 1)
-    prompts = [min(most, n) for n in _lengths(workload.prompt, count, f"prompt {seed}")]
-    drawn = _lengths(workload.output, count, f"output {seed}")
-    outputs = [min(n, max(1, longest - prompt)) for n, prompt in zip(drawn, prompts, strict=True)]
+    drawn = zip(
+        _lengths(workload.prompt, count, f"prompt {seed}"),
+        _lengths(workload.output, count, f"output {seed}"),
+        strict=True,
+    )
+    cut = [within(longest, *lengths) for lengths in drawn]
+    prompts, outputs = [prompt for prompt, _ in cut], [output for _, output in cut]
     if workload.requests_per_s is not None:
         gap_s = 1 / workload.requests_per_s
         gaps = _gaps(workload.arrival_cv, count, f"gap {seed}")

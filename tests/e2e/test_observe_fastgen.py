@@ -69,7 +69,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     inventory = read_inventory(nodes, (), CATALOG)
     best = recommend(plan, inventory, CATALOG).best
     assert best is not None
-    layout = by_hand.layout_of(best)
+    layout = by_hand.running_layout(best)
     expected = expect(plan, inventory, CATALOG, layout, plan.workload)
     assert expected is not None
     folder = tmp_path_factory.mktemp("fastgen")

@@ -29,8 +29,9 @@ def printed() -> str:
 
 def test_the_readme_shows_what_the_demo_prints():
     text = README.read_text(encoding="utf-8")
+    now = printed()
     if os.environ.get("GUIDE_UPDATE_GOLDEN"):
-        README.write_text(SHOWN.sub(lambda _: printed(), text, count=1), encoding="utf-8")
+        README.write_text(SHOWN.sub(lambda _: now, text, count=1), encoding="utf-8")
     shown = SHOWN.search(README.read_text(encoding="utf-8"))
     assert shown is not None
-    assert shown.group() == printed()
+    assert shown.group() == now

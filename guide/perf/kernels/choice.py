@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, cast
 
-from guide.domain import Gpu, ModelArch, Precision
+from guide.domain import SIXTEEN_BIT, Gpu, ModelArch, Precision
 from guide.perf.kernels.forms import Width
 from guide.perf.kernels.levels import WIDTHS, KernelLevel, head_size, levels
 from guide.shipped import kernel_document
@@ -61,7 +61,7 @@ def _relative(gpu: Gpu) -> dict[str, Any]:
 def weights_of(arch: ModelArch, precision: Precision, family: str) -> str:
     """The weight format of an operator family, as the rules name it."""
     name = precision.name
-    if name in ("bf16", "fp16") or (name == "mxfp4" and family == "gemm"):
+    if name in SIXTEEN_BIT or (name == "mxfp4" and family == "gemm"):
         return "bf16"
     if name == "fp8":
         blocks = family == "moe" or arch.architecture in _document()["blocks"]["architectures"]

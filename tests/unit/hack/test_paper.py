@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -336,15 +337,13 @@ def test_p20_the_batch_limit_follows_the_task_and_the_hardware():
         """The limit on one GPU where a token may take `share` of its time on an empty server."""
         limit = share * replica().zero_load_tpot_s
         lengths = Lengths(mean_tokens=prompt, p95_tokens=2 * prompt)
-        asked = plan(
-            workload=replace(plan().workload, prompt=lengths),
-            slo=Slo(tpot_p95_s=limit),
-            budget=Budget(max_gpus=1),
-        )
+        workload, budget = replace(plan().workload, prompt=lengths), Budget(max_gpus=1)
+        asked = plan(workload=workload, slo=Slo(tpot_p95_s=limit), budget=budget)
         found = recommend(asked, cluster(name, (1,)), catalog()).best
         return found.groups[0].group.limits.max_num_seqs if found is not None else 0
 
-    tight = next(share / 100 for share in range(130, 250) if batch(share / 100))
+    shares = range(130, 250)
+    tight = shares[bisect_left(shares, True, key=lambda share: batch(share / 100) > 0)] / 100
     assert batch(tight) < batch(1.5 * tight)
     assert batch(tight) < batch(tight, name="H100-SXM")
     assert batch(tight) < batch(tight, prompt=64)

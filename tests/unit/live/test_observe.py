@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -207,7 +208,9 @@ def test_a_sample_asks_for_the_serving_factor_only_once_steps_are_right():
     assert sample(GOOD, right).serving == pytest.approx(math.log(2))  # 10 ms of 10 ms more
 
 
-def judged(plan: dict[str, Any], age_s: float = 0.0) -> findings.LiveFinding:
+def judged(
+    plan: dict[str, Any], age_s: Callable[[str], float] = lambda _: 0.0
+) -> findings.LiveFinding:
     return findings.compared(
         plan,
         GOOD,
@@ -216,7 +219,7 @@ def judged(plan: dict[str, Any], age_s: float = 0.0) -> findings.LiveFinding:
         learning="Learnt from.",
         drift_s=900,
         now=LATER,
-        age_s=lambda _: age_s,
+        age_s=age_s,
     )
 
 
@@ -235,7 +238,7 @@ SHOWN: dict[str, Any] = {
 
 
 def test_drift_needs_time_and_is_told_in_words():
-    brief, long = judged(SHOWN), judged(SHOWN, age_s=901)
+    brief, long = judged(SHOWN), judged(SHOWN, lambda _: 901)
     assert (brief.condition.status, brief.condition.reason) == (False, "OutsideBandBriefly")
     assert (long.condition.status, long.condition.reason) == (True, "OutsideBand")
     assert "time per output token is 50% above" in long.condition.message
@@ -252,22 +255,13 @@ def test_a_clock_that_was_set_back_begins_the_time_outside_anew_and_once():
     def age_s(then: str) -> float:
         return (datetime.fromisoformat(LATER) - datetime.fromisoformat(then)).total_seconds()
 
-    found = findings.compared(
-        plan,
-        GOOD,
-        EXPECTED,
-        Corrections(),
-        learning="Learnt from.",
-        drift_s=900,
-        now=LATER,
-        age_s=age_s,
-    )
+    found = judged(plan, age_s)
     assert found.observed is not None
     assert found.observed["outsideSince"] == LATER
     assert found.condition.reason == "OutsideBandBriefly"
     told = findings.merged(Decision(), plan, found, LATER).status
     assert told is not None
-    again = judged({**plan, "status": told}, age_s=901)
+    again = judged({**plan, "status": told}, age_s=lambda _: 901)
     assert again.condition.reason == "OutsideBand"
 
 

@@ -33,6 +33,8 @@ def quantised(**quantization: Any) -> ModelArch:
         ("model.layers.3.self_attn.q_proj", [(3, "self_attn.q_proj")], [(2, "self_attn.q_proj")]),
         ("model.layers.3.self_attn", [(3, "self_attn.q_proj")], [(3, "mlp.up_proj")]),
         ("model.layers.1*", [(1, "mlp.up_proj"), (12, "mlp.up_proj")], [(2, "mlp.up_proj")]),
+        ("model.layers.1*.mlp", [(1, "mlp.up_proj"), (12, "mlp.up_proj")], [(2, "mlp.up_proj")]),
+        ("model.layers.1*.mlp", [], [(1, "self_attn.q_proj")]),
         ("model.layers.1.*", [(1, "mlp.up_proj")], [(12, "mlp.up_proj")]),
         ("gate", [(5, "mlp.gate")], [(5, "mlp.gate_proj")]),
         ("self_attn", [(5, "self_attn.k_proj")], [(5, "mlp.gate_proj")]),
