@@ -178,8 +178,8 @@ def chat(namespace: str, name: str = "chat", **spec: Any) -> dict[str, Any]:
     return plan
 
 
-def eventually(check: Callable[[], object], limit_s: float = 20) -> None:
-    """Wait until `check` is true."""
+def eventually(check: Callable[[], object], limit_s: float = 60) -> None:
+    """Wait until `check` is true; the limit ends a wait on a busy machine, it judges no speed."""
 
     @retry(stop=stop_after_delay(limit_s), wait=wait_fixed(0.2), reraise=True)
     def holds() -> None:

@@ -133,7 +133,7 @@ def objects(
         found = read_inventory(client.nodes(), [], CATALOG, slices=client.devices())
         return not any(node.node.startswith(("cloud-", DRA_NODE)) for node in found.skipped)
 
-    eventually(settled, limit_s=30)
+    eventually(settled)
     return client.nodes(), client.pods(), client.devices()
 
 

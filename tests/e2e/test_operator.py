@@ -137,11 +137,11 @@ def test_deletion_takes_all_with_it(kubectl: Kubectl, namespace: str, operator: 
     kubectl.apply(chat(namespace))
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
     eventually(lambda: operator.of_plan(namespace, "chat"))
-    kubectl("-n", namespace, "delete", "iplan", "chat", "--timeout=5s")
+    kubectl("-n", namespace, "delete", "iplan", "chat", "--timeout=60s")
     eventually(lambda: not operator.of_plan(namespace, "chat"))
     gone = ("-n", namespace, "get", "configmap", "chat-manifests", "--ignore-not-found")
     # the garbage collector looks for new kinds every 30 s
-    eventually(lambda: not kubectl(*gone).stdout, limit_s=60)
+    eventually(lambda: not kubectl(*gone).stdout)
 
 
 def test_a_plan_made_again_at_once_gets_its_own_config_map(

@@ -68,7 +68,7 @@ def test_it_applies_waits_is_idempotent_and_cleans_up(
 
     kubectl("-n", namespace, "delete", "iplan", "chat")
     gone = ("-n", namespace, "get", "deployment,service", "--ignore-not-found")
-    eventually(lambda: not kubectl(*gone).stdout, limit_s=60)
+    eventually(lambda: not kubectl(*gone).stdout)
 
 
 def test_a_deleted_deployment_comes_back(kubectl: Kubectl, namespace: str, operator: Operator):
@@ -178,7 +178,7 @@ def test_an_autoscaler_keeps_the_replicas(kubectl: Kubectl, namespace: str, oper
     def scaled() -> bool:
         return deployment(kubectl, namespace)["spec"]["replicas"] == count + 1
 
-    eventually(scaled, limit_s=60)  # by the real autoscaler
+    eventually(scaled)  # by the real autoscaler
     kubectl("-n", namespace, "label", "iplan", "chat", "look=again")
     looks = operator.looks()
     eventually(lambda: operator.looks() >= looks + 3)
@@ -187,7 +187,7 @@ def test_an_autoscaler_keeps_the_replicas(kubectl: Kubectl, namespace: str, oper
     # gone again, it leaves a field behind that only the operator can take over
     kubectl("-n", namespace, "delete", "hpa", "chat")
     kubectl("-n", namespace, "label", "iplan", "chat", "after=deletion")
-    eventually(lambda: deployment(kubectl, namespace)["spec"]["replicas"] == count, limit_s=60)
+    eventually(lambda: deployment(kubectl, namespace)["spec"]["replicas"] == count)
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
 
 
@@ -221,7 +221,7 @@ def test_former_objects_go_only_when_the_new_ones_are_available(
     names = ("-n", namespace, "get", "deployments", "-o", "name")
     assert "chat-7" in kubectl(*names).stdout
     kubectl("-n", namespace, "delete", "resourcequota", "none")
-    eventually(lambda: "chat-7" not in kubectl(*names).stdout, limit_s=60)
+    eventually(lambda: "chat-7" not in kubectl(*names).stdout)
     found = deployment(kubectl, namespace)
     assert found["status"]["availableReplicas"] == plan["status"]["summary"]["replicas"]
 

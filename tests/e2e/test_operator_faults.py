@@ -75,7 +75,7 @@ def test_no_operator_blocks_no_deletion(
         kubectl.apply(chat(namespace))
         plan_when(kubectl, namespace, "chat", "Recommended", "True")
         operator.kill()
-    kubectl("-n", namespace, "delete", "iplan", "chat", "--timeout=5s")
+    kubectl("-n", namespace, "delete", "iplan", "chat", "--timeout=60s")
 
 
 def test_a_worker_that_dies_is_replaced(

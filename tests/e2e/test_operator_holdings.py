@@ -85,12 +85,12 @@ def test_the_oldest_gets_them_and_the_next_one_when_it_is_gone(
         settled(kubectl, namespace, "c", "b", "a")
         kubectl("-n", namespace, "delete", "iplan", "c")
         kubectl.apply(wants(namespace, "newest"))
-        eventually(lambda: settled(kubectl, namespace, "b", "a", "newest") is None, limit_s=60)
+        eventually(lambda: settled(kubectl, namespace, "b", "a", "newest") is None)
         kubectl.apply(wants(namespace, "b", 2))  # shrinks, once that was better for long enough
         plan_when(kubectl, namespace, "b", "Recommended", "True")
         kubectl("-n", namespace, "patch", "iplan", "b", *merge(RECOMMEND))
         kubectl("-n", namespace, "delete", "deployment", "b-0")
-        eventually(lambda: settled(kubectl, namespace, "a", "newest") is None, limit_s=60)
+        eventually(lambda: settled(kubectl, namespace, "a", "newest") is None)
     assert "Traceback" not in log.read_text()
 
 

@@ -40,7 +40,7 @@ def test_it_runs_as_a_user_without_a_name_on_a_read_only_disk(
     kubeconfig.chmod(0o644)
     under = ["unshare", "--mount", "bash", "-c", ENTER, "enter"]
     with running(kubeconfig, tmp_path / "log", under=under) as operator:
-        eventually(lambda: operator.readiness() == (200, "ok"), 30)
+        eventually(lambda: operator.readiness() == (200, "ok"))
         assert operator.metrics()["guide_ready"][frozenset()] == 1
         kubectl.apply(chat(namespace))
         plan_when(kubectl, namespace, "chat", "Recommended", "True")

@@ -162,7 +162,7 @@ def quiet(kubectl: Kubectl, namespace: str) -> None:
         time.sleep(2)
         return versions() == before
 
-    eventually(holds, limit_s=30)
+    eventually(holds)
 
 
 def test_api_server_restarted(breakable: Breakable, place: str, tmp_path: Path):

@@ -80,6 +80,7 @@ def _ready(site: str) -> None:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    expect.set_options(timeout=60_000)  # it ends a wait, it judges no speed
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
