@@ -15,7 +15,7 @@ from guide.domain import Evaluation
 from guide.search.goal import Aim, Goal
 from guide.search.operating_point import half_width
 from guide.search.pricing import used_usd_per_h
-from guide.search.sizing import Prospect, grade
+from guide.search.sizing import TIE, Prospect, grade
 from guide.search.space import is_online, precision_loss
 
 Key = tuple[Any, ...]  # compared with keys of the same goal only
@@ -129,21 +129,41 @@ def shape_identity(evaluation: Evaluation) -> Key:
     return tuple(value for item in evaluation.groups for value in item.group.key)
 
 
-def _seen(evaluation: Evaluation) -> Key:
-    """What a user sees of a deployment, in the 2 % steps that no measurement could tell apart."""
-    p, groups = evaluation.predicted, evaluation.candidate.groups
-    return (
-        *sorted((g.gpu.name, g.framework, g.precision.name) for g in groups),
-        *(evaluation.gpus, evaluation.usd_per_h),
-        *(grade(i.upper) for i in (p.ttft_interval, p.tpot_interval, p.e2e_interval)),
-    )
+def _bought(evaluation: Evaluation) -> Key:
+    """What is bought: which GPUs, how many, and what runs on them."""
+    kinds = sorted((g.gpu.name, g.framework, g.precision.name) for g in evaluation.candidate.groups)
+    return (*kinds, evaluation.gpus, evaluation.usd_per_h is None)
+
+
+def _felt(evaluation: Evaluation) -> tuple[float, ...]:
+    """What it costs and how it feels, in numbers that are compared by their ratio."""
+    p = evaluation.predicted
+    times = (i.upper for i in (p.ttft_interval, p.tpot_interval, p.e2e_interval))
+    return (evaluation.usd_per_h or 1.0, *times)
 
 
 def are_alike(one: Evaluation, other: Evaluation) -> bool:
     """Whether two deployments are no real alternatives: one layout in two sizes, or two layouts
-    of the same GPUs that nobody could tell apart by what they cost and do.
+    of the same GPUs whose cost and latencies no measurement could tell apart.
     """
-    return shape_identity(one) == shape_identity(other) or _seen(one) == _seen(other)
+    if shape_identity(one) == shape_identity(other):
+        return True
+    return _bought(one) == _bought(other) and all(
+        abs(math.log(max(a, 1e-12) / max(b, 1e-12))) <= TIE
+        for a, b in zip(_felt(one), _felt(other), strict=True)
+    )
+
+
+def folded(evaluation: Evaluation, kept: Iterable[Evaluation]) -> int:
+    """How many other layouts among `kept` are no alternatives to `evaluation`."""
+    own = shape_identity(evaluation)
+    return len(
+        {
+            shape_identity(other)
+            for other in kept
+            if shape_identity(other) != own and are_alike(evaluation, other)
+        }
+    )
 
 
 def worst_loss(evaluation: Evaluation) -> int:

@@ -30,7 +30,7 @@ from guide.search.fleet import search
 from guide.search.goal import CURVE, Aim, Goal, goal_of
 from guide.search.notes import notes
 from guide.search.pricing import priced
-from guide.search.rank import identity, pareto_front, preferred, rank_key
+from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, relaxations
 from guide.search.sizing import Prospect
 from guide.search.space import releases_of
@@ -82,9 +82,18 @@ def recommend(
         framework_versions=tuple(
             (release.framework, release.version) for release in releases_of(plan, catalog)
         ),
-        notes=notes(plan, inventory, top, rejections),
+        notes=(*notes(plan, inventory, top, rejections), *_folded(top, ledger)),
         seed=seed,
     )
+
+
+def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:
+    """How many layouts are not listed since nobody could tell them from one that is."""
+    count = sum(folded(one, ledger.kept.values()) for one in top)
+    if not count:
+        return []
+    layouts = "1 more layout" if count == 1 else f"{count} more layouts"
+    return [f"{layouts} of the same GPUs would cost and do the same within 2 %: not listed"]
 
 
 def _trade_off(study: Study, found: Survey, fastest: Evaluation, ledger: Ledger) -> None:

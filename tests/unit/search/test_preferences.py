@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
@@ -17,7 +18,7 @@ from guide.domain import (
 )
 from guide.models.precision import PRECISIONS
 from guide.search.goal import Aim, Goal
-from guide.search.rank import capacity_per_s, rank_key
+from guide.search.rank import are_alike, capacity_per_s, folded, rank_key
 from guide.search.recommend import recommend
 from guide.search.space import is_online
 from tests import toy
@@ -129,16 +130,33 @@ def test_ties_never_break_by_name():
     assert len(set(keys)) == 3
 
 
-def test_alternatives_differ_in_something_a_user_sees():
-    found = ask(toy.question(frameworks=("vLLM",)))
-    seen = [
-        (e.gpus, e.usd_per_h, *(round(i.upper, 9) for i in _intervals(e)))
-        for e in (found.best, *found.alternatives)
-        if e is not None
-    ]
-    assert len(set(seen)) == len(seen)
+@pytest.mark.parametrize("preference", Preference)
+def test_alternatives_differ_in_something_a_user_sees(preference: Preference):
+    found = ask(toy.question(frameworks=("vLLM",), preference=preference))
+    listed = [e for e in (found.best, *found.alternatives) if e is not None]
+    for one, other in combinations(listed, 2):
+        bought = [(e.gpus, [g.gpu.name for g in e.candidate.groups]) for e in (one, other)]
+        ratios = [a / b for a, b in zip(_numbers(one), _numbers(other), strict=True)]
+        assert bought[0] != bought[1] or any(not 1 / 1.02 <= r <= 1.02 for r in ratios)
 
 
-def _intervals(one: Evaluation):
+def test_layouts_that_nobody_could_tell_apart_are_counted_once():
+    """A pipeline of the same GPUs that is 1 % slower is no alternative, whatever its step of 2 %."""
+    one = best(toy.question(frameworks=("vLLM",)))
+    item, p = one.groups[0], one.predicted
+    staged = replace(item, group=replace(item.group, pp=2))
+
+    def slower(times: float) -> Evaluation:
+        e2e = replace(p.e2e_interval, upper=times * p.e2e_interval.upper)
+        return replace(one, groups=(staged,), predicted=replace(p, e2e_interval=e2e))
+
+    for times in (1.001, 1.01, 1.019):
+        assert are_alike(one, slower(times))
+        assert folded(one, [one, slower(times)]) == 1
+    assert not are_alike(one, slower(1.03))
+
+
+def _numbers(one: Evaluation):
     p = one.predicted
-    return p.ttft_interval, p.tpot_interval, p.e2e_interval
+    times = (p.ttft_interval, p.tpot_interval, p.e2e_interval)
+    return one.usd_per_h or 1.0, *(i.upper for i in times)
