@@ -97,4 +97,4 @@ def test_a_minute_of_a_pipeline_is_that_of_the_whole_replica():
     plan, item = answered(OPEN)
     halves = replace(item, group=replace(item.group, pp=2))
     whole, staged = (one_minute(one, plan, CATALOG).moments for one in (item, halves))
-    assert fmean(m.running for m in staged) > 0.9 * fmean(m.running for m in whole)
+    assert fmean(m.running for m in staged) > 0.7 * fmean(m.running for m in whole)

@@ -141,7 +141,7 @@ def test_alternatives_differ_in_something_a_user_sees(preference: Preference):
 
 
 def test_layouts_that_nobody_could_tell_apart_are_counted_once():
-    """A pipeline of the same GPUs that is 1 % slower is no alternative, whatever its step of 2 %."""
+    """A pipeline of the same GPUs that is 1 % slower is no alternative."""
     one = best(toy.question(frameworks=("vLLM",)))
     item, p = one.groups[0], one.predicted
     staged = replace(item, group=replace(item.group, pp=2))
