@@ -15,9 +15,10 @@ from guide.domain import Evaluation
 from guide.search.goal import Aim, Goal
 from guide.search.operating_point import half_width
 from guide.search.pricing import used_usd_per_h
-from guide.search.sizing import TIE, Prospect, grade
+from guide.search.sizing import Prospect, grade
 from guide.search.space import is_online, precision_loss
 
+NOTICED = 0.02  # of a number: less no measurement could show
 Key = tuple[Any, ...]  # compared with keys of the same goal only
 
 
@@ -129,39 +130,44 @@ def shape_identity(evaluation: Evaluation) -> Key:
     return tuple(value for item in evaluation.groups for value in item.group.key)
 
 
-def _bought(evaluation: Evaluation) -> Key:
-    """What is bought: which GPUs, how many, and what runs on them."""
-    kinds = sorted((g.gpu.name, g.framework, g.precision.name) for g in evaluation.candidate.groups)
-    return (*kinds, evaluation.gpus, evaluation.usd_per_h is None)
-
-
-def _felt(evaluation: Evaluation) -> tuple[float, ...]:
-    """What it costs and how it feels, in numbers that are compared by their ratio."""
-    p = evaluation.predicted
-    times = (i.upper for i in (p.ttft_interval, p.tpot_interval, p.e2e_interval))
-    return (evaluation.usd_per_h or 1.0, *times)
-
-
-def are_alike(one: Evaluation, other: Evaluation) -> bool:
-    """Whether two deployments are no real alternatives: one layout in two sizes, or two layouts
-    of the same GPUs whose cost and latencies no measurement could tell apart.
-    """
-    if shape_identity(one) == shape_identity(other):
-        return True
-    return _bought(one) == _bought(other) and all(
-        abs(math.log(max(a, 1e-12) / max(b, 1e-12))) <= TIE
-        for a, b in zip(_felt(one), _felt(other), strict=True)
+def _kinds(evaluation: Evaluation) -> Key:
+    return tuple(
+        sorted((g.gpu.name, g.framework, g.precision.name) for g in evaluation.candidate.groups)
     )
 
 
-def folded(evaluation: Evaluation, kept: Iterable[Evaluation]) -> int:
-    """How many other layouts among `kept` are no alternatives to `evaluation`."""
-    own = shape_identity(evaluation)
+def _merits(evaluation: Evaluation) -> tuple[float, ...]:
+    """What a user weighs, each the smaller the better: money, GPUs, latencies, room for more."""
+    p, usd = evaluation.predicted, evaluation.usd_per_h
+    return (
+        math.inf if usd is None else usd,
+        evaluation.gpus,
+        *(i.upper for i in (p.ttft_interval, p.tpot_interval, p.e2e_interval)),
+        1 / max(capacity_per_s(evaluation), 1e-9),
+    )
+
+
+def adds_nothing(evaluation: Evaluation, listed: Evaluation) -> bool:
+    """Whether a deployment is no alternative to one that is listed: another size of its layout, or
+    on the same GPUs and as precise, but better in nothing by 2 %, which no measurement could show.
+    """
+    if shape_identity(evaluation) == shape_identity(listed):
+        return True
+    return _kinds(evaluation) == _kinds(listed) and all(
+        mine * (1 + NOTICED) >= theirs
+        for mine, theirs in zip(_merits(evaluation), _merits(listed), strict=True)
+    )
+
+
+def folded(kept: Iterable[Evaluation], listed: Sequence[Evaluation]) -> int:
+    """How many other layouts among `kept` add nothing to those that are listed."""
+    shown = {shape_identity(one) for one in listed}
     return len(
         {
             shape_identity(other)
             for other in kept
-            if shape_identity(other) != own and are_alike(evaluation, other)
+            if shape_identity(other) not in shown
+            and any(adds_nothing(other, one) for one in listed)
         }
     )
 

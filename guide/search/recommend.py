@@ -88,12 +88,12 @@ def recommend(
 
 
 def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:
-    """How many layouts are not listed since nobody could tell them from one that is."""
-    count = sum(folded(one, ledger.kept.values()) for one in top)
+    """How many layouts are not listed, since they add nothing to one that is."""
+    count = folded(ledger.kept.values(), top)
     if not count:
         return []
     layouts = "1 more layout" if count == 1 else f"{count} more layouts"
-    return [f"{layouts} of the same GPUs would cost and do the same within 2 %: not listed"]
+    return [f"{layouts} of the same GPUs, better in nothing by 2 %: not listed as alternatives"]
 
 
 def _trade_off(study: Study, found: Survey, fastest: Evaluation, ledger: Ledger) -> None:
