@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from guide.domain import Inventory
+from guide_operator.live_metrics import expected, verdicts
 from guide_operator.status import CONFLICT, INTERNAL_ERROR, INVALID_SPEC, find
 
 Object = Mapping[str, Any]
@@ -178,6 +179,21 @@ METRICS = (
         (*PLAN, "metric"),
         _slo,
         infeasible=True,
+    ),
+    *(
+        MetricRow(
+            f"guide_expected_{metric}_seconds",
+            "Predicted for the load as it is, not as planned: mean and p95.",
+            (*PLAN, "statistic"),
+            expected(metric),
+        )
+        for metric in ("ttft", "tpot", "e2e")
+    ),
+    MetricRow(
+        "guide_plan_verdict",
+        "What explains that pods do other than planned: 1 for the verdict that holds.",
+        (*PLAN, "verdict"),
+        verdicts,
     ),
     MetricRow("guide_plan_info", "The recommended deployment in words.", INFO, _info),
 )
