@@ -278,7 +278,7 @@ def test_a_status_takes_a_finding_once_and_not_for_small_moves():
     after = findings.merged(Decision(), again, blind, LATER).status
     assert after is not None
     figures = dict(decision.status["observed"])
-    assert figures.pop("verdict")["kind"] == "PredictionOff"
+    assert figures.pop("verdict")["kind"] == "BothMoved"
     assert after["observed"] == figures  # the last figures stay, not what was made of them
     (told,) = (c for c in after["conditions"] if c["type"] == "PredictionDrift")
     assert (told["status"], told["reason"]) == ("Unknown", "PrometheusUnavailable")
