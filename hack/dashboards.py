@@ -22,6 +22,7 @@ Object = dict[str, Any]
 
 PLAN = 'namespace="$namespace", plan="$plan"'
 WINDOW = "$__rate_interval"
+LIMIT = "limit"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -49,15 +50,20 @@ def band(name: str, percentile: str = "") -> tuple[tuple[str, str], ...]:
     )
 
 
-def latency(title: str, quantity: str, metric: str) -> Panel:
-    """Predicted p95 with its band, observed median, p95 and mean."""
+def latency(title: str, quantity: str) -> Panel:
+    """The limit, the predicted p95 with its band, and for the load as it is; what was observed."""
+    limit = f'guide_plan_slo_seconds{{{PLAN}, metric="{quantity}"}}'
+    expected = f'guide_expected_{quantity}_seconds{{{PLAN}, statistic="p95"}}'
     return Panel(
         f"{title}: predicted and observed",
-        "Predicted p95 with its 90 % interval. Observed quantiles are as exact as vLLM's buckets; "
+        "The plan's limit; predicted p95 with its 90 % interval, as planned, and for the load as "
+        "it is (from status.observed). Observed quantiles are as exact as vLLM's buckets; "
         "the mean is exact. Of FastGen, TTFT and TPOT are those of streamed answers.",
         "s",
         (
-            *band(metric, "p95"),
+            (f"max by (namespace, plan) ({limit})", LIMIT),
+            *band(f"guide_predicted_{quantity}_seconds", "p95"),
+            (f"max by (namespace, plan) ({expected})", "predicted for this load"),
             (q.quantile(0.95, quantity, PLAN, WINDOW), "observed p95"),
             (q.quantile(0.5, quantity, PLAN, WINDOW), "observed p50"),
             (q.mean(quantity, PLAN, WINDOW), "observed mean"),
@@ -69,9 +75,9 @@ def plan_panels() -> list[Panel]:
     """What a plan promised, and what it does."""
     hourly = f"max by (namespace, plan) (guide_plan_cost_usd_per_hour{{{PLAN}}})"
     return [
-        latency("Time to first token", "ttft", "guide_predicted_ttft_seconds"),
-        latency("Time per output token", "tpot", "guide_predicted_tpot_seconds"),
-        latency("Time to last token", "e2e", "guide_predicted_e2e_seconds"),
+        latency("Time to first token", "ttft"),
+        latency("Time per output token", "tpot"),
+        latency("Time to last token", "e2e"),
         Panel(
             "Output tokens per second: predicted and observed",
             "Of the whole deployment.",
@@ -121,6 +127,13 @@ def plan_panels() -> list[Panel]:
             ),
         ),
         Panel(
+            "Verdict",
+            "Whether the load moved or the prediction was off; status.observed.verdict says more.",
+            "none",
+            ((f"guide_plan_verdict{{{PLAN}}}", "{{verdict}}"),),
+            "state-timeline",
+        ),
+        Panel(
             "Conditions",
             "1 is true, 0 false, -1 unknown.",
             "none",
@@ -131,6 +144,10 @@ def plan_panels() -> list[Panel]:
             "Mean tokens of prompts and outputs: a load that was not planned for explains drift.",
             "short",
             (
+                *(
+                    (f'guide_planned_load{{{PLAN}, quantity="{name}_tokens"}}', f"{name}, planned")
+                    for name in ("prompt", "output")
+                ),
                 (q.mean("prompt", PLAN, WINDOW), "prompt"),
                 (q.mean("output", PLAN, WINDOW), "output"),
             ),
@@ -254,8 +271,21 @@ def dashboard(uid: str, title: str, panels: list[Panel], per_plan: bool) -> Obje
         "time": {"from": "now-3h", "to": "now"},
         "templating": {"list": variables(per_plan)},
         "annotations": {"list": []},
+        "links": links(per_plan),
         "panels": [panel(index, one) for index, one in enumerate(panels)],
     }
+
+
+def links(per_plan: bool) -> list[Object]:
+    """To the other dashboards with the same time and plan, and to the page of the plan."""
+    shared = {"includeVars": True, "keepTime": True, "targetBlank": False}
+    found: list[Object] = [
+        {**shared, "type": "dashboards", "title": "GUIDE", "tags": ["guide"], "asDropdown": True}
+    ]
+    if per_plan:
+        url = "${page}/plans/${namespace}/${plan}"
+        found.append({"type": "link", "title": "This plan", "url": url, "targetBlank": True})
+    return found
 
 
 def variables(per_plan: bool) -> list[Object]:
@@ -264,6 +294,14 @@ def variables(per_plan: bool) -> list[Object]:
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
     ]
     if per_plan:
+        found.append(
+            {
+                "name": "page",
+                "label": "Address of GUIDE's page",
+                "type": "textbox",
+                "query": "http://127.0.0.1:8000",
+            }
+        )
         for name, labels in (("namespace", ""), ("plan", '{namespace="$namespace"}')):
             query = f"label_values(guide_plan_feasible{labels}, {name})"
             found.append(
@@ -302,9 +340,14 @@ def panel(index: int, one: Panel) -> Object:
 
 
 def _overrides(one: Panel) -> list[Object]:
-    """The band as a shaded area between its bounds."""
-    if "predicted, lower" not in {legend for _, legend in one.queries}:
+    """The band as a shaded area between its bounds, and the limit as a dashed red line."""
+    legends = {legend for _, legend in one.queries}
+    if "predicted, lower" not in legends:
         return []
+    red: list[Object] = [
+        {"id": "color", "value": {"mode": "fixed", "fixedColor": "red"}},
+        {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [10, 10]}},
+    ]
     faint: list[Object] = [
         {"id": "custom.lineWidth", "value": 0},
         {"id": "custom.fillOpacity", "value": 15},
@@ -313,6 +356,10 @@ def _overrides(one: Panel) -> list[Object]:
     return [
         {"matcher": {"id": "byName", "options": "predicted, upper"}, "properties": faint},
         {"matcher": {"id": "byName", "options": "predicted, lower"}, "properties": faint[:1]},
+        *(
+            {"matcher": {"id": "byName", "options": name}, "properties": red}
+            for name in {LIMIT} & legends
+        ),
     ]
 
 

@@ -91,6 +91,23 @@ def _slo(plan: Object) -> Iterator[Sample]:
             yield (*_plan(plan), metric), float(limit) / 1e3
 
 
+_LOAD = {
+    "requests_per_second": ("requestsPerSecond",),
+    "concurrency": ("concurrency",),
+    "prompt_tokens": ("inputTokens", "mean"),
+    "output_tokens": ("outputTokens", "mean"),
+}
+
+
+def _load(plan: Object) -> Iterator[Sample]:
+    for quantity, path in _LOAD.items():
+        value: Any = plan["spec"]["workload"]
+        for key in path:
+            value = value.get(key, {})
+        if value:
+            yield (*_plan(plan), quantity), float(value)
+
+
 def _info(plan: Object) -> Iterator[Sample]:
     best, summary = plan["status"]["best"], plan["status"]["summary"]
     first = best["groups"][0]
@@ -178,6 +195,13 @@ METRICS = (
         "Limits of the plan on the 95th percentile of a latency (ttft, tpot, e2e).",
         (*PLAN, "metric"),
         _slo,
+        infeasible=True,
+    ),
+    MetricRow(
+        "guide_planned_load",
+        "The load of the plan: requests per second or at a time, mean tokens of both sides.",
+        (*PLAN, "quantity"),
+        _load,
         infeasible=True,
     ),
     *(

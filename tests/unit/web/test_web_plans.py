@@ -138,8 +138,8 @@ def test_the_load_as_it_is_opens_as_a_question(page: TestClient, cluster: Cluste
     (query,) = re.findall(r'href="/\?([^"]+)">Plan for the load as it is<', text)
     workload = plan_document(from_query(query), {})["spec"]["workload"]
     assert workload["requestsPerSecond"] == "12"
-    assert workload["inputTokens"] == {"mean": "1500", "p95": "3000"}
-    assert workload["outputTokens"] == {"mean": "300", "p95": "802"}
+    assert workload["inputTokens"] == {"mean": 1500, "p95": 3000}
+    assert workload["outputTokens"] == {"mean": 300, "p95": 802}
 
 
 def test_a_cluster_without_plans_says_how_to_begin(page: TestClient):
