@@ -87,11 +87,11 @@ def test_a_context_beyond_the_model_is_no_question_of_memory():
 
 def test_a_tolerance_that_would_do_is_named():
     load = replace(WORKLOAD, requests_per_s=0.1)
-    plan = toy.question(workload=load, slo=Slo(tpot_p95_s=0.025))
-    cluster = small(1)
+    plan = toy.question(workload=load, slo=Slo(tpot_p95_s=0.0072))
+    cluster = Inventory(pools=(toy.pool("big", toy.BIG, (1,)),))
     assert not ask(plan, cluster).feasible
-    assert "spec.precisionTolerance INT4 would make it feasible" in about(ask(plan, cluster))
-    assert ask(replace(plan, tolerance=Tolerance.INT4), cluster).feasible
+    assert "spec.precisionTolerance FP8 would make it feasible" in about(ask(plan, cluster))
+    assert ask(replace(plan, tolerance=Tolerance.FP8), cluster).feasible
 
 
 def test_an_answer_that_needs_an_image_says_so():
