@@ -23,6 +23,7 @@ from guide.domain import (
     Rejection,
 )
 from guide.search.bounds import Broken, excess
+from guide.search.causes import find_causes
 from guide.search.context import context_tiers
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
@@ -31,7 +32,7 @@ from guide.search.goal import CURVE, Aim, Goal, goal_of
 from guide.search.notes import notes
 from guide.search.pricing import priced
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
-from guide.search.relax import combined_relaxation, relaxations
+from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.sizing import Prospect
 from guide.search.space import releases_of
 from guide.units import format_seconds, format_usd
@@ -64,8 +65,13 @@ def recommend(
     if plan.preference is Preference.LATENCY and fastest:
         _trade_off(study, found, fastest[0], ledger)
     rejections = _rejections(found, ledger, top, goal)
-    offers = () if top else relaxations(study, inventory)
-    together = () if top or offers else combined_relaxation(study, inventory)
+    offers = () if top else relaxations(study, inventory, found.placeable)
+    together = (
+        ()
+        if top or keeps_the_load(offers)
+        else combined_relaxation(study, inventory, found.placeable)
+    )
+    causes = None if top else find_causes(study, inventory, (*offers, *together))
     return Recommendation(
         best=top[0] if top else None,
         alternatives=tuple(top[1:]),
@@ -82,7 +88,8 @@ def recommend(
         framework_versions=tuple(
             (release.framework, release.version) for release in releases_of(plan, catalog)
         ),
-        notes=(*notes(plan, inventory, top, rejections), *_folded(top, ledger)),
+        unready=plan.unready,
+        notes=(*notes(plan, inventory, top, rejections, causes), *_folded(top, ledger)),
         seed=seed,
     )
 
