@@ -83,6 +83,12 @@ class Vllm(Framework):
                 f"vLLM has no {precision.name} kernels for {gpu.vendor.upper()} GPUs such as "
                 f"{gpu.name}",
             )
+        if precision.name == "fp8" and gpu.fp8_flop_per_s is None and gpu.vendor != "nvidia":
+            return (
+                Reason.UNSUPPORTED_PRECISION,
+                f"{gpu.name} multiplies no FP8, and vLLM's kernels that unpack it (Marlin) are for "
+                "NVIDIA GPUs",
+            )
         return None
 
     def cannot_start(

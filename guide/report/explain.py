@@ -10,6 +10,7 @@ from guide.insight.explain import Constant, Explanation, GroupExplanation, StepV
 from guide.perf.roofline import Roof
 from guide.report.kernels import kernel_tables
 from guide.report.layers import layers_table
+from guide.report.sentences import precision_reason
 from guide.report.tables import Table
 from guide.units import GB, MILLISECOND, TFLOP, format_bytes, format_rate, format_seconds
 
@@ -89,6 +90,7 @@ def sentences(explanation: Explanation) -> list[str]:
         if item.note:
             said.append(f"Doubtful: {item.note}.")
         said.append(f"{group.framework} {group.version} is modelled by {item.release.source}.")
+        said.append(f"{precision_reason(item.evaluated)}.")
     return said
 
 

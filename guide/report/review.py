@@ -13,7 +13,7 @@ import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
 from guide.report import tables as rows
-from guide.report.sentences import decision_changers, outcome
+from guide.report.sentences import decision_changers, outcome, precision_reason
 from guide.spec import InferencePlan
 from guide.units import format_seconds, format_usd
 
@@ -49,6 +49,8 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(rows.costs(best)),
         _section(rows.memory(best)),
         _section(rows.operating_point(best)),
+        "## Precision",
+        _bullets([precision_reason(item) for item in best.groups]),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import math
 
-from guide.domain import Evaluation, GroupEvaluation, Provenance, Recommendation, Slo, Workload
+from guide.domain import (
+    SIXTEEN_BIT,
+    Evaluation,
+    GroupEvaluation,
+    Provenance,
+    Recommendation,
+    Slo,
+    Workload,
+)
+from guide.models.precision import effective
 from guide.search.rank import capacity_per_s
+from guide.search.space import is_online
 from guide.units import format_rate, format_seconds, format_usd
 
 HOURS_PER_MONTH = 730
@@ -34,6 +44,29 @@ def precision(item: GroupEvaluation) -> str:
     """Precision of weights, and of the KV cache where it differs."""
     name, kv = item.group.precision.name, item.group.limits.kv_cache_dtype
     return name if kv == "auto" else f"{name}, {kv} KV cache"
+
+
+def precision_reason(item: GroupEvaluation) -> str:
+    """What the precision of a group is: whose work, what it saves, and in what it multiplies."""
+    group = item.group
+    model, gpu, name = group.model, group.gpu, group.precision.name
+    if is_online(model, group.precision):
+        said = f"the server quantises the 16-bit weights of {model.name} while it loads them"
+    elif model.base is not None:
+        said = f"{model.name} is published so, made from {model.base}"
+    elif name == model.precision:
+        said = "the checkpoint's own, nothing is given up"
+    else:
+        said = f"the {model.precision} weights of the checkpoint run as {name} on {gpu.name}"
+    most = group.precision.expert_compute if model.experts else group.precision.compute
+    if name not in SIXTEEN_BIT and effective(gpu, most) == "fp16":
+        said += (
+            "; weight only: they take less memory and bandwidth, and are unpacked to 16 bit to be "
+            "multiplied"
+        )
+    if group.limits.kv_cache_dtype == "fp8":
+        said += "; the KV cache takes half the bytes of 16 bit"
+    return f"{precision(item)}: {said}"
 
 
 def parallel(item: GroupEvaluation) -> str:

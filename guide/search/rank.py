@@ -136,7 +136,7 @@ def _kinds(evaluation: Evaluation) -> Key:
     )
 
 
-def _merits(evaluation: Evaluation) -> tuple[float, ...]:
+def merits(evaluation: Evaluation) -> tuple[float, ...]:
     """What a user weighs, each the smaller the better: money, GPUs, latencies, room for more."""
     p, usd = evaluation.predicted, evaluation.usd_per_h
     return (
@@ -155,7 +155,7 @@ def adds_nothing(evaluation: Evaluation, listed: Evaluation) -> bool:
         return True
     return _kinds(evaluation) == _kinds(listed) and all(
         mine * (1 + NOTICED) >= theirs
-        for mine, theirs in zip(_merits(evaluation), _merits(listed), strict=True)
+        for mine, theirs in zip(merits(evaluation), merits(listed), strict=True)
     )
 
 

@@ -30,6 +30,7 @@ from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
 from guide.search.goal import CURVE, Aim, Goal, goal_of
 from guide.search.notes import notes
+from guide.search.precisions import about_tolerance, published_first
 from guide.search.pricing import priced
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
@@ -58,6 +59,7 @@ def recommend(
     ledger = Ledger()
     goal = goal_of(plan)
     top = search(study, found, goal, PLACES, ledger)
+    top = published_first(top, found.prospects, study, ledger)
     fastest, widest = (
         hunt(found.prospects, study, replace(goal, aim=aim), 1, ledger) if top else []
         for aim in (Aim.SPEED, Aim.CAPACITY)
@@ -89,7 +91,11 @@ def recommend(
             (release.framework, release.version) for release in releases_of(plan, catalog)
         ),
         unready=plan.unready,
-        notes=(*notes(plan, inventory, top, rejections, causes), *_folded(top, ledger)),
+        notes=(
+            *notes(plan, inventory, top, rejections, causes),
+            *about_tolerance(plan, top, rejections),
+            *_folded(top, ledger),
+        ),
         seed=seed,
     )
 
@@ -137,6 +143,9 @@ def _rejections(
 
 def _dominated(evaluation: Evaluation, place: int, best: Evaluation, goal: Goal) -> Rejection:
     """Feasible, but others rank before it."""
+    if place == 1:  # what is listed was near enough to it
+        detail = "serves like the best, whose checkpoint is published in this precision"
+        return rejection(evaluation.candidate, Broken(Reason.DOMINATED, detail, 0.0))
     detail = (
         f"keeps every limit but ranks {place} by {goal.plan.preference.value.lower()}: "
         f"{_price(evaluation.usd_per_h)}, p95 end-to-end time "

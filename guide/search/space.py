@@ -201,29 +201,37 @@ def variants(plan: Plan, catalog: Catalog, gpu: Gpu) -> Iterator[Variant]:
     """The checkpoints and precisions that the plan's tolerance allows on `gpu`.
 
     Lossless keeps the checkpoint's own precision (bf16 as fp16 where the GPU has no bf16). FP8 adds
-    8-bit weights and KV cache, INT4 also catalogue checkpoints with 4-bit weights made from the
-    model.
+    8-bit weights (weight only where the GPU multiplies no FP8) and, on its own or beside them, an
+    8-bit KV cache where attention reads one; INT4 also catalogue checkpoints with 4-bit weights
+    made from the model.
     """
     model = plan.model
     own = own_precision(model)
     if own.name == "bf16" and gpu.bf16_flop_per_s is None:
         own = PRECISIONS["fp16"]
-    fp8_gpu = gpu.fp8_flop_per_s is not None
     yield Variant(model=model, precision=own)
     if plan.tolerance is Tolerance.LOSSLESS:
         return
-    if fp8_gpu:
-        yield Variant(model=model, precision=own, kv_cache_dtype="fp8")
-        if own.name in SIXTEEN_BIT:
-            yield Variant(model=model, precision=PRECISIONS["fp8"])
-            yield Variant(model=model, precision=PRECISIONS["fp8"], kv_cache_dtype="fp8")
+    served = [(model, own)]
+    if own.name in SIXTEEN_BIT:
+        served.append((model, PRECISIONS["fp8"]))
+        yield Variant(model=model, precision=PRECISIONS["fp8"])
     for derived in checkpoints_of(model, catalog):
-        if derived.precision not in EIGHT_BIT and plan.tolerance is not Tolerance.INT4:
-            continue
-        precision = own_precision(derived)
-        yield Variant(model=derived, precision=precision)
-        if fp8_gpu:
-            yield Variant(model=derived, precision=precision, kv_cache_dtype="fp8")
+        if derived.precision in EIGHT_BIT or plan.tolerance is Tolerance.INT4:
+            served.append((derived, own_precision(derived)))
+            yield Variant(model=derived, precision=own_precision(derived))
+    if caches_fp8(gpu):
+        for checkpoint, precision in served:
+            yield Variant(model=checkpoint, precision=precision, kv_cache_dtype="fp8")
+
+
+def caches_fp8(gpu: Gpu) -> bool:
+    """Whether attention reads an FP8 cache at the speed that is modelled.
+
+    FlashAttention 2 reads none and Triton needs compute capability 8.9 (vLLM 0.33,
+    v1/attention/backends/triton_attn.py:515); FlashInfer would on Ampere, which nobody measured.
+    """
+    return gpu.fp8_flop_per_s is not None
 
 
 def checkpoints_of(model: ModelArch, catalog: Catalog) -> list[ModelArch]:

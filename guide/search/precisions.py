@@ -1,0 +1,94 @@
+"""Which precision is taken among those that a tolerance allows: a published checkpoint before one
+that the server quantises, and a sentence where a tolerance changed nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guide.domain import Candidate, Evaluation, Plan, Reason, Rejection, Tolerance
+from guide.search.evaluate import Study
+from guide.search.explore import Ledger
+from guide.search.rank import adds_nothing, merits, worst_loss
+from guide.search.sizing import Prospect, Trial, settled
+from guide.search.space import caches_fp8, is_online, precision_loss
+
+NEAR = 0.05  # of any merit: what a tested checkpoint is worth
+
+
+def published_first(
+    top: Sequence[Evaluation], prospects: Sequence[Prospect], study: Study, ledger: Ledger
+) -> list[Evaluation]:
+    """The same with published checkpoints where these serve about as well as the server's own
+    quantisation: somebody has measured what such a checkpoint answers."""
+    found: list[Evaluation] = []
+    for one in top:
+        better = _published(one, prospects, study, ledger) or one
+        if not any(adds_nothing(better, listed) for listed in found):
+            found.append(better)
+    return found
+
+
+def _published(
+    one: Evaluation, prospects: Sequence[Prospect], study: Study, ledger: Ledger
+) -> Evaluation | None:
+    group = one.groups[0].group
+    if len(one.groups) > 1 or not is_online(group.model, group.precision):
+        return None
+    for twin in prospects:
+        shape = twin.replica.shape
+        same = shape.key._replace(checkpoint=group.model.name) == group.key
+        if not same or shape.variant.model == group.model or group.replicas > twin.most:
+            continue
+        other, broken = settled(twin.replica, group.replicas, study)
+        if broken is None and all(
+            theirs <= mine * (1 + NEAR)
+            for theirs, mine in zip(merits(other), merits(one), strict=True)
+        ):
+            ledger.add(Trial(kept=[other]))
+            return other
+    return None
+
+
+def about_tolerance(
+    plan: Plan, top: Sequence[Evaluation], rejections: Sequence[Rejection]
+) -> list[str]:
+    """Why a tolerance changed nothing, and why a KV cache stays in 16 bit."""
+    if plan.tolerance is Tolerance.LOSSLESS or not top:
+        return []
+    best, said = top[0], list[str]()
+    if not worst_loss(best):
+        said.append(
+            f"spec.precisionTolerance {plan.tolerance.value} changed nothing: "
+            f"{_in_vain(best, top, rejections)}"
+        )
+    kept = {g.gpu.name: g.gpu.vendor for g in best.candidate.groups if not caches_fp8(g.gpu)}
+    said.extend(
+        f"the KV cache stays in 16 bit on {name}, which multiplies no FP8"
+        + (": FlashAttention 2 reads no FP8 cache" if vendor == "nvidia" else "")
+        for name, vendor in sorted(kept.items())
+    )
+    return said
+
+
+def _in_vain(best: Evaluation, top: Sequence[Evaluation], rejections: Sequence[Rejection]) -> str:
+    pools = {g.pool.name for g in best.candidate.groups}
+    smaller = [
+        r
+        for r in rejections
+        if r.candidate is not None and r.pool in pools and _loss(r.candidate) > 0
+    ]
+    kept = any(r.reason is Reason.DOMINATED for r in smaller)
+    if kept or any(worst_loss(one) for one in top):
+        return "fewer bits keep every limit too, but nothing that is preferred gets better by them"
+    if not smaller:
+        return f"no smaller precision of it is known for {best.groups[0].group.gpu.name}"
+    nearest = min(smaller, key=lambda r: r.margin)
+    assert nearest.candidate is not None  # those without were left out
+    group = nearest.candidate.groups[0]
+    return f"the nearest of fewer bits ({group.precision.name}) is refused: {nearest.detail}"
+
+
+def _loss(candidate: Candidate) -> int:
+    return max(
+        precision_loss(g.model, g.precision, g.limits.kv_cache_dtype) for g in candidate.groups
+    )
