@@ -9,8 +9,8 @@ from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Limits, Plan
 from guide.search.bounds import Broken, not_enough_gpus, over_budget
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey
+from guide.search.knobs import verdict
 from guide.search.pricing import priced
-from guide.search.sizing import verdict
 from guide.search.space import shapes
 
 

@@ -21,6 +21,7 @@ from guide.search.bounds import Broken
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import Ledger, Survey, hunt, leaders
 from guide.search.goal import KNEE, Aim, Goal
+from guide.search.knobs import misses_latency, verdict
 from guide.search.mix_solver import (
     MONEY,
     Mix,
@@ -33,7 +34,7 @@ from guide.search.mix_solver import (
 )
 from guide.search.operating_point import Replica
 from guide.search.rank import capacity_per_s, identity, preferred, rank_key
-from guide.search.sizing import Trial, grade, misses_latency, most_replicas, verdict
+from guide.search.sizing import Trial, grade, most_replicas
 
 RUNGS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the share by capacity
 HEADROOMS = (1.0, 0.75, 0.5, 0.25)  # tried for latency: less load a replica, shorter queues

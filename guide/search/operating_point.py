@@ -9,7 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from guide.domain import Catalog, Fit, Lengths, Limits, MemoryFit, Plan, ReplicaGroup, Workload
+from guide.domain import (
+    Catalog,
+    Fit,
+    Lengths,
+    Limits,
+    MemoryFit,
+    Plan,
+    Release,
+    ReplicaGroup,
+    Scheduling,
+    Workload,
+)
 from guide.frameworks import FRAMEWORKS
 from guide.perf.adjust import (
     adjust_batch_size,
@@ -30,9 +41,10 @@ from guide.search.bounds import (
     weights_do_not_fit,
 )
 from guide.search.space import Shape
-from guide.simulate.arrivals import requests_of, within
+from guide.simulate.arrivals import DEFAULT_P95_RATIO, requests_of, within
 from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, request_tokens, saturation, zero_load
 
+LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 SAMPLE_SHARE = 0.85  # of a stated p95: how far the p95 of a sample of unknown size may fall below
 EXACT_SHARE = 0.98  # of the p95 of the very sample: leaves room for interpolation
@@ -64,6 +76,7 @@ class Replica:
     zero_load_e2e_s: float
     max_concurrent_requests: int
     smaller: tuple[int, ...] = ()  # batches that may be taken instead, ascending
+    chunks: tuple[int, ...] = ()  # and tokens of a step, ascending
 
     def group(self, replicas: int, load_share: float = 1.0) -> ReplicaGroup:
         """This replica `replicas` times, with their share of the plan's load."""
@@ -159,7 +172,8 @@ def operate(
         limits = replace(limits, max_num_seqs=sizes[-1])
         memory = memory_fit(shape.group(limits), shape.release, plan.switches)
         found = _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
-        return replace(found, smaller=sizes[:-1])
+        chunks = _chunk_sizes(release, limits, plan.workload)
+        return replace(found, smaller=sizes[:-1], chunks=chunks)
     return _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
 
 
@@ -205,15 +219,47 @@ def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple
 
 def with_batch(replica: Replica, size: int, plan: Plan, catalog: Catalog) -> Replica:
     """The same replica with at most `size` sequences in a batch."""
-    shape, limits = replica.shape, replace(replica.limits, max_num_seqs=size)
+    return _under(replica, replace(replica.limits, max_num_seqs=size), plan, catalog)
+
+
+def with_chunk(replica: Replica, tokens: int, plan: Plan, catalog: Catalog) -> Replica | None:
+    """The same replica with at most `tokens` in a step; None where its longest request then finds
+    no room, since larger steps take memory from the cache."""
+    batch = min(replica.limits.max_num_seqs, tokens)  # vLLM refuses more sequences than tokens
+    limits = replace(replica.limits, max_num_batched_tokens=tokens, max_num_seqs=batch)
+    found = _under(replica, limits, plan, catalog)
+    longest = found.memory.longest_request(limits.max_model_len)
+    return found if longest >= limits.max_model_len else None
+
+
+def _under(replica: Replica, limits: Limits, plan: Plan, catalog: Catalog) -> Replica:
+    shape = replica.shape
     memory = memory_fit(shape.group(limits), shape.release, plan.switches)
     return replace(
         replica,
         limits=limits,
         memory=memory,
         saturation_per_s=saturation(shape.group(limits), memory, plan.workload, catalog),
-        max_concurrent_requests=min(size, _concurrent(memory, plan.workload)),
+        max_concurrent_requests=min(limits.max_num_seqs, _concurrent(memory, plan.workload)),
     )
+
+
+def _chunk_sizes(release: Release, limits: Limits, workload: Workload) -> tuple[int, ...]:
+    """The chunks worth a try beside the framework's own, where prompts are cut at all: smaller ones
+    that a long prompt exceeds, and a larger one where several prompts share a step.
+
+    Of the workload alone, so that no service level leaves less to choose from.
+    """
+    if release.scheduling is not Scheduling.TOKEN_BUDGET:
+        return ()
+    own, long = limits.max_num_batched_tokens, _long_prompt(workload)
+    smaller = [size for size in (own // 4, own // 2) if LEAST_CHUNK <= size < long]
+    return (*smaller, *([2 * own] if long > own / 2 else []))
+
+
+def _long_prompt(workload: Workload) -> float:
+    prompt = workload.prompt
+    return prompt.p95_tokens or DEFAULT_P95_RATIO * prompt.mean_tokens
 
 
 def _up(fit: Fit, metric: str) -> float:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from guide.domain import Candidate, Evaluation, Plan, Reason, Rejection, Tolerance
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger
+from guide.search.knobs import settled
 from guide.search.rank import adds_nothing, merits, worst_loss
-from guide.search.sizing import Prospect, Trial, settled
+from guide.search.sizing import Prospect, Trial
 from guide.search.space import caches_fp8, is_online, precision_loss
 
 NEAR = 0.05  # of any merit: what a tested checkpoint is worth

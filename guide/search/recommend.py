@@ -24,6 +24,7 @@ from guide.domain import (
 )
 from guide.search.bounds import Broken, excess
 from guide.search.causes import find_causes
+from guide.search.chunks import about_chunk, better_chunk
 from guide.search.context import context_tiers
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
@@ -60,6 +61,7 @@ def recommend(
     goal = goal_of(plan)
     top = search(study, found, goal, PLACES, ledger)
     top = published_first(top, found.prospects, study, ledger)
+    top[:1] = [better_chunk(one, found.prospects, goal, study, ledger) for one in top[:1]]
     fastest, widest = (
         hunt(found.prospects, study, replace(goal, aim=aim), 1, ledger) if top else []
         for aim in (Aim.SPEED, Aim.CAPACITY)
@@ -94,6 +96,7 @@ def recommend(
         notes=(
             *notes(plan, inventory, top, rejections, causes),
             *about_tolerance(plan, top, rejections),
+            *(line for one in top[:1] for line in about_chunk(one, catalog)),
             *_folded(top, ledger),
         ),
         seed=seed,

@@ -6,27 +6,21 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from guide.domain import Evaluation, Plan, Reason
 from guide.search.bounds import (
     Broken,
-    counted,
-    excess,
-    misses_e2e,
     misses_throughput,
-    misses_tpot,
-    misses_ttft,
     not_enough_gpus,
     over_budget,
 )
-from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
-from guide.search.evaluate import load_share as busiest
+from guide.search.evaluate import ROUNDING, Study
 from guide.search.goal import Aim, Goal
-from guide.search.operating_point import Replica, with_batch
+from guide.search.knobs import settled
+from guide.search.operating_point import Replica
 from guide.search.pricing import usd_per_h
-from guide.units import format_rate
 
 CROWD = 8  # times the mean batch: as many never run at once
 AMPLE = 16  # times the replicas that the load needs
@@ -104,75 +98,6 @@ def affordable(replica: Replica, limit_usd_per_h: float, most: int) -> int:
         limit_usd_per_h,
         key=lambda n: usd_per_h(shape.pool, shape.gpus, n) or 0.0,
     )
-
-
-def verdict(evaluation: Evaluation, members: Sequence[Member], plan: Plan) -> Broken | None:
-    """The first limit that a simulated deployment breaks; latencies at the upper end of their
-    intervals.
-    """
-    predicted, workload = evaluation.predicted, plan.workload
-    count = counted(sum(one.replicas for one in members), "replica")
-    if not all(item.report.stable for item in evaluation.groups):
-        offered = workload.requests_per_s or predicted.requests_per_s
-        return Broken(
-            Reason.UNSTABLE,
-            f"with {count} the queue keeps growing: {format_rate(offered)} requests/s arrive",
-            max(0.0, excess(offered, predicted.requests_per_s)),
-        )
-    how = f"with {count}, p95"
-    if workload.concurrency is None:
-        sustained = sustained_per_s(members) * workload.output.mean_tokens
-    else:
-        sustained = predicted.output_tokens_interval.lower
-    return misses_latency(evaluation, plan, how) or misses_throughput(sustained, plan)
-
-
-def misses_latency(evaluation: Evaluation, plan: Plan, how: str) -> Broken | None:
-    """The first latency limit that the upper end of an interval breaks."""
-    predicted = evaluation.predicted
-    return (
-        misses_ttft(predicted.ttft_interval.upper, plan, how)
-        or misses_tpot(predicted.tpot_interval.upper, plan, how)
-        or misses_e2e(predicted.e2e_interval.upper, plan, how)
-    )
-
-
-def settled(
-    replica: Replica, replicas: int, study: Study, load_share: float = 1.0
-) -> tuple[Evaluation, Broken | None]:
-    """Simulate so many replicas, and the limit that they break.
-
-    Where nothing but the time per output token is missed, the largest batch that keeps it is looked
-    for: it grows with the batch, while every other latency falls. A closed loop is never held below
-    its users: more replicas must do.
-    """
-    plan = study.plan
-
-    def judged(one: Replica) -> tuple[Evaluation, Broken | None]:
-        members = (Member(replica=one, replicas=replicas, load_share=load_share),)
-        evaluation = evaluate(members, study)
-        return evaluation, verdict(evaluation, members, plan)
-
-    first = judged(replica)
-    if first[1] is None or first[1].reason is not Reason.MISSES_TPOT:
-        return first
-    offered = busiest(plan.workload, replicas, load_share).requests_per_s
-    if offered is None:  # whoever states his users wants them served at once
-        return first
-    running = CROWD * (1 + max(item.report.batch_mean for item in first[0].groups))
-    batches = [
-        with_batch(replica, size, plan, study.catalog) for size in replica.smaller if size < running
-    ]
-    batches = [one for one in batches if one.saturation_per_s > offered]
-    found, low, high = first, -1, len(batches)
-    while high - low > 1:
-        middle = (low + high) // 2 if low >= 0 else 0  # where the smallest misses, all do
-        tried = judged(batches[middle])
-        if misses_tpot(tried[0].predicted.tpot_interval.upper, plan, ""):
-            high = middle
-        else:
-            found, low = tried, middle
-    return found
 
 
 @dataclass(slots=True)

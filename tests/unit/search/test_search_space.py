@@ -49,8 +49,11 @@ def test_each_tolerance_includes_the_former():
     assert not any("awq" in name for name, *_ in fp8)
 
 
-def test_gpus_without_fp8_get_no_fp8():
-    assert names(Tolerance.FP8, toy.SMALL) == [("toy/8b", "bf16", "auto", 0)]
+def test_gpus_without_fp8_get_fp8_weights_alone():
+    assert names(Tolerance.FP8, toy.SMALL) == [
+        ("toy/8b", "bf16", "auto", 0),
+        ("toy/8b", "fp8", "auto", 1),
+    ]
 
 
 def test_bf16_runs_as_fp16_where_the_gpu_has_no_bf16_and_loses_nothing():

@@ -1,0 +1,63 @@
+"""Chunks of prompts other than the framework's own: where a preference gains by them, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guide.domain import Catalog, Evaluation
+from guide.frameworks import FRAMEWORKS
+from guide.search.evaluate import Member, Study, evaluate
+from guide.search.explore import Ledger
+from guide.search.goal import Aim, Goal
+from guide.search.knobs import verdict
+from guide.search.operating_point import with_batch, with_chunk
+from guide.search.rank import NOTICED, identity, preferred
+from guide.search.sizing import Prospect
+from guide.search.space import modelled_release
+
+
+def better_chunk(
+    best: Evaluation, prospects: Sequence[Prospect], goal: Goal, study: Study, ledger: Ledger
+) -> Evaluation:
+    """The same layout with the chunk that its preference likes best by 2 %; the bill knows no
+    chunk, so that only speed and output are asked."""
+    group, plan = best.groups[0].group, study.plan
+    found = next((p.replica for p in prospects if p.replica.shape.key == group.key), None)
+    if goal.aim not in (Aim.LATENCY, Aim.OUTPUT) or len(best.groups) > 1 or found is None:
+        return best
+    chosen = best
+    for tokens in found.chunks:
+        one = with_chunk(found, tokens, plan, study.catalog)
+        if one is None:
+            continue
+        if group.limits.max_num_seqs < one.limits.max_num_seqs:
+            one = with_batch(one, group.limits.max_num_seqs, plan, study.catalog)
+        members = (Member(replica=one, replicas=group.replicas),)
+        other = evaluate(members, study)
+        gain = preferred(chosen, goal) / preferred(other, goal) - 1
+        if gain > NOTICED and verdict(other, members, plan) is None:
+            chosen = other
+    ledger.kept[identity(chosen)] = chosen
+    return chosen
+
+
+def about_chunk(best: Evaluation, catalog: Catalog) -> list[str]:
+    """Why a step of the best holds other than the framework's own number of tokens."""
+    said: list[str] = []
+    for group in best.candidate.groups:
+        framework, tokens = FRAMEWORKS[group.framework], group.limits.max_num_batched_tokens
+        release = modelled_release(catalog, group.framework)
+        own = framework.default_limits(release, group.gpu, 1).max_num_batched_tokens
+        if tokens == own:
+            continue
+        why = (
+            "prompts are cut smaller, so that running answers wait less for them: TPOT falls, TTFT "
+            "rises"
+            if tokens < own
+            else "prompts share larger steps and end sooner: TTFT falls, TPOT rises"
+        )
+        said.append(
+            f"a step of {group.framework} on {group.pool.name} holds {tokens:,} tokens instead of "
+            f"its own {own:,} (max-num-batched-tokens): {why}"
+        )
+    return said
