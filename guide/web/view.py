@@ -10,6 +10,7 @@ from guide.domain import Evaluation, Provenance, Recommendation, Rejection, Rela
 from guide.insight.minute import Timeline
 from guide.report import tables as rows
 from guide.report.document import whole
+from guide.report.reasons import split_unready
 from guide.report.sentences import choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
@@ -127,7 +128,7 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "combined": _combined(state, found),
         "tiers": rows.context_tiers(found),
         "reasons": _reasons(found),
-        "rejections": [_why(r) for r in nearest_misses(found.rejections)[:REJECTIONS_SHOWN]],
+        "rejections": [_why(r) for r in nearest_misses(split_unready(found)[0])[:REJECTIONS_SHOWN]],
         "candidates": found.candidates,
         "rejected": len(found.rejections),
         "pools": rows.pools(found),
@@ -236,7 +237,7 @@ def relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
 
 def _reasons(found: Recommendation) -> list[Why]:
     nearest: dict[str, Rejection] = {}
-    for item in nearest_misses(found.rejections):
+    for item in nearest_misses(split_unready(found)[0]):
         nearest.setdefault(item.reason.value, item)
     return [
         Why(
@@ -244,7 +245,7 @@ def _reasons(found: Recommendation) -> list[Why]:
             count=count,
             candidate=candidate,
             detail=detail,
-            margin=_margin(nearest[reason]),
+            margin=_margin(nearest[reason]) if reason in nearest else "–",
         )
         for reason, count, candidate, detail in rows.rejections(found).rows
     ]
