@@ -94,7 +94,9 @@ def shape(gpu: str, precision: str) -> Shape:
 def test_weight_only_fp8_halves_memory_and_decode_but_no_prompt(gpu: str):
     """What Marlin does: half the bytes of the layers, GEMMs of many tokens in 16 bit."""
     assert effective(CATALOG.gpus[gpu], "fp8") == "fp16"
-    held, decode, prompt = {}, {}, {}
+    held: dict[str, float] = {}
+    decode: dict[str, float] = {}
+    prompt: dict[str, float] = {}
     for name in ("bf16", "fp8"):
         one = shape(gpu, name)
         group = one.group(default_limits(one, 4096))
