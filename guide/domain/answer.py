@@ -190,6 +190,7 @@ class ServingReport:
     preemptions: int
     stable: bool
     seed: int
+    ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from guide.domain import Catalog, GroupEvaluation, Plan
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import requests_of
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.serve import MOST_CLOSED, OPEN_REQUESTS, per_engine, run, times_of
+from guide.simulate.serve import MOST_CLOSED, per_engine, run, times_of
+from guide.simulate.steady import LEAST
 
 MINUTE_S = 60
 Floats = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ def one_minute(item: GroupEvaluation, plan: Plan, catalog: Catalog, *, seed: int
     share = per_engine(offered, group.pp)
     users = share.concurrency
     rate = item.report.requests_per_s / group.pp
-    least = OPEN_REQUESTS if users is None else 4 * users
+    least = LEAST if users is None else 4 * users
     count = min(MOST_CLOSED, max(least, math.ceil(2.5 * MINUTE_S * rate)))
     requests = requests_of(share, count, seed, group.limits.max_model_len)
     replica, serving = run(group, item.memory, requests, catalog, closed_users=users)

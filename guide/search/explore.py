@@ -82,7 +82,7 @@ def survey(
     """
     plan = study.plan
     found = Survey(refused=list(_unknown_pools(plan, inventory)))
-    long = tails(plan.workload, study.seed, promised_context_tokens(plan))
+    long = tails(plan.workload, promised_context_tokens(plan))
     known: dict[tuple[object, ...], Replica | Broken] = {}  # the same in all pools of a GPU
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
         replica = _operated(shape, study, long, known, (running or {}).get(shape.key))
