@@ -18,8 +18,10 @@ from guide.domain import (
 from guide.perf.adjust import mean_context_tokens
 from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
 from guide.perf.ops import Layout, layout_of
+from guide.perf.pipeline import heaviest_stages, hops
 from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.cost import LayoutCost
+from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
@@ -32,6 +34,8 @@ def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, Serv
         layout=layout_of(group),
         kv_cache_dtype=group.limits.kv_cache_dtype,
         switches=group.switches,
+        nodes=group.pool.nodes_for(group.tp, group.pp) if group.pp > 1 else 1,
+        token_budget=group.limits.max_num_batched_tokens if group.pp > 1 else 0,
     )
 
 
@@ -48,17 +52,36 @@ def _cost(
     layout: Layout,
     kv_cache_dtype: str,
     switches: Switches,
+    nodes: int,
+    token_budget: int,
 ) -> tuple[LayoutCost, ServingParams]:
     fit = resolve(catalog, gpu, framework, version, precision, model).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
     engine = engine_for(catalog, framework, version)
     traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
-    facts = fold(model, gpu, precision, layout, kv_cache_dtype, switches, traits)
-    priced = None
-    if traits.kernels:
-        priced = priced_by_kernels(model, gpu, precision, layout, kv_cache_dtype)
-    return LayoutCost(facts, step, priced), serving
+
+    def cost(arch: ModelArch, head: bool = True) -> LayoutCost:
+        facts = fold(arch, gpu, precision, layout, kv_cache_dtype, switches, traits)
+        priced = None
+        if traits.kernels:
+            priced = priced_by_kernels(arch, gpu, precision, layout, kv_cache_dtype)
+        if not head:
+            facts = facts._replace(head_s=0.0, head_sequence_s=0.0)
+            priced = priced and priced.without_head()
+        return LayoutCost(facts, step, priced)
+
+    whole = cost(model)
+    if layout.pp == 1:
+        return whole, serving
+    staged = PipelineCost(
+        whole,
+        [cost(stage.arch, stage.head) for stage in heaviest_stages(model, layout.pp)],
+        hops(model, gpu, layout.pp, nodes, step),
+        batches=layout.pp,
+        token_budget=token_budget,
+    )
+    return staged, serving
 
 
 def request_tokens(workload: Workload) -> float:
@@ -79,12 +102,17 @@ def zero_load(
     return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
 
 
-def _prompt_seconds(cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int) -> float:
+def _prompt_seconds(
+    cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, prompts_per_step: float
+) -> float:
     """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
-    sequences."""
-    task = prefill_task(group, prompt, decodes)
+    sequences; in a pipeline it shares a round with the other prompts of the time."""
+    at_once = 1
+    if group.pp > 1:
+        at_once = max(1, min(group.pp, round(prompts_per_step)))
+    task = prefill_task(group, prompt, decodes, prompts=at_once)
     alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
-    return task_seconds(task, cost) - alone
+    return (task_seconds(task, cost) - alone) / at_once
 
 
 def saturation(
@@ -92,19 +120,18 @@ def saturation(
 ) -> float:
     """Requests/s of one replica that never idles: a steady-state estimate without simulation."""
     cost, _ = layout_cost(group, catalog)
-    return group.pp * rate_of(cost, group, workload, largest_batch(group, memory, workload))
+    return rate_of(cost, group, workload, largest_batch(group, memory, workload))
 
 
 def largest_batch(group: ReplicaGroup, memory: MemoryFit, workload: Workload) -> int:
-    """Sequences that one engine runs at once when more than enough wait."""
+    """Sequences that a replica runs at once when more than enough wait."""
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
-    context = mean_context_tokens(prompt, output)
-    held = memory.held_tokens(prompt + output) / group.pp / context
-    return int(max(1, min(group.limits.max_num_seqs // group.pp, held)))
+    held = memory.held_tokens(prompt + output) / mean_context_tokens(prompt, output)
+    return int(max(1, min(group.limits.max_num_seqs, held)))
 
 
 def rate_of(cost: LayoutCost, group: ReplicaGroup, workload: Workload, batch: int) -> float:
-    """Requests/s of one engine that always runs `batch` sequences.
+    """Requests/s of a replica that always runs `batch` sequences.
 
     A request costs its share of `output` decode steps and its own prompt:
     rate = 1 / (output x step(b) / b + prompt(b)).
@@ -113,4 +140,5 @@ def rate_of(cost: LayoutCost, group: ReplicaGroup, workload: Workload, batch: in
     context = mean_context_tokens(prompt, output)
     decode_s = task_seconds(decode_task(group, batch, context, output), cost)
     computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
-    return 1 / (decode_s / batch + _prompt_seconds(cost, group, computed, batch))
+    prompt_s = _prompt_seconds(cost, group, computed, batch, batch / max(1.0, output))
+    return 1 / (decode_s / batch + prompt_s)

@@ -46,16 +46,15 @@ def serve(
 
     `runs` remembers what was simulated, and is asked first.
     """
-    share = per_engine(workload, group.pp)
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload))
     cost, serving = layout_cost(group, catalog)
-    engine = _Engine(group, memory, share, catalog)
+    engine = _Engine(group, memory, workload, catalog)
     count, busy = engine.planned()
     key = (
         *(cost.facts, cost.params, serving),
         replace(policy, kv_blocks=0),
-        *(share, group.limits.max_model_len, group.model.window_tokens, seed),
+        *(workload, group.limits.max_model_len, group.model.window_tokens, seed),
         *(count, busy >= NEAR and busy),  # beyond, the report rests on the cache as well
     )
     found = runs.find(key, policy.kv_blocks)
@@ -63,16 +62,11 @@ def serve(
         found = engine.served(count, busy, seed)
         runs.add(key, found)
     one = found.report
-    return replace(
-        one,
-        requests_per_s=one.requests_per_s * group.pp,
-        output_tokens_per_s=one.output_tokens_per_s * group.pp,
-        kv_peak_share=one.kv_peak_share * found.kv_blocks / policy.kv_blocks,
-    )
+    return replace(one, kv_peak_share=one.kv_peak_share * found.kv_blocks / policy.kv_blocks)
 
 
 class _Engine(NamedTuple):
-    """One of the virtual engines of a replica, with its share of the load."""
+    """One replica with its share of the load."""
 
     group: ReplicaGroup
     memory: MemoryFit
@@ -80,7 +74,7 @@ class _Engine(NamedTuple):
     catalog: Catalog
 
     def planned(self) -> tuple[int, float]:
-        """Requests to simulate, and how busy the engine will be by estimate: load over
+        """Requests to simulate, and how busy the replica will be by estimate: load over
         saturation.
         """
         group, share = self.group, self.share
@@ -95,12 +89,12 @@ class _Engine(NamedTuple):
 
         busy = share.requests_per_s / rate(largest_batch(group, self.memory, share))
         # by slots, not memory, so that engines that differ in nothing else share their runs
-        slots = range(1, max(1, group.limits.max_num_seqs // group.pp) + 1)
+        slots = range(1, group.limits.max_num_seqs + 1)
         in_flight = 1 + bisect_left(slots, share.requests_per_s, key=rate)
         return run_length(busy, in_flight, share.arrival_cv), busy
 
     def served(self, count: int, busy: float, seed: int) -> EngineRun:
-        """Simulate; where the queue is long, also what the engine can serve, and how steep the
+        """Simulate; where the queue is long, also what the replica can serve, and how steep the
         wait is.
         """
         replica, report = self._run(self.share, count, seed)
@@ -127,7 +121,7 @@ class _Engine(NamedTuple):
         return replica, _report(replica, requests, serving, load, seed)
 
     def _capacity(self) -> tuple[ReplicaLoop, float]:
-        """The engine while more than enough requests wait, and how many it ends a second: of its
+        """The replica while more than enough requests wait, and how many it ends a second: of its
         own dice, so that all seeds agree on what is stable.
         """
         batch = largest_batch(self.group, self.memory, self.share)
@@ -145,7 +139,7 @@ class _Engine(NamedTuple):
 
 
 class EngineRun(NamedTuple):
-    """What one engine did with so many KV blocks, and whether anything waited for them."""
+    """What one replica did with so many KV blocks, and whether anything waited for them."""
 
     kv_blocks: int
     starved: bool
@@ -155,8 +149,7 @@ class EngineRun(NamedTuple):
 class Runs:
     """Simulations by all that they depend on, so that none is made twice.
 
-    A run in which nothing ever waited for KV blocks is the run of any larger cache as well: so one
-    of the virtual engines of a pipeline is often a replica that was simulated already.
+    A run in which nothing ever waited for KV blocks is the run of any larger cache as well.
     """
 
     def __init__(self) -> None:
@@ -182,7 +175,7 @@ def run(
     *,
     closed_users: int | None = None,
 ) -> tuple[ReplicaLoop, ServingParams]:
-    """Serve `requests` by one engine of a replica of `group`; also what requests pay around it."""
+    """Serve `requests` by one replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
     typical = (sum(requests.prompts) + sum(requests.outputs)) / max(1, len(requests.prompts))
     replica = ReplicaLoop(
@@ -241,16 +234,6 @@ def times_of(
     return times
 
 
-def per_engine(workload: Workload, engines: int) -> Workload:
-    """The load of one of the virtual engines that pipeline stages make."""
-    if engines == 1:
-        return workload
-    if workload.concurrency is not None:
-        return replace(workload, concurrency=max(1, math.ceil(workload.concurrency / engines)))
-    assert workload.requests_per_s is not None
-    return replace(workload, requests_per_s=workload.requests_per_s / engines)
-
-
 def percentiles(values: Sequence[float]) -> Percentiles:
     """Mean and percentiles of a sample, in seconds."""
     cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
@@ -264,7 +247,7 @@ def _report(
     workload: Workload,
     seed: int,
 ) -> ServingReport:
-    """What one engine did; `workload` is its share."""
+    """What one replica did; `workload` is its share."""
     times = times_of(replica, requests, serving, workload.concurrency or 0)
     cut = warm_up(times.ttft, times.tpot)
     times = Times(*(values[cut:] for values in times))

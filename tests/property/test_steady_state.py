@@ -102,7 +102,7 @@ def sustained_per_s(one: Replica, asked: Workload) -> float:
     replica, _ = run(group, one.memory, replace(drawn, arrivals=[0.0] * count), catalog())
     ends = sorted(t for t in replica.finish_s if t < NEVER)
     low, high = int(0.3 * len(ends)), int(0.75 * len(ends))
-    return group.pp * (high - low) / (ends[high] - ends[low])
+    return (high - low) / (ends[high] - ends[low])
 
 
 @FEW
