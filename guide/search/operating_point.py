@@ -91,10 +91,11 @@ def half_width(fit: Fit, metric: str) -> float:
 
 
 def half_width_near(fit: Fit, report: ServingReport, metric: str) -> float:
-    """The same under a load that was simulated: near saturation an error of the capacity is a much
-    larger one of the wait for the first token.
+    """The same under a load that was simulated: other runs of it scatter, and near saturation an
+    error of the capacity is a much larger one of the wait for the first token.
     """
-    width = half_width(fit, metric)
+    noise = dict(zip(("ttft", "tpot", "e2e"), report.noise, strict=True)).get(metric, 0.0)
+    width = math.hypot(half_width(fit, metric), noise)
     beyond = (report.ttft_steepness - 1) * half_width(fit, "throughput")
     waits = {"ttft": 1.0, "e2e": report.ttft.p95_s / report.e2e.p95_s}.get(metric, 0.0)
     return max(width, min(math.hypot(width, beyond * waits), WIDEST_LOG))

@@ -22,7 +22,7 @@ from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.steady import LEAST, run_length, warm_up
+from guide.simulate.steady import LEAST, noise, run_length, warm_up
 
 WAVES = 4  # closed loop: requests per user, of which the first wave is not counted
 MOST_CLOSED = 4000
@@ -267,6 +267,7 @@ def _report(
         preemptions=replica.preemptions,
         stable=not replica.refused and _stable(replica, workload),
         seed=seed,
+        noise=(noise(times.ttft), noise(times.tpot), noise(times.e2e)),
     )
 
 

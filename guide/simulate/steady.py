@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from statistics import stdev
 
 LEAST = 600  # requests: enough for a p95 within a few percent at half of saturation
 DOUBLINGS = 3  # at most eight times as many
 RELAXED = 30  # requests that a queue with no load at all takes to forget, see `run_length`
 TURNOVERS = 6  # how often the requests in flight change over a run
+PARTS, STUDENT_90 = 5, 2.132  # batches, and the quantile for their four degrees of freedom
+TINY_S = 1e-9
 BATCH = 5  # requests in one mean of MSER-5
 
 
@@ -36,6 +39,20 @@ def warm_up(*series: Sequence[float]) -> int:
     1997; White, Cobb and Spratt 2000).
     """
     return max(_least_error(values) for values in series)
+
+
+def noise(values: Sequence[float]) -> float:
+    """Half-width in log space of the 90 % interval of their p95 over other runs of this kind.
+
+    From the p95 of five parts, one after the other (the method of batch means: Law, "Simulation
+    Modeling and Analysis", 2015, 9.5.3).
+    """
+    size = len(values) // PARTS
+    if size < 2:
+        return 0.0
+    parts = (sorted(values[i * size : (i + 1) * size]) for i in range(PARTS))
+    tails = [math.log(max(part[int(0.95 * (size - 1))], TINY_S)) for part in parts]
+    return STUDENT_90 * stdev(tails) / math.sqrt(PARTS)
 
 
 def _least_error(values: Sequence[float]) -> int:
