@@ -44,7 +44,7 @@ from guide.simulate.arrivals import quantile_tokens, within
 from guide.simulate.capacity import request_tokens, saturation, zero_load
 
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
-SURE_QUANTILE = 0.92  # of the lengths: the p95 of half a run lies 3 standard errors above it
+SURE_QUANTILE = 0.88  # of the lengths: the p95 of half of the shortest run lies 3 errors above it
 WIDEST_LOG = 3.0  # half-width, a factor of 20: beyond, there is no number
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
@@ -94,8 +94,8 @@ def half_width_near(fit: Fit, report: ServingReport, metric: str) -> float:
     """The same under a load that was simulated: other runs of it scatter, and near saturation an
     error of the capacity is a much larger one of the wait for the first token.
     """
-    noise = dict(zip(("ttft", "tpot", "e2e"), report.noise, strict=True)).get(metric, 0.0)
-    width = math.hypot(half_width(fit, metric), noise)
+    scatter: dict[str, float] = dict(zip(("ttft", "tpot", "e2e"), report.noise, strict=True))
+    width = math.hypot(half_width(fit, metric), scatter.get(metric, 0.0))
     beyond = (report.ttft_steepness - 1) * half_width(fit, "throughput")
     waits = {"ttft": 1.0, "e2e": report.ttft.p95_s / report.e2e.p95_s}.get(metric, 0.0)
     return max(width, min(math.hypot(width, beyond * waits), WIDEST_LOG))
