@@ -13,7 +13,7 @@ import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
 from guide.report import tables as rows
-from guide.report.sentences import decision_changers, outcome
+from guide.report.sentences import addition, decision_changers, outcome
 from guide.spec import InferencePlan
 from guide.units import format_seconds, format_usd
 
@@ -31,7 +31,7 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
         parts += _feasible(plan, r, r.best)
     else:
         otherwise = "" if r.combined else "No change of a single field makes it feasible."
-        parts += [_section(rows.relaxations(r), otherwise), _section(rows.combined(r))]
+        parts += [_section(rows.relaxations(r), otherwise), _section(rows.combined(r)), _add(r)]
     parts += [
         _section(rows.context_tiers(r)),
         _section(rows.rejections(r), "Nothing was rejected."),
@@ -53,6 +53,12 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _bullets(changers),
         _section(rows.pareto(r)),
     ]
+
+
+def _add(r: Recommendation) -> str:
+    """What to add, the cheapest first."""
+    said = [f"{addition(item)}." for item in r.additions]
+    return f"## What to add\n\n{_bullets(said)}" if said else ""
 
 
 def _asked(plan: InferencePlan) -> str:
