@@ -14,7 +14,7 @@ from guide.search.relax import DIALS, LOADS
 from tests import toy
 from tests.toy_questions import ask, clusters, plans
 
-SETTINGS = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VAIN = "relaxing a service level would not help"
 
 
