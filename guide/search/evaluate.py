@@ -133,8 +133,8 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
 
 
 def _provenance(replica: Replica) -> Provenance:
-    """Nobody measured replicas over several nodes."""
-    return Provenance.EXTRAPOLATED if replica.shape.nodes > 1 else replica.fit.provenance
+    """No measured pipeline is in the fits, nor a replica over several nodes, which is one too."""
+    return Provenance.EXTRAPOLATED if replica.shape.pp > 1 else replica.fit.provenance
 
 
 def per_million(usd_per_h: float | None, tokens_per_s: float) -> float | None:

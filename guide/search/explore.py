@@ -33,7 +33,7 @@ from guide.search.operating_point import (
     tails,
     too_slow,
 )
-from guide.search.rank import are_alike, identity, optimistic_key, rank_key
+from guide.search.rank import adds_nothing, identity, optimistic_key, rank_key
 from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 
@@ -176,10 +176,10 @@ def _bar(ledger: Ledger, goal: Goal, places: int) -> tuple[tuple[Any, ...], Eval
 
 
 def leaders(ledger: Ledger, goal: Goal, places: int) -> list[Evaluation]:
-    """The best `places` of what was simulated, each unlike those before it."""
+    """The best `places` of what was simulated, each of which adds something to those before it."""
     found: list[Evaluation] = []
     for evaluation in sorted(ledger.kept.values(), key=lambda e: rank_key(e, goal)):
-        if not any(are_alike(evaluation, one) for one in found):
+        if not any(adds_nothing(evaluation, one) for one in found):
             found.append(evaluation)
         if len(found) == places:
             break

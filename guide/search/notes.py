@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.vllm_starts import brings_code
+from guide.perf.pipeline import NIC_BYTES_PER_S, handed_on_bytes
 from guide.search.additions import Tried
 from guide.search.causes import Cause, Findings
 from guide.search.headroom import MOST_TIMES
@@ -196,11 +197,11 @@ def _caveats(best: Evaluation) -> list[str]:
                 "(--trust-remote-code): read it, and pin its revision by --revision"
             )
         if group.tp * group.pp > group.pool.gpus_per_node:
-            sent = 2 * group.model.hidden * group.limits.max_num_batched_tokens
+            sent = handed_on_bytes(group.model) * group.limits.max_num_batched_tokens
             found.append(
                 f"a replica goes over {group.pool.nodes_for(group.tp, group.pp)} nodes: a full "
-                f"step sends {format_bytes(sent)} from node to node, and that time is not in the "
-                "numbers"
+                f"step sends {format_bytes(sent)} from node to node, counted at an assumed "
+                f"{NIC_BYTES_PER_S * 8 / 1e9:.0f} Gbit/s"
             )
         if group.pool.price is None:
             found.append(

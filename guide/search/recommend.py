@@ -33,7 +33,7 @@ from guide.search.goal import CURVE, Aim, Goal, goal_of
 from guide.search.headroom import with_headroom
 from guide.search.notes import notes
 from guide.search.pricing import priced
-from guide.search.rank import identity, pareto_front, preferred, rank_key
+from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.sizing import Prospect
 from guide.search.space import releases_of
@@ -98,9 +98,21 @@ def recommend(
         ),
         additions=tuple(added.works),
         unready=plan.unready,
-        notes=notes(plan, inventory, top, rejections, causes, added),
+        notes=(
+            *notes(plan, inventory, top, rejections, causes, added),
+            *_folded(top, ledger),
+        ),
         seed=seed,
     )
+
+
+def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:
+    """How many layouts are not listed, since they add nothing to one that is."""
+    count = folded(ledger.kept.values(), top)
+    if not count:
+        return []
+    layouts = "1 more layout" if count == 1 else f"{count} more layouts"
+    return [f"{layouts} of the same GPUs, better in nothing by 2 %: not listed as alternatives"]
 
 
 def _trade_off(study: Study, found: Survey, fastest: Evaluation, ledger: Ledger) -> None:

@@ -165,16 +165,22 @@ def _cards(asked: PageQuestion, found: Recommendation) -> list[Card]:
 
 
 def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
-    per_million = item.usd_per_million_output_tokens
     return Card(
         place=place,
         sentence=choice(item),
         cost="no price known" if item.usd_per_h is None else f"{format_usd(item.usd_per_h)}/h",
-        per_million="" if per_million is None else f"{format_usd(per_million)} per million tokens",
+        per_million=_per_million(item),
         gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
         figures=_figures(item, asked),
         measured=item.provenance is Provenance.CALIBRATED,
     )
+
+
+def _per_million(item: Evaluation) -> str:
+    output, both = item.usd_per_million_output_tokens, item.usd_per_million_tokens
+    if output is None or both is None:
+        return ""
+    return f"{format_usd(output)} per million output tokens, {format_usd(both)} over all"
 
 
 def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
