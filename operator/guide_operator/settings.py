@@ -42,6 +42,12 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds of computing that one plan may cost before it is given up.",
     )
+    stuck_s: float = Field(
+        default=600,
+        gt=0,
+        description="Seconds without any progress of a watch, the queue or the workers after which "
+        "/healthz fails, so that the kubelet starts anew.",
+    )
     gpus_file: str = Field(
         default="", description="File with more GPU specifications (format of gpus.yaml)."
     )
@@ -84,6 +90,10 @@ class Settings(BaseModel):
         default="guide-system",
         description="Namespace of the Lease and of ConfigMap guide-corrections.",
     )
+
+    def longest_s(self) -> float:
+        """Seconds after which a part without progress is stuck: a question may wait for a core."""
+        return max(self.stuck_s, 3 * self.longest_question_s)
 
     def answers(self, namespace: str) -> bool:
         """Whether plans of `namespace` are for this operator."""

@@ -134,7 +134,7 @@ def running(
 
 
 @retry(
-    stop=stop_after_delay(30),
+    stop=stop_after_delay(60),
     wait=wait_fixed(0.2),
     retry=retry_if_exception_type(TimeoutError),
     reraise=True,
