@@ -49,10 +49,24 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(rows.costs(best)),
         _section(rows.memory(best)),
         _section(rows.operating_point(best)),
+        *_tolerated(best),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),
     ]
+
+
+def _tolerated(best: Evaluation) -> list[str]:
+    """Taints keep pods off for somebody's reason: whoever reviews has to know of each."""
+    found = [dict(each) for item in best.groups for each in item.group.pool.tolerations]
+    said = sorted(
+        {
+            f"{one.get('key', 'every key')}{'=' + one['value'] if 'value' in one else ''}"
+            f" ({one.get('effect', 'every effect')})"
+            for one in found
+        }
+    )
+    return [f"Its pods tolerate these taints of nodes: {', '.join(said)}."] if said else []
 
 
 def _asked(plan: InferencePlan) -> str:

@@ -59,7 +59,7 @@ class Controller:
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
         self._settling: asyncio.TimerHandle | None = None
-        self.cluster = ClusterState(catalog)
+        self.cluster = ClusterState(catalog, settings.node_bounds())
         self._decider = Decider(
             settings, client, catalog, engine, metrics, self.cluster, self._settle_now
         )
