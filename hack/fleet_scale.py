@@ -30,6 +30,7 @@ from guide.processes import worker_pool
 from guide_operator.controller import Controller
 from guide_operator.engine import Engine
 from guide_operator.metrics import Metrics
+from guide_operator.reconcile import Event
 from guide_operator.settings import Settings
 from hack import nodes
 from hack.bench.measure import MIB, ROOT, table
@@ -92,11 +93,10 @@ class Server:
     def tell(self, plan: Object) -> None:
         """The event of a watch."""
         assert self.controller is not None
-        self.controller.plan_changed(plan)
+        self.controller.plan_changed(plan, self._event)
 
-    def event(self, about: Mapping[str, Any], *words: str) -> None:
-        """As `ClusterClient.event`."""
-        del about, words
+    def _event(self, about: Mapping[str, Any], event: Event) -> None:
+        del about, event
         self.calls["events"] += 1
 
 

@@ -12,16 +12,13 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from guide.cluster.client import ClusterClient
-    from guide_operator.liveness import Liveness
     from guide_operator.metrics import Metrics
     from guide_operator.readiness import Readiness
     from guide_operator.settings import Settings
-
-_LOG_FORMAT = "[%(asctime)s] %(name)-20.20s [%(levelname)-8.8s] %(message)s"
 
 
 def main() -> int:
@@ -32,7 +29,7 @@ def main() -> int:
     try:
         settings = from_environment(os.environ)
         asyncio.run(_lead(settings))
-    except asyncio.CancelledError:  # told to stop
+    except asyncio.CancelledError:  # stopped while another replica leads
         return 0
     except (GuideError, OSError) as error:  # OSError: a port is taken
         print(f"guide-operator: {error}", file=sys.stderr)
@@ -42,32 +39,31 @@ def main() -> int:
 
 async def _lead(settings: Settings) -> None:
     """Operate; with a Lease only once this replica leads. It is healthy while it waits."""
+    import kopf
     from prometheus_client import start_http_server
 
     from guide.cluster.client import connect
     from guide_operator.leadership import Leadership
-    from guide_operator.liveness import Liveness
     from guide_operator.metrics import Metrics
     from guide_operator.readiness import Readiness
 
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    kopf.configure(log_format=kopf.LogFormat.FULL)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
     metrics = Metrics()
     start_http_server(settings.metrics_port, settings.bind_address, metrics.registry)
     client, loop, task = connect(), asyncio.get_running_loop(), asyncio.current_task()
-    readiness, liveness = Readiness(client), Liveness(settings.longest_s())
-    await _serve_health(settings, readiness, liveness, metrics)
-    if task is None:
-        return
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    if not settings.lease:
-        return await _operate(settings, client, metrics, readiness, liveness)
+    readiness = Readiness(client)
+    await _serve_health(settings, readiness, metrics)
+    if not settings.lease or task is None:
+        return await _operate(settings, client, metrics, readiness)
     leadership = Leadership(client, settings.namespace, settings.lease, _identity(settings))
     readiness.lease_problem = leadership.problem
-    readiness.wait_for_turn()
+    readiness.wait_for_turn(True)
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)  # kopf takes it over
     await leadership.gain()
+    readiness.wait_for_turn(False)
     try:
-        await _operate(settings, client, metrics, readiness, liveness)
+        await _operate(settings, client, metrics, readiness)
     finally:
         await loop.shutdown_default_executor()  # what is being written comes to its end
         leadership.release()
@@ -78,21 +74,16 @@ def _identity(settings: Settings) -> str:
     return settings.identity or socket.gethostname()
 
 
-async def _serve_health(
-    settings: Settings, readiness: Readiness, liveness: Liveness, metrics: Metrics
-) -> None:
+async def _serve_health(settings: Settings, readiness: Readiness, metrics: Metrics) -> None:
     from aiohttp import web
 
-    def answer(problem: str) -> web.Response:
-        return web.Response(text=problem or "ok", status=503 if problem else 200)
-
     async def healthy(_: web.Request) -> web.Response:
-        return answer(liveness.problem())
+        return web.Response(text="ok")
 
     async def ready(_: web.Request) -> web.Response:
         problem = await asyncio.to_thread(readiness.problem)
         metrics.ready.set(not problem)
-        return answer(problem)
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
 
     app = web.Application()
     app.router.add_get("/healthz", healthy)
@@ -103,19 +94,16 @@ async def _serve_health(
 
 
 async def _operate(
-    settings: Settings,
-    client: ClusterClient,
-    metrics: Metrics,
-    readiness: Readiness,
-    liveness: Liveness,
+    settings: Settings, client: ClusterClient, metrics: Metrics, readiness: Readiness
 ) -> None:
+    import kopf
+
     from guide.catalog import load
     from guide.spec.node_pools import read_node_pools
+    from guide_operator import handlers
     from guide_operator.controller import Controller
     from guide_operator.engine import Engine
-    from guide_operator.handlers import Watches
     from guide_operator.observer import Observer
-    from guide_operator.pulse import Beat
 
     gpus, prices, pools = (
         Path(name) if name else None
@@ -128,29 +116,22 @@ async def _operate(
     if pools is not None:
         asked = read_node_pools(pools.read_text(encoding="utf-8"), str(pools))
         controller.cluster.could_grow_by(asked)
-    watches, beat = Watches(controller, client, settings.answers), Beat()
-    liveness.expect("the queue of plans", controller.attempts.age_s)
-    liveness.expect("the worker processes", engine.questions.age_s)
-    metrics.queue_age.set_function(controller.attempts.age_s)
-    metrics.worker_age.set_function(engine.questions.age_s)
-    metrics.event_loop_age.set_function(beat.age_s)
-    for one in watches:
-        liveness.expect(f"the watch of {one.kind.plural}", one.tried.age_s)
-        metrics.watch_age.labels(one.kind.plural).set_function(one.heard.age_s)
-    readiness.watch_problem = watches.problem
     engine.start()
-    watches.start()
     observing = None
     if settings.prometheus_url:
         observing = asyncio.create_task(Observer(settings, client, controller, engine).run())
     try:
-        while True:
-            beat.now()
-            await asyncio.sleep(1)
+        await kopf.operator(
+            registry=handlers.register(controller, client, settings.answers, readiness.told.set),
+            settings=handlers.settings(),
+            identity=cast("Any", _identity(settings)),  # else kopf asks for the user's name
+            ready_flag=readiness.started,
+            clusterwide=True,
+            standalone=True,
+        )
     finally:
         if observing is not None:
             observing.cancel()
-        await controller.close()
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Stale
+from guide.cluster.client import ClusterClient, FieldConflict, Stale
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, TookTooLong
 from guide.live.learn import Corrections, factors, overlay
@@ -28,13 +28,13 @@ from guide_operator.deciding import Decider, observed_of, time_now
 from guide_operator.engine import Engine
 from guide_operator.findings import LiveFinding
 from guide_operator.metrics import Metrics
-from guide_operator.pulse import Pulse
-from guide_operator.reconcile import Decision
+from guide_operator.reconcile import Decision, Event
 from guide_operator.settings import Settings
 from guide_operator.work import Age, TryAgain, Work, either, pause
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name
+Tell = Callable[[Object, Event], None]
 
 log = logging.getLogger("guide")
 
@@ -59,12 +59,11 @@ class Controller:
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
         self._settling: asyncio.TimerHandle | None = None
-        self.cluster = ClusterState(catalog, settings.node_bounds())
+        self.cluster = ClusterState(catalog)
         self._decider = Decider(
             settings, client, catalog, engine, metrics, self.cluster, self._settle_now
         )
         self._turns = self._decider.turns
-        self.attempts = Pulse()
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -80,14 +79,14 @@ class Controller:
         if ours and key not in self._work:
             self._queue(plan)
 
-    def plan_changed(self, plan: Object) -> None:
-        """A plan appeared or changed."""
+    def plan_changed(self, plan: Object, tell: Tell) -> None:
+        """A plan appeared or changed; `tell` records an event on it."""
         key = _key(plan)
         self._metrics.plans.show(plan)
         work = self._work.get(key)
         if work is None:
             work = self._work[key] = Work(plan)
-            work.task = asyncio.create_task(self._keep(work), name="/".join(key))
+            work.task = asyncio.create_task(self._keep(work, tell), name="/".join(key))
         elif plan["metadata"]["resourceVersion"] == work.written:
             work.plan = plan  # our own write came back
             return
@@ -97,8 +96,9 @@ class Controller:
         work.asked = True
         self._wake(work)
 
-    def plan_deleted(self, key: Key) -> None:
+    def plan_deleted(self, plan: Object) -> None:
         """A plan is gone; the garbage collector removes what it owned."""
+        key = _key(plan)
         work = self._work.pop(key, None)
         if work is not None and work.task is not None:
             work.task.cancel()
@@ -182,7 +182,7 @@ class Controller:
 
     # --- the task of a plan ----------------------------------------------------------------------
 
-    async def _keep(self, work: Work) -> None:
+    async def _keep(self, work: Work, tell: Tell) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TryAgain),
             wait=wait_random_exponential(min=1, max=self._settings.max_backoff_s),
@@ -190,7 +190,7 @@ class Controller:
             before_sleep=self._report,
         )
         while True:
-            await retrying.copy()(self._attempt, work)
+            await retrying.copy()(self._attempt, work, tell)
             wait_s = work.poll_s or work.look_again_s or self._pause_s()
             if await either(work.changed, wait_s):
                 continue
@@ -206,9 +206,8 @@ class Controller:
         error = state.outcome.exception() if state.outcome else None
         log.warning("%s: trying again: %s", _name(state.args[0].plan), error)
 
-    async def _attempt(self, work: Work) -> None:
+    async def _attempt(self, work: Work, tell: Tell) -> None:
         self._metrics.looks.inc()
-        self.attempts.begin()
         work.changed.clear()
         work.edited.clear()
         work.look_again_s = work.poll_s = None
@@ -216,34 +215,33 @@ class Controller:
         work.asked = False
         self._queue(plan)
         try:
-            await self._try(work, plan, asked=asked)
+            await self._try(work, plan, tell, asked=asked)
             work.failures = 0
         except TryAgain:
             work.failures += 1
             raise
         finally:
-            self.attempts.end()
             patient = 0 < work.failures <= _PATIENT_ATTEMPTS
             self._turns.leave(_key(plan), keep_place=patient or work.changed.is_set())
 
-    async def _try(self, work: Work, plan: Object, *, asked: bool) -> None:
+    async def _try(self, work: Work, plan: Object, tell: Tell, *, asked: bool) -> None:
         try:
             decision = await self._decider.decide(work, plan, asked=asked)
             decision = findings.merged(decision, plan, work.finding, time_now())
-            await self._write(work, plan, decision)
+            await self._write(work, plan, decision, tell)
             if decision.again:
                 work.asked = True
                 self._wake(work)
         except FieldConflict as error:
             self._failed(statuses.CONFLICT, error)
-            await self._write_refusal(work, plan, statuses.CONFLICT, str(error))
+            await self._write_refusal(work, plan, statuses.CONFLICT, str(error), tell)
             work.look_again_s = self._settings.max_backoff_s
         except TookTooLong as error:  # until it is edited, or its cluster changes
             self._metrics.errors.labels(statuses.TOOK_TOO_LONG).inc()
             refusal = reconcile.refuse(
                 statuses.TOOK_TOO_LONG, str(error), observed_of(plan), time_now()
             )
-            await self._write(work, plan, refusal)
+            await self._write(work, plan, refusal, tell)
         except Stale as error:  # no failure: the event that tells of it is on its way
             work.asked = True
             raise TryAgain(str(error)) from error
@@ -255,7 +253,7 @@ class Controller:
             log.exception("%s: this is a bug in GUIDE", _name(plan))
             failed = self._failed(statuses.INTERNAL_ERROR, error)
             with contextlib.suppress(ClusterError):
-                await self._write_refusal(work, plan, statuses.INTERNAL_ERROR, str(failed))
+                await self._write_refusal(work, plan, statuses.INTERNAL_ERROR, str(failed), tell)
             raise failed from error
 
     def _failed(self, reason: str, error: Exception) -> TryAgain:
@@ -264,29 +262,20 @@ class Controller:
 
     # --- write -----------------------------------------------------------------------------------
 
-    async def _write(self, work: Work, plan: Object, decision: Decision) -> None:
-        """Objects first and the status last: it says that all before it is done.
-
-        Where an object alone was put right, the same status again tells whether the plan is there.
-        """
+    async def _write(self, work: Work, plan: Object, decision: Decision, tell: Tell) -> None:
+        """Objects first and the status last: it says that all before it is done."""
         for value in decision.objects:
             await asyncio.to_thread(self._client.apply, value)
-        status = decision.status or (plan.get("status") if decision.objects else None)
-        if status:
+        if decision.status is not None:
             metadata = plan["metadata"]
-            try:
-                new = await asyncio.to_thread(
-                    self._client.write_status,
-                    metadata["namespace"],
-                    metadata["name"],
-                    status,
-                    uid=metadata["uid"],
-                    resource_version=metadata["resourceVersion"],
-                )
-            except NotFound:  # it was deleted, and a watch that was cut may not say so for long
-                if self._work.get(_key(plan)) is work:
-                    self.plan_deleted(_key(plan))
-                return
+            new = await asyncio.to_thread(
+                self._client.write_status,
+                metadata["namespace"],
+                metadata["name"],
+                decision.status,
+                uid=metadata["uid"],
+                resource_version=metadata["resourceVersion"],
+            )
             work.written = new["metadata"]["resourceVersion"]
             if self.cluster.set_plan(_key(new), new):
                 self.cluster_changed()
@@ -294,13 +283,13 @@ class Controller:
                 work.plan = new
                 self._metrics.plans.show(new)
         for event in decision.events:
-            with contextlib.suppress(ClusterError):  # the status says the same
-                about = (event.type, event.reason, event.message)
-                await asyncio.to_thread(self._client.event, plan, *about)
+            tell(plan, event)
 
-    async def _write_refusal(self, work: Work, plan: Object, reason: str, message: str) -> None:
+    async def _write_refusal(
+        self, work: Work, plan: Object, reason: str, message: str, tell: Tell
+    ) -> None:
         refusal = reconcile.refuse(reason, message, observed_of(plan), time_now(), stalled=False)
-        await self._write(work, plan, refusal)
+        await self._write(work, plan, refusal, tell)
 
 
 def _key(plan: Object) -> Key:

@@ -300,14 +300,14 @@ def test_a_rollout_that_lasts_is_applied_again_at_each_resync():
         controller = Controller(Settings(resync_s=1), nothing, load(), nothing, Metrics())
         work, enough = Work({}), asyncio.Event()
 
-        async def attempt(work: Work) -> None:
+        async def attempt(work: Work, _: object) -> None:
             asked.append(work.asked)
             work.asked, work.poll_s = False, 0.5
             if len(asked) == 4:
                 enough.set()
 
         controller._attempt = attempt
-        keeping = asyncio.create_task(controller._keep(work))
+        keeping = asyncio.create_task(controller._keep(work, nothing))
         async with asyncio.timeout(30):
             await enough.wait()
         keeping.cancel()
