@@ -7,33 +7,19 @@ Plain data: a dashboard is a title, variables and rows of panels; the operator's
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from guide.live import queries as q
+from hack.grafana import LIMIT, Panel, dashboard
 from hack.rules import RULES, rules
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "charts/guide/dashboards"
-Object = dict[str, Any]
 
 PLAN = 'namespace="$namespace", plan="$plan"'
 WINDOW = "$__rate_interval"
-SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A panel: (PromQL, legend) pairs; several lines are several queries."""
-
-    title: str
-    about: str
-    unit: str
-    queries: tuple[tuple[str, str], ...]
-    kind: str = "timeseries"
 
 
 def band(name: str, percentile: str = "") -> tuple[tuple[str, str], ...]:
@@ -49,15 +35,20 @@ def band(name: str, percentile: str = "") -> tuple[tuple[str, str], ...]:
     )
 
 
-def latency(title: str, quantity: str, metric: str) -> Panel:
-    """Predicted p95 with its band, observed median, p95 and mean."""
+def latency(title: str, quantity: str) -> Panel:
+    """The limit, the predicted p95 with its band, and for the load as it is; what was observed."""
+    limit = f'guide_plan_slo_seconds{{{PLAN}, metric="{quantity}"}}'
+    expected = f'guide_expected_{quantity}_seconds{{{PLAN}, statistic="p95"}}'
     return Panel(
         f"{title}: predicted and observed",
-        "Predicted p95 with its 90 % interval. Observed quantiles are as exact as vLLM's buckets; "
+        "The plan's limit; predicted p95 with its 90 % interval, as planned, and for the load as "
+        "it is (from status.observed). Observed quantiles are as exact as vLLM's buckets; "
         "the mean is exact. Of FastGen, TTFT and TPOT are those of streamed answers.",
         "s",
         (
-            *band(metric, "p95"),
+            (f"max by (namespace, plan) ({limit})", LIMIT),
+            *band(f"guide_predicted_{quantity}_seconds", "p95"),
+            (f"max by (namespace, plan) ({expected})", "predicted for this load"),
             (q.quantile(0.95, quantity, PLAN, WINDOW), "observed p95"),
             (q.quantile(0.5, quantity, PLAN, WINDOW), "observed p50"),
             (q.mean(quantity, PLAN, WINDOW), "observed mean"),
@@ -69,9 +60,9 @@ def plan_panels() -> list[Panel]:
     """What a plan promised, and what it does."""
     hourly = f"max by (namespace, plan) (guide_plan_cost_usd_per_hour{{{PLAN}}})"
     return [
-        latency("Time to first token", "ttft", "guide_predicted_ttft_seconds"),
-        latency("Time per output token", "tpot", "guide_predicted_tpot_seconds"),
-        latency("Time to last token", "e2e", "guide_predicted_e2e_seconds"),
+        latency("Time to first token", "ttft"),
+        latency("Time per output token", "tpot"),
+        latency("Time to last token", "e2e"),
         Panel(
             "Output tokens per second: predicted and observed",
             "Of the whole deployment.",
@@ -121,6 +112,13 @@ def plan_panels() -> list[Panel]:
             ),
         ),
         Panel(
+            "Verdict",
+            "Whether the load moved or the prediction was off; status.observed.verdict says more.",
+            "none",
+            ((f"guide_plan_verdict{{{PLAN}}}", "{{verdict}}"),),
+            "state-timeline",
+        ),
+        Panel(
             "Conditions",
             "1 is true, 0 false, -1 unknown.",
             "none",
@@ -131,6 +129,10 @@ def plan_panels() -> list[Panel]:
             "Mean tokens of prompts and outputs: a load that was not planned for explains drift.",
             "short",
             (
+                *(
+                    (f'guide_planned_load{{{PLAN}, quantity="{name}_tokens"}}', f"{name}, planned")
+                    for name in ("prompt", "output")
+                ),
                 (q.mean("prompt", PLAN, WINDOW), "prompt"),
                 (q.mean("output", PLAN, WINDOW), "output"),
             ),
@@ -238,81 +240,6 @@ def accuracy_panels() -> list[Panel]:
             "none",
             (("guide_correction_ratio", "{{key}} {{part}}"),),
         ),
-    ]
-
-
-def dashboard(uid: str, title: str, panels: list[Panel], per_plan: bool) -> Object:
-    """The JSON model of a dashboard: two panels a row."""
-    return {
-        "uid": uid,
-        "title": title,
-        "tags": ["guide", "llm"],
-        "schemaVersion": 39,
-        "version": 1,
-        "editable": True,
-        "refresh": "30s",
-        "time": {"from": "now-3h", "to": "now"},
-        "templating": {"list": variables(per_plan)},
-        "annotations": {"list": []},
-        "panels": [panel(index, one) for index, one in enumerate(panels)],
-    }
-
-
-def variables(per_plan: bool) -> list[Object]:
-    """The data source, and which plan."""
-    found: list[Object] = [
-        {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
-    ]
-    if per_plan:
-        for name, labels in (("namespace", ""), ("plan", '{namespace="$namespace"}')):
-            query = f"label_values(guide_plan_feasible{labels}, {name})"
-            found.append(
-                {
-                    "name": name,
-                    "label": name.capitalize(),
-                    "type": "query",
-                    "datasource": SOURCE,
-                    "query": {"query": query, "refId": name},
-                    "refresh": 2,
-                    "sort": 1,
-                }
-            )
-    return found
-
-
-def panel(index: int, one: Panel) -> Object:
-    """The JSON model of a panel."""
-    return {
-        "id": index + 1,
-        "type": one.kind,
-        "title": one.title,
-        "description": one.about,
-        "datasource": SOURCE,
-        "gridPos": {"h": 8, "w": 12, "x": 12 * (index % 2), "y": 8 * (index // 2)},
-        "fieldConfig": {
-            "defaults": {"unit": one.unit, "min": None if one.unit == "none" else 0},
-            "overrides": _overrides(one),
-        },
-        "options": {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}},
-        "targets": [
-            {"refId": chr(ord("A") + i), "datasource": SOURCE, "expr": expr, "legendFormat": legend}
-            for i, (expr, legend) in enumerate(one.queries)
-        ],
-    }
-
-
-def _overrides(one: Panel) -> list[Object]:
-    """The band as a shaded area between its bounds."""
-    if "predicted, lower" not in {legend for _, legend in one.queries}:
-        return []
-    faint: list[Object] = [
-        {"id": "custom.lineWidth", "value": 0},
-        {"id": "custom.fillOpacity", "value": 15},
-        {"id": "custom.fillBelowTo", "value": "predicted, lower"},
-    ]
-    return [
-        {"matcher": {"id": "byName", "options": "predicted, upper"}, "properties": faint},
-        {"matcher": {"id": "byName", "options": "predicted, lower"}, "properties": faint[:1]},
     ]
 
 

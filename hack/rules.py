@@ -9,6 +9,8 @@ from guide.live import queries as q
 
 RULES = Path(__file__).resolve().parents[1] / "charts/guide/files/rules.yaml"
 Object = dict[str, Any]
+RUNBOOKS = "docs/runbooks"  # the chart puts the value prometheusRule.runbooksUrl in its place
+MOVED = 0.25  # of a load: its prediction is that of another load
 
 _LATENCIES = ("ttft", "tpot", "e2e")
 
@@ -24,6 +26,9 @@ def rules() -> Object:
         for window in ("5m", "1h")
     ]
     recorded += [
+        {"record": f"plan:observed_{name}", "expr": expr} for name, expr in _load("5m").items()
+    ]
+    recorded += [
         {"record": f"plan:observed_error:ratio_{window}", "expr": q.error_ratio("", window)}
         for window in ("5m", "1h")
     ]
@@ -32,6 +37,15 @@ def rules() -> Object:
             {"name": "guide-observed", "interval": "30s", "rules": recorded},
             {"name": "guide-alerts", "rules": alerts()},
         ]
+    }
+
+
+def _load(window: str) -> dict[str, str]:
+    """Recorded name -> the load that was observed, for each quantity of `guide_planned_load`."""
+    return {
+        f"requests_per_second:rate_{window}": q.requests_per_second("", window),
+        f"prompt_tokens:mean_{window}": q.mean("prompt", "", window),
+        f"output_tokens:mean_{window}": q.mean("output", "", window),
     }
 
 
@@ -134,7 +148,7 @@ def _burn(quantity: str, plan: str) -> Object:
 
 
 # The operator compares means under the load as it is, where it reads Prometheus. Where it does not,
-# a p95 must do, although it is only as exact as the buckets.
+# a p95 must do, although it is only as exact as the buckets, and only under the load of the plan.
 _DRIFT = 'guide_plan_condition{type="PredictionDrift"}'
 
 
@@ -147,13 +161,22 @@ def _drift(quantity: str, plan: str) -> Object:
     )
     return _alert(
         "GuidePredictionDrift",
-        f"({' or '.join(sides)}) unless on (namespace, plan) {_DRIFT} >= 0",
+        f"({' or '.join(sides)}) unless on (namespace, plan) ({_DRIFT} >= 0 or {_moved()})",
         "15m",
         "warning",
         f"p95 of {quantity.upper()} of plan {plan} is {{{{ $value | humanize }}}} s, outside the"
         " predicted band.",
         "status.observed compares it with the prediction for the load as it is.",
         metric=quantity,
+    )
+
+
+def _moved() -> str:
+    """Plans whose load is not the planned one."""
+    return " or ".join(
+        f"abs(plan:observed_{name} / on (namespace, plan) "
+        f'guide_planned_load{{quantity="{name.partition(":")[0]}"}} - 1) > {MOVED}'
+        for name in _load("5m")
     )
 
 
@@ -165,5 +188,9 @@ def _alert(
         "expr": expr,
         "for": wait,
         "labels": {"severity": severity, **labels},
-        "annotations": {"summary": summary, "description": description},
+        "annotations": {
+            "runbook_url": f"{RUNBOOKS}/{name}.md",
+            "summary": summary,
+            "description": description,
+        },
     }

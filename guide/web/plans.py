@@ -5,7 +5,6 @@ A status is read guardedly: another version of the operator may have written it.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +19,19 @@ from guide.domain import Relaxation
 from guide.errors import ClusterError, SpecError
 from guide.report.tables import Table
 from guide.spec.resolve import parse_plan
-from guide.units import format_count, format_seconds, format_usd
+from guide.units import format_usd
 from guide.web.asking import form_of
 from guide.web.nodes import FRESH_S
+from guide.web.observed import (
+    as_it_is,
+    limit_s,
+    missed,
+    number,
+    predicted,
+    service,
+    time_of,
+    verdict,
+)
 from guide.web.state import State
 from guide.web.view import Relax, relax
 
@@ -37,12 +46,6 @@ ASPECTS = {
     "BetterPlanAvailable": "Is a cheaper deployment known?",
     "PredictionDrift": "Do its pods leave the predicted band?",
 }
-_LATENCIES = {
-    "ttft": "First token (TTFT)",
-    "tpot": "Further tokens (TPOT)",
-    "e2e": "Whole answer",
-}
-_RATES = {"requestsPerSecond": "Requests/s", "outputTokensPerSecond": "Output tokens/s"}
 _ORDER = ("no", "warn", "wait", "yes")  # what needs a look comes first
 
 
@@ -67,6 +70,8 @@ class PlanRow:
     cost: str
     predicted: str
     observed: str
+    limit: str
+    missed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +91,12 @@ class Detail:
     row: PlanRow
     sentence: str
     aspects: tuple[Aspect, ...]
+    verdict: str
     service: Table
     observed_at: str
     notes: tuple[str, ...]
     query: str  # of the form; empty where the plan cannot be read
+    query_now: str  # the same for the load that was observed; empty where that is not known
     relaxations: tuple[Relax, ...]
     left_out: tuple[str, ...]  # fields of the plan that the form does not have
     problem: str  # why it cannot be read
@@ -133,7 +140,7 @@ def _row(plan: Object) -> PlanRow:
     meta, spec, status = (mapping(plan.get(key)) for key in ("metadata", "spec", "status"))
     namespace, name = str(meta.get("namespace")), str(meta.get("name"))
     summary = mapping(status.get("summary"))
-    usd = _number(summary.get("hourlyUSD"))
+    usd = number(summary.get("hourlyUSD"))
     seen = mapping(status.get("observed"))
     return PlanRow(
         namespace=namespace,
@@ -143,8 +150,10 @@ def _row(plan: Object) -> PlanRow:
         model=str(mapping(spec.get("model")).get("name")),
         layout=_layout(summary),
         cost="–" if usd is None else f"{format_usd(usd)}/h",
-        predicted=_time(_predicted(status, "ttft").get("p95")),
-        observed=_time(seen.get("ttftP95Seconds")),
+        predicted=time_of(predicted(status, "ttft").get("p95")),
+        observed=time_of(seen.get("ttftP95Seconds")),
+        limit=time_of(limit_s(plan, "ttft")),
+        missed=missed(plan),
     )
 
 
@@ -169,6 +178,8 @@ def standing(plan: Object) -> Standing:
         return Standing(kind="no", words="infeasible" if infeasible else "needs a person")
     if state.get("Ready") != "True":
         return Standing(kind="wait", words="in progress")
+    if missed(plan):
+        return Standing(kind="no", words="misses a limit")
     if state.get("PredictionDrift") == "True":
         return Standing(kind="warn", words="drifts")
     return Standing(kind="yes", words="ready")
@@ -183,11 +194,13 @@ def detail(plan: Object) -> Detail:
     """One plan in full."""
     status = mapping(plan.get("status"))
     conditions = _conditions(status)
-    query, left_out, relaxations, problem = "", (), (), ""
+    query, query_now, left_out, relaxations, problem = "", "", (), (), ""
     try:
         form, left_out = form_of(parse_plan(plan))
         form = replace(form, source="cluster")
         query, relaxations = form.query, _relaxations(replace(form, ask=True), status)
+        now = as_it_is(replace(form, ask=True), plan)
+        query_now = now.query if now else ""
     except SpecError as error:
         problem = str(error)
     feasible = conditions.get("Feasible", {})
@@ -199,10 +212,12 @@ def detail(plan: Object) -> Detail:
             for kind in dict.fromkeys((*ASPECTS, *conditions))
             if kind in conditions
         ),
-        service=_service(status),
+        verdict=verdict(plan),
+        service=service(plan),
         observed_at=_when(mapping(status.get("observed")).get("at")),
         notes=tuple(map(str, sequence(status.get("notes")))),
         query=query,
+        query_now=query_now,
         relaxations=relaxations,
         left_out=left_out,
         problem=problem,
@@ -213,7 +228,7 @@ def _relaxations(form: State, status: Object) -> tuple[Relax, ...]:
     """Single changes that the operator found to help, each as a question."""
     found: list[Relax] = []
     for item in map(mapping, sequence(status.get("relaxations"))):
-        now, needed = _number(item.get("from")), _number(item.get("to"))
+        now, needed = number(item.get("from")), number(item.get("to"))
         if now is not None and needed is not None:
             change = Relaxation(field=str(item.get("field")), current=now, needed=needed)
             link = relax(form, [change])
@@ -230,60 +245,6 @@ def _aspect(kind: str, condition: Object) -> Aspect:
     )
 
 
-def _predicted(status: Object, metric: str) -> Object:
-    predicted = mapping(mapping(status.get("best")).get("predicted"))
-    return mapping(predicted.get(f"{metric}Seconds"))
-
-
-def _service(status: Object) -> Table:
-    """Predicted beside observed: for the load of the plan, and for the load as it is."""
-    seen = mapping(status.get("observed"))
-    lines: list[tuple[str, ...]] = []
-    if not (seen or status.get("best")):
-        return Table(title="Predicted against observed", heads=(), rows=())
-    for metric, name in _LATENCIES.items():
-        planned = _predicted(status, metric)
-        now = mapping(mapping(seen.get("predicted")).get(metric))
-        for key in ("mean", "p95"):
-            ends = mapping(planned.get("interval90")) if key == "p95" else {}
-            lines.append(
-                (
-                    f"{name}, {key}",
-                    _time(seen.get(f"{metric}{key.capitalize()}Seconds")),
-                    _time(now.get(f"{key}Seconds")),
-                    _time(planned.get(key)),
-                    " – ".join(_time(ends.get(end)) for end in ("lower", "upper")) if ends else "",
-                )
-            )
-    for key, name in _RATES.items():
-        planned = mapping(mapping(mapping(status.get("best")).get("predicted")).get(key))
-        lines.append((name, _count(seen.get(key)), "", _count(planned.get("value")), ""))
-    return Table(
-        title="Predicted against observed",
-        heads=("metric", "observed", "predicted for this load", "as planned", "90 % interval"),
-        rows=tuple(lines),
-        numeric=(1, 2, 3, 4),
-    )
-
-
 def _when(value: object) -> str:
     """An RFC 3339 time as people write it; empty where there is none."""
     return str(value or "").replace("T", " ").replace("Z", " UTC")
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _time(value: object) -> str:
-    number = _number(value)
-    return "–" if number is None else format_seconds(number)
-
-
-def _count(value: object) -> str:
-    number = _number(value)
-    return "–" if number is None else format_count(number)

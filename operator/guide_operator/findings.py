@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from guide.domain import Plan
 from guide.live.expect import Expected
 from guide.live.learn import Corrections
 from guide.live.measured import Observation
+from guide.live.verdict import NAMES, Judgement, judge
 from guide.report.document import key_of
 from guide.search.assess import Running
 from guide_operator import status as statuses
@@ -22,7 +24,6 @@ DRIFT = "PredictionDrift"
 INSIDE, OUTSIDE, BRIEFLY = "InsideBand", "OutsideBand", "OutsideBandBriefly"
 UNAVAILABLE, MISSING = "PrometheusUnavailable", "MetricsMissing"
 MOVED = 0.05  # relative; smaller changes of a figure are not worth a write
-_NAMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "total time"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class LiveFinding:
     generation: int
     condition: Condition
     observed: Mapping[str, Any] | None = None
+    verdict: Mapping[str, Any] | None = None
 
 
 def runs(plan: Mapping[str, Any]) -> bool:
@@ -63,26 +65,31 @@ def layout_of(status: Mapping[str, Any]) -> tuple[Running, ...]:
     )
 
 
-def blind(generation: int, reason: str, message: str) -> LiveFinding:
-    """Nothing can be compared; the last figures stay."""
+def blind(
+    generation: int, reason: str, message: str, judgement: Judgement | None = None
+) -> LiveFinding:
+    """Nothing can be compared; the last figures stay, the last verdict does not."""
     message = f"{message}; the last good correction stays."
     condition = Condition(type=DRIFT, status=None, reason=reason, message=message)
-    return LiveFinding(generation=generation, condition=condition)
+    verdict = _document(judgement) if judgement else None
+    return LiveFinding(generation=generation, condition=condition, verdict=verdict)
 
 
 def compared(
     plan: Mapping[str, Any],
+    question: Plan,
     found: Observation,
     expected: Expected,
     ledger: Corrections,
     *,
+    replicas: int,
     learning: str,
     drift_s: float,
     now: str,
     age_s: Callable[[str], float],
 ) -> LiveFinding:
-    """Predicted beside observed, for the load as it is. `learning` says what is learnt from
-    it, `age_s` how long ago a time was.
+    """Predicted beside observed, for the load as it is. `replicas` should serve; `learning` says
+    what is learnt from it, `age_s` how long ago a time was.
     """
     before: Object = _status(plan).get("observed", {})
     ratios = _ratios(found, expected)
@@ -94,7 +101,9 @@ def compared(
     since = str(before.get("outsideSince") or now) if outside else None
     if since is not None and age_s(since) < 0:  # a clock was set back
         since = now
-    condition = _drift(outside, since, drifts=since is not None and age_s(since) >= drift_s)
+    judgement = judge(question, found, replicas=replicas, off=outside, stable=expected.stable)
+    drifts = since is not None and age_s(since) >= drift_s
+    condition = _drift(outside, since, judgement, drifts=drifts)
     observed = {
         "at": now,
         **{_camel(name): f"{value:.4g}" for name, value in found.known()},
@@ -111,7 +120,20 @@ def compared(
         **({"outsideSince": since} if since else {}),
     }
     generation = plan["metadata"]["generation"]
-    return LiveFinding(generation=generation, condition=condition, observed=observed)
+    return LiveFinding(
+        generation=generation,
+        condition=condition,
+        observed=observed,
+        verdict=_document(judgement),
+    )
+
+
+def _document(judgement: Judgement) -> Object:
+    return {
+        "kind": judgement.verdict.value,
+        "message": judgement.sentence,
+        "missed": list(judgement.missed),
+    }
 
 
 def _ratios(found: Observation, expected: Expected) -> dict[str, float]:
@@ -131,15 +153,20 @@ def _correction(ledger: Corrections, key: str) -> Object:
     return {**{k: f"{math.exp(v):.3f}" for k, v in factors.items()}, "updates": one.updates}
 
 
-def _drift(outside: Mapping[str, float], since: str | None, *, drifts: bool) -> Condition:
+def _drift(
+    outside: Mapping[str, float], since: str | None, judgement: Judgement, *, drifts: bool
+) -> Condition:
+    told = judgement.sentence
     if since is None:
-        message = "What pods do lies inside the 90 % interval of the prediction for their load."
+        message = (
+            f"{told} What pods do lies inside the 90 % interval of the prediction for their load."
+        )
         return Condition(type=DRIFT, status=False, reason=INSIDE, message=message)
-    told = ", ".join(
-        f"{_NAMES[metric]} is {abs(ratio - 1):.0%} {'above' if ratio > 1 else 'below'}"
+    apart = ", ".join(
+        f"{NAMES[metric]} is {abs(ratio - 1):.0%} {'above' if ratio > 1 else 'below'}"
         for metric, ratio in outside.items()
     )
-    message = f"Since {since}: mean {told} the prediction for the load as it is."
+    message = f"{told} Since {since}: mean {apart} the prediction for the load as it is."
     reason = OUTSIDE if drifts else BRIEFLY
     return Condition(type=DRIFT, status=drifts, reason=reason, message=message)
 
@@ -158,8 +185,9 @@ def merged(
     seen, condition = old.get("observed"), statuses.as_it_is(old, DRIFT)
     if finding is not None and finding.generation == plan["metadata"]["generation"]:
         told = condition is not None and condition.reason == finding.condition.reason
-        if not (told and much_the_same(finding.observed or seen, seen)):
-            seen, condition = finding.observed or seen, finding.condition
+        now_seen = _with_verdict(finding, seen)
+        if not (told and much_the_same(now_seen, seen)):
+            seen, condition = now_seen, finding.condition
     if not _feasible(new):
         seen = condition = None
     if seen is None and condition is None:
@@ -173,12 +201,19 @@ def merged(
     return replace(decision, status=None if statuses.same(status, old) else status)
 
 
+def _with_verdict(finding: LiveFinding, before: Mapping[str, Any] | None) -> Object | None:
+    """The figures of the finding, or else the last ones, under the verdict of now."""
+    figures = finding.observed or before
+    kept = {key: value for key, value in (figures or {}).items() if key != "verdict"}
+    return {**kept, **({"verdict": finding.verdict} if finding.verdict else {})} or None
+
+
 def much_the_same(new: object, old: object) -> bool:
-    """Whether every figure is within MOVED of what it was; times of looking do not count."""
+    """Whether every figure is within MOVED of what it was; times and sentences do not count."""
     if isinstance(new, Mapping) and isinstance(old, Mapping):
         one, two = cast("Object", new), cast("Object", old)
         return one.keys() == two.keys() and all(
-            key == "at" or much_the_same(one[key], two[key]) for key in one
+            key in ("at", "message") or much_the_same(one[key], two[key]) for key in one
         )
     try:
         a, b = float(cast("str", new)), float(cast("str", old))

@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from guide.domain import Inventory
+from guide_operator.live_metrics import expected, verdicts
 from guide_operator.status import CONFLICT, INTERNAL_ERROR, INVALID_SPEC, find
 
 Object = Mapping[str, Any]
@@ -88,6 +89,23 @@ def _slo(plan: Object) -> Iterator[Sample]:
         limit = limits.get(f"{metric}P95Milliseconds")
         if limit is not None:
             yield (*_plan(plan), metric), float(limit) / 1e3
+
+
+_LOAD = {
+    "requests_per_second": ("requestsPerSecond",),
+    "concurrency": ("concurrency",),
+    "prompt_tokens": ("inputTokens", "mean"),
+    "output_tokens": ("outputTokens", "mean"),
+}
+
+
+def _load(plan: Object) -> Iterator[Sample]:
+    for quantity, path in _LOAD.items():
+        value: Any = plan["spec"]["workload"]
+        for key in path:
+            value = value.get(key, {})
+        if value:
+            yield (*_plan(plan), quantity), float(value)
 
 
 def _info(plan: Object) -> Iterator[Sample]:
@@ -178,6 +196,28 @@ METRICS = (
         (*PLAN, "metric"),
         _slo,
         infeasible=True,
+    ),
+    MetricRow(
+        "guide_planned_load",
+        "The load of the plan: requests per second or at a time, mean tokens of both sides.",
+        (*PLAN, "quantity"),
+        _load,
+        infeasible=True,
+    ),
+    *(
+        MetricRow(
+            f"guide_expected_{metric}_seconds",
+            "Predicted for the load as it is, not as planned: mean and p95.",
+            (*PLAN, "statistic"),
+            expected(metric),
+        )
+        for metric in ("ttft", "tpot", "e2e")
+    ),
+    MetricRow(
+        "guide_plan_verdict",
+        "What explains that pods do other than planned: 1 for the verdict that holds.",
+        (*PLAN, "verdict"),
+        verdicts,
     ),
     MetricRow("guide_plan_info", "The recommended deployment in words.", INFO, _info),
 )

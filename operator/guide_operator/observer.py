@@ -20,6 +20,7 @@ from guide.live.learn import Corrections, Sample, learnt, sample
 from guide.live.ledger import NAME, config_map, from_config_map
 from guide.live.measured import Observation, lacking, selector, unfit, workload
 from guide.live.prometheus import Prometheus, PrometheusError
+from guide.live.verdict import Judgement, Verdict, other_replicas, too_little
 from guide.manifests.names import object_name
 from guide.search.assess import Running
 from guide_operator import findings
@@ -122,7 +123,10 @@ class Observer:
             return findings.blind(generation, findings.UNAVAILABLE, str(error))
         missing = lacking(found)
         if missing is not None:
-            return findings.blind(generation, findings.MISSING, missing)
+            judgement = Judgement(
+                verdict=Verdict.TOO_LITTLE_TRAFFIC, sentence=too_little(found) or f"{missing}."
+            )
+            return findings.blind(generation, findings.MISSING, missing, judgement)
         return await self._compare(work, plan, found, ledger)
 
     async def _compare(
@@ -140,6 +144,8 @@ class Observer:
         if watched.layout != layout:
             watched = self._watched[_key(work)] = _Watched(layout, now_s)
         refusal = unfit(found) or self._settling(watched)
+        replicas = sum(one.replicas for one in layout)
+        refusal = refusal or other_replicas(found, replicas)
         if not expected.stable:
             refusal = refusal or "the load is beyond what the layout can serve"
         key, *others = expected.keys
@@ -150,9 +156,11 @@ class Observer:
         told = f"Not learnt from: {refusal}." if refusal else "Learnt from."
         return findings.compared(
             plan,
+            question,
             found,
             expected,
             ledger,
+            replicas=replicas,
             learning=told,
             drift_s=self._settings.drift_s,
             now=_text(now),

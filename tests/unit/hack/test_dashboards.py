@@ -14,8 +14,8 @@ from guide.frameworks.base import DEFAULT_BUCKETS
 from guide.frameworks.fastgen_proxy import Metrics as ProxyMetrics
 from guide.live import queries as q
 from guide_operator.metrics import Metrics
-from hack.dashboards import FOLDER, files
-from hack.rules import rules
+from hack.dashboards import FOLDER, ROOT, files
+from hack.rules import RUNBOOKS, rules
 
 # Of vLLM 0.33 and, where a name was another, of the releases before; without suffixes.
 VLLM = {name for names in q.HISTOGRAMS.values() for name in names} | {
@@ -111,6 +111,13 @@ def test_rules_read_metrics_that_exist():
     for group in groups:
         for rule in group["rules"]:
             assert unknown(rule["expr"], ours() | VLLM | recorded) == set()
+
+
+def test_every_alert_has_a_page_on_what_to_do():
+    found = [rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule]
+    pages = {rule["annotations"]["runbook_url"] for rule in found}
+    assert all((ROOT / page).read_text().startswith(f"# {Path(page).stem}\n") for page in pages)
+    assert {str(p.relative_to(ROOT)) for p in (ROOT / RUNBOOKS).glob("*.md")} == pages
 
 
 def test_a_name_that_nobody_exports_is_found():

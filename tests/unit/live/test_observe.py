@@ -213,9 +213,11 @@ def judged(
 ) -> findings.LiveFinding:
     return findings.compared(
         plan,
+        PLAN,
         GOOD,
         EXPECTED,
         Corrections(),
+        replicas=2,
         learning="Learnt from.",
         drift_s=900,
         now=LATER,
@@ -275,7 +277,9 @@ def test_a_status_takes_a_finding_once_and_not_for_small_moves():
     blind = findings.blind(1, findings.UNAVAILABLE, "Prometheus is down")
     after = findings.merged(Decision(), again, blind, LATER).status
     assert after is not None
-    assert after["observed"] == decision.status["observed"]  # the last figures stay
+    figures = dict(decision.status["observed"])
+    assert figures.pop("verdict")["kind"] == "BothMoved"
+    assert after["observed"] == figures  # the last figures stay, not what was made of them
     (told,) = (c for c in after["conditions"] if c["type"] == "PredictionDrift")
     assert (told["status"], told["reason"]) == ("Unknown", "PrometheusUnavailable")
 

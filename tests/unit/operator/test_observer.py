@@ -32,7 +32,7 @@ GROUP = {
     "kvCacheDtype": "auto",
     "tp": 1,
     "pp": 1,
-    "replicas": 1,
+    "replicas": 2,
     "loadShare": "1",
 }
 

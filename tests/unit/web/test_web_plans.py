@@ -109,6 +109,39 @@ def test_plans_that_need_a_look_come_first(page: TestClient, cluster: Cluster):
     assert "5 plans" in text
 
 
+SLOW = {
+    "ttftP95Seconds": "2.4",
+    "requestsPerSecond": "12",
+    "promptMean": "1500",
+    "outputMean": "300",
+    "outputP95": "801.5",
+    "verdict": {"kind": "LoadMoved", "message": "The load grew.", "missed": ["ttft"]},
+}
+
+
+def test_a_plan_that_misses_a_limit_is_red_and_stands_first(page: TestClient, cluster: Cluster):
+    cluster.held = [
+        plan("a", ("Ready", "True")),
+        plan("y", ("Ready", "True"), ("PredictionDrift", "True")),
+        plan("z", ("Ready", "True"), observed=SLOW),
+    ]
+    text = page.get("/plans").text
+    assert re.findall(r'href="/plans/ml/(\w)"', text) == ["z", "y", "a"]
+    assert '<span class="badge no">misses a limit</span>' in text
+    assert '<td class="number missed">2.40 s</td><td class="number">1.00 s</td>' in text
+
+
+def test_the_load_as_it_is_opens_as_a_question(page: TestClient, cluster: Cluster):
+    cluster.held = [plan("chat", ("Ready", "True"), observed=SLOW)]
+    text = unescape(page.get("/plans/ml/chat").text)
+    assert "<strong>The load grew.</strong>" in text
+    (query,) = re.findall(r'href="/\?([^"]+)">Plan for the load as it is<', text)
+    workload = plan_document(from_query(query), {})["spec"]["workload"]
+    assert workload["requestsPerSecond"] == "12"
+    assert workload["inputTokens"] == {"mean": 1500, "p95": 3000}
+    assert workload["outputTokens"] == {"mean": 300, "p95": 802}
+
+
 def test_a_cluster_without_plans_says_how_to_begin(page: TestClient):
     text = page.get("/plans").text
     assert "Nobody has asked for anything yet" in text
@@ -134,9 +167,10 @@ def test_predicted_stands_beside_observed(page: TestClient, cluster: Cluster):
     ]
     text = page.get("/plans/ml/chat").text
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in text.split("<tr>")]
-    assert ["First token (TTFT), mean", "140 ms", "120 ms", "100 ms", ""] in rows
-    assert ["First token (TTFT), p95", "280 ms", "270 ms", "250 ms", "200 ms – 300 ms"] in rows
-    assert ["Requests/s", "7.5", "", "–", ""] in rows
+    assert ["First token (TTFT), mean", "", "140 ms", "120 ms", "100 ms", ""] in rows
+    ends = "200 ms – 300 ms"
+    assert ["First token (TTFT), p95", "1.00 s", "280 ms", "270 ms", "250 ms", ends] in rows
+    assert ["Requests/s", "", "7.5", "", "–", ""] in rows
     assert "Observed at 2026-11-25 02:10:00 UTC" in text
     assert "Feasible is True" in text
 
