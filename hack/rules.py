@@ -106,7 +106,7 @@ def alerts() -> list[Object]:
         ),
         _alert(
             "GuideWatchSilent",
-            "max by (kind) (guide_watch_age_seconds) > 300",
+            "max by (kind) (guide_watch_age_seconds) > 1200",
             "5m",
             "critical",
             "The GUIDE operator has heard nothing of {{ $labels.kind }} for"

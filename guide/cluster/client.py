@@ -75,6 +75,19 @@ class ClusterClient:
         call("list pods", core.list_pod_for_all_namespaces, limit=1)
         call("list InferencePlans", plans, limit=1)
 
+    def all_of(self, group: str, version: str, plural: str, fields: str = "") -> list[Object]:
+        """All nodes or pods (`group` is empty) or custom objects; `NotFound` without that kind."""
+        from kubernetes.client import CoreV1Api, CustomObjectsApi
+
+        chosen = {"field_selector": fields} if fields else {}
+        if not group:
+            ask = CoreV1Api(self.api).list_node
+            if plural == "pods":
+                ask = CoreV1Api(self.api).list_pod_for_all_namespaces
+            return pages(f"list {plural}", ask, **chosen)
+        ask = partial(CustomObjectsApi(self.api).list_cluster_custom_object, group, version, plural)
+        return pages(f"list {plural}", ask, **chosen)
+
     def plans(self) -> list[Object]:
         """All InferencePlans of all namespaces."""
         return self._custom_list(_GROUP, _VERSION, "inferenceplans")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -47,6 +48,12 @@ class Beat:
     def now(self) -> None:
         """It happened."""
         self._last_s = self._clock()
+
+    async def go_on(self) -> None:
+        """Beat with the event loop, as long as it comes round."""
+        while True:
+            self.now()
+            await asyncio.sleep(1)
 
     def age_s(self) -> float:
         """How long ago it happened."""

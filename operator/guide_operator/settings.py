@@ -44,10 +44,15 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds of computing that one plan may cost before it is given up.",
     )
+    sweep_s: float = Field(
+        default=300,
+        ge=1,
+        description="Seconds between two comparisons of what was watched with what is there.",
+    )
     stuck_s: float = Field(
         default=600,
         gt=0,
-        description="Seconds without any progress of a watch, the queue or the workers after which "
+        description="Seconds without any progress of the queue or the workers after which "
         "/healthz fails, so that the kubelet starts anew.",
     )
     gpus_file: str = Field(

@@ -95,7 +95,7 @@ def breakable_plane(programs: Path, run_dir: Path, shapes: dict[str, int]) -> Ge
 def operated(kubeconfig: Path, folder: Path) -> Generator[Operator]:
     """An operator that must live through all of it without a bug of its own."""
     log = folder / "log"
-    with running(kubeconfig, log, max_backoff_s="5", settle_s="0.2") as operator:
+    with running(kubeconfig, log, max_backoff_s="5", settle_s="0.2", sweep_s="3") as operator:
         yield operator
         assert operator.process.poll() is None, log.read_text()[-3000:]
     assert "this is a bug" not in log.read_text()

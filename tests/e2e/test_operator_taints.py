@@ -43,8 +43,8 @@ def test_a_plan_says_which_taints_it_tolerates(
         kubectl.apply(chat(namespace, placement={**HERE, "tolerations": TOLERATED}))
         plan_when(kubectl, namespace, "chat", "Recommended", "True")
         manifests = kubectl.json("-n", namespace, "get", "configmap", "chat-manifests")["data"]
-        assert "nvidia.com/gpu=fake (NoSchedule), team=vision (NoSchedule)" in (
-            manifests["REVIEW.md"]
+        assert (
+            "nvidia.com/gpu=fake (NoSchedule), team=vision (NoSchedule)" in (manifests["REVIEW.md"])
         )
         assert "vision" in manifests["deployment-0.yaml"]
 
@@ -52,9 +52,7 @@ def test_a_plan_says_which_taints_it_tolerates(
 def test_who_runs_the_operator_says_so_for_all_and_takes_it_back_without_an_eviction(
     control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
 ):
-    with running(
-        control_plane.kubeconfig, tmp_path / "one", tolerations=json.dumps(TOLERATED)
-    ):
+    with running(control_plane.kubeconfig, tmp_path / "one", tolerations=json.dumps(TOLERATED)):
         kubectl.apply(chat(namespace, placement=HERE, output=APPLY))
         plan_when(kubectl, namespace, "chat", "Recommended", "True")
     before = _pods(kubectl, namespace)
@@ -82,6 +80,4 @@ def test_nodes_can_be_kept_from_all_plans(
 
 
 def _pods(kubectl: Kubectl, namespace: str) -> set[str]:
-    return {
-        pod["metadata"]["uid"] for pod in kubectl.json("-n", namespace, "get", "pods")["items"]
-    }
+    return {pod["metadata"]["uid"] for pod in kubectl.json("-n", namespace, "get", "pods")["items"]}
