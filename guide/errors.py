@@ -42,6 +42,14 @@ class SpecError(GuideError):
         self.field = field
 
 
+class UnknownModel(SpecError):
+    """The catalogue does not know a model; `close` are names that its user may have meant."""
+
+    def __init__(self, message: str, field: str, *, name: str, close: list[str]) -> None:
+        super().__init__(message, field)
+        self.name, self.close = name, close
+
+
 class TookTooLong(SpecError):
     """The question was ended before it was answered: it asks for more work than is allowed."""
 

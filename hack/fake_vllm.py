@@ -23,31 +23,45 @@ from guide.catalog import load
 from guide.domain import Catalog, GroupEvaluation, Workload
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import Requests, requests_of
-from guide.simulate.cost import LayoutCost
+from guide.simulate.cost import StepCost
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import ReplicaLoop
 from guide.simulate.serve import Times, layout_cost, request_tokens, times_of
 from hack.standin.metrics import CONTENT_TYPE, Served, ServerMetrics
 
 
-class SlowCost(LayoutCost):
+class SlowCost:
     """Every step takes `bias` times as long."""
 
-    def __init__(self, cost: LayoutCost, bias: float) -> None:
-        super().__init__(cost.facts, cost.params)
-        self._bias = bias
+    def __init__(self, cost: StepCost, bias: float) -> None:
+        self._cost, self._bias = cost, bias
 
-    def prompt_step(self, *args: Any) -> float:
+    def prompt_step(
+        self,
+        tokens: int,
+        sequences: int,
+        pairs: float,
+        window_pairs: float,
+        decodes: int,
+        context: float,
+        window_context: float,
+        sampled: int,
+    ) -> float:
         """Seconds of one step that holds prompt tokens."""
-        return self._bias * super().prompt_step(*args)
+        return self._bias * self._cost.prompt_step(
+            tokens, sequences, pairs, window_pairs, decodes, context, window_context, sampled
+        )
 
-    def decode_run(self, *args: Any) -> float:
+    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
         """Seconds of a run of decode steps."""
-        return self._bias * super().decode_run(*args)
+        return self._bias * self._cost.decode_run(steps, decodes, context, window_context)
 
-    def decode_steps_within(self, seconds: float, *args: Any) -> int:
+    def decode_steps_within(
+        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
+    ) -> int:
         """How many decode steps it takes to pass `seconds`."""
-        return super().decode_steps_within(seconds / self._bias, *args)
+        sums = (decodes, context, window_context, growing)
+        return self._cost.decode_steps_within(seconds / self._bias, *sums)
 
 
 def simulated(

@@ -26,6 +26,15 @@ def main() -> None:
     except GuideError as error:
         print(f"guide: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except ModuleNotFoundError as error:
+        from guide.cli.extras import how_to_install
+
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        sentence = how_to_install((error.name or "").partition(".")[0], command)
+        if sentence is None:
+            raise
+        print(f"guide: {sentence}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     except BrokenPipeError:  # `guide ... | head` is no error
         sys.stderr.close()
         sys.exit(OK)

@@ -107,13 +107,8 @@ def calibrate(
         return
     if not measurements:
         raise SpecError("give result files of `vllm bench serve`, CSV files, or --prometheus URL")
-    try:
-        from guide.measured.bench_json import Setup
-        from guide.measured.command import Request, run
-    except ModuleNotFoundError as error:
-        raise SpecError(
-            f"guide calibrate needs {error.name}: pip install 'guide-advisor[calibrate]'"
-        ) from None
+    from guide.measured.bench_json import Setup
+    from guide.measured.command import Request, run
 
     setup = Setup(gpu=gpu, tp=tp, version=framework_version, precision=precision, model=model)
     request = Request(

@@ -50,12 +50,12 @@ def explain(
     if output is not Output.TABLE:
         show.document(to_document(found), output)
         return
-    typer.echo(typer.style(choice(evaluation), bold=True))
+    show.say(choice(evaluation), bold=True)
     for line in sentences(found):
-        typer.echo(line)
+        show.say(line)
     shown = [t for g in found.groups for t in kernel_tables(g)] if kernels else tables(found)
     if not shown:
-        typer.echo(
+        show.say(
             "No measured kernel prices this deployment; datasheet roofs do, with fitted shares."
         )
     for table in shown:

@@ -30,6 +30,15 @@ class Listing(StrEnum):
 PlanFile = Annotated[
     Path, typer.Option("-f", "--filename", help="The InferencePlan, YAML or JSON; - reads stdin.")
 ]
+OptionalPlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-f",
+        "--filename",
+        help="The InferencePlan, YAML or JSON; - reads stdin. Absent: --model, --gpu and --rps or"
+        " --users ask.",
+    ),
+]
 NodesFile = Annotated[
     Path | None,
     typer.Option(

@@ -16,7 +16,7 @@ from guide.cli.options import (
     ModelConfig,
     NodePoolsFile,
     NodesFile,
-    PlanFile,
+    OptionalPlanFile,
     PodsFile,
     PricesFile,
     SlicesFile,
@@ -30,7 +30,36 @@ WATCH_S = 2.0  # how often files and the cluster are read again
 
 
 def plan(
-    filename: PlanFile,
+    filename: OptionalPlanFile = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Without a file: Hugging Face id of the model.")
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gpu",
+            help="Without a file: GPUs such as 2xRTX4090, or 3x8xH100-SXM for three nodes of"
+            " eight; may be repeated.",
+        ),
+    ] = None,
+    rps: Annotated[
+        float | None, typer.Option("--rps", help="Without a file: requests per second.")
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option("--users", help="Without a file: requests at a time.")
+    ] = None,
+    prompt: Annotated[
+        int | None, typer.Option("--in", help="Without a file: mean prompt tokens. [1024]")
+    ] = None,
+    generated: Annotated[
+        int | None, typer.Option("--out", help="Without a file: mean output tokens. [256]")
+    ] = None,
+    ttft: Annotated[
+        int | None, typer.Option("--ttft", help="Without a file: limit on p95 of TTFT, in ms.")
+    ] = None,
+    tpot: Annotated[
+        int | None, typer.Option("--tpot", help="Without a file: limit on p95 of TPOT, in ms.")
+    ] = None,
     nodes: NodesFile = None,
     pods: PodsFile = None,
     model_config: ModelConfig = None,
@@ -51,8 +80,24 @@ def plan(
     With -o name, the objects that `guide render` would write are named. Exit code 0: feasible. 3:
     infeasible, every reason is printed. 2: bad input.
     """
-    from guide.cli.question import Extra, ask
+    from guide.cli.in_words import InWords
+    from guide.cli.question import Extra, ask, ask_in_words
     from guide.errors import SpecError
+
+    words = InWords(
+        model=model,
+        gpu=tuple(gpu or ()),
+        rps=rps,
+        users=users,
+        prompt=prompt,
+        output=generated,
+        ttft_ms=ttft,
+        tpot_ms=tpot,
+    )
+    if filename is not None and words.said:
+        raise SpecError("-f FILE is the whole question: leave --model, --gpu and the load away")
+    if gpu and nodes is not None:
+        raise SpecError("--gpu and --nodes both name the GPUs: give one of them")
 
     if watch and "-" in map(str, (filename, nodes, pods)):
         raise SpecError("--watch cannot read stdin again: give files")
@@ -60,6 +105,8 @@ def plan(
     extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
 
     def read() -> Question:
+        if filename is None:
+            return ask_in_words(words, nodes, pods, model_config, calibration, extra)
         return ask(filename, nodes, pods, model_config, calibration, extra)
 
     question = read()

@@ -17,6 +17,7 @@ from guide.errors import SpecError
 from guide.units import MIB
 
 if TYPE_CHECKING:
+    from guide.cli.in_words import InWords
     from guide.question import Cluster, Question
     from guide.spec import InferencePlan
     from guide.spec.node_pools import NodePool
@@ -65,6 +66,27 @@ def ask(
     config = None if files is None else read_checkpoint(files)
     asked = about(written, config, nodes_file, pods_file, catalog, extra)
     return replace(asked, model_path=None if path is None else str(path))
+
+
+def ask_in_words(
+    words: InWords,
+    nodes_file: Path | None,
+    pods_file: Path | None,
+    model_config: Path | None,
+    calibration: Path | None = None,
+    extra: Extra | None = None,
+) -> Question:
+    """The question of flags; without --gpu about the cluster of the files, or of the context."""
+    from guide.catalog import load
+    from guide.cli.checkpoint import read_checkpoint
+    from guide.question import ask as asked
+
+    extra = extra or Extra()
+    written = words.plan()
+    catalog = load(calibration=calibration, extra_gpus=extra.gpus, prices=extra.prices)
+    config = None if model_config is None else read_checkpoint(model_config)
+    found = words.cluster(catalog) if words.gpu else cluster(nodes_file, pods_file, extra)
+    return asked(written, found, catalog, config)
 
 
 def about(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -41,14 +42,12 @@ def serve(
     It listens on this machine alone unless --host says otherwise, and has no login: put it behind
     a proxy that has one before others can reach it.
     """
+    import uvicorn
+
     from guide.errors import SpecError
 
-    try:
-        import uvicorn
-    except ModuleNotFoundError:
-        raise SpecError(
-            "the web page needs more libraries: pip install 'guide-advisor[web]'"
-        ) from None
+    if cluster and find_spec("kubernetes") is None:
+        raise ModuleNotFoundError(name="kubernetes")
     files = {
         "GUIDE_WEB_NODES": nodes,
         "GUIDE_WEB_NODE_POOLS": node_pools,

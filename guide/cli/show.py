@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,8 +14,6 @@ import typer
 from guide.cli.options import Listing, Output
 from guide.domain import Recommendation
 from guide.report import tables as rows
-
-PLAIN_WIDTH = 160  # columns when the output is no terminal
 
 
 def document(value: Mapping[str, Any], form: Output | Listing) -> None:
@@ -46,9 +47,9 @@ def names(objects: Iterable[Mapping[str, Any]]) -> None:
 def _tables(found: Recommendation, *, wide: bool) -> None:
     from guide.report.sentences import outcome
 
-    typer.echo(typer.style(outcome(found), bold=True))
+    say(outcome(found), bold=True)
     for note in found.notes:
-        typer.echo(f"Note: {note}.")
+        say(f"Note: {note}.")
     if found.best is not None:
         shown = [
             rows.top(found),
@@ -64,31 +65,26 @@ def _tables(found: Recommendation, *, wide: bool) -> None:
     else:
         shown = [rows.relaxations(found), rows.combined(found), rows.context_tiers(found)]
         if found.candidates and not found.relaxations and not found.combined:
-            typer.echo("No change of a single field of the plan makes it feasible.")
+            say("No change of a single field of the plan makes it feasible.")
     for table in (*shown, rows.rejections(found), rows.pools(found)):
         print_table(table)
     for node in found.inventory.skipped:
-        typer.echo(f"Skipped node {node.node}: {node.reason}")
+        say(f"Skipped node {node.node}: {node.reason}")
+
+
+def say(text: str, *, bold: bool = False) -> None:
+    """Print a sentence; on a terminal its lines end between words."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    typer.echo(typer.style(text, bold=bold))
 
 
 def print_table(table: rows.Table) -> None:
     """Print a table; nothing for an empty one."""
-    if not table.rows:
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from guide.cli.tabular import print_table as printed
 
-    drawn = Table(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, head in enumerate(table.heads):
-        justify = "right" if index in table.numeric else "left"
-        drawn.add_column(head, justify=justify, overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
-    console.print(drawn)
+    printed(table)
 
 
 def listing(table: Callable[[], rows.Table], items: list[dict[str, Any]], form: Listing) -> None:

@@ -68,6 +68,6 @@ def simulate(
     if output is not Output.TABLE:
         show.document(to_document(evaluation, played, widths), output)
         return
-    typer.echo(typer.style(choice(evaluation), bold=True))
+    show.say(choice(evaluation), bold=True)
     for table in tables(played, widths):
         show.print_table(table)

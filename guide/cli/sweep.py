@@ -73,19 +73,13 @@ def sweep(
     if scheduler is not None and workers is not None:
         raise SpecError("--workers is for processes: with --scheduler the Dask cluster decides")
     study = read_study(read_text(filename), str(filename))
-    try:
-        from guide.studies.results import Results
-        from guide.studies.run import dask_cluster, processes
-
-        hire = dask_cluster(scheduler) if scheduler else processes(workers or os.cpu_count() or 1)
-        if plot is not None:
-            from guide.studies.plot import draw
-    except ModuleNotFoundError as error:
-        raise SpecError(
-            f"guide sweep needs {error.name}: pip install 'guide-advisor[sweep]'"
-        ) from None
-
     from guide.catalog import load
+    from guide.studies.results import Results
+    from guide.studies.run import dask_cluster, processes
+
+    hire = dask_cluster(scheduler) if scheduler else processes(workers or os.cpu_count() or 1)
+    if plot is not None:
+        from guide.studies.plot import draw
 
     catalog = load(calibration=calibration, extra_gpus=gpus, prices=prices)
     extra = Extra(slices=slices, node_pools=node_pools)

@@ -292,6 +292,7 @@ class Recommendation:
     seed: int = 0
     combined: tuple[Relaxation, ...] = ()  # all of these together, when no single one suffices
     context_tiers: tuple[ContextTier, ...] = ()  # by GPUs of a replica
+    unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property
     def feasible(self) -> bool:

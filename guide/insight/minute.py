@@ -16,7 +16,7 @@ from guide.domain import Catalog, GroupEvaluation, Plan
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import requests_of
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.serve import MOST_CLOSED, OPEN_REQUESTS, per_engine, run, times_of
+from guide.simulate.serve import MOST_CLOSED, OPEN_REQUESTS, run, times_of
 
 MINUTE_S = 60
 Floats = npt.NDArray[np.float64]
@@ -40,19 +40,17 @@ class Timeline:
     moments: tuple[Moment, ...]
     since_s: float  # simulated before it: the replica is warm
     preemptions: int  # over the whole run; a preempted request counts as running all the time
-    engines: int  # virtual engines of the replica, of which this is one
 
 
 def one_minute(item: GroupEvaluation, plan: Plan, catalog: Catalog, *, seed: int = 0) -> Timeline:
-    """Simulate one engine of a replica of `item`; the second half of the run is shown."""
+    """Simulate a replica of `item`; the second half of the run is shown."""
     group = item.group
     offered = load_share(plan.workload, group.replicas, group.load_share)
-    share = per_engine(offered, group.pp)
-    users = share.concurrency
-    rate = item.report.requests_per_s / group.pp
+    users = offered.concurrency
+    rate = item.report.requests_per_s
     least = OPEN_REQUESTS if users is None else 4 * users
     count = min(MOST_CLOSED, max(least, math.ceil(2.5 * MINUTE_S * rate)))
-    requests = requests_of(share, count, seed, group.limits.max_model_len)
+    requests = requests_of(offered, count, seed, group.limits.max_model_len)
     replica, serving = run(group, item.memory, requests, catalog, closed_users=users)
     times = times_of(replica, requests, serving)
     start_s = replica.arrival_s[count // 2]
@@ -74,7 +72,6 @@ def one_minute(item: GroupEvaluation, plan: Plan, catalog: Catalog, *, seed: int
         ),
         since_s=start_s,
         preemptions=replica.preemptions,
-        engines=group.pp,
     )
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from guide.domain import Reason
+from collections import Counter
+
+from guide.domain import Reason, Recommendation, Rejection
+from guide.frameworks import FRAMEWORKS
+
+NO_IMAGE = "no image"  # of a framework, instead of the reasons of its candidates
 
 MEANING: dict[Reason, tuple[str, str]] = {
     Reason.DOES_NOT_FIT: (
@@ -75,3 +80,28 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "Nothing: it is an alternative. Another preference ranks otherwise.",
     ),
 }
+
+
+def split_unready(recommendation: Recommendation) -> tuple[tuple[Rejection, ...], Counter[str]]:
+    """The rejections of what could be deployed, and how many there are of each framework that
+    lacks an image; all of them where nothing else was compared.
+    """
+    ready: list[Rejection] = []
+    folded: Counter[str] = Counter()
+    for item in recommendation.rejections:
+        groups = () if item.candidate is None else item.candidate.groups
+        lacking = next((g.framework for g in groups if g.framework in recommendation.unready), None)
+        if lacking is None:
+            ready.append(item)
+        else:
+            folded[lacking] += 1
+    compared = {name for name, _ in recommendation.framework_versions}
+    if compared <= set(recommendation.unready):
+        return recommendation.rejections, Counter()
+    return tuple(ready), folded
+
+
+def no_image(name: str) -> str:
+    """Why the candidates of a framework are one line."""
+    field = FRAMEWORKS[name].image_field
+    return f"{name} has no official image: compared in full once spec.deployment.{field} names one"

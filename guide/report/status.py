@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from guide.domain import Evaluation, Reason, Recommendation, Rejection
 from guide.report import document
+from guide.report.reasons import split_unready
 from guide.units import MILLISECOND
 
 MAX_REJECTIONS = 20
@@ -36,6 +37,7 @@ def to_status(recommendation: Recommendation) -> dict[str, Any]:
 
 def _status(r: Recommendation, keep: int) -> dict[str, Any]:
     inventory = document.inventory(r.inventory)
+    ready, _ = split_unready(r)
     fields = {
         "summary": summary(r.best) if r.best else None,
         "best": document.evaluation(r.best),
@@ -44,7 +46,7 @@ def _status(r: Recommendation, keep: int) -> dict[str, Any]:
             {"reason": reason, "count": count}
             for reason, count in document.rejection_counts(r).items()
         ],
-        "rejections": [document.rejection(item) for item in nearest_misses(r.rejections)[:keep]],
+        "rejections": [document.rejection(item) for item in nearest_misses(ready)[:keep]],
         "relaxations": [
             {"field": item.field, "from": float(item.current), "to": float(item.needed)}
             for item in r.relaxations

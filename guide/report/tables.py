@@ -4,11 +4,13 @@ same ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guide.domain import Evaluation, Interval, Percentiles, Price, Recommendation, Rejection
-from guide.report.document import rejection_counts, whole
+from guide.report.document import whole
+from guide.report.reasons import NO_IMAGE, no_image, split_unready
 from guide.report.sentences import parallel, precision
 from guide.report.status import nearest_misses
 from guide.search.pricing import billed_gpus
@@ -237,18 +239,24 @@ def _sellers(price: Price) -> str:
 
 
 def rejections(recommendation: Recommendation) -> Table:
-    """Each reason with its count and the nearest miss."""
+    """Each reason with its count and the nearest miss; what cannot be deployed is one line."""
+    ready, folded = split_unready(recommendation)
     nearest: dict[str, Rejection] = {}
-    for item in nearest_misses(recommendation.rejections):
+    for item in nearest_misses(ready):
         nearest.setdefault(item.reason.value, item)
+    counts = Counter(item.reason.value for item in ready)
     return Table(
         title="Rejected",
         heads=("reason", "count", "nearest miss", "why"),
-        rows=tuple(
-            (reason, str(count), candidate_name(nearest[reason]), nearest[reason].detail)
-            for reason, count in sorted(
-                rejection_counts(recommendation).items(), key=lambda pair: (-pair[1], pair[0])
-            )
+        rows=(
+            *(
+                (reason, str(count), candidate_name(nearest[reason]), nearest[reason].detail)
+                for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+            ),
+            *(
+                (NO_IMAGE, str(count), name, no_image(name))
+                for name, count in sorted(folded.items())
+            ),
         ),
         numeric=(1,),
     )

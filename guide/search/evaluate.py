@@ -22,6 +22,7 @@ from guide.domain import (
     Workload,
 )
 from guide.perf.roofline import typical_bound
+from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width
 from guide.search.pricing import billed_gpus, group_usd_per_h
 from guide.simulate.serve import Runs, serve
@@ -33,14 +34,17 @@ ROUNDING = 1e-9  # so that 8.000000001 replicas or users are 8
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What stays the same over one recommendation. `runs` remembers simulations, which no limit
-    changes.
+    """What stays the same over one recommendation. `runs` remembers simulations and `operated`
+    operating points, which no limit changes.
     """
 
     plan: Plan
     catalog: Catalog
     seed: int = 0
     runs: Runs = field(default_factory=Runs)
+    operated: dict[tuple[object, ...], Replica | Broken] = field(
+        default_factory=dict[tuple[object, ...], Replica | Broken]
+    )
 
     def under(self, plan: Plan) -> Study:
         """The same study with other limits; simulations are shared."""
@@ -79,9 +83,14 @@ def load_share(workload: Workload, replicas: int, share: float = 1.0) -> Workloa
     assert workload.requests_per_s is not None  # exactly one of the two, by guide.spec
     return replace(
         workload,
-        requests_per_s=workload.requests_per_s * part,
-        arrival_cv=math.sqrt(workload.arrival_cv**2 * part + 1 - part),
+        requests_per_s=_told_apart(workload.requests_per_s * part),
+        arrival_cv=_told_apart(math.sqrt(workload.arrival_cv**2 * part + 1 - part)),
     )
+
+
+def _told_apart(value: float) -> float:
+    """Nine digits: the same share of two loads is simulated once, whatever its last bits."""
+    return float(f"{value:.9g}")
 
 
 def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
@@ -124,8 +133,8 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
 
 
 def _provenance(replica: Replica) -> Provenance:
-    """Nobody measured replicas over several nodes."""
-    return Provenance.EXTRAPOLATED if replica.shape.nodes > 1 else replica.fit.provenance
+    """No measured pipeline is in the fits, nor a replica over several nodes, which is one too."""
+    return Provenance.EXTRAPOLATED if replica.shape.pp > 1 else replica.fit.provenance
 
 
 def per_million(usd_per_h: float | None, tokens_per_s: float) -> float | None:

@@ -27,11 +27,13 @@ from guide.search.operating_point import (
     Replica,
     Tails,
     default_limits,
+    lengths_and_users,
     operate,
     promised_context_tokens,
     tails,
+    too_slow,
 )
-from guide.search.rank import are_alike, identity, optimistic_key, rank_key
+from guide.search.rank import adds_nothing, identity, optimistic_key, rank_key
 from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 
@@ -69,6 +71,7 @@ class Survey:
     prospects: list[Prospect] = field(default_factory=list[Prospect])
     replicas: list[Replica] = field(default_factory=list[Replica])
     refused: list[Rejection] = field(default_factory=list[Rejection])
+    placeable: list[Shape] = field(default_factory=list[Shape])  # by the rules of the layout alone
 
 
 def survey(
@@ -83,9 +86,13 @@ def survey(
     plan = study.plan
     found = Survey(refused=list(_unknown_pools(plan, inventory)))
     long = tails(plan.workload, study.seed, promised_context_tokens(plan))
-    known: dict[tuple[object, ...], Replica | Broken] = {}  # the same in all pools of a GPU
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
-        replica = _operated(shape, study, long, known, (running or {}).get(shape.key))
+        broken = next((broken for rule in LAYOUT_RULES if (broken := rule(shape))), None)
+        if broken is not None:
+            found.refused.append(_refused(shape, 1, broken, study))
+            continue
+        found.placeable.append(shape)
+        replica = _operated(shape, study, long, (running or {}).get(shape.key))
         if isinstance(replica, Rejection):
             found.refused.append(replica)
             continue
@@ -116,20 +123,18 @@ def _operated(
     shape: Shape,
     study: Study,
     long: Tails,
-    known: dict[tuple[object, ...], Replica | Broken],
     running: Limits | None,
 ) -> Replica | Rejection:
-    for rule in LAYOUT_RULES:
-        broken = rule(shape)
-        if broken is not None:
-            return _refused(shape, 1, broken, study)
-    alike = (shape.gpu, *shape.key[1:], running)
-    if alike not in known:
-        known[alike] = operate(shape, study.plan, study.catalog, long, running)
-    replica = known[alike]
-    if isinstance(replica, Broken):
-        return _refused(shape, 1, replica, study)
-    return replace(replica, shape=shape)
+    # the same in all pools of a GPU, and under all limits that a relaxation tries
+    alike = (shape.gpu, *shape.key[1:], running, lengths_and_users(study.plan))
+    if alike not in study.operated:
+        study.operated[alike] = operate(shape, study.plan, study.catalog, long, running)
+    found = study.operated[alike]
+    broken = found if isinstance(found, Broken) else too_slow(found, study.plan)
+    if isinstance(found, Replica) and broken is None:
+        return replace(found, shape=shape)
+    assert broken is not None
+    return _refused(shape, 1, broken, study)
 
 
 def _refused(shape: Shape, replicas: int, broken: Broken, study: Study) -> Rejection:
@@ -171,10 +176,10 @@ def _bar(ledger: Ledger, goal: Goal, places: int) -> tuple[tuple[Any, ...], Eval
 
 
 def leaders(ledger: Ledger, goal: Goal, places: int) -> list[Evaluation]:
-    """The best `places` of what was simulated, each unlike those before it."""
+    """The best `places` of what was simulated, each of which adds something to those before it."""
     found: list[Evaluation] = []
     for evaluation in sorted(ledger.kept.values(), key=lambda e: rank_key(e, goal)):
-        if not any(are_alike(evaluation, one) for one in found):
+        if not any(adds_nothing(evaluation, one) for one in found):
             found.append(evaluation)
         if len(found) == places:
             break

@@ -50,10 +50,32 @@ def search(
     """The best `places` deployments: of one pool, of several pools of one GPU type, and mixed ones
     when the plan's rule for mixes lets one of them be best.
     """
+    if goal.aim is not Aim.COST and cheapest(study, survey, ledger) is None:
+        return []
     if goal.aim is Aim.LATENCY and goal.within_s == math.inf:
         fastest = hunt(survey.prospects, study, replace(goal, aim=Aim.SPEED), 1, ledger)
         goal = _sharpened(goal, fastest)
     top = hunt(survey.prospects, study, goal, places, ledger)
+    return _with_mixes(study, survey, goal, top, places, ledger)
+
+
+def cheapest(
+    study: Study, survey: Survey, ledger: Ledger, *, mixed: bool = True
+) -> Evaluation | None:
+    """The cheapest deployment of one pool, else a mixed one, else None: what is feasible does not
+    depend on the preference.
+    """
+    goal = Goal(plan=study.plan, aim=Aim.COST)
+    top = hunt(survey.prospects, study, goal, 1, ledger)
+    if mixed and not top:
+        top = _with_mixes(study, survey, goal, top, 1, ledger)
+    return top[0] if top else None
+
+
+def _with_mixes(
+    study: Study, survey: Survey, goal: Goal, top: list[Evaluation], places: int, ledger: Ledger
+) -> list[Evaluation]:
+    """The best `places` deployments when those of one pool are known."""
     for parts, benefit, most_types in _fleets(parts_of(survey, study.plan), study.plan.mix):
         best = top[0] if top else None
         fleet = Fleet(study=study, goal=goal, parts=parts, benefit=benefit, most_types=most_types)

@@ -85,14 +85,14 @@ def least_usd_per_h(pool: GpuPool, gpus: int) -> float:
 
 def solve(question: MixProblem) -> Mix | None:
     """The best mix of at least two pools, or None when there is none."""
+    parts = _worth(question)
+    if len({part.replica.shape.pool.name for part in parts}) < 2 or not _may_carry(question, parts):
+        return None
     import highspy
 
     model = highspy.Highs()
     model.silent()
     model.setOptionValue("threads", 1)
-    parts = _worth(question)
-    if len({part.replica.shape.pool.name for part in parts}) < 2:
-        return None
     counts = [model.addIntegral(0, part.most) for part in parts]
     used = [model.addBinary() for _ in parts]
     bills = [_bill(model, part, n) for part, n in zip(parts, counts, strict=True)]
@@ -134,6 +134,30 @@ def _worth(question: MixProblem) -> list[MixPart]:
         if not any(all(a >= b for a, b in zip(merits(r), mine, strict=True)) for r in rivals):
             rivals.append(part)
     return [part for rivals in by_size.values() for part in rivals]
+
+
+def _may_carry(question: MixProblem, parts: Sequence[MixPart]) -> bool:
+    """Whether the load could be carried if GPUs and dollars were divisible: HiGHS takes a second to
+    find that it cannot.
+    """
+    by_type: dict[str, dict[str, float]] = {}
+    for part in parts:
+        shape = part.replica.shape
+        pools = by_type.setdefault(shape.gpu.name, {})
+        pools[shape.pool.name] = max(pools.get(shape.pool.name, 0), part.share * part.most)
+    widest = sorted((sum(pools.values()) for pools in by_type.values()), reverse=True)
+    budget = question.plan.budget
+    usd = min(question.below_usd_per_h, budget.max_usd_per_h or math.inf)
+    gpus = budget.max_gpus or math.inf
+    return (
+        question.headroom
+        * min(
+            sum(widest[: question.most_types]),
+            max(gpus * p.share / p.replica.shape.gpus for p in parts),
+            max(usd * p.share / max(p.least_usd_per_h, 1e-9) for p in parts),
+        )
+        >= 1
+    )
 
 
 def name_of(mix: Mix) -> frozenset[Any]:

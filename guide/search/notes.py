@@ -4,12 +4,14 @@ choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.vllm_starts import brings_code
-from guide.search.operating_point import unstated_p95
+from guide.perf.pipeline import NIC_BYTES_PER_S, handed_on_bytes
+from guide.search.causes import Cause, Findings
+from guide.search.operating_point import promised_context_tokens, unstated_p95
 from guide.search.pricing import usd_per_h
 from guide.search.space import considered_pools
 from guide.simulate.arrivals import DEFAULT_P95_RATIO
@@ -20,18 +22,32 @@ NO_GPU_NODE = "the cluster has no node with GPUs that GUIDE can use"
 
 
 def notes(
-    plan: Plan, inventory: Inventory, top: Sequence[Evaluation], rejections: Sequence[Rejection]
+    plan: Plan,
+    inventory: Inventory,
+    top: Sequence[Evaluation],
+    rejections: Sequence[Rejection],
+    found: Findings | None,
 ) -> tuple[str, ...]:
-    """All notes, in a fixed order."""
+    """All notes, in a fixed order; `found` is what was tried where there is no answer."""
     assumed = [*plan.model.notes, *_assumed(plan.workload)]
     if top:
-        return (*assumed, *_caveats(top[0]))
+        return (*_lacking(plan, top[0]), *assumed, *_caveats(top[0]))
     return (
         *assumed,
         *_contradictions(plan, inventory),
         *_no_such_precision(plan, inventory, rejections),
-        *_single_cause(rejections),
+        *(_causes(found, _cause_of(plan)) if found else ()),
     )
+
+
+def _lacking(plan: Plan, best: Evaluation) -> list[str]:
+    """An answer that only runs from an image of the user's says so before anything else."""
+    names = sorted({g.framework for g in best.candidate.groups} & set(plan.unready))
+    return [
+        f"nothing but {name} keeps every limit, and it has no official image: name yours in "
+        f"spec.deployment.{FRAMEWORKS[name].image_field}, without which nothing can be rendered"
+        for name in names
+    ]
 
 
 def _assumed(workload: Workload) -> list[str]:
@@ -73,13 +89,15 @@ def _contradictions(plan: Plan, inventory: Inventory) -> list[str]:
 def _no_such_precision(
     plan: Plan, inventory: Inventory, rejections: Sequence[Rejection]
 ) -> list[str]:
-    """A tolerance that leaves only precisions which no framework runs on any GPU of the cluster."""
+    """A tolerance that leaves only precisions which no framework runs on any GPU of the cluster;
+    said where it is so for all of them.
+    """
     pools = {pool.name for pool in considered_pools(plan, inventory) if pool.gpu is not None}
     ran = {
         r.pool for r in rejections if r.candidate is not None and r.reason not in WRONG_PRECISION
     }
     found: list[str] = []
-    for name in sorted(pools - ran):
+    for name in sorted(pools) if not pools & ran else ():
         one = next((r for r in rejections if r.pool == name and r.candidate is not None), None)
         if one is not None:
             found.append(
@@ -89,18 +107,37 @@ def _no_such_precision(
     return found
 
 
-def _single_cause(rejections: Sequence[Rejection]) -> list[str]:
-    """When memory alone stands in the way, say so: no service level would help."""
-    service = {Reason.MISSES_TTFT, Reason.MISSES_TPOT, Reason.MISSES_E2E, Reason.MISSES_THROUGHPUT}
-    reasons = {rejection.reason for rejection in rejections}
-    if Reason.DOES_NOT_FIT not in reasons or reasons & (service | {Reason.UNSTABLE}):
-        return []
-    if reasons & {Reason.NOT_ENOUGH_GPUS, Reason.OVER_BUDGET, Reason.SPANS_NODES}:
-        return [
-            "memory is the cause: where the model fits, there are too few GPUs; "
-            "relaxing a service level would not help"
-        ]
-    return ["memory is the cause: the model fits nowhere; relaxing a service level would not help"]
+def _causes(found: Findings, cause_of: Mapping[Cause, str]) -> list[str]:
+    """What was found by trying; where service levels are not in the way, that too."""
+    said: list[str] = []
+    vain = "relaxing a service level would not help"
+    if found.cause is not None:
+        sentence = cause_of[found.cause]
+        said.append(f"{sentence}; {vain}" if found.service_levels_in_vain else sentence)
+    elif found.service_levels_in_vain:
+        said.append(vain)
+    if found.tolerance is not None:
+        said.append(f"spec.precisionTolerance {found.tolerance.value} would make it feasible")
+    if found.over_nodes is not None:
+        group = found.over_nodes.groups[0].group
+        said.append(
+            f"replicas over several nodes would make it feasible (TP {group.tp} x PP {group.pp} on "
+            f"{group.gpu.name}): `guide render --format leaderworkerset` writes them"
+        )
+    return said
+
+
+def _cause_of(plan: Plan) -> Mapping[Cause, str]:
+    needed = promised_context_tokens(plan)
+    return {
+        Cause.MODEL_CONTEXT: f"the context is the cause: {needed:,} tokens are beyond the "
+        f"{plan.model.max_context_tokens:,} that {plan.model.name} was made for, on any GPU",
+        Cause.BUDGET: "the budget is the cause",
+        Cause.TOO_FEW_GPUS: "too few GPUs are free: more nodes of the kinds that are there would "
+        "do",
+        Cause.MEMORY: "memory is the cause: weights and context do not fit into the GPUs of one "
+        "node",
+    }
 
 
 def _caveats(best: Evaluation) -> list[str]:
@@ -117,11 +154,11 @@ def _caveats(best: Evaluation) -> list[str]:
                 "(--trust-remote-code): read it, and pin its revision by --revision"
             )
         if group.tp * group.pp > group.pool.gpus_per_node:
-            sent = 2 * group.model.hidden * group.limits.max_num_batched_tokens
+            sent = handed_on_bytes(group.model) * group.limits.max_num_batched_tokens
             found.append(
                 f"a replica goes over {group.pool.nodes_for(group.tp, group.pp)} nodes: a full "
-                f"step sends {format_bytes(sent)} from node to node, and that time is not in the "
-                "numbers"
+                f"step sends {format_bytes(sent)} from node to node, counted at an assumed "
+                f"{NIC_BYTES_PER_S * 8 / 1e9:.0f} Gbit/s"
             )
         if group.pool.price is None:
             found.append(

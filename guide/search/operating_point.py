@@ -102,6 +102,12 @@ def promised_context_tokens(plan: Plan) -> int:
     )
 
 
+def lengths_and_users(plan: Plan) -> tuple[object, ...]:
+    """All of a plan that the operating point of a shape depends on."""
+    rate = None if plan.workload.requests_per_s is None else 1.0
+    return replace(plan.workload, requests_per_s=rate, arrival_cv=1.0), plan.switches
+
+
 def unstated_p95(workload: Workload) -> list[str]:
     """The sides of which the plan states no p95: inputTokens, outputTokens."""
     sides = {"inputTokens": workload.prompt, "outputTokens": workload.output}
@@ -123,8 +129,9 @@ def _guessed(plan: Plan, broken: Broken | None) -> Broken | None:
 def operate(
     shape: Shape, plan: Plan, catalog: Catalog, long: Tails, running: Limits | None = None
 ) -> Replica | Broken:
-    """Find the operating point of `shape` under `plan`, or the limit that it breaks.
+    """Find the operating point of `shape` under `plan`, or what keeps it from serving at all.
 
+    It depends on no service level, on no budget, and on no rate of an open loop.
     With `running`, the operating point of a deployment that is there: it is judged, not chosen.
     """
     needed = promised_context_tokens(plan)
@@ -152,8 +159,18 @@ def operate(
         limits = replace(limits, max_num_seqs=sizes[-1])
         memory = memory_fit(shape.group(limits), shape.release, plan.switches)
         found = _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
-        return found if isinstance(found, Broken) else replace(found, smaller=sizes[:-1])
+        return replace(found, smaller=sizes[:-1])
     return _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
+
+
+def too_slow(replica: Replica, plan: Plan) -> Broken | None:
+    """The service level that even an empty server misses."""
+    how, fit = "even on an empty server p95", replica.fit
+    return (
+        misses_ttft(replica.zero_load_ttft_s * _up(fit, "ttft"), plan, how)
+        or misses_tpot(replica.zero_load_tpot_s * _up(fit, "tpot"), plan, how)
+        or misses_e2e(replica.zero_load_e2e_s * _up(fit, "e2e"), plan, how)
+    )
 
 
 def default_limits(shape: Shape, max_model_len: int) -> Limits:
@@ -212,18 +229,10 @@ def _bounded(
     *,
     catalog: Catalog,
     long: Tails,
-) -> Replica | Broken:
-    """Refuse what misses an SLO even on an empty server; keep the bounds of the rest."""
+) -> Replica:
+    """The replica with what bounds say about it."""
     group = shape.group(limits)
     ttft_s, tpot_s, e2e_s = _empty_server(group, memory, plan, catalog, long)
-    how = "even on an empty server p95"
-    broken = (
-        misses_ttft(ttft_s * _up(fit, "ttft"), plan, how)
-        or misses_tpot(tpot_s * _up(fit, "tpot"), plan, how)
-        or misses_e2e(e2e_s * _up(fit, "e2e"), plan, how)
-    )
-    if broken is not None:
-        return broken
     return Replica(
         shape=shape,
         limits=limits,

@@ -18,6 +18,7 @@ from guide.search.pricing import used_usd_per_h
 from guide.search.sizing import Prospect, grade
 from guide.search.space import is_online, precision_loss
 
+NOTICED = 0.02  # of a number: less no measurement could show
 Key = tuple[Any, ...]  # compared with keys of the same goal only
 
 
@@ -129,21 +130,46 @@ def shape_identity(evaluation: Evaluation) -> Key:
     return tuple(value for item in evaluation.groups for value in item.group.key)
 
 
-def _seen(evaluation: Evaluation) -> Key:
-    """What a user sees of a deployment, in the 2 % steps that no measurement could tell apart."""
-    p, groups = evaluation.predicted, evaluation.candidate.groups
-    return (
-        *sorted((g.gpu.name, g.framework, g.precision.name) for g in groups),
-        *(evaluation.gpus, evaluation.usd_per_h),
-        *(grade(i.upper) for i in (p.ttft_interval, p.tpot_interval, p.e2e_interval)),
+def _kinds(evaluation: Evaluation) -> Key:
+    return tuple(
+        sorted((g.gpu.name, g.framework, g.precision.name) for g in evaluation.candidate.groups)
     )
 
 
-def are_alike(one: Evaluation, other: Evaluation) -> bool:
-    """Whether two deployments are no real alternatives: one layout in two sizes, or two layouts
-    of the same GPUs that nobody could tell apart by what they cost and do.
+def _merits(evaluation: Evaluation) -> tuple[float, ...]:
+    """What a user weighs, each the smaller the better: money, GPUs, latencies, room for more."""
+    p, usd = evaluation.predicted, evaluation.usd_per_h
+    return (
+        math.inf if usd is None else usd,
+        evaluation.gpus,
+        *(i.upper for i in (p.ttft_interval, p.tpot_interval, p.e2e_interval)),
+        1 / max(capacity_per_s(evaluation), 1e-9),
+    )
+
+
+def adds_nothing(evaluation: Evaluation, listed: Evaluation) -> bool:
+    """Whether a deployment is no alternative to one that is listed: another size of its layout, or
+    on the same GPUs and as precise, but better in nothing by 2 %, which no measurement could show.
     """
-    return shape_identity(one) == shape_identity(other) or _seen(one) == _seen(other)
+    if shape_identity(evaluation) == shape_identity(listed):
+        return True
+    return _kinds(evaluation) == _kinds(listed) and all(
+        mine * (1 + NOTICED) >= theirs
+        for mine, theirs in zip(_merits(evaluation), _merits(listed), strict=True)
+    )
+
+
+def folded(kept: Iterable[Evaluation], listed: Sequence[Evaluation]) -> int:
+    """How many other layouts among `kept` add nothing to those that are listed."""
+    shown = {shape_identity(one) for one in listed}
+    return len(
+        {
+            shape_identity(other)
+            for other in kept
+            if shape_identity(other) not in shown
+            and any(adds_nothing(other, one) for one in listed)
+        }
+    )
 
 
 def worst_loss(evaluation: Evaluation) -> int:

@@ -23,6 +23,7 @@ from guide.domain import (
     Rejection,
 )
 from guide.search.bounds import Broken, excess
+from guide.search.causes import find_causes
 from guide.search.context import context_tiers
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
@@ -30,8 +31,8 @@ from guide.search.fleet import search
 from guide.search.goal import CURVE, Aim, Goal, goal_of
 from guide.search.notes import notes
 from guide.search.pricing import priced
-from guide.search.rank import identity, pareto_front, preferred, rank_key
-from guide.search.relax import combined_relaxation, relaxations
+from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
+from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.sizing import Prospect
 from guide.search.space import releases_of
 from guide.units import format_seconds, format_usd
@@ -64,8 +65,13 @@ def recommend(
     if plan.preference is Preference.LATENCY and fastest:
         _trade_off(study, found, fastest[0], ledger)
     rejections = _rejections(found, ledger, top, goal)
-    offers = () if top else relaxations(study, inventory)
-    together = () if top or offers else combined_relaxation(study, inventory)
+    offers = () if top else relaxations(study, inventory, found.placeable)
+    together = (
+        ()
+        if top or keeps_the_load(offers)
+        else combined_relaxation(study, inventory, found.placeable)
+    )
+    causes = None if top else find_causes(study, inventory, (*offers, *together))
     return Recommendation(
         best=top[0] if top else None,
         alternatives=tuple(top[1:]),
@@ -82,9 +88,19 @@ def recommend(
         framework_versions=tuple(
             (release.framework, release.version) for release in releases_of(plan, catalog)
         ),
-        notes=notes(plan, inventory, top, rejections),
+        unready=plan.unready,
+        notes=(*notes(plan, inventory, top, rejections, causes), *_folded(top, ledger)),
         seed=seed,
     )
+
+
+def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:
+    """How many layouts are not listed, since they add nothing to one that is."""
+    count = folded(ledger.kept.values(), top)
+    if not count:
+        return []
+    layouts = "1 more layout" if count == 1 else f"{count} more layouts"
+    return [f"{layouts} of the same GPUs, better in nothing by 2 %: not listed as alternatives"]
 
 
 def _trade_off(study: Study, found: Survey, fastest: Evaluation, ledger: Ledger) -> None:

@@ -8,18 +8,20 @@ a limit that is not the cause (a latency goal when memory does not suffice) is n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from guide.domain import Evaluation, Inventory, Plan, Relaxation, Workload
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
-from guide.search.fleet import search
-from guide.search.goal import Aim, Goal
+from guide.search.fleet import cheapest
 from guide.search.operating_point import promised_context_tokens
 from guide.search.space import Shape
 from guide.units import MILLISECOND
 
+NEARER = 0.05  # of a value: a mixed fleet must allow one that is so much nearer
+KEPT_LOAD_SHARE = 0.5  # an offer that keeps less of the load is hardly one
+LOADS = ("spec.workload.requestsPerSecond", "spec.workload.concurrency")
 PRECISION = 0.01  # the offered value is within 1 % of the smallest that works
 WIDER = 6  # doublings of a change that does not work yet
 LEAST_LOAD_SHARE = 0.01  # a load below 1 % of what was asked is no relaxation
@@ -37,96 +39,137 @@ class Dial:
     reached: Callable[[Plan, Evaluation], float]  # the value that a deployment found there needs
 
 
-def relaxations(study: Study, inventory: Inventory) -> tuple[Relaxation, ...]:
-    """The relaxations that work, one for each limit that alone stands in the way."""
+def relaxations(study: Study, inventory: Inventory, among: list[Shape]) -> tuple[Relaxation, ...]:
+    """The relaxations that work, one for each limit that alone stands in the way.
+
+    `among` are the shapes that no rule of the layout refuses, whatever the limits.
+    """
     found: list[Relaxation] = []
     for dial in DIALS:
         current = dial.current(study.plan)
         if current is None:
             continue
-        needed = _smallest(dial, current, study, inventory)
+        needed = _smallest(dial, current, study, inventory, among)
         if needed is not None:
             found.append(Relaxation(field=dial.field, current=current, needed=needed))
     return tuple(found)
 
 
-def combined_relaxation(study: Study, inventory: Inventory) -> tuple[Relaxation, ...]:
+def keeps_the_load(offers: Iterable[Relaxation]) -> bool:
+    """Whether one of `offers` leaves at least half of the load."""
+    return any(o.field not in LOADS or o.needed >= KEPT_LOAD_SHARE * o.current for o in offers)
+
+
+def freest(plan: Plan) -> Plan:
+    """The plan with every limit out of the way, as far as that makes sense."""
+    for dial in DIALS:
+        if dial.current(plan) is not None:
+            plan = dial.extreme(plan) or plan
+    return plan
+
+
+def combined_relaxation(
+    study: Study, inventory: Inventory, among: list[Shape]
+) -> tuple[Relaxation, ...]:
     """The limits that stand in the way together, each with the value that it needs beside the
     others.
 
     For when no single change suffices: all limits are moved out of the way, those that need not
-    move are put back, and the rest are tightened one after the other. Empty when not even all of
-    them together help.
+    move are put back, what is asked to be served before what is asked of it, and the rest are
+    tightened one after the other. Empty when not even all of them together help.
     """
-    moved: dict[str, tuple[Dial, float]] = {}
+    moved: list[tuple[Dial, float]] = []
     free = study.plan
-    for dial in DIALS:
+    for dial in reversed(DIALS):
         current = dial.current(free)
         relaxed = None if current is None else dial.extreme(free)
         if current is not None and relaxed is not None:
-            moved[dial.field] = (dial, current)
+            moved.append((dial, current))
             free = relaxed
-    if len(moved) < 2 or _feasible(study.under(free), inventory)[0] is None:
+    if len(moved) < 2 or _feasible(study.under(free), inventory, among) is None:
         return ()
-    for name, (dial, current) in list(moved.items()):
+    for dial, current in tuple(moved):
         back = dial.turned(free, current)
-        if _feasible(study.under(back), inventory)[0] is not None:
+        if _feasible(study.under(back), inventory, among) is not None:
             free = back
-            del moved[name]
+            moved.remove((dial, current))
     found: list[Relaxation] = []
-    for dial, current in moved.values():
+    for dial, current in sorted(reversed(moved), key=lambda pair: pair[0].field not in LOADS):
         tight = study.under(dial.turned(free, current))
-        needed = _smallest(dial, current, tight, inventory)
+        needed = _smallest(dial, current, tight, inventory, among)
         if needed is None:
             return ()
         free = dial.turned(free, needed)
         found.append(Relaxation(field=dial.field, current=current, needed=needed))
-    return tuple(found)
+    return tuple(found) if len(found) > 1 else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A deployment, and the shapes that the bounds left beside it."""
+
+    evaluation: Evaluation
+    left: list[Shape]
 
 
 def _feasible(
-    study: Study, inventory: Inventory, among: list[Shape] | None = None
-) -> tuple[Evaluation | None, list[Shape]]:
-    """The same search, content with one deployment. What is feasible does not depend on the
-    preference.
-    """
+    study: Study, inventory: Inventory, among: list[Shape], *, mixed: bool = True
+) -> _Found | None:
+    """The same search, content with one deployment."""
     found = survey(study, inventory, among)
-    top = search(study, found, Goal(plan=study.plan, aim=Aim.COST), 1, Ledger())
-    return top[0] if top else None, [replica.shape for replica in found.replicas]
+    one = cheapest(study, found, Ledger(), mixed=mixed)
+    return None if one is None else _Found(one, [replica.shape for replica in found.replicas])
 
 
-def _smallest(dial: Dial, current: float, study: Study, inventory: Inventory) -> float | None:
+def _smallest(
+    dial: Dial, current: float, study: Study, inventory: Inventory, among: list[Shape]
+) -> float | None:
     """Halve the range between the current value and one that works; every value offered was
     tried.
+
+    Mixed fleets are asked last: only where no pool alone will do, or where they would allow a value
+    that is nearer by more than `NEARER`.
     """
     plan = study.plan
     free = dial.extreme(plan)
     if free is None:
         return None
-    answer, left = _feasible(study.under(free), inventory)
+    alone = _feasible(study.under(free), inventory, among, mixed=False)
+    answer = alone or _feasible(study.under(free), inventory, among)
     if answer is None:
         return None
 
-    def holds(steps: int) -> bool:
+    def holds(steps: int, *, mixed: bool) -> bool:
         # what fails without the limit fails with it: only the shapes that were left can hold
         turned = dial.turned(plan, steps * dial.step)
-        return _feasible(study.under(turned), inventory, left)[0] is not None
+        return _feasible(study.under(turned), inventory, answer.left, mixed=mixed) is not None
 
-    upward = dial.reached(free, answer) > current
+    upward = dial.reached(free, answer.evaluation) > current
     round_to_step = math.ceil if upward else math.floor
     fails = round(current / dial.step)
-    works = round_to_step(dial.reached(free, answer) / dial.step - 1e-9 * (1 if upward else -1))
+    reached = dial.reached(free, answer.evaluation) / dial.step
+    works = round_to_step(reached - 1e-9 * (1 if upward else -1))
     for _ in range(WIDER if upward else 0):
-        if holds(works):
+        if holds(works, mixed=alone is None):
             break
         # the limit moves the operating point too (a smaller batch, a longer queue): further out
         works = fails + 2 * (works - fails)
-    if not holds(works):
+    if not holds(works, mixed=alone is None):
         return None
+    works = _halved(fails, works, lambda steps: holds(steps, mixed=alone is None))
+    nearer = round_to_step(works * (1 - NEARER if upward else 1 + NEARER))
+    between = min(works, fails) < nearer < max(works, fails)
+    if alone is not None and between and holds(nearer, mixed=True):
+        works = _halved(fails, nearer, lambda steps: holds(steps, mixed=True))
+    return round(works * dial.step, 6)
+
+
+def _halved(fails: int, works: int, holds: Callable[[int], bool]) -> int:
+    """The value within 1 % of the last that fails."""
     while abs(works - fails) > max(1, PRECISION * abs(works)):
         middle = (works + fails) // 2
         works, fails = (middle, fails) if holds(middle) else (works, middle)
-    return round(works * dial.step, 6)
+    return works
 
 
 # --- the dials -----------------------------------------------------------------------------------

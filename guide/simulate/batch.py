@@ -6,11 +6,10 @@ API server, as `llm.generate` and `mii.pipeline` measure.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from guide.domain import Catalog, MemoryFit, ReplicaGroup
-from guide.simulate.cost import LayoutCost
+from guide.simulate.cost import StepCost
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.serve import layout_cost
@@ -55,10 +54,12 @@ class BatchReport:
         return self.served * self.output_tokens / self.batch_latency_s
 
 
-class _Watched(LayoutCost):
+class _Watched:
     """The same cost; also adds up the tokens held in the cache over time."""
 
-    token_seconds = 0.0
+    def __init__(self, cost: StepCost) -> None:
+        self.cost, self.token_seconds = cost, 0.0
+        self.decode_steps_within = cost.decode_steps_within
 
     def prompt_step(
         self,
@@ -71,14 +72,14 @@ class _Watched(LayoutCost):
         window_context: float,
         sampled: int,
     ) -> float:
-        seconds = super().prompt_step(
+        seconds = self.cost.prompt_step(
             tokens, sequences, pairs, window_pairs, decodes, context, window_context, sampled
         )
         self.token_seconds += seconds * (tokens + context)
         return seconds
 
     def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
-        seconds = super().decode_run(steps, decodes, context, window_context)
+        seconds = self.cost.decode_run(steps, decodes, context, window_context)
         self.token_seconds += seconds * context
         return seconds
 
@@ -86,13 +87,9 @@ class _Watched(LayoutCost):
 def serve_batch(
     group: ReplicaGroup, memory: MemoryFit, batch: Batch, catalog: Catalog
 ) -> BatchReport:
-    """Run a batch through one replica of `group`.
-
-    Pipeline stages hold one share of the batch each, as virtual engines.
-    """
-    plain, _ = layout_cost(group, catalog)
-    cost = _Watched(plain.facts, plain.params)
-    requests = math.ceil(batch.requests / group.pp)
+    """Run a batch through one replica of `group`."""
+    cost = _Watched(layout_cost(group, catalog)[0])
+    requests = batch.requests
     replica = ReplicaLoop(
         policy_of(group, memory, catalog, batch.prompt_tokens + batch.output_tokens),
         cost,
@@ -107,7 +104,7 @@ def serve_batch(
     capacity = replica.policy.kv_blocks * replica.policy.block_tokens
     return BatchReport(
         requests=batch.requests,
-        served=min(batch.requests, served * group.pp),
+        served=served,
         ttft_s=max(first, default=0.0),
         batch_latency_s=replica.clock,
         output_tokens=batch.output_tokens,

@@ -64,7 +64,7 @@ class LayoutCost:
             work = self.priced.work(tokens, sequences, decodes, sampled)
         return fixed_seconds(self._fixed, tokens, sequences, decodes, sampled, work)
 
-    def _decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Fixed seconds of a decode step, seconds per context token, and inside a window."""
         found = self._decode.get(decodes)
         if found is None:
@@ -95,13 +95,13 @@ class LayoutCost:
             + self._window_pair_s * window_pairs
         )
         if decodes:
-            _, per_token, per_window_token = self._decode_coefficients(decodes)
+            _, per_token, per_window_token = self.decode_coefficients(decodes)
             seconds += per_token * context + per_window_token * window_context
         return seconds
 
     def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
         """Seconds of `steps` decode steps whose context sums average to those given."""
-        fixed, per_token, per_window_token = self._decode_coefficients(decodes)
+        fixed, per_token, per_window_token = self.decode_coefficients(decodes)
         return steps * (fixed + per_token * context + per_window_token * window_context)
 
     def decode_steps_within(
@@ -113,7 +113,7 @@ class LayoutCost:
 
         Step i lasts first + slope*i: the root of slope/2 n^2 + (first - slope/2) n = seconds.
         """
-        fixed, per_token, per_window_token = self._decode_coefficients(decodes)
+        fixed, per_token, per_window_token = self.decode_coefficients(decodes)
         first = fixed + per_token * context + per_window_token * window_context
         slope = per_token * decodes + per_window_token * growing
         linear = first - slope / 2

@@ -1,7 +1,7 @@
 """A trace replayed through one layout.
 
 A Service splits connections at random and evenly, so requests are dealt to the replicas by seeded
-dice; the virtual engines that pipeline stages make take turns.
+dice.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Played:
     unserved: int  # accepted, but their KV cache never fits
     last_arrival_s: float
     end_s: float  # when the last request finished
-    kv_peak_share: float  # of the fullest engine
-    batch_mean: float  # over the engines that served
+    kv_peak_share: float  # of the fullest replica
+    batch_mean: float  # over the replicas that served
     preemptions: int
     busiest: int  # requests that the busiest replica got
 
@@ -82,13 +82,7 @@ def replay(
     first = next(parts, None)
     typical = 1.0 if first is None else float(np.mean(first.prompts + first.outputs))
     replicas = [
-        _Replica(
-            group,
-            [
-                _Engine(group, memory, typical, prefix_hit_share, catalog, latencies)
-                for _ in range(group.pp)
-            ],
-        )
+        _Replica(group, memory, typical, prefix_hit_share, catalog, latencies)
         for group, memory in groups
         for _ in range(group.replicas)
     ]
@@ -106,8 +100,8 @@ def replay(
         last_arrival_s = float(part.arrivals[-1])
     for replica in replicas:
         replica.close()
-    engines = [e for replica in replicas for e in replica.engines if e.served]
-    if not engines:
+    served = [replica for replica in replicas if replica.served]
+    if not served:
         most = max(group.limits.max_model_len for group, _ in groups)
         raise SpecError(
             f"no request of the trace fits the layout, which accepts {most:,} tokens; "
@@ -120,40 +114,16 @@ def replay(
         too_long=too_long,
         unserved=requests - too_long - latencies.served,
         last_arrival_s=last_arrival_s,
-        end_s=max(e.stream.clock for e in engines),
-        kv_peak_share=max(e.stream.kv_peak_share for e in engines),
-        batch_mean=fmean(e.stream.decoding.batch_mean for e in engines),
-        preemptions=sum(e.stream.preemptions for e in engines),
+        end_s=max(one.stream.clock for one in served),
+        kv_peak_share=max(one.stream.kv_peak_share for one in served),
+        batch_mean=fmean(one.stream.decoding.batch_mean for one in served),
+        preemptions=sum(one.stream.preemptions for one in served),
         busiest=max(replica.dealt for replica in replicas),
     )
 
 
 class _Replica:
-    """A replica: virtual engines that take turns."""
-
-    def __init__(self, group: ReplicaGroup, engines: Sequence[_Engine]) -> None:
-        self.group = group
-        self.engines = engines
-        self.dealt = 0
-        self.too_long = 0
-
-    def take(self, part: Trace, mine: Ints) -> None:
-        """Serve the requests `mine` of a part of the trace."""
-        fits = part.prompts[mine] + part.outputs[mine] <= self.group.limits.max_model_len
-        turn = (self.dealt + np.arange(len(mine))) % self.group.pp
-        self.dealt += len(mine)
-        self.too_long += int((~fits).sum())
-        for number, engine in enumerate(self.engines):
-            engine.take(part, mine[fits & (turn == number)])
-
-    def close(self) -> None:
-        """Serve everything to its end."""
-        for engine in self.engines:
-            engine.count(engine.stream.close())
-
-
-class _Engine:
-    """One virtual engine over its requests."""
+    """A replica over its requests."""
 
     def __init__(
         self,
@@ -167,14 +137,20 @@ class _Engine:
         cost, serving = layout_cost(group, catalog)
         policy = policy_of(group, memory, catalog, typical_tokens)
         window = group.model.window_tokens
+        self.group = group
         self.stream = Stream(policy, cost, serving, window=window)
         self.prefix_hit_share = prefix_hit_share
         self.latencies = latencies
-        self.served = 0
+        self.dealt = self.too_long = self.served = 0
 
     def take(self, part: Trace, mine: Ints) -> None:
-        if not len(mine):
+        """Serve the requests `mine` of a part of the trace."""
+        fits = part.prompts[mine] + part.outputs[mine] <= self.group.limits.max_model_len
+        self.dealt += len(mine)
+        self.too_long += int((~fits).sum())
+        if not fits.any():
             return
+        mine = mine[fits]
         prompts: list[int] = part.prompts[mine].tolist()
         requests = Requests(
             prompts=prompts,
@@ -182,9 +158,13 @@ class _Engine:
             arrivals=part.arrivals[mine].tolist(),
             cached=cached_tokens(prompts, self.prefix_hit_share),
         )
-        self.count(self.stream.feed(requests))
+        self._count(self.stream.feed(requests))
 
-    def count(self, times: Times | None) -> None:
+    def close(self) -> None:
+        """Serve everything to its end."""
+        self._count(self.stream.close())
+
+    def _count(self, times: Times | None) -> None:
         if times is not None:
             self.served += len(times.e2e)
             self.latencies.add(times)

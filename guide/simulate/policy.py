@@ -17,7 +17,7 @@ RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still 
 def policy_of(
     group: ReplicaGroup, memory: MemoryFit, catalog: Catalog, request_tokens: float
 ) -> SchedulerPolicy:
-    """How the group's framework schedules: one virtual engine of `pp`, which share its blocks.
+    """How the group's framework schedules: a round of a pipeline holds a batch for each stage.
 
     Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
     length of a typical one at its end.
@@ -28,11 +28,11 @@ def policy_of(
     budget = group.limits.max_num_batched_tokens
     if release.scheduling is Scheduling.PREFILL_FIRST:
         budget = max(budget, group.limits.max_model_len)
-    blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens // group.pp
+    blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens
     return scheduler_policy(
         release,
-        max_num_seqs=max(1, group.limits.max_num_seqs // group.pp),
-        token_budget=budget,
+        max_num_seqs=group.limits.max_num_seqs,
+        token_budget=budget * group.pp,
         block_tokens=memory.block_tokens,
         kv_blocks=max(1, blocks),
     )

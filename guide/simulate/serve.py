@@ -3,7 +3,6 @@ report."""
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -26,9 +25,11 @@ from guide.domain import (
 from guide.perf.adjust import mean_context_tokens
 from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
 from guide.perf.ops import Layout, layout_of
+from guide.perf.pipeline import heaviest_stages, hops
 from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.cost import LayoutCost
+from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
@@ -49,6 +50,8 @@ def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, Serv
         layout=layout_of(group),
         kv_cache_dtype=group.limits.kv_cache_dtype,
         switches=group.switches,
+        nodes=group.pool.nodes_for(group.tp, group.pp) if group.pp > 1 else 1,
+        token_budget=group.limits.max_num_batched_tokens if group.pp > 1 else 0,
     )
 
 
@@ -65,17 +68,36 @@ def _cost(
     layout: Layout,
     kv_cache_dtype: str,
     switches: Switches,
+    nodes: int,
+    token_budget: int,
 ) -> tuple[LayoutCost, ServingParams]:
     fit = resolve(catalog, gpu, framework, version, precision, model).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
     engine = engine_for(catalog, framework, version)
     traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
-    facts = fold(model, gpu, precision, layout, kv_cache_dtype, switches, traits)
-    priced = None
-    if traits.kernels:
-        priced = priced_by_kernels(model, gpu, precision, layout, kv_cache_dtype)
-    return LayoutCost(facts, step, priced), serving
+
+    def cost(arch: ModelArch, head: bool = True) -> LayoutCost:
+        facts = fold(arch, gpu, precision, layout, kv_cache_dtype, switches, traits)
+        priced = None
+        if traits.kernels:
+            priced = priced_by_kernels(arch, gpu, precision, layout, kv_cache_dtype)
+        if not head:
+            facts = facts._replace(head_s=0.0, head_sequence_s=0.0)
+            priced = priced and priced.without_head()
+        return LayoutCost(facts, step, priced)
+
+    whole = cost(model)
+    if layout.pp == 1:
+        return whole, serving
+    staged = PipelineCost(
+        whole,
+        [cost(stage.arch, stage.head) for stage in heaviest_stages(model, layout.pp)],
+        hops(model, gpu, layout.pp, nodes, step),
+        batches=layout.pp,
+        token_budget=token_budget,
+    )
+    return staged, serving
 
 
 def request_tokens(workload: Workload) -> float:
@@ -96,12 +118,17 @@ def zero_load(
     return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
 
 
-def _prompt_seconds(cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int) -> float:
+def _prompt_seconds(
+    cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, prompts_per_step: float
+) -> float:
     """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
-    sequences."""
-    task = prefill_task(group, prompt, decodes)
+    sequences; in a pipeline it shares a round with the other prompts of the time."""
+    at_once = 1
+    if group.pp > 1:
+        at_once = max(1, min(group.pp, round(prompts_per_step)))
+    task = prefill_task(group, prompt, decodes, prompts=at_once)
     alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
-    return task_seconds(task, cost) - alone
+    return (task_seconds(task, cost) - alone) / at_once
 
 
 def saturation(
@@ -115,12 +142,12 @@ def saturation(
     cost, _ = layout_cost(group, catalog)
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
     context = mean_context_tokens(prompt, output)
-    held = memory.held_tokens(prompt + output) / group.pp / context
-    batch = int(max(1, min(group.limits.max_num_seqs // group.pp, held)))
+    held = memory.held_tokens(prompt + output) / context
+    batch = int(max(1, min(group.limits.max_num_seqs, held)))
     decode_s = task_seconds(decode_task(group, batch, context, output), cost)
     computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
-    per_request = decode_s / batch + _prompt_seconds(cost, group, computed, batch)
-    return group.pp / per_request
+    prompt_s = _prompt_seconds(cost, group, computed, batch, batch / max(1.0, output))
+    return 1 / (decode_s / batch + prompt_s)
 
 
 def serve(
@@ -136,36 +163,30 @@ def serve(
 
     `runs` remembers what was simulated, and is asked first.
     """
-    share = per_engine(workload, group.pp)
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload))
     cost, serving = layout_cost(group, catalog)
     key = (
         *(cost.facts, cost.params, serving),
         replace(policy, kv_blocks=0),
-        *(share, group.limits.max_model_len, group.model.window_tokens, seed),
+        *(workload, group.limits.max_model_len, group.model.window_tokens, seed),
     )
     found = runs.find(key, policy.kv_blocks)
     if found is None:
         count = OPEN_REQUESTS
-        if (users := share.concurrency) is not None:
+        if (users := workload.concurrency) is not None:
             count = min(MOST_CLOSED, max(users + OPEN_REQUESTS // 4, WAVES * users))
-        requests = requests_of(share, count, seed, group.limits.max_model_len)
+        requests = requests_of(workload, count, seed, group.limits.max_model_len)
         replica, _ = run(group, memory, requests, catalog, closed_users=users)
-        report = _report(replica, requests, serving, share, seed)
+        report = _report(replica, requests, serving, workload, seed)
         found = EngineRun(policy.kv_blocks, replica.starved, report)
         runs.add(key, found)
     one = found.report
-    return replace(
-        one,
-        requests_per_s=one.requests_per_s * group.pp,
-        output_tokens_per_s=one.output_tokens_per_s * group.pp,
-        kv_peak_share=one.kv_peak_share * found.kv_blocks / policy.kv_blocks,
-    )
+    return replace(one, kv_peak_share=one.kv_peak_share * found.kv_blocks / policy.kv_blocks)
 
 
 class EngineRun(NamedTuple):
-    """What one engine did with so many KV blocks, and whether anything waited for them."""
+    """What one replica did with so many KV blocks, and whether anything waited for them."""
 
     kv_blocks: int
     starved: bool
@@ -175,8 +196,7 @@ class EngineRun(NamedTuple):
 class Runs:
     """Simulations by all that they depend on, so that none is made twice.
 
-    A run in which nothing ever waited for KV blocks is the run of any larger cache as well: so one
-    of the virtual engines of a pipeline is often a replica that was simulated already.
+    A run in which nothing ever waited for KV blocks is the run of any larger cache as well.
     """
 
     def __init__(self) -> None:
@@ -202,7 +222,7 @@ def run(
     *,
     closed_users: int | None = None,
 ) -> tuple[ReplicaLoop, ServingParams]:
-    """Serve `requests` by one engine of a replica of `group`; also what requests pay around it."""
+    """Serve `requests` by one replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
     typical = (sum(requests.prompts) + sum(requests.outputs)) / max(1, len(requests.prompts))
     replica = ReplicaLoop(
@@ -261,16 +281,6 @@ def times_of(
     return times
 
 
-def per_engine(workload: Workload, engines: int) -> Workload:
-    """The load of one of the virtual engines that pipeline stages make."""
-    if engines == 1:
-        return workload
-    if workload.concurrency is not None:
-        return replace(workload, concurrency=max(1, math.ceil(workload.concurrency / engines)))
-    assert workload.requests_per_s is not None
-    return replace(workload, requests_per_s=workload.requests_per_s / engines)
-
-
 def percentiles(values: Sequence[float]) -> Percentiles:
     """Mean and percentiles of a sample, in seconds."""
     cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
@@ -284,7 +294,7 @@ def _report(
     workload: Workload,
     seed: int,
 ) -> ServingReport:
-    """What one engine did; `workload` is its share."""
+    """What one replica did; `workload` is its share."""
     warm = workload.concurrency or int(WARM_SHARE * len(replica.arrival_s))
     times = times_of(replica, requests, serving, warm)
     span = replica.clock - min(times.arrival)

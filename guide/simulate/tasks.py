@@ -41,21 +41,27 @@ class TaskTime(NamedTuple):
 
 
 def prefill_task(
-    group: ReplicaGroup, prompt_tokens: float, decodes: int, token_budget: int | None = None
+    group: ReplicaGroup,
+    prompt_tokens: float,
+    decodes: int,
+    token_budget: int | None = None,
+    prompts: int = 1,
 ) -> Task:
-    """One prompt, cut into segments by the token budget that `decodes` running sequences leave:
-    that of the group's limits, unless its scheduler takes another.
+    """One prompt, or several alike at once, cut into segments by the token budget that `decodes`
+    running sequences leave: that of the group's limits for each stage, unless its scheduler takes
+    another.
     """
-    budget = (token_budget or group.limits.max_num_batched_tokens) - decodes
+    limit = token_budget or group.limits.max_num_batched_tokens * group.pp
+    budget = limit / prompts - decodes
     cut = adjust_sequence_length(prompt_tokens, max(1.0, budget))
     _, inside = attended(0, prompt_tokens, group.model.window_tokens or 0)
     shape = StepShape(
-        prefill_tokens=int(max(1, cut.tokens)),
-        prefill_sequences=1,
-        attended_pairs=prompt_tokens * prompt_tokens / 2 / cut.count,
-        window_pairs=inside / cut.count,
+        prefill_tokens=prompts * int(max(1, cut.tokens)),
+        prefill_sequences=prompts,
+        attended_pairs=prompts * prompt_tokens * prompt_tokens / 2 / cut.count,
+        window_pairs=prompts * inside / cut.count,
         decode_sequences=decodes,
-        sampled_sequences=decodes + 1,
+        sampled_sequences=decodes + prompts,
     )
     return Task("prefill", cut.count, shape)
 

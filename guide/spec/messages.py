@@ -52,12 +52,13 @@ def field_path(loc: Sequence[str | int]) -> str:
 
 
 def nearest(word: str, names: Iterable[str], count: int = 1) -> list[str]:
-    """Names close to `word` in any case, closest first; a name cut short counts as close."""
+    """Names close to `word` in any case, closest first; a part of a name counts as close."""
     by_lower = {name.lower(): name for name in sorted(names, reverse=True)}
     lower = word.lower()
     longer = sorted(n for n in by_lower if len(lower) > 2 and n.startswith(lower))
     close = difflib.get_close_matches(lower, by_lower, n=count, cutoff=0.6)
-    return [by_lower[name] for name in dict.fromkeys([*longer, *close])][:count]
+    holding = sorted((n for n in by_lower if len(lower) > 2 and lower in n), key=len)
+    return [by_lower[name] for name in dict.fromkeys([*longer, *close, *holding])][:count]
 
 
 def _sentence(error: ErrorDetails, root: type[BaseModel]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from guide.domain import Catalog, ModelArch, Plan
-from guide.errors import SpecError, shown
+from guide.errors import SpecError, UnknownModel, shown
 from guide.models.families import read_config
 from guide.spec.documents import CONFIG_LIMIT_BYTES, read_document
 from guide.spec.messages import nearest, spec_error
@@ -96,10 +96,12 @@ def known_model(name: str, catalog: Catalog, field: str) -> ModelArch:
             return model
     close = nearest(name, catalog.models, 3) or nearest(name.rsplit("/", 1)[-1], catalog.models, 3)
     mend = f"did you mean {' or '.join(close)}, or " if close else "`guide models` lists what is; "
-    raise SpecError(
+    raise UnknownModel(
         f"{field}: {name} is not in the catalogue: {mend}give its config.json "
         "(--model-config FILE, or spec.model.configFrom)",
-        field=field,
+        field,
+        name=name,
+        close=close,
     )
 
 

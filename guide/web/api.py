@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
+from guide.cluster.imagined import MOST_NODES, MOST_PER_NODE
 from guide.errors import GuideError, SpecError
 from guide.question import Cluster
 from guide.report import to_json
@@ -22,7 +23,7 @@ from guide.spec.messages import told
 from guide.spec.scalars import GpuName
 from guide.web.asking import PageQuestion, answer, page_question
 from guide.web.engine import catalog
-from guide.web.nodes import MOST_NODES, MOST_PER_NODE, imagined, live
+from guide.web.nodes import imagined, live
 from guide.web.settings import Settings
 from guide.web.state import MOST_POOLS, PoolRow
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from guide.domain import Inventory, Plan, Recommendation
-from guide.errors import GuideError, SpecError
+from guide.errors import GuideError, SpecError, UnknownModel
 from guide.insight.explain import Explanation, explain
 from guide.insight.load_curve import LoadPoint
 from guide.insight.minute import Timeline
@@ -64,10 +64,15 @@ def question(state: State, settings: Settings) -> PageQuestion:
         raise Wrong(errors)
     try:
         return page_question(written, found, config, shown=state.source != "cluster")
+    except UnknownModel as error:
+        raise Wrong({"model": _unknown(error)}) from None
     except SpecError as error:
-        place = "model" if config is None else "config"
-        text = str(error).replace("(--model-config FILE, ", "(below, or ")
-        raise Wrong({place: sentence(text)}) from None
+        raise Wrong({"model" if config is None else "config": sentence(str(error))}) from None
+
+
+def _unknown(error: UnknownModel) -> str:
+    meant = f" Did you mean {' or '.join(error.close)}?" if error.close else ""
+    return f"GUIDE does not know {error.name}.{meant} Or give its config.json below."
 
 
 def page_question(
@@ -151,6 +156,8 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
             name = other if word in text else name
         if "exactly one" in text:
             text = "fill in requests per second or requests at a time: one of the two"
+    if text.startswith("is required"):
+        text = "fill this in"
     errors.setdefault(name, sentence(text))
 
 

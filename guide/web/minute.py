@@ -49,17 +49,11 @@ def _cache(timeline: Timeline, number: int) -> Chart:
     moments = timeline.moments
     x, y = across(moments[-1].second), upwards(1.0)
     preempted = timeline.preemptions
-    part = (
-        f" One of the {timeline.engines} batches that its pipeline stages take turns at is shown."
-        if timeline.engines > 1
-        else ""
-    )
     return Chart(
         name=f"cache-{number}",
         title="KV cache in use",
         about=f"At most {max(m.kv_share for m in moments):.0%} is in use. "
-        + (f"It ran out {preempted:,} times, and a request began again." if preempted else "")
-        + part,
+        + (f"It ran out {preempted:,} times, and a request began again." if preempted else ""),
         x_title="seconds",
         y_title="share of the cache",
         x_ticks=x.ticks(_plain),

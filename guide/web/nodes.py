@@ -15,10 +15,11 @@ from typing import Any
 
 from guide.catalog import find_gpu
 from guide.cluster.client import cluster_devices, cluster_objects
+from guide.cluster.imagined import MOST_NODES, MOST_PER_NODE, nodes_of
 from guide.cluster.json_values import mapping, sequence
-from guide.cluster.nodes import PRICE_ANNOTATION, read_node
+from guide.cluster.nodes import read_node
 from guide.cluster.slim import slim_node
-from guide.domain import Catalog, Gpu
+from guide.domain import Catalog
 from guide.errors import GuideError, SpecError
 from guide.question import Cluster
 from guide.spec import read_document
@@ -30,14 +31,6 @@ from guide.web.state import PoolRow, plain_number, unpack
 Node = dict[str, Any]
 UPLOAD_LIMIT_BYTES = 8 * MIB
 FRESH_S = 10  # how long one reading of the cluster serves
-MOST_NODES = 1000
-MOST_PER_NODE = 16
-# What device plugins offer and what names the GPU, by vendor.
-_LABELS = {
-    "nvidia": ("nvidia.com/gpu", "nvidia.com/gpu.product"),
-    "amd": ("amd.com/gpu", "amd.com/gpu.product-name"),
-    "intel": ("gpu.intel.com/xe", "gpu.intel.com/product"),
-}
 
 
 class RowError(SpecError):
@@ -60,7 +53,7 @@ def imagined(rows: Iterable[PoolRow], catalog: Catalog) -> list[Node]:
         count = _whole(row, "nodes", pool.nodes, MOST_NODES)
         per = _whole(row, "per", pool.per, MOST_PER_NODE)
         price = _price(row, pool.price)
-        nodes += [_node(f"pool{row}-{n}", gpu, per, price) for n in range(count)]
+        nodes += nodes_of(gpu, count, per, price, name=f"pool{row}")
     return nodes
 
 
@@ -77,28 +70,6 @@ def _price(row: int, text: str) -> float | None:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", text):
         raise RowError(row, "price", "must be a price in US dollars such as 2.50")
     return float(text)
-
-
-def _node(name: str, gpu: Gpu, per: int, usd_per_h: float | None) -> Node:
-    resource, label = _LABELS[gpu.vendor]
-    offered = {resource: str(per)}
-    annotations = {}
-    if usd_per_h is not None:
-        annotations[PRICE_ANNOTATION] = f"{usd_per_h:.4f}"
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": name,
-            "labels": {label: gpu.name.replace(" ", "-")},
-            "annotations": annotations,
-        },
-        "status": {
-            "allocatable": offered,
-            "capacity": offered,
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }
 
 
 def uploaded(text: str) -> list[Node]:

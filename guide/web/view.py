@@ -10,6 +10,7 @@ from guide.domain import Evaluation, Provenance, Recommendation, Rejection, Rela
 from guide.insight.minute import Timeline
 from guide.report import tables as rows
 from guide.report.document import whole
+from guide.report.reasons import split_unready
 from guide.report.sentences import choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
@@ -127,7 +128,7 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "combined": _combined(state, found),
         "tiers": rows.context_tiers(found),
         "reasons": _reasons(found),
-        "rejections": [_why(r) for r in nearest_misses(found.rejections)[:REJECTIONS_SHOWN]],
+        "rejections": [_why(r) for r in nearest_misses(split_unready(found)[0])[:REJECTIONS_SHOWN]],
         "candidates": found.candidates,
         "rejected": len(found.rejections),
         "pools": rows.pools(found),
@@ -163,16 +164,22 @@ def _cards(asked: PageQuestion, found: Recommendation) -> list[Card]:
 
 
 def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
-    per_million = item.usd_per_million_output_tokens
     return Card(
         place=place,
         sentence=choice(item),
         cost="no price known" if item.usd_per_h is None else f"{format_usd(item.usd_per_h)}/h",
-        per_million="" if per_million is None else f"{format_usd(per_million)} per million tokens",
+        per_million=_per_million(item),
         gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
         figures=_figures(item, asked),
         measured=item.provenance is Provenance.CALIBRATED,
     )
+
+
+def _per_million(item: Evaluation) -> str:
+    output, both = item.usd_per_million_output_tokens, item.usd_per_million_tokens
+    if output is None or both is None:
+        return ""
+    return f"{format_usd(output)} per million output tokens, {format_usd(both)} over all"
 
 
 def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
@@ -230,7 +237,7 @@ def relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
 
 def _reasons(found: Recommendation) -> list[Why]:
     nearest: dict[str, Rejection] = {}
-    for item in nearest_misses(found.rejections):
+    for item in nearest_misses(split_unready(found)[0]):
         nearest.setdefault(item.reason.value, item)
     return [
         Why(
@@ -238,7 +245,7 @@ def _reasons(found: Recommendation) -> list[Why]:
             count=count,
             candidate=candidate,
             detail=detail,
-            margin=_margin(nearest[reason]),
+            margin=_margin(nearest[reason]) if reason in nearest else "–",
         )
         for reason, count, candidate, detail in rows.rejections(found).rows
     ]

@@ -31,11 +31,11 @@ class Readiness:
 
     def problem(self) -> str:
         """One sentence, or nothing when all is well; may wait for the API server."""
-        if problem := self.lease_problem() or self.watch_problem():
+        if problem := self.lease_problem():
             return problem
         if self._clock() - self._asked_s >= _FRESH_S:
             self._found, self._asked_s = self._look(), self._clock()
-        return self._found
+        return self._found or self.watch_problem()
 
     def _look(self) -> str:
         """A watch that is cut without a word is noticed late: ask."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 from guide.domain import Recommendation
 from guide.errors import cut
 from guide.report import to_status
+from guide.report.reasons import split_unready
 from guide.report.sentences import outcome
 from guide.report.status import nearest_misses
 
@@ -173,7 +174,7 @@ def infeasible(r: Recommendation, held: str = "") -> str:
     help.
     """
     parts = [outcome(r), *([held] if held else [])]
-    nearest = nearest_misses(r.rejections)[:1]
+    nearest = nearest_misses(split_unready(r)[0])[:1]
     parts += [f"Nearest miss: {item.reason.value}, {item.detail}." for item in nearest]
     if r.relaxations:
         changes = " or ".join(

@@ -50,7 +50,7 @@ def gpus(operator: Operator) -> float:
 def test_a_definition_that_comes_goes_and_comes_again(plane: Breakable, place: str, tmp_path: Path):
     kubectl = plane.kubectl
     with operated(kubectl.kubeconfig, tmp_path) as operator:
-        eventually(lambda: "inferenceplans" in operator.readiness()[1])
+        eventually(lambda: "inferenceplans" in operator.readiness()[1].lower())
         assert operator.readiness()[0] == 503
         for name in ("first", "second"):
             install_crd(kubectl)
@@ -58,7 +58,7 @@ def test_a_definition_that_comes_goes_and_comes_again(plane: Breakable, place: s
             kubectl.apply(chat(place, name))
             plan_when(kubectl, place, name, "Recommended", "True")
             kubectl("delete", CRD)
-            eventually(lambda: "inferenceplans" in operator.readiness()[1])
+            eventually(lambda: "inferenceplans" in operator.readiness()[1].lower())
             eventually(lambda: not operator.plans(place))
         assert operator.healthy()  # to start it again would not help
     install_crd(kubectl)

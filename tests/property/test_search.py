@@ -13,19 +13,15 @@ from guide.domain import (
     Budget,
     Candidate,
     Evaluation,
-    GpuPool,
     Inventory,
     Plan,
     Preference,
-    Price,
     Recommendation,
     ReplicaGroup,
-    Slo,
-    Tolerance,
 )
 from guide.search.pricing import group_usd_per_h
-from guide.search.recommend import recommend
 from tests import toy
+from tests.toy_questions import ask, clusters, plans
 
 SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -33,63 +29,6 @@ SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.function
 @pytest.fixture(autouse=True)
 def _toy_engine(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
     toy.install(monkeypatch)
-
-
-maybe = lambda strategy: st.none() | strategy  # noqa: E731
-
-slos = st.builds(
-    Slo,
-    ttft_p95_s=maybe(st.floats(0.005, 2)),
-    tpot_p95_s=maybe(st.floats(0.003, 0.1)),
-    e2e_p95_s=maybe(st.floats(0.5, 30)),
-    min_output_tokens_per_s=maybe(st.floats(10, 50_000)),
-)
-budgets = st.builds(
-    Budget, max_usd_per_h=maybe(st.floats(0.5, 200)), max_gpus=maybe(st.integers(1, 32))
-)
-
-
-@st.composite
-def workloads(draw: st.DrawFn):
-    base = toy.question().workload
-    if draw(st.booleans()):
-        return replace(base, requests_per_s=draw(st.floats(0.1, 100)))
-    return replace(base, requests_per_s=None, concurrency=draw(st.integers(1, 500)))
-
-
-plans = st.builds(
-    toy.question,
-    workload=workloads(),
-    slo=slos,
-    budget=budgets,
-    preference=st.sampled_from(Preference),
-    tolerance=st.sampled_from(Tolerance),
-)
-
-
-@st.composite
-def pools(draw: st.DrawFn, name: str) -> GpuPool:
-    gpu = draw(st.sampled_from([toy.BIG, toy.SMALL, None]))
-    per_node = draw(st.sampled_from([1, 4, 8]))
-    free = draw(st.lists(st.integers(0, per_node), min_size=1, max_size=4))
-    price = draw(
-        st.none()
-        | st.builds(
-            Price,
-            usd_per_gpu_h=st.floats(0.1, 10),
-            billed_gpus=st.sampled_from([1, per_node]),
-            source=st.just("s"),
-            as_of=st.just("d"),
-        )
-    )
-    return toy.pool(name, gpu, tuple(free), per_node, price=price)
-
-
-clusters = st.builds(lambda *found: Inventory(pools=found), pools("a"), pools("b"), pools("c"))
-
-
-def ask(plan: Plan, cluster: Inventory) -> Recommendation:
-    return recommend(plan, cluster, toy.CATALOG)
 
 
 def counts(group: ReplicaGroup) -> tuple[object, ...]:

@@ -133,6 +133,10 @@ class Curves:
             **{name: min(getattr(self, name), getattr(other, name)) for name in TERMS},
         )
 
+    def without_head(self) -> Curves:
+        """The same without the output head: a pipeline stage before the last."""
+        return replace(self, head=Curve(np.zeros(len(TOKENS))))
+
     def kernels(self, shape: StepShape) -> tuple[PricedOperator, ...]:
         """Every operator of a step with the kernel behind it, before any fitted factor."""
         tokens = shape.prefill_tokens + shape.decode_sequences

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
@@ -17,7 +18,7 @@ from guide.domain import (
 )
 from guide.models.precision import PRECISIONS
 from guide.search.goal import Aim, Goal
-from guide.search.rank import capacity_per_s, rank_key
+from guide.search.rank import adds_nothing, capacity_per_s, folded, rank_key
 from guide.search.recommend import recommend
 from guide.search.space import is_online
 from tests import toy
@@ -129,16 +130,36 @@ def test_ties_never_break_by_name():
     assert len(set(keys)) == 3
 
 
-def test_alternatives_differ_in_something_a_user_sees():
-    found = ask(toy.question(frameworks=("vLLM",)))
-    seen = [
-        (e.gpus, e.usd_per_h, *(round(i.upper, 9) for i in _intervals(e)))
-        for e in (found.best, *found.alternatives)
-        if e is not None
-    ]
-    assert len(set(seen)) == len(seen)
+@pytest.mark.parametrize("preference", Preference)
+def test_alternatives_are_better_in_something_a_user_sees(preference: Preference):
+    found = ask(toy.question(frameworks=("vLLM",), preference=preference))
+    listed = [e for e in (found.best, *found.alternatives) if e is not None]
+    for one, other in combinations(listed, 2):
+        gpus = [[g.gpu.name for g in e.candidate.groups] for e in (one, other)]
+        better = [b < a / 1.02 for a, b in zip(_numbers(one), _numbers(other), strict=True)]
+        assert gpus[0] != gpus[1] or any(better)
 
 
-def _intervals(one: Evaluation):
+def test_a_layout_that_nobody_would_choose_is_counted_but_not_listed():
+    one = best(toy.question(frameworks=("vLLM",)))
+    item, p = one.groups[0], one.predicted
+    staged = replace(item, group=replace(item.group, pp=2))
+
+    def other(e2e_times: float, ttft_times: float = 1.0) -> Evaluation:
+        e2e = replace(p.e2e_interval, upper=e2e_times * p.e2e_interval.upper)
+        ttft = replace(p.ttft_interval, upper=ttft_times * p.ttft_interval.upper)
+        times = replace(p, e2e_interval=e2e, ttft_interval=ttft)
+        return replace(one, groups=(staged,), predicted=times, gpus=2 * one.gpus)
+
+    for e2e_times in (0.99, 1.0, 1.5):  # 1 % less is nothing that anybody would notice
+        assert adds_nothing(other(e2e_times), one)
+        assert folded([one, other(e2e_times)], [one]) == 1
+    for e2e_times, ttft_times in ((0.97, 1.0), (2.0, 0.9)):
+        assert not adds_nothing(other(e2e_times, ttft_times), one)
+        assert folded([one, other(e2e_times, ttft_times)], [one]) == 0
+
+
+def _numbers(one: Evaluation):
     p = one.predicted
-    return p.ttft_interval, p.tpot_interval, p.e2e_interval
+    times = (p.ttft_interval, p.tpot_interval, p.e2e_interval)
+    return one.usd_per_h or 1.0, one.gpus, *(i.upper for i in times), 1 / capacity_per_s(one)

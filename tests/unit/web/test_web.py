@@ -261,7 +261,7 @@ def test_numbers_are_read_as_people_write_them(written: str, number: str):
 @pytest.mark.parametrize("name", ["input", "output"])
 def test_a_missing_length_is_told_beside_its_field(client: TestClient, name: str):
     page = client.get(url({**CHAT, name: ""}))
-    assert "Is required, but it is missing" in field_error(page.text, name)
+    assert field_error(page.text, name) == "Fill this in."
 
 
 def test_a_body_of_the_wrong_kind_is_told_in_a_sentence(client: TestClient):
@@ -269,3 +269,16 @@ def test_a_body_of_the_wrong_kind_is_told_in_a_sentence(client: TestClient):
     refused = client.post("/api/recommend", json={"plan": plan, "nodes": {"items": []}})
     assert refused.status_code == 422
     assert refused.json()["error"]["message"].startswith("nodes must be a list, not a mapping")
+
+
+def test_an_unknown_model_is_answered_in_words_of_the_page(client: TestClient):
+    said = field_error(client.get(url({**CHAT, "model": "llama"})).text, "model")
+    assert said.startswith("GUIDE does not know llama. Did you mean ")
+    assert "meta-llama/" in said
+    for word in ("guide models", "--model-config", "configFrom", "spec."):
+        assert word not in said
+
+
+def test_a_price_per_token_says_of_which_tokens(client: TestClient):
+    text = client.get(url(CHAT)).text
+    assert re.search(r"\$[0-9.]+ per million output tokens, \$[0-9.]+ over all", text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
@@ -21,59 +20,13 @@ from guide.web import creating, plans
 from guide.web.asking import form_of, plan_document
 from guide.web.settings import Settings
 from guide.web.state import State, from_query, pack
+from tests.cluster_of_plans import Cluster, plan
 from tests.llama_config import LLAMA
-from tests.web_questions import CHAT, HOSTILE, NODES, ROOT, client_of, url
+from tests.web_questions import CHAT, HOSTILE, NODES, client_of, url
 
 OURS = {"sec-fetch-site": "same-origin"}
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl"
 FORM = {"namespace": "ml", "name": "mine", "token": TOKEN}
-
-
-class Cluster:
-    """In place of the API server."""
-
-    def __init__(self) -> None:
-        self.held: list[dict[str, Any]] = []
-        self.refusal: ClusterError | None = None
-        self.created: list[tuple[str, Any]] = []
-
-    def plans(self) -> list[dict[str, Any]]:
-        if self.refusal is not None:
-            raise self.refusal
-        return self.held
-
-    def with_token(self, token: str) -> Cluster:
-        self.token = token
-        return self
-
-    def create_plan(self, value: Any) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        self.created.append((self.token, value))
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    found = Cluster()
-    for module in ("plans", "creating"):
-        monkeypatch.setattr(f"guide.web.{module}.connect", lambda: found)
-    plans.read_anew()
-    return found
-
-
-@pytest.fixture
-def page(cluster: Cluster) -> Iterator[TestClient]:
-    settings = Settings(cluster=True, nodes_file=NODES, answers_per_minute=100_000)
-    with client_of(settings) as client:
-        yield client
-
-
-def plan(name: str = "chat", *conditions: tuple[str, str], **status: Any) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
-    found["metadata"] = {"name": name, "namespace": "ml", "generation": 2}
-    told = [{"type": t, "status": s, "message": f"{t} is {s}"} for t, s in conditions]
-    found["status"] = {"observedGeneration": 2, "conditions": told, **status}
-    return found
 
 
 @pytest.mark.parametrize(
@@ -109,70 +62,10 @@ def test_plans_that_need_a_look_come_first(page: TestClient, cluster: Cluster):
     assert "5 plans" in text
 
 
-SLOW = {
-    "ttftP95Seconds": "2.4",
-    "requestsPerSecond": "12",
-    "promptMean": "1500",
-    "outputMean": "300",
-    "outputP95": "801.5",
-    "verdict": {"kind": "LoadMoved", "message": "The load grew.", "missed": ["ttft"]},
-}
-
-
-def test_a_plan_that_misses_a_limit_is_red_and_stands_first(page: TestClient, cluster: Cluster):
-    cluster.held = [
-        plan("a", ("Ready", "True")),
-        plan("y", ("Ready", "True"), ("PredictionDrift", "True")),
-        plan("z", ("Ready", "True"), observed=SLOW),
-    ]
-    text = page.get("/plans").text
-    assert re.findall(r'href="/plans/ml/(\w)"', text) == ["z", "y", "a"]
-    assert '<span class="badge no">misses a limit</span>' in text
-    assert '<td class="number missed">2.40 s</td><td class="number">1.00 s</td>' in text
-
-
-def test_the_load_as_it_is_opens_as_a_question(page: TestClient, cluster: Cluster):
-    cluster.held = [plan("chat", ("Ready", "True"), observed=SLOW)]
-    text = unescape(page.get("/plans/ml/chat").text)
-    assert "<strong>The load grew.</strong>" in text
-    (query,) = re.findall(r'href="/\?([^"]+)">Plan for the load as it is<', text)
-    workload = plan_document(from_query(query), {})["spec"]["workload"]
-    assert workload["requestsPerSecond"] == "12"
-    assert workload["inputTokens"] == {"mean": 1500, "p95": 3000}
-    assert workload["outputTokens"] == {"mean": 300, "p95": 802}
-
-
 def test_a_cluster_without_plans_says_how_to_begin(page: TestClient):
     text = page.get("/plans").text
     assert "Nobody has asked for anything yet" in text
     assert "<table" not in text
-
-
-def test_predicted_stands_beside_observed(page: TestClient, cluster: Cluster):
-    predicted = {"mean": "0.1", "p95": "0.25", "interval90": {"lower": "0.2", "upper": "0.3"}}
-    cluster.held = [
-        plan(
-            "chat",
-            ("Ready", "True"),
-            ("Feasible", "True"),
-            best={"predicted": {"ttftSeconds": predicted}},
-            observed={
-                "at": "2026-11-25T02:10:00Z",
-                "ttftMeanSeconds": "0.14",
-                "ttftP95Seconds": "0.28",
-                "requestsPerSecond": "7.5",
-                "predicted": {"ttft": {"meanSeconds": "0.12", "p95Seconds": "0.27"}},
-            },
-        )
-    ]
-    text = page.get("/plans/ml/chat").text
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in text.split("<tr>")]
-    assert ["First token (TTFT), mean", "", "140 ms", "120 ms", "100 ms", ""] in rows
-    ends = "200 ms – 300 ms"
-    assert ["First token (TTFT), p95", "1.00 s", "280 ms", "270 ms", "250 ms", ends] in rows
-    assert ["Requests/s", "", "7.5", "", "–", ""] in rows
-    assert "Observed at 2026-11-25 02:10:00 UTC" in text
-    assert "Feasible is True" in text
 
 
 def test_a_pod_that_does_not_start_is_quoted(page: TestClient, cluster: Cluster):

@@ -1,0 +1,44 @@
+"""Node objects of GPUs that are not there yet, as a cluster with them would list them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guide.cluster.nodes import PRICE_ANNOTATION
+from guide.domain import Gpu
+
+Node = dict[str, Any]
+MOST_NODES = 1000
+MOST_PER_NODE = 16
+# What device plugins offer and what names the GPU, by vendor.
+_LABELS = {
+    "nvidia": ("nvidia.com/gpu", "nvidia.com/gpu.product"),
+    "amd": ("amd.com/gpu", "amd.com/gpu.product-name"),
+    "intel": ("gpu.intel.com/xe", "gpu.intel.com/product"),
+}
+
+
+def nodes_of(
+    gpu: Gpu, count: int, per_node: int, usd_per_h: float | None = None, *, name: str = "node"
+) -> list[Node]:
+    """`count` nodes with `per_node` GPUs each; `usd_per_h` is the price of one."""
+    resource, label = _LABELS[gpu.vendor]
+    offered = {resource: str(per_node)}
+    annotations = {} if usd_per_h is None else {PRICE_ANNOTATION: f"{usd_per_h:.4f}"}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": f"{name}-{number}",
+                "labels": {label: gpu.name.replace(" ", "-")},
+                "annotations": annotations,
+            },
+            "status": {
+                "allocatable": offered,
+                "capacity": offered,
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }
+        for number in range(count)
+    ]
