@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
@@ -61,6 +62,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     app.add_api_route("/", submit, methods=["POST"], include_in_schema=False)
     app.add_api_route("/download/{name}", download, methods=["GET"], include_in_schema=False)
     app.add_api_route("/healthz", health, methods=["GET"], include_in_schema=False)
+    app.add_middleware(GZipMiddleware, minimum_size=1000)  # no page holds a secret to guess at
     app.add_middleware(Guard)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misfit)

@@ -290,9 +290,32 @@ def test_the_keyboard_is_enough(visit: Opener):
     expect(page.locator("#answer-title")).to_be_focused()
 
 
-@pytest.mark.parametrize("size", [None, PHONE], ids=["desktop", "phone"])
-def test_no_accessibility_fault(visit: Opener, size: dict[str, int] | None):
-    page = visit(**({"viewport": size} if size else {}))
+SCREENS: dict[str, dict[str, Any]] = {
+    "desktop": {},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"viewport": PHONE},
+}
+
+
+def test_the_form_is_small_and_nothing_hides_under_its_button(visit: Opener):
+    page = visit()
+    sizes = page.evaluate(
+        "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
+        ".map(entry => entry.encodedBodySize)"
+    )
+    assert sum(sizes) <= 30_000
+    button = page.get_by_role("button", name="Recommend", exact=True).last
+    for field in page.locator("input:visible, select:visible").all():
+        field.focus()
+        mine, over = field.bounding_box(), button.bounding_box()
+        assert mine is not None
+        assert over is not None
+        assert mine["y"] + mine["height"] <= over["y"] or mine["y"] >= over["y"] + over["height"]
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_no_accessibility_fault(visit: Opener, screen: str):
+    page = visit(**SCREENS[screen])
     assert not faults(page)
     fill_in(page)
     ask(page)
