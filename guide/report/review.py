@@ -49,6 +49,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(rows.costs(best)),
         _section(rows.memory(best)),
         _section(rows.operating_point(best)),
+        *_tolerated(best),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),
@@ -59,6 +60,19 @@ def _add(r: Recommendation) -> str:
     """What to add, the cheapest first."""
     said = [f"{addition(item)}." for item in r.additions]
     return f"## What to add\n\n{_bullets(said)}" if said else ""
+
+
+def _tolerated(best: Evaluation) -> list[str]:
+    """Taints keep pods off for somebody's reason: whoever reviews has to know of each."""
+    found = [dict(each) for item in best.groups for each in item.group.pool.tolerations]
+    said = sorted(
+        {
+            f"{one.get('key', 'every key')}{'=' + one['value'] if 'value' in one else ''}"
+            f" ({one.get('effect', 'every effect')})"
+            for one in found
+        }
+    )
+    return [f"Its pods tolerate these taints of nodes: {', '.join(said)}."] if said else []
 
 
 def _asked(plan: InferencePlan) -> str:
