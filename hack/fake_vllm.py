@@ -94,6 +94,7 @@ def served(requests: Requests, times: Times) -> list[Served]:
         times.tpot,
         times.e2e,
         times.queue,
+        requests.cached,
         strict=True,
     )
     return sorted(Served(*row) for row in rows)
