@@ -10,6 +10,7 @@ from guide.catalog import find_gpu
 from guide.cluster.inventory import Memory, read_inventory
 from guide.cluster.json_values import mapping
 from guide.cluster.potential import with_potential
+from guide.cluster.taints import EVERY_NODE, NodeBounds, Toleration
 from guide.domain import Catalog, Gpu, Inventory, Plan, Recommendation
 from guide.errors import SpecError
 from guide.manifests.names import instance_labels
@@ -30,6 +31,7 @@ class Cluster:
     pods: Collection[Object] = ()
     devices: Sequence[Object] = ()  # ResourceSlices and ResourceClaims
     node_pools: tuple[NodePool, ...] = ()
+    bounds: NodeBounds = EVERY_NODE  # of whoever installed GUIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,11 @@ def inventory_of(written: InferencePlan, found: Cluster, catalog: Catalog) -> In
         here = metadata.get("namespace") == written.metadata.namespace
         return here and mine <= mapping(metadata.get("labels")).items()
 
-    return pools_of(found, catalog, tuple(written.spec.placement.node_selector.items()), own)
+    placement = written.spec.placement
+    selector = tuple(placement.node_selector.items())
+    return pools_of(
+        found, catalog, selector, own, tolerations=[t.to_domain() for t in placement.tolerations]
+    )
 
 
 def pools_of(
@@ -107,8 +113,9 @@ def pools_of(
     selector: tuple[tuple[str, str], ...],
     own: Callable[[Mapping[str, Any]], bool],
     memory: Memory | None = None,
+    tolerations: Sequence[Toleration] = (),
 ) -> Inventory:
-    """The pools of the nodes that `selector` admits, with the GPUs of `own` pods free.
+    """The pools of the nodes that `selector` and `tolerations` admit, GPUs of `own` pods free.
 
     With a `memory`, only what changed since its last use is read anew.
     """
@@ -119,6 +126,8 @@ def pools_of(
         slices=found.devices,
         own=own,
         node_selector=selector,
+        tolerations=tolerations,
+        bounds=found.bounds,
         memory=memory,
     )
     return with_potential(inventory, found.node_pools, found.nodes, catalog, selector)

@@ -1,7 +1,7 @@
 """Fake GPU nodes for kwok, labelled as real ones are; `python -m hack.nodes h100-sxm=2 gke-l4=1`.
 
 Each row of SHAPES is one kind of node of one cloud: the labels that its discovery really writes,
-and what its kubelet offers. The nodes carry kwok's taint, so that only pods that tolerate it land.
+and what its kubelet offers. They carry a taint of GPU nodes: only pods that tolerate it land there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 if TYPE_CHECKING:
     from hack.controlplane.kubectl import Kubectl
 
-TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
-TOLERATION = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
+TAINT = {"key": "nvidia.com/gpu", "value": "fake", "effect": "NoSchedule"}
+TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists"}
 SELECTOR = "type=kwok"
 
 

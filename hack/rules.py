@@ -104,6 +104,31 @@ def alerts() -> list[Object]:
             "The GUIDE operator fails again and again ({{ $labels.reason }}).",
             "Its log says why.",
         ),
+        _alert(
+            "GuideWatchSilent",
+            "max by (kind) (guide_watch_age_seconds) > 1200",
+            "5m",
+            "critical",
+            "The GUIDE operator has heard nothing of {{ $labels.kind }} for"
+            " {{ $value | humanizeDuration }}.",
+            "What it answers rests on what it saw before. /readyz says what it cannot list.",
+        ),
+        *(
+            _alert(
+                f"Guide{name}Stuck",
+                f"max(guide_{metric}_age_seconds) > {limit_s}",
+                "5m",
+                "critical",
+                f"The GUIDE operator's {what} did not come on for"
+                " {{ $value | humanizeDuration }}.",
+                "Plans keep their last answer. /healthz fails where a restart would help.",
+            )
+            for name, metric, limit_s, what in (
+                ("Queue", "queue", 300, "queue of plans"),
+                ("Workers", "worker", 300, "worker processes"),
+                ("EventLoop", "event_loop", 30, "event loop"),
+            )
+        ),
     ]
 
 

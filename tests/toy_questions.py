@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from hypothesis import strategies as st
 
@@ -20,7 +21,13 @@ from guide.domain import (
 from guide.search.recommend import recommend
 from tests import toy
 
-maybe = lambda strategy: st.none() | strategy  # noqa: E731
+T = TypeVar("T")
+
+
+def maybe(strategy: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
+    """A value, or None."""
+    return st.none() | strategy
+
 
 slos = st.builds(
     Slo,

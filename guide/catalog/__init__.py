@@ -92,6 +92,11 @@ def load(
         memory=memory,
         fits=_fits(documents.get("calibration.yaml"), str(calibration or "calibration.yaml")),
         digest=_digest(documents),
+        node_sizes={
+            row.gpu: row.nodes
+            for row in _rows(PriceRow, "prices.yaml", documents["prices.yaml"])
+            if row.nodes
+        },
     )
 
 

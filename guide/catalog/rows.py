@@ -230,6 +230,7 @@ class PriceRow(Row):
     low: Positive | None = None
     high: Positive | None = None
     sellers: Count = 1
+    nodes: tuple[Count, ...] = ()  # GPUs a node, as nodes with this GPU are sold
     billed_gpus: Count = 1  # read and ignored: the nodes of a pool say what is billed together
     as_of: AsOf
     source: Text

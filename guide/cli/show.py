@@ -45,7 +45,7 @@ def names(objects: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _tables(found: Recommendation, *, wide: bool) -> None:
-    from guide.report.sentences import outcome
+    from guide.report.sentences import addition, outcome
 
     say(outcome(found), bold=True)
     for note in found.notes:
@@ -66,6 +66,8 @@ def _tables(found: Recommendation, *, wide: bool) -> None:
         shown = [rows.relaxations(found), rows.combined(found), rows.context_tiers(found)]
         if found.candidates and not found.relaxations and not found.combined:
             say("No change of a single field of the plan makes it feasible.")
+        for item in found.additions:
+            say(f"What to add: {addition(item)}.")
     for table in (*shown, rows.rejections(found), rows.pools(found)):
         print_table(table)
     for node in found.inventory.skipped:

@@ -6,15 +6,15 @@ Objects go in and out as plain JSON mappings. Errors become `ClusterError` (try 
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from guide.cluster.json_values import mapping, sequence
+from guide.cluster.calls import Object, call, pages
+from guide.cluster.json_values import mapping
 from guide.cluster.refusals import FieldConflict as FieldConflict
 from guide.cluster.refusals import NotFound as NotFound
 from guide.cluster.refusals import Refused as Refused
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 FIELD_MANAGER = "guide-operator"
 PEOPLE = "guide-web"  # field manager of what a person creates from the page
-Object = dict[str, Any]
 
 _BAD_KUBECONFIG = (OSError, ValueError, LookupError, TypeError)  # the library checks little
-_TIMEOUT_S, _PAGE = (5, 60), 500  # connect and read; objects
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _CORE = {"ConfigMap": "config_map", "Service": "service"}
 _GROUP, _VERSION, _LEASES = "guide.dev", "v1alpha1", "coordination.k8s.io"
@@ -48,15 +46,15 @@ class ClusterClient:
         """All Node objects."""
         from kubernetes.client import CoreV1Api
 
-        return _pages("list nodes", CoreV1Api(self.api).list_node)
+        return pages("list nodes", CoreV1Api(self.api).list_node)
 
     def pods(self) -> list[Object]:
         """All pods that are bound to a node and have not finished."""
         from kubernetes.client import CoreV1Api
 
         selector = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
-        call = CoreV1Api(self.api).list_pod_for_all_namespaces
-        return _pages("list pods", call, field_selector=selector)
+        ask = CoreV1Api(self.api).list_pod_for_all_namespaces
+        return pages("list pods", ask, field_selector=selector)
 
     def devices(self) -> list[Object]:
         """All ResourceSlices and ResourceClaims; none where the cluster has no such API."""
@@ -67,15 +65,28 @@ class ClusterClient:
             return []
         return [item for items in lists for item in items]
 
-    def look(self) -> bool:
-        """Ask for one object of every kind that each answer rests on; whether there is a plan."""
+    def look(self) -> None:
+        """Ask for one object of every kind that each answer rests on."""
         from kubernetes.client import CoreV1Api, CustomObjectsApi
 
         core, custom = CoreV1Api(self.api), CustomObjectsApi(self.api)
         plans = partial(custom.list_cluster_custom_object, _GROUP, _VERSION, "inferenceplans")
-        _call("list nodes", core.list_node, limit=1)
-        _call("list pods", core.list_pod_for_all_namespaces, limit=1)
-        return bool(_call("list InferencePlans", plans, limit=1).get("items"))
+        call("list nodes", core.list_node, limit=1)
+        call("list pods", core.list_pod_for_all_namespaces, limit=1)
+        call("list InferencePlans", plans, limit=1)
+
+    def all_of(self, group: str, version: str, plural: str, fields: str = "") -> list[Object]:
+        """All nodes or pods (`group` is empty) or custom objects; `NotFound` without that kind."""
+        from kubernetes.client import CoreV1Api, CustomObjectsApi
+
+        chosen = {"field_selector": fields} if fields else {}
+        if not group:
+            ask = CoreV1Api(self.api).list_node
+            if plural == "pods":
+                ask = CoreV1Api(self.api).list_pod_for_all_namespaces
+            return pages(f"list {plural}", ask, **chosen)
+        ask = partial(CustomObjectsApi(self.api).list_cluster_custom_object, group, version, plural)
+        return pages(f"list {plural}", ask, **chosen)
 
     def plans(self) -> list[Object]:
         """All InferencePlans of all namespaces."""
@@ -96,7 +107,7 @@ class ClusterClient:
         from kubernetes.client import CustomObjectsApi
 
         meta = mapping(value["metadata"])
-        return _call(
+        return call(
             f"create InferencePlan {meta['namespace']}/{meta['name']}",
             CustomObjectsApi(self.api).create_namespaced_custom_object,
             group=_GROUP,
@@ -111,16 +122,16 @@ class ClusterClient:
     def _custom_list(self, group: str, version: str, plural: str) -> list[Object]:
         from kubernetes.client import CustomObjectsApi
 
-        call = CustomObjectsApi(self.api).list_cluster_custom_object
-        return _pages(f"list {plural}", call, group=group, version=version, plural=plural)
+        ask = CustomObjectsApi(self.api).list_cluster_custom_object
+        return pages(f"list {plural}", ask, group=group, version=version, plural=plural)
 
     def config_map(self, namespace: str, name: str) -> Object | None:
         """The ConfigMap, or None when there is none."""
         from kubernetes.client import CoreV1Api
 
-        call = CoreV1Api(self.api).read_namespaced_config_map
+        ask = CoreV1Api(self.api).read_namespaced_config_map
         try:
-            return _call(f"read ConfigMap {namespace}/{name}", call, name=name, namespace=namespace)
+            return call(f"read ConfigMap {namespace}/{name}", ask, name=name, namespace=namespace)
         except NotFound:
             return None
 
@@ -128,9 +139,9 @@ class ClusterClient:
         """The Deployment, or None when there is none."""
         from kubernetes.client import AppsV1Api
 
-        call = partial(AppsV1Api(self.api).read_namespaced_deployment, name, namespace)
+        ask = partial(AppsV1Api(self.api).read_namespaced_deployment, name, namespace)
         try:
-            return _call(f"read Deployment {namespace}/{name}", call)
+            return call(f"read Deployment {namespace}/{name}", ask)
         except NotFound:
             return None
 
@@ -138,8 +149,8 @@ class ClusterClient:
         """The Lease; `NotFound` without one."""
         from kubernetes.client import CustomObjectsApi
 
-        call = partial(CustomObjectsApi(self.api).get_namespaced_custom_object, _LEASES, "v1")
-        return _call(f"read Lease {namespace}/{name}", partial(call, namespace, "leases", name))
+        ask = partial(CustomObjectsApi(self.api).get_namespaced_custom_object, _LEASES, "v1")
+        return call(f"read Lease {namespace}/{name}", partial(ask, namespace, "leases", name))
 
     def labelled(self, api_version: str, kind: str, namespace: str, labels: str) -> list[Object]:
         """Objects of a kind by label selector; none where the cluster has no such kind."""
@@ -148,10 +159,10 @@ class ClusterClient:
         what = f"list {kind} objects in {namespace}"
         try:
             if kind in _CORE:
-                call = getattr(CoreV1Api(self.api), f"list_namespaced_{_CORE[kind]}")
-                return _pages(what, call, namespace=namespace, label_selector=labels)
+                ask = getattr(CoreV1Api(self.api), f"list_namespaced_{_CORE[kind]}")
+                return pages(what, ask, namespace=namespace, label_selector=labels)
             group, version = api_version.split("/")
-            return _pages(
+            return pages(
                 what,
                 CustomObjectsApi(self.api).list_namespaced_custom_object,
                 group=group,
@@ -175,12 +186,12 @@ class ClusterClient:
         }
         try:
             if kind in _CORE:
-                call = getattr(CoreV1Api(self.api), f"delete_namespaced_{_CORE[kind]}")
+                ask = getattr(CoreV1Api(self.api), f"delete_namespaced_{_CORE[kind]}")
             else:
-                call = CustomObjectsApi(self.api).delete_namespaced_custom_object
+                ask = CustomObjectsApi(self.api).delete_namespaced_custom_object
                 group, version = api_version.split("/")
                 arguments |= {"group": group, "version": version, "plural": _plural(kind)}
-            _call(what, call, **arguments)
+            call(what, ask, **arguments)
         except NotFound:
             return
 
@@ -205,11 +216,11 @@ class ClusterClient:
         }
         what = f"apply {kind} {meta['namespace']}/{meta['name']}"
         if kind in _CORE:
-            call = getattr(CoreV1Api(self.api), f"patch_namespaced_{_CORE[kind]}")
-            return _call(what, call, **arguments)
+            ask = getattr(CoreV1Api(self.api), f"patch_namespaced_{_CORE[kind]}")
+            return call(what, ask, **arguments)
         group, version = str(value["apiVersion"]).split("/")
         arguments |= {"group": group, "version": version, "plural": _plural(kind)}
-        return _call(what, CustomObjectsApi(self.api).patch_namespaced_custom_object, **arguments)
+        return call(what, CustomObjectsApi(self.api).patch_namespaced_custom_object, **arguments)
 
     def write_status(
         self,
@@ -234,7 +245,7 @@ class ClusterClient:
             "metadata": {"name": name, "namespace": namespace, **seen},
             "status": dict(status),
         }
-        return _call(
+        return call(
             f"write the status of InferencePlan {namespace}/{name}",
             CustomObjectsApi(self.api).patch_namespaced_custom_object_status,
             group=_GROUP,
@@ -272,8 +283,8 @@ class ClusterClient:
             "source": {"component": FIELD_MANAGER},
             "reportingComponent": FIELD_MANAGER,
         }
-        call = CoreV1Api(self.api).create_namespaced_event
-        _call("create an Event", call, namespace=meta["namespace"], body=body)
+        ask = CoreV1Api(self.api).create_namespaced_event
+        call("create an Event", ask, namespace=meta["namespace"], body=body)
 
 
 def connect(context: str | None = None) -> ClusterClient:
@@ -316,32 +327,6 @@ def cluster_devices(context: str | None = None) -> list[Object]:
         return connect(context).devices()
     except Refused:
         return []
-
-
-def _pages(what: str, call: Callable[..., Any], **arguments: Any) -> list[Object]:
-    items: list[Object] = []
-    more: str | None = None
-    while True:
-        page = _call(what, call, **arguments, limit=_PAGE, **({"_continue": more} if more else {}))
-        items.extend(sequence(page.get("items")))
-        more = mapping(page.get("metadata")).get("continue")
-        if not more:
-            return items
-
-
-def _call(what: str, call: Callable[..., Any], **arguments: Any) -> Object:
-    """The JSON answer of one call, without the detour through typed models."""
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        response = call(**arguments, _preload_content=False, _request_timeout=_TIMEOUT_S)
-        return cast("Object", json.loads(response.data))
-    except ApiException as error:
-        raise translate(what, error) from None
-    except (HTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ClusterError(f"cannot {what}: the API server did not answer ({reason})") from None
 
 
 def _plural(kind: str) -> str:

@@ -16,6 +16,7 @@ from guide.cluster.nodes import GpuNode, read_node
 from guide.cluster.parts import offered_gpu
 from guide.cluster.pods import requests_by_node
 from guide.cluster.pools import Groups, Held, Key, PoolNode, key_of, pool_of, with_distinct_names
+from guide.cluster.taints import EVERY_NODE, NodeBounds, Toleration, untolerated
 from guide.domain import Catalog, GpuPool, Inventory, SkippedNode
 
 Object = Mapping[str, Any]
@@ -56,6 +57,8 @@ def read_inventory(
     slices: Sequence[Object] = (),
     own: Callable[[Object], bool] = lambda pod: False,
     node_selector: Sequence[tuple[str, str]] = (),
+    tolerations: Sequence[Toleration] = (),
+    bounds: NodeBounds = EVERY_NODE,
     memory: Memory | None = None,
 ) -> Inventory:
     """The GPU pools of a cluster, from Node, Pod and ResourceSlice objects as JSON.
@@ -63,11 +66,19 @@ def read_inventory(
     The answer does not depend on the order of any argument. What pods and claims hold for which
     `own` is true counts as free: a plan must not compete with what it runs itself. Only nodes that
     carry all labels of `node_selector` are considered. With the `memory` of an earlier call (same
-    catalogue and selector), what did not change is taken over: an unchanged pool is the same
-    object.
+    catalogue, selector and bounds), what did not change is taken over: an unchanged pool is the
+    same object. Pools whose taints neither `tolerations` nor `bounds` tolerate are left out.
     """
     return read_cluster(
-        nodes, pods, catalog, slices=slices, own=own, node_selector=node_selector, memory=memory
+        nodes,
+        pods,
+        catalog,
+        slices=slices,
+        own=own,
+        node_selector=node_selector,
+        tolerations=tolerations,
+        bounds=bounds,
+        memory=memory,
     ).inventory
 
 
@@ -79,6 +90,8 @@ def read_cluster(
     slices: Sequence[Object] = (),
     own: Callable[[Object], bool] = lambda pod: False,
     node_selector: Sequence[tuple[str, str]] = (),
+    tolerations: Sequence[Toleration] = (),
+    bounds: NodeBounds = EVERY_NODE,
     memory: Memory | None = None,
 ) -> View:
     """`read_inventory`, with the nodes behind each pool."""
@@ -87,7 +100,11 @@ def read_cluster(
     wanted = dict(node_selector)
     read: dict[str, GpuNode] = {}
     without = 0
-    for node in _read(nodes, devices_by_node(slices, own), lookup, memory):
+
+    def understood(node: GpuNode) -> GpuNode:
+        return bounds.apply(checked(node, lookup))
+
+    for node in _read(nodes, devices_by_node(slices, own), understood, memory):
         if node is None:
             without += 1
         elif wanted.items() <= node.labels.items():
@@ -99,17 +116,23 @@ def read_cluster(
     )
     usable = sorted(k for k, m in groups.items() if any(x.node.refusal is None for x in m))
     named = with_distinct_names([(key, _pool(key, groups, held, memory)) for key in usable])
+    known = (*bounds.tolerations, *tolerations)
+    barred = {key: why for key in groups if (why := untolerated(key.taints, known))}
+    admitted = [(key, pool) for key, pool in zip(usable, named, strict=True) if key not in barred]
+    kept_off = {m.node.name: why for key, why in barred.items() for m in groups[key]}
     return View(
         inventory=Inventory(
-            pools=tuple(sorted(named, key=lambda pool: pool.name)),
+            pools=tuple(sorted((pool for _, pool in admitted), key=lambda pool: pool.name)),
             skipped=tuple(
-                SkippedNode(node=n.name, reason=n.refusal) for n in gpu_nodes if n.refusal
+                SkippedNode(node=node.name, reason=reason)
+                for node in gpu_nodes
+                if (reason := node.refusal or kept_off.get(node.name))
             ),
         ),
         nodes=tuple(gpu_nodes),
         members=tuple(
             (pool.name, member)
-            for key, pool in zip(usable, named, strict=True)
+            for key, pool in admitted
             for member in groups[key]
             if member.node.refusal is None
         ),
@@ -121,7 +144,7 @@ def read_cluster(
 def _read(
     nodes: Iterable[Object],
     devices: Mapping[str, tuple[Devices, ...]],
-    lookup: Lookup,
+    understood: Callable[[GpuNode], GpuNode],
     memory: Memory,
 ) -> Iterable[GpuNode | None]:
     before, memory.nodes = memory.nodes, {}
@@ -133,7 +156,7 @@ def _read(
             memory.nodes[name] = known
         else:
             found = read_node(node, its)
-            memory.nodes[name] = (node, its, None if found is None else checked(found, lookup))
+            memory.nodes[name] = (node, its, None if found is None else understood(found))
         yield memory.nodes[name][2]
 
 

@@ -11,7 +11,7 @@ from guide.cluster.json_values import mapping
 from guide.cluster.nodes import stable_labels
 from guide.domain import Catalog, GpuPool, Inventory, Price
 from guide.errors import SpecError
-from guide.spec.node_pools import NodePool, Toleration
+from guide.spec.node_pools import NodePool
 
 _RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
 
@@ -71,20 +71,10 @@ def _pool(
         free_gpus_by_node=(one.gpus_per_node,) * left,
         price=price,
         node_selector=tuple(sorted(one.node_selector.items())),
-        tolerations=tuple(_toleration(t) for t in one.tolerations),
+        tolerations=tuple(t.to_domain() for t in one.tolerations),
         potential=True,
         instance_types=(one.instance_type,) if one.instance_type else (),
         region=one.region,
         spot=one.spot,
         notes=tuple(notes),
     )
-
-
-def _toleration(toleration: Toleration) -> tuple[tuple[str, str], ...]:
-    fields = {
-        "key": toleration.key,
-        "operator": toleration.operator,
-        "value": toleration.value,
-        "effect": toleration.effect,
-    }
-    return tuple(sorted((key, value) for key, value in fields.items() if value))

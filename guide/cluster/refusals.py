@@ -37,6 +37,10 @@ class Stale(ClusterError):
     """The object has changed or was replaced since it was read, or is there already."""
 
 
+class Forgotten(ClusterError):
+    """The API server does not know any more what has happened since: list everything anew."""
+
+
 class FieldConflict(ClusterError):
     """Server-side apply met fields of another manager; ``owners`` holds (manager, field) pairs."""
 
@@ -58,7 +62,14 @@ def translate(what: str, error: ApiError) -> ClusterError:
         if owners:
             held = ", ".join(f"{field} belongs to {manager}" for manager, field in owners[:5])
             return FieldConflict(f"cannot {what}: {held}", owners)
-    kinds = {401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Stale, 422: Refused}
+    kinds = {
+        401: Unauthenticated,
+        403: Forbidden,
+        404: NotFound,
+        409: Stale,
+        410: Forgotten,
+        422: Refused,
+    }
     kind = kinds.get(status, ClusterError)
     return kind(f"cannot {what}: the API server says {status}, {reason[:500]}")
 

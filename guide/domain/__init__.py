@@ -1,9 +1,9 @@
 """Every value that crosses a module boundary. Read this room first.
 
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
-known of both, `layout` which replica, `answer` what comes out. Base units stand in the names
-(``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1; bare names
-are counts. All types are frozen; methods only do arithmetic.
+known of both, `layout` which replica, `answer` what comes out, `offers` what would help. Base units
+stand in the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share``
+is 0..1; bare names are counts. All types are frozen; methods only do arithmetic.
 """
 
 from guide.domain.answer import Candidate as Candidate
@@ -18,7 +18,6 @@ from guide.domain.answer import Predicted as Predicted
 from guide.domain.answer import Reason as Reason
 from guide.domain.answer import Recommendation as Recommendation
 from guide.domain.answer import Rejection as Rejection
-from guide.domain.answer import Relaxation as Relaxation
 from guide.domain.answer import ReplicaGroup as ReplicaGroup
 from guide.domain.answer import SchedulerPolicy as SchedulerPolicy
 from guide.domain.answer import ServingReport as ServingReport
@@ -67,3 +66,5 @@ from guide.domain.layers import Weight as Weight
 from guide.domain.layout import LayoutKey as LayoutKey
 from guide.domain.model import ModelArch as ModelArch
 from guide.domain.model import Precision as Precision
+from guide.domain.offers import Addition as Addition
+from guide.domain.offers import Relaxation as Relaxation

@@ -13,6 +13,7 @@ from guide.domain.cluster import Gpu, GpuPool, Inventory
 from guide.domain.facts import Provenance
 from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
+from guide.domain.offers import Addition, Relaxation
 
 SHARE_TOLERANCE = 1e-6  # shares that differ by less are equal
 
@@ -190,6 +191,9 @@ class ServingReport:
     preemptions: int
     stable: bool
     seed: int
+    noise: tuple[float, float, float] = (0.0, 0.0, 0.0)  # see `guide.simulate.steady.noise`: of
+    # the p95 of TTFT, TPOT and end-to-end time
+    ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +240,7 @@ class Evaluation:
     usd_per_million_output_tokens: float | None
     usd_per_million_tokens: float | None  # of prompts and outputs together
     provenance: Provenance
+    headroom: float | None = None  # load that limits still hold on top, where it was worked out
 
     @property
     def candidate(self) -> Candidate:
@@ -252,15 +257,6 @@ class Rejection:
     detail: str
     margin: float
     pool: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relaxation:
-    """A single change to the plan that makes it feasible, verified by re-running."""
-
-    field: str  # path in the InferencePlan, e.g. spec.slo.ttftP95Milliseconds
-    current: float
-    needed: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +288,7 @@ class Recommendation:
     seed: int = 0
     combined: tuple[Relaxation, ...] = ()  # all of these together, when no single one suffices
     context_tiers: tuple[ContextTier, ...] = ()  # by GPUs of a replica
+    additions: tuple[Addition, ...] = ()  # any one of them, when there is no answer
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property

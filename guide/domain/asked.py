@@ -102,6 +102,7 @@ class Plan:
     switches: Switches = Switches()
     gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
     node_selector: tuple[tuple[str, str], ...] = ()
+    tolerations: tuple[tuple[tuple[str, str], ...], ...] = ()  # fields of each, as in a pod
     images: tuple[tuple[str, str], ...] = ()  # framework, image: those that the plan names
     mix: MixRule = MixRule.AUTO
     unready: tuple[str, ...] = ()  # frameworks without an image to run: ranked behind all others

@@ -114,6 +114,9 @@ class Catalog:
     memory: Mapping[str, tuple[MemoryRules, ...]] = field(
         default_factory=dict[str, tuple[MemoryRules, ...]]
     )  # by framework, oldest first
+    node_sizes: Mapping[str, tuple[int, ...]] = field(
+        default_factory=dict[str, tuple[int, ...]]
+    )  # GPUs a node, as nodes of a GPU are sold
 
     def __hash__(self) -> int:
         """By content, so that what follows from a catalogue can be remembered."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import guide
 from guide.domain import (
+    Addition,
     Candidate,
     ContextTier,
     Evaluation,
@@ -26,6 +27,7 @@ from guide.domain import (
     ReplicaGroup,
 )
 from guide.spec.answer import (
+    AdditionDocument,
     CandidateDocument,
     ContextTierDocument,
     EngineDocument,
@@ -70,6 +72,7 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
         "rejections": [rejection(item) for item in r.rejections],
         "relaxations": [relaxation(item) for item in r.relaxations],
         "combinedRelaxation": [relaxation(item) for item in r.combined],
+        "whatToAdd": [addition(item) for item in r.additions],
         "contextTiers": [context_tier(item) for item in r.context_tiers],
         "inventory": inventory(r.inventory),
         "notes": list(r.notes),
@@ -98,6 +101,7 @@ def _evaluation(item: Evaluation) -> EvaluationDocument:
         "usdPerHour": _money(item.usd_per_h),
         "usdPerMillionOutputTokens": _money(item.usd_per_million_output_tokens),
         "usdPerMillionTokens": _money(item.usd_per_million_tokens),
+        "headroom": item.headroom,
         "provenance": item.provenance.value,
     }
 
@@ -190,6 +194,19 @@ def rejection(item: Rejection) -> RejectionDocument:
 def relaxation(item: Relaxation) -> RelaxationDocument:
     """A change of the plan that makes it feasible."""
     return {"field": item.field, "from": whole(item.current), "to": whole(item.needed)}
+
+
+def addition(item: Addition) -> AdditionDocument:
+    """Nodes that make the plan feasible."""
+    return {
+        "gpu": item.gpu,
+        "gpusPerNode": item.gpus_per_node,
+        "nodes": item.nodes,
+        "usdPerHour": _money(item.usd_per_h),
+        "maxRequestsPerSecond": significant(item.max_requests_per_s),
+        "overNodes": item.over_nodes,
+        "changes": [relaxation(change) for change in item.changes],
+    }
 
 
 def context_tier(item: ContextTier) -> ContextTierDocument:

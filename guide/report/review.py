@@ -13,7 +13,7 @@ import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
 from guide.report import tables as rows
-from guide.report.sentences import decision_changers, outcome, precision_reason
+from guide.report.sentences import addition, decision_changers, outcome, precision_reason
 from guide.spec import InferencePlan
 from guide.units import format_seconds, format_usd
 
@@ -31,7 +31,7 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
         parts += _feasible(plan, r, r.best)
     else:
         otherwise = "" if r.combined else "No change of a single field makes it feasible."
-        parts += [_section(rows.relaxations(r), otherwise), _section(rows.combined(r))]
+        parts += [_section(rows.relaxations(r), otherwise), _section(rows.combined(r)), _add(r)]
     parts += [
         _section(rows.context_tiers(r)),
         _section(rows.rejections(r), "Nothing was rejected."),
@@ -51,10 +51,30 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(rows.operating_point(best)),
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
+        *_tolerated(best),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),
     ]
+
+
+def _add(r: Recommendation) -> str:
+    """What to add, the cheapest first."""
+    said = [f"{addition(item)}." for item in r.additions]
+    return f"## What to add\n\n{_bullets(said)}" if said else ""
+
+
+def _tolerated(best: Evaluation) -> list[str]:
+    """Taints keep pods off for somebody's reason: whoever reviews has to know of each."""
+    found = [dict(each) for item in best.groups for each in item.group.pool.tolerations]
+    said = sorted(
+        {
+            f"{one.get('key', 'every key')}{'=' + one['value'] if 'value' in one else ''}"
+            f" ({one.get('effect', 'every effect')})"
+            for one in found
+        }
+    )
+    return [f"Its pods tolerate these taints of nodes: {', '.join(said)}."] if said else []
 
 
 def _asked(plan: InferencePlan) -> str:

@@ -6,6 +6,7 @@ import math
 
 from guide.domain import (
     SIXTEEN_BIT,
+    Addition,
     Evaluation,
     GroupEvaluation,
     Provenance,
@@ -14,6 +15,7 @@ from guide.domain import (
     Workload,
 )
 from guide.models.precision import effective
+from guide.report.document import whole
 from guide.search.rank import capacity_per_s
 from guide.search.space import is_online
 from guide.units import format_rate, format_seconds, format_usd
@@ -101,6 +103,22 @@ def outcome(recommendation: Recommendation) -> str:
     if not recommendation.candidates:
         return "No deployment can be considered."
     return f"None of {recommendation.candidates} candidates keeps every limit of the plan."
+
+
+def addition(item: Addition) -> str:
+    """What to add, what it costs, and how far it reaches, in one sentence."""
+    nodes = "one node" if item.nodes == 1 else f"{item.nodes} nodes"
+    gpus = f"{nodes} of {item.gpus_per_node} x {item.gpu}"
+    money = "no price known" if item.usd_per_h is None else f"{format_usd(item.usd_per_h)}/h"
+    with_changes = " and ".join(
+        f"{change.field} {whole(change.needed):,}" for change in item.changes
+    )
+    wide = ", by replicas over nodes (`guide render --format leaderworkerset`)"
+    return (
+        f"{gpus} {'keeps' if item.nodes == 1 else 'keep'} every limit up to "
+        f"{format_rate(item.max_requests_per_s)} req/s, {money}"
+        f"{wide if item.over_nodes else ''}{f', with {with_changes}' if with_changes else ''}"
+    )
 
 
 def decision_changers(workload: Workload, slo: Slo, recommendation: Recommendation) -> list[str]:

@@ -51,6 +51,7 @@ def _status(r: Recommendation, keep: int) -> dict[str, Any]:
             {"field": item.field, "from": float(item.current), "to": float(item.needed)}
             for item in r.relaxations
         ],
+        "whatToAdd": [document.addition(item) for item in r.additions],
         "inventory": {
             "pools": inventory["pools"][:MAX_POOLS],
             "skipped": inventory["skipped"][:MAX_SKIPPED],

@@ -44,16 +44,9 @@ def assess(
     """
     inventory = priced(inventory, catalog, plan.budget.billing)
     study = Study(plan=plan, catalog=catalog, seed=seed)
-    wanted = {one.key for one in layout}
-    among = [s for s in shapes(plan, inventory, catalog) if s.key in wanted]
-    limits = {one.key: one.limits for one in layout if one.limits is not None}
-    replicas = {r.shape.key: r for r in survey(study, inventory, among, limits).replicas}
-    if not layout or wanted - replicas.keys():
+    members = members_of(study, inventory, layout)
+    if not members:
         return None
-    members = [
-        Member(replica=replicas[one.key], replicas=one.replicas, load_share=one.load_share)
-        for one in layout
-    ]
     evaluation = evaluate(members, study)
     shortage = (not_enough_gpus(one.replica.shape, one.replicas) for one in members)
     broken = (
@@ -62,3 +55,19 @@ def assess(
         or verdict(evaluation, members, plan)
     )
     return Assessment(evaluation=evaluation, broken=broken)
+
+
+def members_of(
+    study: Study, inventory: Inventory, layout: Sequence[Running]
+) -> list[Member] | None:
+    """The groups of a deployment at their operating points; None where one is no candidate."""
+    wanted = {one.key for one in layout}
+    among = [s for s in shapes(study.plan, inventory, study.catalog) if s.key in wanted]
+    limits = {one.key: one.limits for one in layout if one.limits is not None}
+    replicas = {r.shape.key: r for r in survey(study, inventory, among, limits).replicas}
+    if wanted - replicas.keys():
+        return None
+    return [
+        Member(replica=replicas[one.key], replicas=one.replicas, load_share=one.load_share)
+        for one in layout
+    ]

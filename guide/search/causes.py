@@ -48,6 +48,11 @@ class Findings:
     tolerance: Tolerance | None = None  # the least that makes it feasible as it is asked
     over_nodes: Evaluation | None = None  # as asked, where replicas may go over several nodes
 
+    @property
+    def offers(self) -> bool:
+        """Whether one of them is something to do."""
+        return self.tolerance is not None or self.over_nodes is not None
+
 
 def find_causes(study: Study, inventory: Inventory, offers: Sequence[Relaxation]) -> Findings:
     """Try the plan without its service levels, with one thing more; and what no number says."""

@@ -4,20 +4,26 @@ choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.vllm_starts import brings_code
 from guide.perf.pipeline import NIC_BYTES_PER_S, handed_on_bytes
+from guide.search.additions import Tried
 from guide.search.causes import Cause, Findings
+from guide.search.headroom import MOST_TIMES
 from guide.search.operating_point import promised_context_tokens, unstated_p95
 from guide.search.pricing import usd_per_h
 from guide.search.space import considered_pools
 from guide.simulate.arrivals import DEFAULT_P95_RATIO
-from guide.units import format_bytes, format_usd
+from guide.units import format_bytes, format_rate, format_usd
 
 WRONG_PRECISION = (Reason.UNSUPPORTED_PRECISION, Reason.COMPUTE_CAPABILITY)
+TOO_STEEP = 20.0  # % of TTFT for one percent of capacity: no number to rely on
+EDGE = 0.08  # of the load: below, a day like any other may go over it
+EXACT = 1e-9
 NO_GPU_NODE = "the cluster has no node with GPUs that GUIDE can use"
 
 
@@ -27,17 +33,55 @@ def notes(
     top: Sequence[Evaluation],
     rejections: Sequence[Rejection],
     found: Findings | None,
+    added: Tried,
 ) -> tuple[str, ...]:
-    """All notes, in a fixed order; `found` is what was tried where there is no answer."""
+    """All notes, in a fixed order; `found` and `added` are what was tried where there is no
+    answer.
+    """
     assumed = [*plan.model.notes, *_assumed(plan.workload)]
     if top:
-        return (*_lacking(plan, top[0]), *assumed, *_caveats(top[0]))
+        first = (*_lacking(plan, top[0]), *_headroom(plan, top[0]))
+        return (*first, *assumed, *_caveats(top[0]))
     return (
         *assumed,
         *_contradictions(plan, inventory),
         *_no_such_precision(plan, inventory, rejections),
         *(_causes(found, _cause_of(plan)) if found else ()),
+        *_added_in_vain(plan, added),
     )
+
+
+def _added_in_vain(plan: Plan, added: Tried) -> list[str]:
+    """That no GPU would do, and by what the one that comes nearest fails."""
+    near = added.nearest
+    if added.works or near is None or near.candidate is None:
+        return []
+    among = "that spec.placement.gpus allows" if plan.gpus else "of the catalogue"
+    group = near.candidate.groups[0]
+    return [
+        f"no GPU {among} would do as one or two nodes more: the nearest is {group.gpu.name} under "
+        f"{group.framework} with TP {group.tp} x PP {group.pp}: {near.detail}"
+    ]
+
+
+def _headroom(plan: Plan, best: Evaluation) -> list[str]:
+    """How much more load the limits hold; at the edge a warning."""
+    more = best.headroom
+    if more is None:
+        return []
+    offered, users = plan.workload.requests_per_s, plan.workload.concurrency
+    if offered is not None:
+        reach = f"{format_rate((1 + more) * offered)} requests/s"
+    else:
+        reach = f"{math.floor((1 + more) * (users or 1) + EXACT):,} users"
+    if more >= MOST_TIMES - 1:
+        return [f"limits hold up to {reach}, {MOST_TIMES:g} times the load, and maybe more"]
+    if more < EDGE:
+        return [
+            f"it runs at its edge: limits hold only up to {reach} ({more:.0%} more); plan for a "
+            "higher load, or watch it"
+        ]
+    return [f"limits hold up to {reach} ({more:.0%} more)"]
 
 
 def _lacking(plan: Plan, best: Evaluation) -> list[str]:
@@ -144,6 +188,12 @@ def _caveats(best: Evaluation) -> list[str]:
     found = _traffic(best)
     for item in best.groups:
         group = item.group
+        if item.report.ttft_steepness > TOO_STEEP:
+            found.append(
+                f"the load is close to all that pool {group.pool.name} serves: with 1 % less "
+                f"capacity p95 of TTFT grows by {item.report.ttft_steepness - 1:.0f} %, so its "
+                "interval is wide; one more replica makes it certain"
+            )
         if caveat := FRAMEWORKS[group.framework].caveat:
             found.append(caveat)
         if group.model.precision == "bf16" and group.precision.name == "fp16":

@@ -22,6 +22,7 @@ from guide.domain import (
     Recommendation,
     Rejection,
 )
+from guide.search.additions import Tried, try_additions
 from guide.search.bounds import Broken, excess
 from guide.search.causes import find_causes
 from guide.search.chunks import about_chunk, better_chunk
@@ -30,6 +31,7 @@ from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
 from guide.search.goal import CURVE, Aim, Goal, goal_of
+from guide.search.headroom import with_headroom
 from guide.search.notes import notes
 from guide.search.precisions import about_tolerance, published_first
 from guide.search.pricing import priced
@@ -75,7 +77,13 @@ def recommend(
         if top or keeps_the_load(offers)
         else combined_relaxation(study, inventory, found.placeable)
     )
-    causes = None if top else find_causes(study, inventory, (*offers, *together))
+    causes, added = None, Tried()
+    if top:
+        top[0] = with_headroom(top[0], study, inventory)
+    else:
+        causes = find_causes(study, inventory, (*offers, *together))
+        helpless = not (offers or together or causes.offers)
+        added = try_additions(study, inventory, helpless=helpless)
     return Recommendation(
         best=top[0] if top else None,
         alternatives=tuple(top[1:]),
@@ -92,9 +100,10 @@ def recommend(
         framework_versions=tuple(
             (release.framework, release.version) for release in releases_of(plan, catalog)
         ),
+        additions=tuple(added.works),
         unready=plan.unready,
         notes=(
-            *notes(plan, inventory, top, rejections, causes),
+            *notes(plan, inventory, top, rejections, causes, added),
             *about_tolerance(plan, top, rejections),
             *(line for one in top[:1] for line in about_chunk(one, catalog)),
             *_folded(top, ledger),

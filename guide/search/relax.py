@@ -86,11 +86,15 @@ def combined_relaxation(
         if current is not None and relaxed is not None:
             moved.append((dial, current))
             free = relaxed
-    if len(moved) < 2 or _feasible(study.under(free), inventory, among) is None:
+    if len(moved) < 2:
+        return ()
+    # where one pool will do, no mix is asked for what it could do besides
+    mixed = _feasible(study.under(free), inventory, among, mixed=False) is None
+    if mixed and _feasible(study.under(free), inventory, among) is None:
         return ()
     for dial, current in tuple(moved):
         back = dial.turned(free, current)
-        if _feasible(study.under(back), inventory, among) is not None:
+        if _feasible(study.under(back), inventory, among, mixed=mixed) is not None:
             free = back
             moved.remove((dial, current))
     found: list[Relaxation] = []

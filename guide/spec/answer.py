@@ -121,6 +121,10 @@ class EvaluationDocument(TypedDict):
     usdPerMillionTokens: Annotated[
         float | None, Field(description="US dollars per million tokens, input and output.")
     ]
+    headroom: Annotated[
+        float | None,
+        Field(description="Share of the load that limits hold on top; of the best alone, up to 3."),
+    ]
     provenance: Annotated[
         Literal["Calibrated", "Extrapolated"], Field(description="Calibrated or Extrapolated.")
     ]
@@ -158,6 +162,24 @@ RelaxationDocument = TypedDict(
         "to": Annotated[float, Field(description="Value needed.")],
     },
 )
+
+
+class AdditionDocument(TypedDict):
+    """Nodes that would make an infeasible plan feasible."""
+
+    gpu: Annotated[str, Field(description="GPU type.")]
+    gpusPerNode: Annotated[int, Field(description="GPUs a node.")]
+    nodes: Annotated[int, Field(description="Nodes to add.")]
+    usdPerHour: Annotated[
+        float | None, Field(description="US dollars per hour of the nodes that are added.")
+    ]
+    maxRequestsPerSecond: Annotated[float, Field(description="Load up to which limits hold.")]
+    overNodes: Annotated[
+        bool, Field(description="Whether a replica goes over several nodes (LeaderWorkerSet).")
+    ]
+    changes: Annotated[
+        list[RelaxationDocument], Field(description="Changes of the plan that it takes as well.")
+    ]
 
 
 class ContextTierDocument(ShapeDocument):
@@ -235,6 +257,7 @@ class RecommendationDocument(TypedDict):
     rejections: list[RejectionDocument]
     relaxations: list[RelaxationDocument]
     combinedRelaxation: list[RelaxationDocument]
+    whatToAdd: list[AdditionDocument]
     contextTiers: list[ContextTierDocument]
     inventory: InventoryDocument
     notes: list[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -11,15 +11,7 @@ from guide.spec.documents import read_document
 from guide.spec.edge import Edge
 from guide.spec.messages import spec_error
 from guide.spec.scalars import LabelKey, LabelValue, ObjectName, Quantity
-
-
-class Toleration(Edge):
-    """A toleration as in a pod."""
-
-    key: str = ""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: str = ""
-    effect: Literal["", "NoSchedule", "NoExecute", "PreferNoSchedule"] = ""
+from guide.spec.tolerations import Toleration
 
 
 class NodePool(Edge):

@@ -27,6 +27,7 @@ from guide.spec.scalars import (
     ObjectName,
     unique,
 )
+from guide.spec.tolerations import Toleration
 from guide.spec.workload import BudgetSpec, OptimizationsSpec, SloSpec, WorkloadSpec
 
 API_VERSION = "guide.dev/v1alpha1"
@@ -94,6 +95,12 @@ class PlacementSpec(Edge):
         default=(),
         description="GPUs allowed, by catalogue name (see `guide gpus`). Empty: all.",
         max_length=64,
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(),
+        description="Taints of nodes that may be used, as in a pod. Those of the GPU's vendor, "
+        "such as nvidia.com/gpu, are tolerated anyway.",
+        max_length=16,
     )
     mix: Literal["Auto", "Any", "Never"] = Field(
         default="Auto",
@@ -230,6 +237,7 @@ class InferencePlanSpec(Edge):
             gpus=self.placement.gpus,
             mix=MixRule(self.placement.mix),
             node_selector=tuple(sorted(self.placement.node_selector.items())),
+            tolerations=tuple(each.to_domain() for each in self.placement.tolerations),
         )
 
 

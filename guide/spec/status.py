@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema
 
 from guide.spec.answer import (
+    AdditionDocument,
     EngineDocument,
     EvaluationDocument,
     InventoryDocument,
@@ -115,6 +116,9 @@ class InferencePlanStatus(Edge):
     )
     relaxations: tuple[Stored[RelaxationDocument], ...] = Field(
         default=(), description="Changes that would make an infeasible plan feasible."
+    )
+    what_to_add: tuple[Stored[AdditionDocument], ...] = Field(
+        default=(), description="Nodes with which an infeasible plan would be feasible."
     )
     inventory: Stored[InventoryDocument] | None = Field(
         default=None, description="What the cluster has."

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from guide.domain import Evaluation, Provenance, Recommendation, Rejection, Relaxation
+from guide.domain import Addition, Evaluation, Provenance, Recommendation, Rejection, Relaxation
 from guide.insight.minute import Timeline
 from guide.report import tables as rows
 from guide.report.document import whole
 from guide.report.reasons import split_unready
-from guide.report.sentences import choice, decision_changers, outcome, parallel
+from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
 from guide.units import format_count, format_range, format_rate, format_seconds, format_usd
@@ -20,7 +20,7 @@ from guide.web.asking import PageQuestion, drawn, explained, flat
 from guide.web.fields import BY_PATH, ENTRIES, Field
 from guide.web.minute import minute
 from guide.web.roofline import roofline
-from guide.web.state import State
+from guide.web.state import MOST_POOLS, PoolRow, State, from_query
 
 REJECTIONS_SHOWN = 60
 
@@ -126,6 +126,7 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
         "relaxations": _relaxations(state, found),
         "combined": _combined(state, found),
+        "additions": [_addition(state, item) for item in found.additions],
         "tiers": rows.context_tiers(found),
         "reasons": _reasons(found),
         "rejections": [_why(r) for r in nearest_misses(split_unready(found)[0])[:REJECTIONS_SHOWN]],
@@ -218,6 +219,18 @@ def _relaxations(state: State, found: Recommendation) -> list[Relax]:
 def _combined(state: State, found: Recommendation) -> Relax | None:
     """All of several changes as one link."""
     return relax(state, found.combined) if found.combined else None
+
+
+def _addition(state: State, item: Addition) -> Relax:
+    """Nodes to add; as a link where the GPUs are typed, else in words alone."""
+    changed = relax(state, item.changes) if item.changes else Relax(words="", query=state.query)
+    row = PoolRow(gpu=item.gpu, nodes=str(item.nodes), per=str(item.gpus_per_node))
+    query = ""
+    typed = state.source == "pools" and len(state.pools) < MOST_POOLS
+    if typed and changed is not None and not item.over_nodes:
+        kept = from_query(changed.query)
+        query = replace(kept, pools=(*(p for p in kept.pools if not p.blank), row)).query
+    return Relax(words=addition(item), query=query)
 
 
 def relax(state: State, items: Sequence[Relaxation]) -> Relax | None:

@@ -33,6 +33,7 @@ class Served(NamedTuple):
     tpot_s: float
     e2e_s: float
     queue_s: float
+    cached: int = 0  # of the prompt, found in the prefix cache
 
 
 class ServerMetrics:
@@ -75,7 +76,7 @@ class ServerMetrics:
             self._labelled(Histogram, full, {}, buckets=TOKENS).observe(tokens)
             self._counter(f"vllm:{name}_tokens").inc(tokens)
         self._counter("vllm:prefix_cache_queries").inc(one.prompt)
-        self._counter("vllm:prefix_cache_hits").inc(0)
+        self._counter("vllm:prefix_cache_hits").inc(one.cached)
         self._counter("vllm:request_success", finished_reason=reason).inc()
 
     def fail(self) -> None:

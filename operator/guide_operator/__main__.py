@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from guide.cluster.client import ClusterClient
+    from guide_operator.controller import Controller
+    from guide_operator.liveness import Liveness
     from guide_operator.metrics import Metrics
     from guide_operator.readiness import Readiness
     from guide_operator.settings import Settings
+    from guide_operator.sweep import Sweep
+
+_PAUSE_S = 2.0
 
 
 def main() -> int:
@@ -44,6 +49,7 @@ async def _lead(settings: Settings) -> None:
 
     from guide.cluster.client import connect
     from guide_operator.leadership import Leadership
+    from guide_operator.liveness import Liveness
     from guide_operator.metrics import Metrics
     from guide_operator.readiness import Readiness
 
@@ -52,18 +58,17 @@ async def _lead(settings: Settings) -> None:
     metrics = Metrics()
     start_http_server(settings.metrics_port, settings.bind_address, metrics.registry)
     client, loop, task = connect(), asyncio.get_running_loop(), asyncio.current_task()
-    readiness = Readiness(client)
-    await _serve_health(settings, readiness, metrics)
+    readiness, liveness = Readiness(client), Liveness(settings.longest_s())
+    await _serve_health(settings, readiness, liveness, metrics)
     if not settings.lease or task is None:
-        return await _operate(settings, client, metrics, readiness)
+        return await _operate(settings, client, metrics, readiness, liveness)
     leadership = Leadership(client, settings.namespace, settings.lease, _identity(settings))
     readiness.lease_problem = leadership.problem
-    readiness.wait_for_turn(True)
+    readiness.wait_for_turn()
     loop.add_signal_handler(signal.SIGTERM, task.cancel)  # kopf takes it over
     await leadership.gain()
-    readiness.wait_for_turn(False)
     try:
-        await _operate(settings, client, metrics, readiness)
+        await _operate(settings, client, metrics, readiness, liveness)
     finally:
         await loop.shutdown_default_executor()  # what is being written comes to its end
         leadership.release()
@@ -74,16 +79,21 @@ def _identity(settings: Settings) -> str:
     return settings.identity or socket.gethostname()
 
 
-async def _serve_health(settings: Settings, readiness: Readiness, metrics: Metrics) -> None:
+async def _serve_health(
+    settings: Settings, readiness: Readiness, liveness: Liveness, metrics: Metrics
+) -> None:
     from aiohttp import web
 
+    def answer(problem: str) -> web.Response:
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
+
     async def healthy(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
+        return answer(liveness.problem())
 
     async def ready(_: web.Request) -> web.Response:
         problem = await asyncio.to_thread(readiness.problem)
         metrics.ready.set(not problem)
-        return web.Response(text=problem or "ok", status=503 if problem else 200)
+        return answer(problem)
 
     app = web.Application()
     app.router.add_get("/healthz", healthy)
@@ -94,16 +104,19 @@ async def _serve_health(settings: Settings, readiness: Readiness, metrics: Metri
 
 
 async def _operate(
-    settings: Settings, client: ClusterClient, metrics: Metrics, readiness: Readiness
+    settings: Settings,
+    client: ClusterClient,
+    metrics: Metrics,
+    readiness: Readiness,
+    liveness: Liveness,
 ) -> None:
-    import kopf
-
     from guide.catalog import load
     from guide.spec.node_pools import read_node_pools
-    from guide_operator import handlers
     from guide_operator.controller import Controller
     from guide_operator.engine import Engine
     from guide_operator.observer import Observer
+    from guide_operator.pulse import Beat
+    from guide_operator.sweep import Sweep
 
     gpus, prices, pools = (
         Path(name) if name else None
@@ -116,22 +129,62 @@ async def _operate(
     if pools is not None:
         asked = read_node_pools(pools.read_text(encoding="utf-8"), str(pools))
         controller.cluster.could_grow_by(asked)
+    again, beat = asyncio.Event(), Beat()
+    sweep = Sweep(client, settings.sweep_s, again.set)
+    readiness.watch_problem = sweep.problem
+    for what, gauge, age_s in (
+        ("the queue of plans", metrics.queue_age, controller.attempts.age_s),
+        ("the worker processes", metrics.worker_age, engine.questions.age_s),
+        ("the check of the watches", metrics.sweep_age, sweep.beat.age_s),
+    ):
+        liveness.expect(what, age_s)
+        gauge.set_function(age_s)
+    metrics.event_loop_age.set_function(beat.age_s)
     engine.start()
-    observing = None
+    tasks = [asyncio.create_task(sweep.run()), asyncio.create_task(beat.go_on())]
     if settings.prometheus_url:
-        observing = asyncio.create_task(Observer(settings, client, controller, engine).run())
+        tasks.append(asyncio.create_task(Observer(settings, client, controller, engine).run()))
     try:
-        await kopf.operator(
-            registry=handlers.register(controller, client, settings.answers, readiness.told.set),
-            settings=handlers.settings(),
-            identity=cast("Any", _identity(settings)),  # else kopf asks for the user's name
-            ready_flag=readiness.started,
-            clusterwide=True,
-            standalone=True,
-        )
+        await _watch(settings, client, controller, sweep, again, metrics)
     finally:
-        if observing is not None:
-            observing.cancel()
+        for task in tasks:
+            task.cancel()
+        await controller.close()
+
+
+async def _watch(
+    settings: Settings,
+    client: ClusterClient,
+    controller: Controller,
+    sweep: Sweep,
+    again: asyncio.Event,
+    metrics: Metrics,
+) -> None:
+    """kopf's watches until the operator is told to stop; anew where a kind has come or gone."""
+    import kopf
+
+    from guide_operator import handlers
+
+    while True:
+        again.clear()
+        registry = handlers.register(controller, client, settings.answers, sweep)
+        for kind in sweep.kinds:
+            metrics.watch_age.labels(kind.plural).set_function(kind.heard.age_s)
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=handlers.settings(),
+                identity=cast("Any", _identity(settings)),  # else kopf asks for the user's name
+                stop_flag=again,
+                clusterwide=True,
+                standalone=True,
+            )
+        except Exception as error:  # such as a definition that is removed under its watch
+            logging.getLogger("guide").warning("the watches ended (%s): watching anew", error)
+            await asyncio.sleep(_PAUSE_S)
+            continue
+        if not again.is_set():
+            return
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from guide import question as questions
 from guide.cluster.inventory import Memory, read_cluster
 from guide.cluster.potential import with_potential
 from guide.cluster.slim import slim_device, slim_node, slim_pod
+from guide.cluster.taints import ANY, EVERY_NODE, NodeBounds, Toleration
 from guide.domain import Catalog, Inventory, Plan, Reason, Recommendation
 from guide.manifests.names import PLAN_LABEL, object_name
 from guide.question import pools_of
@@ -55,7 +56,7 @@ class _Taken:
 class ClusterState:
     """Nodes, pods and applied layouts as they are now, and the inventory they make for a plan."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, bounds: NodeBounds = EVERY_NODE) -> None:
         self.pods: dict[Key, Object] = {}
         self.holders: dict[Key, Holder] = {}
         self._catalog = catalog
@@ -68,6 +69,7 @@ class ClusterState:
         self._cache: dict[tuple[object, ...], Inventory] = {}
         self._memories: dict[tuple[object, ...], Memory] = {}
         self._node_pools: tuple[NodePool, ...] = ()
+        self._bounds = bounds
 
     def could_grow_by(self, node_pools: tuple[NodePool, ...]) -> None:
         """Count these node pools too; `SpecError` for a GPU that the catalogue does not know."""
@@ -128,21 +130,29 @@ class ClusterState:
                 self._catalog,
                 slices=tuple(self.devices.values()),
                 node_selector=selector,
+                tolerations=ANY,  # pools are named alike whatever a plan tolerates
+                bounds=self._bounds,
             )
             self._spots[selector] = holdings.spots_of(view)
         return self._spots[selector]
 
-    def inventory(self, plan: Plan, namespace: str, name: str) -> Inventory:
+    def inventory(
+        self, plan: Plan, namespace: str, name: str, *, edited: bool = False
+    ) -> Inventory:
         """What `guide plan` would find, except that GPUs of the plan's own pods and claims count as
         free, and those as used that applied layouts of others hold before their pods run.
+
+        What its pods tolerate counts as tolerated until the plan is `edited`: another rule for
+        taints alone evicts nobody.
         """
         own = (namespace, object_name(name))
         holds = own in self._taken.by_plan or own in self._taken.by_claims
-        return self._read(plan.node_selector, own if holds else None)
+        kept = () if edited else self.managed.tolerations(own)
+        return self._read(plan.node_selector, own if holds else None, (*plan.tolerations, *kept))
 
     def whole_inventory(self) -> Inventory:
         """All pools of the cluster, every pod and every applied layout counted."""
-        return self._read((), None)
+        return self._read((), None, ANY)
 
     def held_by_others(
         self, question: Plan, answer: Recommendation, namespace: str, name: str
@@ -158,8 +168,10 @@ class ClusterState:
         }
         return holdings.held_by_others(pools, by_plan, (namespace, object_name(name)))
 
-    def _read(self, selector: Selector, own: Owner | None) -> Inventory:
-        key = (selector, own)
+    def _read(
+        self, selector: Selector, own: Owner | None, tolerations: tuple[Toleration, ...]
+    ) -> Inventory:
+        key = (selector, own, tolerations)
         if key not in self._cache:
             memory = self._memories.pop(key, None) or Memory()
             self._memories[key] = memory  # the last one used is the last one dropped
@@ -171,10 +183,12 @@ class ClusterState:
                     pods=(*self.pods.values(), *self._taken.stand_ins),
                     devices=tuple(self.devices.values()),
                     node_pools=self._node_pools,
+                    bounds=self._bounds,
                 ),
                 self._catalog,
                 selector,
                 lambda held: own is not None and holdings.owner_of(held) == own,
                 memory,
+                tolerations,
             )
         return self._cache[key]

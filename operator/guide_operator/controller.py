@@ -15,7 +15,7 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from guide.cluster.client import ClusterClient, FieldConflict, Stale
+from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Stale
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, TookTooLong
 from guide.live.learn import Corrections, factors, overlay
@@ -28,6 +28,7 @@ from guide_operator.deciding import Decider, observed_of, time_now
 from guide_operator.engine import Engine
 from guide_operator.findings import LiveFinding
 from guide_operator.metrics import Metrics
+from guide_operator.pulse import Pulse
 from guide_operator.reconcile import Decision, Event
 from guide_operator.settings import Settings
 from guide_operator.work import Age, TryAgain, Work, either, pause
@@ -59,11 +60,12 @@ class Controller:
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
         self._settling: asyncio.TimerHandle | None = None
-        self.cluster = ClusterState(catalog)
+        self.cluster = ClusterState(catalog, settings.node_bounds())
         self._decider = Decider(
             settings, client, catalog, engine, metrics, self.cluster, self._settle_now
         )
         self._turns = self._decider.turns
+        self.attempts = Pulse()
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -96,9 +98,8 @@ class Controller:
         work.asked = True
         self._wake(work)
 
-    def plan_deleted(self, plan: Object) -> None:
+    def plan_deleted(self, key: Key) -> None:
         """A plan is gone; the garbage collector removes what it owned."""
-        key = _key(plan)
         work = self._work.pop(key, None)
         if work is not None and work.task is not None:
             work.task.cancel()
@@ -208,6 +209,7 @@ class Controller:
 
     async def _attempt(self, work: Work, tell: Tell) -> None:
         self._metrics.looks.inc()
+        self.attempts.begin()
         work.changed.clear()
         work.edited.clear()
         work.look_again_s = work.poll_s = None
@@ -221,6 +223,7 @@ class Controller:
             work.failures += 1
             raise
         finally:
+            self.attempts.end()
             patient = 0 < work.failures <= _PATIENT_ATTEMPTS
             self._turns.leave(_key(plan), keep_place=patient or work.changed.is_set())
 
@@ -263,19 +266,28 @@ class Controller:
     # --- write -----------------------------------------------------------------------------------
 
     async def _write(self, work: Work, plan: Object, decision: Decision, tell: Tell) -> None:
-        """Objects first and the status last: it says that all before it is done."""
+        """Objects first and the status last: it says that all before it is done.
+
+        Where an object alone was put right, the same status again tells whether the plan is there.
+        """
         for value in decision.objects:
             await asyncio.to_thread(self._client.apply, value)
-        if decision.status is not None:
+        status = decision.status or (plan.get("status") if decision.objects else None)
+        if status:
             metadata = plan["metadata"]
-            new = await asyncio.to_thread(
-                self._client.write_status,
-                metadata["namespace"],
-                metadata["name"],
-                decision.status,
-                uid=metadata["uid"],
-                resource_version=metadata["resourceVersion"],
-            )
+            try:
+                new = await asyncio.to_thread(
+                    self._client.write_status,
+                    metadata["namespace"],
+                    metadata["name"],
+                    status,
+                    uid=metadata["uid"],
+                    resource_version=metadata["resourceVersion"],
+                )
+            except NotFound:  # it is deleted, and a watch that was cut may not say so for long
+                if self._work.get(_key(plan)) is work:
+                    self.plan_deleted(_key(plan))
+                return
             work.written = new["metadata"]["resourceVersion"]
             if self.cluster.set_plan(_key(new), new):
                 self.cluster_changed()

@@ -114,7 +114,8 @@ class Decider:
         return resolve_plan(written, self.catalog, config)
 
     def _inputs(self, one: _Asked) -> tuple[Inventory, str]:
-        inventory = self._cluster.inventory(one.question, *one.key)
+        edited = apply.edited(one.observed.status, one.observed.generation)
+        inventory = self._cluster.inventory(one.question, *one.key, edited=edited)
         digest = reconcile.inputs_digest(one.written, one.question, inventory, self.catalog)
         return inventory, digest
 

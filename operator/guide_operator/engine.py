@@ -22,6 +22,7 @@ from guide.live.learn import Corrections, overlay
 from guide.processes import Worker, cpu_deadline
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
+from guide_operator.pulse import Pulse
 
 T = TypeVar("T")
 
@@ -83,6 +84,7 @@ class Engine:
         self._waiting: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
         self._tasks: list[asyncio.Task[None]] = []
         self._answers: dict[tuple[object, ...], tuple[Inventory, Answer | TookTooLong]] = {}
+        self.questions = Pulse()
         self.ledger = Corrections()  # corrections that every answer rests on
 
     def start(self) -> None:
@@ -161,7 +163,11 @@ class Engine:
         turn = max(self._round, self._rounds.get(namespace, 0) + 1)
         self._rounds[namespace] = turn
         self._waiting.put_nowait(_Job(routine, turn, next(self._numbers), call, done))
-        return await done
+        self.questions.begin()
+        try:
+            return await done
+        finally:
+            self.questions.end()
 
     async def _work(self, worker: Worker) -> None:
         try:

@@ -15,8 +15,9 @@ from guide.cluster.client import ClusterClient
 from guide.spec import API_VERSION
 from guide_operator.controller import Controller
 from guide_operator.reconcile import Event
+from guide_operator.sweep import Key, Kind, Sweep
 
-Take = Callable[[Mapping[str, Any], Mapping[str, Any] | None], bool]
+Take = Callable[[Key, Mapping[str, Any] | None], bool]  # whether an inventory may have changed
 
 PREFIX = "guide.dev"
 PLURAL = "inferenceplans"
@@ -44,12 +45,12 @@ def register(
     controller: Controller,
     client: ClusterClient,
     answers: Callable[[str], bool],
-    told: Callable[[], None],
+    sweep: Sweep,
 ) -> kopf.OperatorRegistry:
     """A registry whose handlers feed `controller`; kopf asks where `client` asks, as who it asks.
 
-    `told` is called with every plan, and so not before all that it rests on was listed. Plans of
-    namespaces for which `answers` is false are not worked on; what they hold counts.
+    `sweep` is told of all that kopf tells. Plans of namespaces for which `answers` is false are not
+    worked on; what they hold counts.
     """
     registry = kopf.OperatorRegistry()
     cluster = controller.cluster
@@ -59,32 +60,51 @@ def register(
     def login(**_: Any) -> kopf.ConnectionInfo:  # pyright: ignore[reportUnusedFunction]
         return connection(client)
 
-    def watch(kind: tuple[str, ...], take: Take) -> None:
+    def heard(kind: Kind, event: kopf.RawEvent) -> bool:
+        """Whether the object of an event is deleted; the sweep is told either way."""
+        body = cast("Mapping[str, Any]", event["object"])
+        if event["type"] is None:  # of a list, perhaps after a gap
+            sweep.ask()
+        if event["type"] == "DELETED":
+            kind.forget(body)
+        else:
+            kind.tell(body)
+        return event["type"] == "DELETED"
+
+    def watch(kind: Kind, take: Take) -> None:
+        where: tuple[str, ...] = (kind.version, kind.plural)
+        where = (kind.group, *where) if kind.group else where
+
         # Indexed, so that kopf holds the plans back until everything was seen once.
-        @kopf.index(*kind, id=f"seen-{kind[-1]}", registry=registry)
+        @kopf.index(*where, id=f"seen-{kind.plural}", registry=registry)
         async def seen(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-            if take(body, body):
+            if take(_key(body), body):
                 controller.cluster_changed()
 
         # Indexing is not told of deletions.
-        @kopf.on.event(*kind, id=f"gone-{kind[-1]}", registry=registry)
+        @kopf.on.event(*where, id=f"gone-{kind.plural}", registry=registry)
         async def gone(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-            if event["type"] == "DELETED" and take(body, None):
+            if heard(kind, event) and take(_key(body), None):
                 controller.cluster_changed()
 
-    def take_pod(body: Mapping[str, Any], value: Mapping[str, Any] | None) -> bool:
-        controller.pod_changed(_key(body), value)
-        return cluster.set_pod(_key(body), value)
+        def vanished(key: Key) -> None:
+            if take(key, None):
+                controller.cluster_changed()
 
-    watch(("v1", "nodes"), lambda body, value: cluster.set_node(_name(body), value))
-    watch(("v1", "pods"), take_pod)
+        kind.gone = vanished
+        kinds.append(kind)
+
+    def take_pod(key: Key, value: Mapping[str, Any] | None) -> bool:
+        controller.pod_changed(_named(key), value)
+        return cluster.set_pod(_named(key), value)
+
+    kinds: list[Kind] = []
+    watch(Kind("", "v1", "nodes"), lambda key, value: cluster.set_node(key[1], value))
+    watch(Kind("", "v1", "pods", fields=_UNFINISHED), take_pod)
     for plural in ("resourceslices", "resourceclaims"):
-        watch(
-            ("resource.k8s.io", "v1", plural),
-            lambda body, value: cluster.set_device(
-                (body["metadata"].get("namespace"), _name(body)), value
-            ),
-        )
+        watch(Kind("resource.k8s.io", "v1", plural, optional=True), cluster.set_device)
+    plans = Kind(group, version, PLURAL)
+    plans.gone = lambda key: controller.plan_deleted(_named(key))
 
     @kopf.index(group, version, PLURAL, id="seen-plans", registry=registry)
     async def plan_seen(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
@@ -92,17 +112,13 @@ def register(
 
     @kopf.on.event(group, version, PLURAL, registry=registry)
     async def plan(event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        told()
         value = cast("Mapping[str, Any]", event["object"])
-        if event["type"] == "DELETED":
-            controller.plan_deleted(value)
+        if heard(plans, event):
+            controller.plan_deleted(_named(_key(value)))
         elif answers(value["metadata"]["namespace"]):
             controller.plan_changed(value, _tell)
 
-    @kopf.on.cleanup(registry=registry)
-    async def cleanup(**_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        await controller.close()
-
+    sweep.watch([*kinds, plans])
     return registry
 
 
@@ -131,12 +147,13 @@ def connection(client: ClusterClient) -> kopf.ConnectionInfo:
     )
 
 
-def _name(body: Mapping[str, Any]) -> str:
-    return body["metadata"]["name"]
+def _key(body: Mapping[str, Any]) -> Key:
+    return body["metadata"].get("namespace"), body["metadata"]["name"]
 
 
-def _key(body: Mapping[str, Any]) -> tuple[str, str]:
-    return body["metadata"]["namespace"], body["metadata"]["name"]
+def _named(key: Key) -> tuple[str, str]:
+    """The key of an object that has a namespace."""
+    return str(key[0]), key[1]
 
 
 def _tell(plan: Mapping[str, Any], event: Event) -> None:

@@ -316,6 +316,21 @@ class Metrics:
         self.ready = Gauge(
             "guide_ready", "Whether this replica can do its work (/readyz).", registry=self.registry
         )
+        self.watch_age = Gauge(
+            "guide_watch_age_seconds",
+            "Time since a watch told of something, or was found to have told of all there is.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.queue_age, self.worker_age, self.sweep_age, self.event_loop_age = (
+            Gauge(f"guide_{name}_age_seconds", about, registry=self.registry)
+            for name, about in (
+                ("queue", "While plans are looked at: time since a look last came to an end."),
+                ("worker", "While questions wait: time since one was last answered."),
+                ("sweep", "Time since what is watched was last compared with what is there."),
+                ("event_loop", "Time since the event loop last came round."),
+            )
+        )
         self.looks = Counter(
             "guide_reconciles", "Attempts to reconcile a plan.", registry=self.registry
         )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guide.cluster.json_values import mapping, sequence
+from guide.cluster.taints import Toleration
 from guide.manifests.names import PLAN_LABEL
 from guide_operator import status as statuses
 
@@ -59,6 +60,7 @@ class PodState:
 
     ready: bool
     trouble: Trouble | None
+    tolerations: tuple[Toleration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +140,9 @@ class ManagedPods:
             return self._remove(key)
         states = self._states.setdefault(owner, {})
         before = states.get(key)
-        now = PodState(ready=_ready(pod), trouble=trouble(pod))
+        now = PodState(ready=_ready(pod), trouble=trouble(pod), tolerations=_tolerations(pod))
         if before is not None and before.trouble and not now.ready:
-            now = PodState(ready=False, trouble=_still(before.trouble, now.trouble))
+            now = replace(now, trouble=_still(before.trouble, now.trouble))
         if before == now:
             return None
         self._owners[key] = owner
@@ -154,6 +156,11 @@ class ManagedPods:
             if not self._states[owner]:
                 del self._states[owner]
         return owner
+
+    def tolerations(self, owner: Owner) -> tuple[Toleration, ...]:
+        """What the pods of a plan tolerate for good."""
+        states = self._states.get(owner, {}).values()
+        return tuple(sorted({each for state in states for each in state.tolerations}))
 
     def report(self, owner: Owner) -> Report:
         """How the pods of a plan are."""
@@ -188,6 +195,15 @@ def _owner(key: Key, pod: Mapping[str, Any]) -> Owner | None:
     owners = map(mapping, sequence(meta.get("ownerReferences")))
     made = any(one.get("kind") == "ReplicaSet" and one.get("controller") for one in owners)
     return (key[0], label) if made and isinstance(label, str) else None
+
+
+def _tolerations(pod: Mapping[str, Any]) -> tuple[Toleration, ...]:
+    found = map(mapping, sequence(mapping(pod.get("spec")).get("tolerations")))
+    return tuple(
+        tuple(sorted((key, str(value)) for key, value in one.items()))
+        for one in found
+        if "tolerationSeconds" not in one  # those that every pod gets
+    )
 
 
 def _ready(pod: Mapping[str, Any]) -> bool:

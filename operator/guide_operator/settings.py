@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
+from guide.cluster.taints import NodeBounds
 from guide.errors import SpecError
+from guide.spec.tolerations import Toleration
 
 PREFIX = "GUIDE_"
 
@@ -42,6 +44,17 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds of computing that one plan may cost before it is given up.",
     )
+    sweep_s: float = Field(
+        default=300,
+        ge=1,
+        description="Seconds between two comparisons of what was watched with what is there.",
+    )
+    stuck_s: float = Field(
+        default=600,
+        gt=0,
+        description="Seconds without any progress of the queue or the workers after which "
+        "/healthz fails, so that the kubelet starts anew.",
+    )
     gpus_file: str = Field(
         default="", description="File with more GPU specifications (format of gpus.yaml)."
     )
@@ -50,6 +63,17 @@ class Settings(BaseModel):
     )
     node_pools_file: str = Field(
         default="", description="File with node pools that an autoscaler could add."
+    )
+    tolerations: Json[tuple[Toleration, ...]] = Field(
+        default=(),
+        description="Taints that the pods of every plan may tolerate, as JSON, as in a pod.",
+    )
+    node_selector: Json[dict[str, str]] = Field(
+        default={}, description="Labels that nodes for plans must carry, as JSON."
+    )
+    exclude_nodes: Json[dict[str, str]] = Field(
+        default={},
+        description="Labels that keep plans off a node, as JSON; an empty value: any.",
     )
     lease: str = Field(
         default="",
@@ -84,6 +108,18 @@ class Settings(BaseModel):
         default="guide-system",
         description="Namespace of the Lease and of ConfigMap guide-corrections.",
     )
+
+    def node_bounds(self) -> NodeBounds:
+        """What holds for the nodes of all plans."""
+        return NodeBounds(
+            selector=tuple(sorted(self.node_selector.items())),
+            excluded=tuple(sorted(self.exclude_nodes.items())),
+            tolerations=tuple(each.to_domain() for each in self.tolerations),
+        )
+
+    def longest_s(self) -> float:
+        """Seconds after which a part without progress is stuck: a question may wait for a core."""
+        return max(self.stuck_s, 3 * self.longest_question_s)
 
     def answers(self, namespace: str) -> bool:
         """Whether plans of `namespace` are for this operator."""

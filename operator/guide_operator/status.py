@@ -14,7 +14,7 @@ from guide.domain import Recommendation
 from guide.errors import cut
 from guide.report import to_status
 from guide.report.reasons import split_unready
-from guide.report.sentences import outcome
+from guide.report.sentences import addition, outcome
 from guide.report.status import nearest_misses
 
 Status = dict[str, Any]
@@ -181,6 +181,7 @@ def infeasible(r: Recommendation, held: str = "") -> str:
             f"{item.field} {item.needed:g}" for item in r.relaxations[:_SHOWN_RELAXATIONS]
         )
         parts.append(f"It would be feasible with {changes}.")
+    parts += [f"What to add: {addition(item)}." for item in r.additions[:1]]
     return " ".join(parts)
 
 

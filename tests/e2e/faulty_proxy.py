@@ -31,6 +31,10 @@ READS, WRITES = (429, 500), (409, 429, 500)
 _HOP = {"connection", "content-encoding", "content-length", "host", "transfer-encoding"}
 
 
+def _watches(request: web.Request) -> bool:
+    return request.query.get("watch", "").lower() in {"true", "1"}
+
+
 def _failure(code: int) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
@@ -50,10 +54,33 @@ class Faults:
     share: float
     dice: random.Random = field(default_factory=lambda: random.Random(0))
     given: Counter[int] = field(default_factory=Counter)
+    blind: bool = False  # watches end, and neither they nor lists are answered
+    _forgotten: set[str] = field(default_factory=set[str])  # watches that must list anew
+
+    @contextmanager
+    def gap(self) -> Generator[None]:
+        """Nothing is told of what happens meanwhile; then the API server has forgotten it."""
+        self.blind = True
+        try:
+            yield
+        finally:
+            self.blind = False
+
+    def cut(self, request: web.Request) -> bool:
+        """Whether a watch ends now; it will be told that its version is too old."""
+        if self.blind and _watches(request):
+            self._forgotten.add(request.path)
+        return self.blind and _watches(request)
 
     def next(self, request: web.Request) -> int | None:
         """The status of an invented error, or None to let the request through."""
-        watch = request.query.get("watch") in {"true", "1"}
+        watch = _watches(request)
+        if self.blind and (watch or request.path in self._forgotten):
+            return 429
+        if request.path in self._forgotten and request.method == "GET":
+            self._forgotten.discard(request.path)
+            if watch:
+                return 410
         codes = (410,) if watch else READS if request.method == "GET" else WRITES
         due = [code for code in codes if not self.given[code]]  # each happens at least once
         if self.share == 0 or (not due and self.dice.random() >= self.share):
@@ -104,7 +131,13 @@ async def _answer(
         response = web.StreamResponse(status=found.status, headers=headers)
         with suppress(ConnectionResetError):  # the client has gone
             await response.prepare(request)
-            async for part in found.content.iter_any():
+            while not faults.cut(request):
+                try:
+                    part = await asyncio.wait_for(found.content.readany(), 0.2)
+                except TimeoutError:
+                    continue
+                if not part:
+                    break
                 await response.write(part)
             await response.write_eof()
         return response

@@ -64,15 +64,18 @@ class Operator:
     def healthy(self) -> bool:
         """Whether /healthz answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/healthz") as response:
-                return response.status == 200
+            return self.probe("healthz")[0] == 200
         except (urllib.error.URLError, ConnectionError):
             return False
 
     def readiness(self) -> tuple[int, str]:
         """Status and text of /readyz."""
+        return self.probe("readyz")
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Status and text of a path of the health port."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz") as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/{path}") as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -134,7 +137,7 @@ def running(
 
 
 @retry(
-    stop=stop_after_delay(30),
+    stop=stop_after_delay(60),
     wait=wait_fixed(0.2),
     retry=retry_if_exception_type(TimeoutError),
     reraise=True,

@@ -6,25 +6,18 @@ GUIDE_ETCD_PAUSE_S says how long the storage hangs.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tenacity import retry, stop_after_delay, wait_fixed
 
-from hack import nodes
-from hack.controlplane import processes
 from hack.controlplane.kubectl import Kubectl
-from hack.controlplane.plane import GRACE_S
+from tests.e2e.breakable import Breakable, breakable_plane, operated
 from tests.e2e.chart import rights
-from tests.e2e.conftest import ROOT
 from tests.e2e.faulty_proxy import faulty
-from tests.e2e.operator_process import Operator, chat, condition, eventually, install_crd, running
+from tests.e2e.operator_process import condition, eventually, install_crd
 
 PAUSE_S = float(os.environ.get("GUIDE_ETCD_PAUSE_S", "10"))
 PLANS = [f"chat-{index}" for index in range(6)]
@@ -33,70 +26,12 @@ LIMIT_S = 180
 pytestmark = pytest.mark.scale
 
 
-@dataclass(frozen=True)
-class Breakable:
-    """A control plane of these tests alone, since they break it."""
-
-    run_dir: Path
-    kubectl: Kubectl
-
-    @contextmanager
-    def without_api_server(self) -> Generator[None]:
-        """The API server is gone, and afterwards started again as it was."""
-        found = processes.running(self.run_dir, "apiserver")
-        assert found is not None
-        command = found.cmdline()
-        processes.stop(self.run_dir, ["apiserver"], GRACE_S)
-        try:
-            yield
-        finally:
-            _start(self.run_dir, "apiserver", command)
-            processes.wait_for(self.run_dir, "apiserver", self.answers, 60)
-
-    @contextmanager
-    def with_paused_etcd(self) -> Generator[None]:
-        """The storage hangs: requests neither fail nor succeed."""
-        etcd = processes.running(self.run_dir, "etcd")
-        assert etcd is not None
-        etcd.suspend()
-        try:
-            yield
-        finally:
-            etcd.resume()
-
-    def answers(self) -> bool:
-        return not self.kubectl("get", "--raw", "/readyz", check=False).returncode
-
-    @retry(stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True)
-    def apply(self, namespace: str, names: list[str], rate: str, mode: str = "Recommend") -> None:
-        """As people do: again, until the server takes it."""
-        load = {**chat(namespace)["spec"]["workload"], "requestsPerSecond": rate}
-        output = {"mode": mode, "monitoring": "Annotations"}
-        self.kubectl.apply(*(chat(namespace, name, workload=load, output=output) for name in names))
-
-
 @pytest.fixture(scope="module")
 def breakable(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Breakable]:
     run_dir = tmp_path_factory.mktemp("breakable")
-    try:
-        _python("-m", "hack.controlplane", "up", "--run-dir", str(run_dir))
-        kubectl = Kubectl(programs / "kubectl", run_dir / "kubeconfig")
-        nodes.create(kubectl, nodes.nodes({"h100-sxm": 4}))
-        install_crd(kubectl)
-        yield Breakable(run_dir, kubectl)
-    finally:
-        _python("-m", "hack.controlplane", "down", "--run-dir", str(run_dir))
-
-
-def _start(run_dir: Path, name: str, command: list[str]) -> None:
-    program = "import sys; from pathlib import Path; from hack.controlplane import processes;"
-    call = "processes.start(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])"
-    _python("-c", program + call, str(run_dir), name, *command)
-
-
-def _python(*words: str) -> None:
-    """In a process of its own, so that what it starts is no child of pytest."""
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+    with breakable_plane(programs, run_dir, {"h100-sxm": 4}) as plane:
+        install_crd(plane.kubectl)
+        yield plane
 
 
 @pytest.fixture
@@ -104,16 +39,6 @@ def place(breakable: Breakable, request: pytest.FixtureRequest) -> str:
     name = request.node.name.replace("_", "-")[:60].strip("-")
     breakable.kubectl("create", "namespace", name)
     return name
-
-
-@contextmanager
-def operated(kubeconfig: Path, folder: Path) -> Generator[Operator]:
-    """An operator that must live through all of it without a bug of its own."""
-    log = folder / "log"
-    with running(kubeconfig, log, max_backoff_s="5", settle_s="0.2") as operator:
-        yield operator
-        assert operator.process.poll() is None, log.read_text()[-3000:]
-    assert "this is a bug" not in log.read_text()
 
 
 @retry(stop=stop_after_delay(LIMIT_S), wait=wait_fixed(0.5), reraise=True)

@@ -12,6 +12,7 @@ import yaml
 from guide.catalog import load
 from guide.cluster.inventory import read_inventory
 from guide.cluster.potential import with_potential
+from guide.cluster.taints import ANY
 from guide.domain import GpuPool, Inventory
 from guide.spec import write_document
 from guide.spec.node_pools import read_node_pools
@@ -30,7 +31,8 @@ def items(case: str, kind: str) -> list[dict[str, Any]]:
 
 def inventory(case: str) -> Inventory:
     nodes, pods, slices = (items(case, kind) for kind in ("nodes", "pods", "slices"))
-    found = read_inventory(nodes, pods, CATALOG, slices=slices)
+    # how nodes are cut into pools, whoever may use them
+    found = read_inventory(nodes, pods, CATALOG, slices=slices, tolerations=ANY)
     asked = HERE / case / "node-pools.yaml"
     if not asked.exists():
         return found

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from guide.domain import Budget, Inventory, Plan, Preference, Slo, Tolerance
+from guide.domain import Addition, Budget, Inventory, Plan, Preference, Slo, Tolerance
 from guide.search.causes import with_more_memory, with_more_nodes
+from guide.search.headroom import times_loaded
 from guide.search.relax import DIALS, LOADS
 from tests import toy
 from tests.toy_questions import ask, clusters, plans
 
-SETTINGS = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VAIN = "relaxing a service level would not help"
 
 
@@ -72,3 +73,48 @@ def test_changes_together_cut_the_load_only_where_nothing_else_helps(
         if dial.field not in LOADS and dial.current(free) is not None:
             free = dial.extreme(free) or free
     assert not ask(free, cluster).feasible
+
+
+def with_nodes(cluster: Inventory, one: Addition) -> Inventory:
+    """The cluster after somebody did what was offered."""
+    new = (one.gpus_per_node,) * one.nodes
+    for place, pool in enumerate(cluster.pools):
+        if pool.gpu is not None and (pool.gpu.name, pool.gpus_per_node) == (
+            one.gpu,
+            one.gpus_per_node,
+        ):
+            grown = replace(pool, free_gpus_by_node=(*pool.free_gpus_by_node, *new))
+            return Inventory(pools=(*cluster.pools[:place], grown, *cluster.pools[place + 1 :]))
+    added = toy.pool("new", toy.CATALOG.gpus[one.gpu], new, one.gpus_per_node)
+    return Inventory(pools=(*cluster.pools, added))
+
+
+@SETTINGS
+@given(plans, clusters)
+def test_every_addition_works(plan: Plan, cluster: Inventory):
+    for one in ask(plan, cluster).additions:
+        changed = replace(plan, over_nodes=one.over_nodes)
+        for change in one.changes:
+            dial = next(d for d in DIALS if d.field == change.field)
+            changed = dial.turned(changed, change.needed)
+        assert ask(changed, with_nodes(cluster, one)).feasible
+
+
+@SETTINGS
+@given(plans, clusters)
+def test_an_infeasible_plan_has_an_offer_or_a_proof(plan: Plan, cluster: Inventory):
+    found = ask(plan, cluster)
+    proofs = ("no GPU of the catalogue", "the context is the cause")
+    said = any(note.startswith(proofs) or "would make it feasible" in note for note in found.notes)
+    assert found.feasible or found.relaxations or found.combined or found.additions or said
+
+
+@SETTINGS
+@given(plans, clusters)
+def test_headroom_is_kept(plan: Plan, cluster: Inventory):
+    """With all of the load that the headroom promises, the plan is still feasible."""
+    best = ask(plan, cluster).best
+    if best is None or not best.headroom:
+        return
+    fuller = times_loaded(plan, 1 + best.headroom * 0.98)
+    assert ask(fuller, cluster).feasible

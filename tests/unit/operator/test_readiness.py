@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from guide.errors import ClusterError
+from guide_operator.liveness import Liveness
+from guide_operator.pulse import Pulse
 from guide_operator.readiness import Readiness
 
 
@@ -12,13 +14,12 @@ class Server:
     """Answers, or fails with one sentence; counts how often it was asked."""
 
     def __init__(self) -> None:
-        self.problem, self.plans, self.asked = "", False, 0
+        self.problem, self.asked = "", 0
 
-    def look(self) -> bool:
+    def look(self) -> None:
         self.asked += 1
         if self.problem:
             raise ClusterError(self.problem)
-        return self.plans
 
 
 def replica() -> tuple[Readiness, Server, list[float]]:
@@ -26,34 +27,25 @@ def replica() -> tuple[Readiness, Server, list[float]]:
     return Readiness(cast("Any", server), lambda: now[0]), server, now
 
 
-def test_it_is_ready_once_its_watches_run():
+def test_it_is_ready_once_its_watches_have_listed():
     found, _, _ = replica()
     assert found.problem() == "the watches have not started yet"
-    found.started.set()
-    assert found.problem() == ""
-
-
-def test_a_plan_that_kopf_holds_back_tells_of_a_watch_that_has_not_listed():
-    found, server, _ = replica()
-    found.started.set()
-    server.plans = True
-    assert "have not been listed" in found.problem()
-    found.told.set()
+    found.watch_problem = lambda: "nodes have not been listed to the end yet"
+    assert found.problem() == "nodes have not been listed to the end yet"
+    found.watch_problem = lambda: ""
     assert found.problem() == ""
 
 
 def test_one_that_waits_for_its_turn_has_nothing_to_see():
-    found, server, _ = replica()
-    server.plans = True
-    found.wait_for_turn(True)
-    assert found.problem() == ""
-    found.wait_for_turn(False)
+    found, _, _ = replica()
     assert found.problem()
+    found.wait_for_turn()
+    assert found.problem() == ""
 
 
 def test_what_cannot_be_listed_is_named_until_it_can_be():
     found, server, now = replica()
-    found.started.set()
+    found.wait_for_turn()
     server.problem = "cannot list pods: the API server did not answer (timed out)"
     assert found.problem() == server.problem
     server.problem = ""
@@ -65,7 +57,34 @@ def test_what_cannot_be_listed_is_named_until_it_can_be():
 
 def test_an_unreadable_lease_comes_first():
     found, server, _ = replica()
-    found.started.set()
     found.lease_problem = lambda: "Lease x/guide: forbidden"
     assert found.problem() == "Lease x/guide: forbidden"
     assert server.asked == 0
+
+
+def test_what_is_slow_but_goes_on_stays_young_and_what_hangs_grows_old():
+    now = [0.0]
+    pulse = Pulse(lambda: now[0])
+    now[0] = 1000
+    assert pulse.age_s() == 0  # idle
+    for _ in range(100):
+        pulse.begin()
+    for _ in range(99):
+        now[0] += 50
+        assert pulse.age_s() == 50
+        pulse.end()
+        assert pulse.age_s() == 0
+    now[0] += 500
+    assert pulse.age_s() == 500
+    pulse.end()
+    assert pulse.age_s() == 0
+
+
+def test_a_part_that_does_not_come_on_is_named():
+    ages = {"the queue of plans": 0.0, "the watch of pods": 601.0}
+    alive = Liveness(600)
+    for what in ages:
+        alive.expect(what, lambda what=what: ages[what])
+    assert alive.problem() == "the watch of pods did not come on for 601 s"
+    ages["the watch of pods"] = 599
+    assert alive.problem() == ""

@@ -123,3 +123,55 @@ def test_offers_are_applied_as_they_stand():
         for offer in found.relaxations:
             dial = next(d for d in DIALS if d.field == offer.field)
             assert ask(dial.turned(plan, offer.needed)).feasible
+
+
+def test_what_to_add_is_the_cheapest_that_works():
+    """Small nodes cannot keep this TPOT; one that is sold can, and the offer, followed, works."""
+    plan = toy.question(workload=replace(WORKLOAD, requests_per_s=2.0), slo=Slo(tpot_p95_s=0.012))
+    found = ask(plan, small(4, per_node=4))
+    assert not found.feasible
+    (one,) = found.additions
+    assert (one.gpu, one.gpus_per_node, one.nodes) == ("Big", 8, 1)
+    assert one.usd_per_h == pytest.approx(8 * 3.0)
+    assert one.max_requests_per_s >= 2.0
+    added = toy.pool("added", toy.BIG, (8,))
+    grown = Inventory(pools=(*small(4, per_node=4).pools, added))
+    assert ask(plan, grown).feasible
+    most = replace(WORKLOAD, requests_per_s=0.99 * one.max_requests_per_s)
+    assert ask(replace(plan, workload=most), grown).feasible
+
+
+def test_no_gpu_that_would_do_is_a_proof_with_the_nearest():
+    found = ask(toy.question(slo=Slo(tpot_p95_s=0.0005)))
+    assert found.additions == ()
+    assert "no GPU of the catalogue would do as one or two nodes more" in about(found)
+    assert "p95 TPOT may reach" in about(found)
+
+
+def test_placement_limits_what_is_added():
+    plan = toy.question(slo=Slo(tpot_p95_s=0.02), gpus=("Small",))
+    found = ask(plan)
+    assert {one.gpu for one in found.additions} <= {"Small"}
+
+
+def test_headroom_is_where_the_next_load_breaks_a_limit():
+    plan = toy.question(slo=Slo(ttft_p95_s=0.5), frameworks=("vLLM",))
+    found = ask(plan)
+    assert found.best is not None
+    more = found.best.headroom
+    assert more is not None
+    assert 0 <= more < 3
+    assert any(note.startswith("limits hold up to") for note in found.notes) == (more >= 0.08)
+
+
+def test_running_at_the_edge_is_a_warning():
+    """A load just below what the deployment carries."""
+    plan = toy.question(frameworks=("vLLM",), gpus=("Big",), tolerance=Tolerance.LOSSLESS)
+    cluster = Inventory(pools=(toy.pool("big", toy.BIG, (1,), 1),))
+    best = ask(plan, cluster).best
+    assert best is not None
+    assert best.headroom is not None
+    full = replace(WORKLOAD, requests_per_s=8.0 * (1 + best.headroom) * 0.98)
+    found = ask(replace(plan, workload=full), cluster)
+    assert found.feasible
+    assert found.notes[0].startswith("it runs at its edge")

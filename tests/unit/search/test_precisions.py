@@ -18,7 +18,7 @@ from guide.search.operating_point import default_limits
 from guide.search.rank import worst_loss
 from guide.search.recommend import recommend
 from guide.search.space import Shape, is_online, modelled_release, shapes, variants
-from guide.simulate.serve import layout_cost
+from guide.simulate.capacity import layout_cost
 from guide.web.nodes import imagined
 from guide.web.state import PoolRow
 
