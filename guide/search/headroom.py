@@ -9,7 +9,7 @@ from dataclasses import replace
 from guide.domain import Evaluation, Inventory, Plan
 from guide.search.assess import Running, members_of
 from guide.search.evaluate import Member, Study, evaluate, sustained_per_s
-from guide.search.sizing import verdict
+from guide.search.knobs import verdict
 
 MOST_TIMES = 4.0  # the load: beyond, nobody asks
 STEP = 1.02  # between two loads that are told apart

@@ -118,7 +118,7 @@ def test_no_combination_that_was_left_out_is_cheaper():
     from guide.search.evaluate import Member, Study, evaluate
     from guide.search.explore import survey
     from guide.search.pricing import priced
-    from guide.search.sizing import verdict
+    from guide.search.knobs import verdict
 
     plan = beyond_one_pool()
     cluster = priced(Inventory(pools=(BIG, SMALL)), toy.CATALOG)
