@@ -117,8 +117,8 @@ def test_no_combination_that_was_left_out_is_cheaper():
     """Against all pairs of counts of single-GPU replicas, equal and proportional shares."""
     from guide.search.evaluate import Member, Study, evaluate
     from guide.search.explore import survey
-    from guide.search.pricing import priced
     from guide.search.knobs import verdict
+    from guide.search.pricing import priced
 
     plan = beyond_one_pool()
     cluster = priced(Inventory(pools=(BIG, SMALL)), toy.CATALOG)
