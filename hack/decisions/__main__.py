@@ -46,8 +46,8 @@ HEAD = """# Decisions
 
 Realistic questions, what GUIDE answers at reference prices, why, and what an experienced serving
 engineer would say before seeing any number. Limits are p95, predicted latencies the upper end of
-their intervals; whole nodes are billed. There is no column of another advisor: aiconfigurator reads
-tables of each GPU and engine version that are not part of this repository.
+their intervals; whole nodes are billed. There is no column of another advisor: aiconfigurator is
+not installed with this project.
 """
 
 Row = dict[str, Any]
