@@ -10,7 +10,7 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate accuracy paper decisions bench e2e e2e-node node smoke scale soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench e2e e2e-node node smoke scale soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +50,11 @@ kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB
 
 calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS; KERNELS=--kernels: by measured kernels
 	$(BIN)/guide calibrate --from-scratch $(KERNELS) $(MEASUREMENTS) --out guide/catalog/calibration.yaml
+
+reproduce: $(SETUP) ## prove that calibrate gives the shipped fits, byte for byte (a quarter of an hour)
+	@mkdir -p .run
+	$(BIN)/guide calibrate --from-scratch $(KERNELS) $(MEASUREMENTS) --out .run/calibration.yaml
+	cmp .run/calibration.yaml guide/catalog/calibration.yaml
 
 accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept, KERNELS=--kernels
 	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT) $(KERNELS)

@@ -23,10 +23,11 @@ from guide.catalog import load
 from guide.domain import Catalog, GroupEvaluation, Workload
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import Requests, requests_of
+from guide.simulate.capacity import layout_cost, request_tokens
 from guide.simulate.cost import StepCost
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import ReplicaLoop
-from guide.simulate.serve import Times, layout_cost, request_tokens, times_of
+from guide.simulate.serve import Times, times_of
 from hack.standin.metrics import CONTENT_TYPE, Served, ServerMetrics
 
 

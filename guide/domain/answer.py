@@ -191,6 +191,9 @@ class ServingReport:
     preemptions: int
     stable: bool
     seed: int
+    noise: tuple[float, float, float] = (0.0, 0.0, 0.0)  # see `guide.simulate.steady.noise`: of
+    # the p95 of TTFT, TPOT and end-to-end time
+    ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

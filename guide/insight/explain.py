@@ -37,8 +37,8 @@ from guide.perf.ops import layout_of
 from guide.perf.roofline import Roof, roofs_of, typical_decode
 from guide.perf.step import NO_WORK, attended
 from guide.perf.trust import at_a_bound
+from guide.simulate.capacity import layout_cost, request_tokens
 from guide.simulate.policy import policy_of
-from guide.simulate.serve import layout_cost, request_tokens
 
 if TYPE_CHECKING:
     from guide.perf.kernels.curves import PricedOperator

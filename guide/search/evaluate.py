@@ -23,7 +23,7 @@ from guide.domain import (
 )
 from guide.perf.roofline import typical_bound
 from guide.search.bounds import Broken
-from guide.search.operating_point import Replica, half_width
+from guide.search.operating_point import Replica, half_width, half_width_near
 from guide.search.pricing import billed_gpus, group_usd_per_h
 from guide.simulate.serve import Runs, serve
 
@@ -161,9 +161,9 @@ def _predicted(
         ttft=_mixed(members, [r.ttft for r in reports]),
         tpot=_mixed(members, [r.tpot for r in reports]),
         e2e=_mixed(members, [r.e2e for r in reports]),
-        ttft_interval=_latency(members, [r.ttft for r in reports], "ttft"),
-        tpot_interval=_latency(members, [r.tpot for r in reports], "tpot"),
-        e2e_interval=_latency(members, [r.e2e for r in reports], "e2e"),
+        ttft_interval=_latency(members, reports, "ttft"),
+        tpot_interval=_latency(members, reports, "tpot"),
+        e2e_interval=_latency(members, reports, "e2e"),
         output_tokens_per_s=rate * tokens,
         output_tokens_interval=Interval(lower=rates.lower * tokens, upper=rates.upper * tokens),
         requests_per_s=rate,
@@ -215,11 +215,11 @@ def _mixed(members: Sequence[Member], parts: Sequence[Percentiles]) -> Percentil
     )
 
 
-def _latency(members: Sequence[Member], parts: Sequence[Percentiles], metric: str) -> Interval:
+def _latency(members: Sequence[Member], reports: Sequence[ServingReport], metric: str) -> Interval:
     """The 90 % interval of a p95: it lies between that of the best and that of the worst group."""
     each = [
-        _around(p.p95_s, half_width(one.replica.fit, metric))
-        for one, p in zip(members, parts, strict=True)
+        _around(getattr(r, metric).p95_s, half_width_near(one.replica.fit, r, metric))
+        for one, r in zip(members, reports, strict=True)
     ]
     return Interval(lower=min(i.lower for i in each), upper=max(i.upper for i in each))
 

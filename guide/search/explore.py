@@ -85,7 +85,7 @@ def survey(
     """
     plan = study.plan
     found = Survey(refused=list(_unknown_pools(plan, inventory)))
-    long = tails(plan.workload, study.seed, promised_context_tokens(plan))
+    long = tails(plan.workload, promised_context_tokens(plan))
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
         broken = next((broken for rule in LAYOUT_RULES if (broken := rule(shape))), None)
         if broken is not None:

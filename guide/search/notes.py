@@ -21,6 +21,7 @@ from guide.simulate.arrivals import DEFAULT_P95_RATIO
 from guide.units import format_bytes, format_rate, format_usd
 
 WRONG_PRECISION = (Reason.UNSUPPORTED_PRECISION, Reason.COMPUTE_CAPABILITY)
+TOO_STEEP = 20.0  # % of TTFT for one percent of capacity: no number to rely on
 EDGE = 0.08  # of the load: below, a day like any other may go over it
 EXACT = 1e-9
 NO_GPU_NODE = "the cluster has no node with GPUs that GUIDE can use"
@@ -187,6 +188,12 @@ def _caveats(best: Evaluation) -> list[str]:
     found = _traffic(best)
     for item in best.groups:
         group = item.group
+        if item.report.ttft_steepness > TOO_STEEP:
+            found.append(
+                f"the load is close to all that pool {group.pool.name} serves: with 1 % less "
+                f"capacity p95 of TTFT grows by {item.report.ttft_steepness - 1:.0f} %, so its "
+                "interval is wide; one more replica makes it certain"
+            )
         if caveat := FRAMEWORKS[group.framework].caveat:
             found.append(caveat)
         if group.model.precision == "bf16" and group.precision.name == "fp16":

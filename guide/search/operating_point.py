@@ -9,7 +9,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from guide.domain import Catalog, Fit, Lengths, Limits, MemoryFit, Plan, ReplicaGroup, Workload
+from guide.domain import (
+    Catalog,
+    Fit,
+    Lengths,
+    Limits,
+    MemoryFit,
+    Plan,
+    ReplicaGroup,
+    ServingReport,
+    Workload,
+)
 from guide.frameworks import FRAMEWORKS
 from guide.perf.adjust import (
     adjust_batch_size,
@@ -30,12 +40,12 @@ from guide.search.bounds import (
     weights_do_not_fit,
 )
 from guide.search.space import Shape
-from guide.simulate.arrivals import requests_of, within
-from guide.simulate.serve import OPEN_REQUESTS, WARM_SHARE, request_tokens, saturation, zero_load
+from guide.simulate.arrivals import quantile_tokens, within
+from guide.simulate.capacity import request_tokens, saturation, zero_load
 
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
-SAMPLE_SHARE = 0.85  # of a stated p95: how far the p95 of a sample of unknown size may fall below
-EXACT_SHARE = 0.98  # of the p95 of the very sample: leaves room for interpolation
+SURE_QUANTILE = 0.88  # of the lengths: the p95 of half of the shortest run lies 3 errors above it
+WIDEST_LOG = 3.0  # half-width, a factor of 20: beyond, there is no number
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
     sorted({1, 2, 4} | {size for k in range(3, 11) for size in (2**k, 3 * 2 ** (k - 1))})
@@ -78,6 +88,17 @@ class Replica:
 def half_width(fit: Fit, metric: str) -> float:
     """Half-width in log space of the 90 % interval of a metric: ttft, tpot, e2e or throughput."""
     return fit.residual.get(metric, 0.0)
+
+
+def half_width_near(fit: Fit, report: ServingReport, metric: str) -> float:
+    """The same under a load that was simulated: other runs of it scatter, and near saturation an
+    error of the capacity is a much larger one of the wait for the first token.
+    """
+    scatter: dict[str, float] = dict(zip(("ttft", "tpot", "e2e"), report.noise, strict=True))
+    width = math.hypot(half_width(fit, metric), scatter.get(metric, 0.0))
+    beyond = (report.ttft_steepness - 1) * half_width(fit, "throughput")
+    waits = {"ttft": 1.0, "e2e": report.ttft.p95_s / report.e2e.p95_s}.get(metric, 0.0)
+    return max(width, min(math.hypot(width, beyond * waits), WIDEST_LOG))
 
 
 def promised_context_tokens(plan: Plan) -> int:
@@ -260,28 +281,11 @@ def _empty_server(
     return ttft_s, tpot_s, max(ttft_s, tpot_s * (long.output_tokens - 1))
 
 
-def tails(workload: Workload, seed: int, longest_tokens: int) -> Tails:
-    """The tails of `workload`.
-
-    An open loop draws the same lengths whatever the layout, so its sample is known in advance. A
-    closed loop draws as many as there are users; its stated p95 is taken with a margin.
-    """
-    if workload.requests_per_s is None:
-        prompt, output = _stated(workload.prompt), _stated(workload.output)
-        prompt, output = within(longest_tokens, prompt, output)
-        return Tails(prompt_tokens=prompt, output_tokens=output)
-    drawn = requests_of(workload, OPEN_REQUESTS, seed, longest_tokens)
-    counted = int(WARM_SHARE * OPEN_REQUESTS)
-    return Tails(
-        prompt_tokens=_p95(drawn.prompts[counted:]), output_tokens=_p95(drawn.outputs[counted:])
+def tails(workload: Workload, longest_tokens: int) -> Tails:
+    """The tails of `workload`: quantiles that the 95th percentile of no sample falls below."""
+    prompt, output = (
+        math.floor(max(1.0, quantile_tokens(side, SURE_QUANTILE)))
+        for side in (workload.prompt, workload.output)
     )
-
-
-def _stated(lengths: Lengths) -> float:
-    if lengths.p95_tokens is None:
-        return lengths.mean_tokens
-    return max(lengths.mean_tokens, SAMPLE_SHARE * lengths.p95_tokens)
-
-
-def _p95(sample: list[int]) -> float:
-    return EXACT_SHARE * sorted(sample)[int(0.95 * (len(sample) - 1))]
+    prompt, output = within(longest_tokens, prompt, output)
+    return Tails(prompt_tokens=prompt, output_tokens=output)

@@ -1,7 +1,9 @@
 """Requests as they arrive at one replica: the only dice of the engine, seeded.
 
-Lengths are lognormal through the stated mean and p95 (twice the mean when no p95 is given); gaps of
-an open loop are gamma-distributed with the stated coefficient of variation (1 = Poisson).
+Lengths are lognormal through the stated mean and p95 (twice the mean when no p95 is given): the
+quantiles of that law in random order, so that every seed has the same lengths. Gaps of an open loop
+are gamma-distributed with the stated coefficient of variation (1 = Poisson). Both are scaled to
+their means: a run has exactly the tokens and the rate that were asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from random import Random
 from statistics import NormalDist
 from typing import TypeVar
@@ -22,7 +24,8 @@ _N = TypeVar("_N", int, float)
 
 DEFAULT_P95_RATIO = 2.0
 CACHE_BLOCK_TOKENS = 16
-_Z95 = NormalDist().inv_cdf(0.95)
+NORMAL = NormalDist()
+_Z95 = NORMAL.inv_cdf(0.95)
 _NARROWEST = 1.0001  # a p95 at the mean means fixed lengths
 
 
@@ -47,19 +50,29 @@ def sigma_of(lengths: Lengths) -> float:
     return _Z95 - math.sqrt(inside) if inside > 0 else _Z95
 
 
+def quantile_tokens(lengths: Lengths, share: float) -> float:
+    """The length that this share of all requests does not exceed."""
+    sigma = sigma_of(lengths)
+    return lengths.mean_tokens * math.exp(sigma * (NORMAL.inv_cdf(share) - sigma / 2))
+
+
 @lru_cache(maxsize=64)
 def _lengths(lengths: Lengths, count: int, dice: str) -> tuple[int, ...]:
-    """Token counts, at least one each; the same dice give the same counts."""
-    sigma, draw = sigma_of(lengths), Random(dice)
-    scale = lengths.mean_tokens * math.exp(-(sigma**2) / 2)
-    return tuple(max(1, round(scale * math.exp(draw.gauss(0, sigma)))) for _ in range(count))
+    """Token counts, at least one each, of the asked mean; the same dice give the same counts."""
+    beyond_one = [max(0.0, quantile_tokens(lengths, (i + 0.5) / count) - 1) for i in range(count)]
+    Random(dice).shuffle(beyond_one)
+    scale = count * max(0.0, lengths.mean_tokens - 1) / (sum(beyond_one) or 1.0)
+    ends = [round(end) for end in accumulate(1 + scale * tokens for tokens in beyond_one)]
+    return tuple(end - begin for begin, end in pairwise((0, *ends)))
 
 
 @lru_cache(maxsize=256)
 def _gaps(cv: float, count: int, dice: str) -> tuple[float, ...]:
-    """Gaps between arrivals of mean 1: gamma-distributed with this coefficient of variation."""
+    """Gaps between arrivals of mean 1, gamma-distributed with this coefficient of variation."""
     shape, draw = 1 / max(cv, 1e-3) ** 2, Random(dice)
-    return tuple(draw.gammavariate(shape, 1 / shape) for _ in range(count))
+    drawn = [draw.gammavariate(shape, 1 / shape) for _ in range(count)]
+    scale = count / sum(drawn)
+    return tuple(gap * scale for gap in drawn)
 
 
 def cached_tokens(prompts: Iterable[int], hit_share: float) -> list[int]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from guide.domain import Catalog, MemoryFit, ReplicaGroup
+from guide.simulate.capacity import layout_cost
 from guide.simulate.cost import StepCost
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.serve import layout_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

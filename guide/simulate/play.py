@@ -16,9 +16,10 @@ import numpy as np
 from guide.domain import Catalog, MemoryFit, ReplicaGroup, Slo
 from guide.errors import SpecError
 from guide.simulate.arrivals import Requests, cached_tokens
+from guide.simulate.capacity import layout_cost
 from guide.simulate.latency import Latency
 from guide.simulate.policy import policy_of
-from guide.simulate.serve import Times, layout_cost
+from guide.simulate.serve import Times
 from guide.simulate.stream import Stream
 from guide.simulate.trace import Ints, Trace
 

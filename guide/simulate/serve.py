@@ -1,153 +1,36 @@
-"""One replica of a candidate under its share of the load: bounds, capacity, and the simulated
-report."""
+"""One replica of a candidate simulated under its share of the load, and the report of it."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from statistics import fmean, quantiles
 from typing import NamedTuple
 
 from guide.domain import (
     Catalog,
-    Gpu,
     MemoryFit,
-    ModelArch,
     Percentiles,
-    Precision,
     ReplicaGroup,
     ServingReport,
-    Switches,
     Workload,
 )
-from guide.perf.adjust import mean_context_tokens
-from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
-from guide.perf.ops import Layout, layout_of
-from guide.perf.pipeline import heaviest_stages, hops
-from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
+from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import Requests, requests_of
-from guide.simulate.cost import LayoutCost
-from guide.simulate.pipeline import PipelineCost
+from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.tasks import decode_task, prefill_task, task_seconds
+from guide.simulate.steady import LEAST, noise, run_length, warm_up
 
-OPEN_REQUESTS = 600  # enough for a p95 within a few percent at the load of a stable replica
 WAVES = 4  # closed loop: requests per user, of which the first wave is not counted
 MOST_CLOSED = 4000
-WARM_SHARE = 0.2  # of an open-loop run, dropped as warm-up
+NEAR = 0.75  # of the estimated saturation: from here on capacity is simulated
+STEEP = 0.8  # of capacity: from here on a little of it moves the wait much
+ONE_PERCENT = 1.01
 GROWTH = 1.5  # backlog at the end over backlog in the middle that tells an unstable queue
 SLACK_REQUESTS = 8
-
-
-def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
-    """The step cost of a group's replica and what requests pay around it."""
-    return _cost(
-        *(catalog, group.gpu, group.framework, group.version, group.precision),
-        model=group.model,
-        layout=layout_of(group),
-        kv_cache_dtype=group.limits.kv_cache_dtype,
-        switches=group.switches,
-        nodes=group.pool.nodes_for(group.tp, group.pp) if group.pp > 1 else 1,
-        token_budget=group.limits.max_num_batched_tokens if group.pp > 1 else 0,
-    )
-
-
-# keyed by what it depends on: a pool lists its nodes, and there may be thousands
-@lru_cache(maxsize=4096)
-def _cost(
-    catalog: Catalog,
-    gpu: Gpu,
-    framework: str,
-    version: str,
-    precision: Precision,
-    *,
-    model: ModelArch,
-    layout: Layout,
-    kv_cache_dtype: str,
-    switches: Switches,
-    nodes: int,
-    token_budget: int,
-) -> tuple[LayoutCost, ServingParams]:
-    fit = resolve(catalog, gpu, framework, version, precision, model).values
-    step = StepParams(**{name: fit[name] for name in StepParams._fields})
-    serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
-    engine = engine_for(catalog, framework, version)
-    traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
-
-    def cost(arch: ModelArch, head: bool = True) -> LayoutCost:
-        facts = fold(arch, gpu, precision, layout, kv_cache_dtype, switches, traits)
-        priced = None
-        if traits.kernels:
-            priced = priced_by_kernels(arch, gpu, precision, layout, kv_cache_dtype)
-        if not head:
-            facts = facts._replace(head_s=0.0, head_sequence_s=0.0)
-            priced = priced and priced.without_head()
-        return LayoutCost(facts, step, priced)
-
-    whole = cost(model)
-    if layout.pp == 1:
-        return whole, serving
-    staged = PipelineCost(
-        whole,
-        [cost(stage.arch, stage.head) for stage in heaviest_stages(model, layout.pp)],
-        hops(model, gpu, layout.pp, nodes, step),
-        batches=layout.pp,
-        token_budget=token_budget,
-    )
-    return staged, serving
-
-
-def request_tokens(workload: Workload) -> float:
-    """Tokens of a mean request at its end."""
-    return workload.prompt.mean_tokens + workload.output.mean_tokens
-
-
-def zero_load(
-    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
-) -> tuple[float, float]:
-    """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
-    cost, serving = layout_cost(group, catalog)
-    prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
-    policy = policy_of(group, memory, catalog, request_tokens(workload))
-    alone = task_seconds(prefill_task(group, prompt, 0, policy.token_budget), cost)
-    ttft_s = alone + serving.r0 + serving.rt * prompt
-    context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
-    return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
-
-
-def _prompt_seconds(
-    cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, prompts_per_step: float
-) -> float:
-    """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
-    sequences; in a pipeline it shares a round with the other prompts of the time."""
-    at_once = 1
-    if group.pp > 1:
-        at_once = max(1, min(group.pp, round(prompts_per_step)))
-    task = prefill_task(group, prompt, decodes, prompts=at_once)
-    alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
-    return (task_seconds(task, cost) - alone) / at_once
-
-
-def saturation(
-    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
-) -> float:
-    """Requests/s of one replica that never idles: a steady-state estimate without simulation.
-
-    With b running sequences a request costs its share of `output` decode steps and its own prompt:
-    rate = 1 / (output x step(b) / b + prompt(b)).
-    """
-    cost, _ = layout_cost(group, catalog)
-    prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
-    context = mean_context_tokens(prompt, output)
-    held = memory.held_tokens(prompt + output) / context
-    batch = int(max(1, min(group.limits.max_num_seqs, held)))
-    decode_s = task_seconds(decode_task(group, batch, context, output), cost)
-    computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
-    prompt_s = _prompt_seconds(cost, group, computed, batch, batch / max(1.0, output))
-    return 1 / (decode_s / batch + prompt_s)
 
 
 def serve(
@@ -166,23 +49,93 @@ def serve(
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload))
     cost, serving = layout_cost(group, catalog)
+    engine = _Engine(group, memory, workload, catalog)
+    count, busy = engine.planned()
     key = (
         *(cost.facts, cost.params, serving),
         replace(policy, kv_blocks=0),
         *(workload, group.limits.max_model_len, group.model.window_tokens, seed),
+        *(count, busy >= NEAR and busy),  # beyond, the report rests on the cache as well
     )
     found = runs.find(key, policy.kv_blocks)
     if found is None:
-        count = OPEN_REQUESTS
-        if (users := workload.concurrency) is not None:
-            count = min(MOST_CLOSED, max(users + OPEN_REQUESTS // 4, WAVES * users))
-        requests = requests_of(workload, count, seed, group.limits.max_model_len)
-        replica, _ = run(group, memory, requests, catalog, closed_users=users)
-        report = _report(replica, requests, serving, workload, seed)
-        found = EngineRun(policy.kv_blocks, replica.starved, report)
+        found = engine.served(count, busy, seed)
         runs.add(key, found)
     one = found.report
     return replace(one, kv_peak_share=one.kv_peak_share * found.kv_blocks / policy.kv_blocks)
+
+
+class _Engine(NamedTuple):
+    """One replica with its share of the load."""
+
+    group: ReplicaGroup
+    memory: MemoryFit
+    share: Workload
+    catalog: Catalog
+
+    def planned(self) -> tuple[int, float]:
+        """Requests to simulate, and how busy the replica will be by estimate: load over
+        saturation.
+        """
+        group, share = self.group, self.share
+        if share.concurrency is not None:
+            users = share.concurrency
+            return min(MOST_CLOSED, max(users + LEAST // 4, WAVES * users)), 0.0
+        assert share.requests_per_s is not None
+        cost, _ = layout_cost(group, self.catalog)
+
+        def rate(batch: int) -> float:
+            return rate_of(cost, group, share, batch)
+
+        busy = share.requests_per_s / rate(largest_batch(group, self.memory, share))
+        # by slots, not memory, so that engines that differ in nothing else share their runs
+        slots = range(1, group.limits.max_num_seqs + 1)
+        in_flight = 1 + bisect_left(slots, share.requests_per_s, key=rate)
+        return run_length(busy, in_flight, share.arrival_cv), busy
+
+    def served(self, count: int, busy: float, seed: int) -> EngineRun:
+        """Simulate; where the queue is long, also what the replica can serve, and how steep the
+        wait is.
+        """
+        replica, report = self._run(self.share, count, seed)
+        starved, offered = replica.starved, self.share.requests_per_s
+        if offered is not None and not replica.refused:
+            if busy >= 1:
+                report = replace(report, stable=False)
+            elif busy >= NEAR or starved:
+                full, most = self._capacity()
+                starved = starved or full.starved
+                report = replace(report, stable=offered < most)
+                if STEEP * most <= offered < most:
+                    fuller = replace(self.share, requests_per_s=offered * ONE_PERCENT)
+                    _, worse = self._run(fuller, count, seed)
+                    grown = math.log(worse.ttft.p95_s / report.ttft.p95_s) / math.log(ONE_PERCENT)
+                    report = replace(report, ttft_steepness=1 + max(0.0, grown))
+        return EngineRun(replica.policy.kv_blocks, starved, report)
+
+    def _run(self, load: Workload, count: int, seed: int) -> tuple[ReplicaLoop, ServingReport]:
+        group = self.group
+        requests = requests_of(load, count, seed, group.limits.max_model_len)
+        users = load.concurrency
+        replica, serving = run(group, self.memory, requests, self.catalog, closed_users=users)
+        return replica, _report(replica, requests, serving, load, seed)
+
+    def _capacity(self) -> tuple[ReplicaLoop, float]:
+        """The replica while more than enough requests wait, and how many it ends a second: of its
+        own dice, so that all seeds agree on what is stable.
+        """
+        batch = largest_batch(self.group, self.memory, self.share)
+        count = max(LEAST, WAVES * batch)
+        drawn = requests_of(self.share, count, 0, self.group.limits.max_model_len)
+        waiting = replace(drawn, arrivals=[0.0] * count)
+        replica, _ = run(self.group, self.memory, waiting, self.catalog)
+        # after the first batch, which starts as one, and while others still wait
+        last_start = max((t for t in replica.start_s if t < NEVER), default=0.0)
+        ends = sorted(t for t in replica.finish_s if t <= last_start)
+        counted = ends[min(batch, len(ends) // 2) :]
+        if len(counted) < 2 or counted[-1] <= counted[0]:
+            return replica, math.inf
+        return replica, (len(counted) - 1) / (counted[-1] - counted[0])
 
 
 class EngineRun(NamedTuple):
@@ -295,8 +248,9 @@ def _report(
     seed: int,
 ) -> ServingReport:
     """What one replica did; `workload` is its share."""
-    warm = workload.concurrency or int(WARM_SHARE * len(replica.arrival_s))
-    times = times_of(replica, requests, serving, warm)
+    times = times_of(replica, requests, serving, workload.concurrency or 0)
+    cut = warm_up(times.ttft, times.tpot)
+    times = Times(*(values[cut:] for values in times))
     span = replica.clock - min(times.arrival)
     in_steady = len(times.arrival) / max(span, 1e-9)
     if workload.requests_per_s is not None:
@@ -313,6 +267,7 @@ def _report(
         preemptions=replica.preemptions,
         stable=not replica.refused and _stable(replica, workload),
         seed=seed,
+        noise=(noise(times.ttft), noise(times.tpot), noise(times.e2e)),
     )
 
 

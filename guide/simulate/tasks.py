@@ -1,8 +1,8 @@
 """Prefill and decode as tasks (paper 3.4.1, 3.5.1): what each computes, reads and sends, and how
 long it takes.
 
-Steady-state estimates (`guide.simulate.serve.zero_load`, `saturation`) are sums of tasks, the event
-loop takes the same step cost, so bounds and simulation cannot disagree.
+Steady-state estimates (`guide.simulate.capacity`) are sums of tasks, the event loop takes the same
+step cost, so bounds and simulation cannot disagree.
 """
 
 from __future__ import annotations

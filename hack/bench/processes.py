@@ -11,7 +11,7 @@ from pathlib import Path
 from guide.domain import ReplicaGroup
 from guide.perf.adjust import mean_context_tokens
 from guide.search.recommend import recommend
-from guide.simulate.serve import layout_cost
+from guide.simulate.capacity import layout_cost
 from guide.simulate.tasks import (
     Task,
     TaskTime,

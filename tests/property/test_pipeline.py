@@ -14,7 +14,8 @@ from guide.models.precision import own_precision
 from guide.perf.memory import pipeline_stages
 from guide.perf.pipeline import heaviest_stages
 from guide.search.space import modelled_release
-from guide.simulate.serve import layout_cost, saturation, serve, zero_load
+from guide.simulate.capacity import layout_cost, saturation, zero_load
+from guide.simulate.serve import serve
 
 CATALOG = load()
 VLLM = modelled_release(CATALOG, "vLLM")

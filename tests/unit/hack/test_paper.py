@@ -40,8 +40,8 @@ from guide.search.rank import capacity_per_s
 from guide.search.recommend import recommend
 from guide.search.space import get_configurations
 from guide.simulate.batch import Batch, serve_batch
+from guide.simulate.capacity import layout_cost
 from guide.simulate.cost import LayoutCost
-from guide.simulate.serve import layout_cost
 from guide.simulate.tasks import decode_task, prefill_task, task_load, task_seconds, task_time
 from tests import toy
 

@@ -65,7 +65,8 @@ def test_it_is_what_the_simulator_went_through(workload: Workload, monkeypatch: 
         ]
         assert moment.running == pytest.approx(running, abs=3)
         assert moment.waiting == pytest.approx(waiting, abs=3)
-        assert moment.kv_share == pytest.approx(used, abs=0.03)
+        # a chunk takes its blocks at once, where the minute lets a prompt grow evenly
+        assert moment.kv_share == pytest.approx(used, abs=0.06)
     assert max(m.kv_share for m in found.moments) > 0.05
 
 

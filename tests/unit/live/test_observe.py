@@ -28,7 +28,7 @@ from guide.live.learn import (
 from guide.live.ledger import config_map, from_config_map
 from guide.live.measured import Observation, lacking, observation, unfit, workload
 from guide.perf.fits import observed_key
-from guide.simulate.serve import layout_cost
+from guide.simulate.capacity import layout_cost
 from guide_operator import findings
 from guide_operator.reconcile import Decision
 from tests.handmade import GROUP

@@ -86,7 +86,7 @@ def test_no_service_level_has_a_say_in_the_batches_to_try():
 def _operated(slo: Slo):
     plan = toy.question(slo=slo, frameworks=("vLLM",), gpus=("Big",))
     one = next(s for s in shapes(plan, toy.CLUSTER, toy.CATALOG) if s.tp == 2 and s.pp == 1)
-    found = operate(one, plan, toy.CATALOG, tails(plan.workload, 0, 4096))
+    found = operate(one, plan, toy.CATALOG, tails(plan.workload, 4096))
     assert not hasattr(found, "reason")
     return found
 
@@ -105,7 +105,7 @@ def test_unstated_context_is_what_the_cache_holds_in_whole_steps():
     assert limits.max_model_len == 131072
     plan = toy.question(frameworks=("vLLM",), gpus=("Small",))
     one = next(s for s in shapes(plan, toy.CLUSTER, toy.CATALOG) if s.tp == 1)
-    small = operate(one, plan, toy.CATALOG, tails(plan.workload, 0, 4096))
+    small = operate(one, plan, toy.CATALOG, tails(plan.workload, 4096))
     assert small.limits.max_model_len % 1024 == 0  # pyright: ignore[reportAttributeAccessIssue]
     assert small.limits.max_model_len <= small.memory.kv_capacity_tokens  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -1,0 +1,144 @@
+"""What one replica of a layout can do, without simulation: the cost of its steps, its latency on an
+empty server, and the requests a second that it sustains."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from guide.domain import (
+    Catalog,
+    Gpu,
+    MemoryFit,
+    ModelArch,
+    Precision,
+    ReplicaGroup,
+    Switches,
+    Workload,
+)
+from guide.perf.adjust import mean_context_tokens
+from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
+from guide.perf.ops import Layout, layout_of
+from guide.perf.pipeline import heaviest_stages, hops
+from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
+from guide.simulate.cost import LayoutCost
+from guide.simulate.pipeline import PipelineCost
+from guide.simulate.policy import policy_of
+from guide.simulate.tasks import decode_task, prefill_task, task_seconds
+
+
+def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
+    """The step cost of a group's replica and what requests pay around it."""
+    return _cost(
+        *(catalog, group.gpu, group.framework, group.version, group.precision),
+        model=group.model,
+        layout=layout_of(group),
+        kv_cache_dtype=group.limits.kv_cache_dtype,
+        switches=group.switches,
+        nodes=group.pool.nodes_for(group.tp, group.pp) if group.pp > 1 else 1,
+        token_budget=group.limits.max_num_batched_tokens if group.pp > 1 else 0,
+    )
+
+
+# keyed by what it depends on: a pool lists its nodes, and there may be thousands
+@lru_cache(maxsize=4096)
+def _cost(
+    catalog: Catalog,
+    gpu: Gpu,
+    framework: str,
+    version: str,
+    precision: Precision,
+    *,
+    model: ModelArch,
+    layout: Layout,
+    kv_cache_dtype: str,
+    switches: Switches,
+    nodes: int,
+    token_budget: int,
+) -> tuple[LayoutCost, ServingParams]:
+    fit = resolve(catalog, gpu, framework, version, precision, model).values
+    step = StepParams(**{name: fit[name] for name in StepParams._fields})
+    serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
+    engine = engine_for(catalog, framework, version)
+    traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
+
+    def cost(arch: ModelArch, head: bool = True) -> LayoutCost:
+        facts = fold(arch, gpu, precision, layout, kv_cache_dtype, switches, traits)
+        priced = None
+        if traits.kernels:
+            priced = priced_by_kernels(arch, gpu, precision, layout, kv_cache_dtype)
+        if not head:
+            facts = facts._replace(head_s=0.0, head_sequence_s=0.0)
+            priced = priced and priced.without_head()
+        return LayoutCost(facts, step, priced)
+
+    whole = cost(model)
+    if layout.pp == 1:
+        return whole, serving
+    staged = PipelineCost(
+        whole,
+        [cost(stage.arch, stage.head) for stage in heaviest_stages(model, layout.pp)],
+        hops(model, gpu, layout.pp, nodes, step),
+        batches=layout.pp,
+        token_budget=token_budget,
+    )
+    return staged, serving
+
+
+def request_tokens(workload: Workload) -> float:
+    """Tokens of a mean request at its end."""
+    return workload.prompt.mean_tokens + workload.output.mean_tokens
+
+
+def zero_load(
+    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
+) -> tuple[float, float]:
+    """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
+    cost, serving = layout_cost(group, catalog)
+    prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
+    policy = policy_of(group, memory, catalog, request_tokens(workload))
+    alone = task_seconds(prefill_task(group, prompt, 0, policy.token_budget), cost)
+    ttft_s = alone + serving.r0 + serving.rt * prompt
+    context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
+    return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
+
+
+def _prompt_seconds(
+    cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, prompts_per_step: float
+) -> float:
+    """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
+    sequences; in a pipeline it shares a round with the other prompts of the time."""
+    at_once = 1
+    if group.pp > 1:
+        at_once = max(1, min(group.pp, round(prompts_per_step)))
+    task = prefill_task(group, prompt, decodes, prompts=at_once)
+    alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
+    return (task_seconds(task, cost) - alone) / at_once
+
+
+def saturation(
+    group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
+) -> float:
+    """Requests/s of one replica that never idles: a steady-state estimate without simulation."""
+    cost, _ = layout_cost(group, catalog)
+    return rate_of(cost, group, workload, largest_batch(group, memory, workload))
+
+
+def largest_batch(group: ReplicaGroup, memory: MemoryFit, workload: Workload) -> int:
+    """Sequences that a replica runs at once when more than enough wait."""
+    prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
+    held = memory.held_tokens(prompt + output) / mean_context_tokens(prompt, output)
+    return int(max(1, min(group.limits.max_num_seqs, held)))
+
+
+def rate_of(cost: LayoutCost, group: ReplicaGroup, workload: Workload, batch: int) -> float:
+    """Requests/s of a replica that always runs `batch` sequences.
+
+    A request costs its share of `output` decode steps and its own prompt:
+    rate = 1 / (output x step(b) / b + prompt(b)).
+    """
+    prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
+    context = mean_context_tokens(prompt, output)
+    decode_s = task_seconds(decode_task(group, batch, context, output), cost)
+    computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
+    prompt_s = _prompt_seconds(cost, group, computed, batch, batch / max(1.0, output))
+    return 1 / (decode_s / batch + prompt_s)
