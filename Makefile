@@ -10,7 +10,7 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper bench e2e e2e-node node smoke scale soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench e2e e2e-node node smoke scale soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -62,6 +62,9 @@ accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV,
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper
 
+decisions: $(SETUP) ## forty realistic questions with their answers: docs/decisions.md
+	$(PY) -m hack.decisions
+
 bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GENZ=PYTHON CLUSTER=KUBECONFIG
 	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
@@ -81,6 +84,7 @@ e2e-node: $(SETUP) ## tests with real containers on a real node (root, Linux)
 scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_SCALE_OBJECTS=$(SCALE) GUIDE_ETCD_PAUSE_S=60 GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/e2e -m scale
 	GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/unit/test_hostile_plans.py
+	GUIDE_METAMORPHIC_PLANS=2000 $(PYTEST) -n auto tests/property/test_metamorphic.py
 
 soak: $(SETUP) ## hours of edits and node changes against the operator
 	$(PY) -m hack.soak

@@ -186,6 +186,20 @@ def test_relaxations_are_links_that_work(client: TestClient):
         assert found.json()["feasible"] is True
 
 
+def test_nodes_to_add_are_links_that_work(client: TestClient):
+    """One L4 is too little for this load; each node that is offered beside it is enough."""
+    asked = {**CHAT, "pool": ["L4:1:1"]}
+    page = client.get(url(asked))
+    links = re.findall(
+        r'class="button" href="(/\?[^"]+)">([^<]+ every limit up to [^<]+)<', page.text
+    )
+    assert links
+    for link, words in links:
+        assert "pool=L4" in link
+        found = client.get("/download/recommendation.json?" + unescape(link)[2:])
+        assert found.json()["feasible"] is True, words
+
+
 def test_comparison_shows_both_runs(client: TestClient):
     here = client.get(url({**CHAT, "rps": "40", "compare": urlencode(CHAT, doseq=True)}))
     assert here.status_code == 200

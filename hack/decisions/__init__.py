@@ -1,0 +1,1 @@
+"""Realistic questions with the answers of the engine, for docs/decisions.md."""
