@@ -12,6 +12,7 @@ from guide.catalog import find_gpu
 from guide.cluster.devices import Devices, devices_by_node
 from guide.cluster.json_values import mapping
 from guide.cluster.label_checks import Lookup, checked
+from guide.cluster.neighbours import Neighbours
 from guide.cluster.nodes import GpuNode, read_node
 from guide.cluster.parts import offered_gpu
 from guide.cluster.pods import requests_by_node
@@ -115,7 +116,10 @@ def read_cluster(
         pods, {n.name: frozenset(o.resource for o in n.offers) for n in gpu_nodes}, own
     )
     usable = sorted(k for k, m in groups.items() if any(x.node.refusal is None for x in m))
-    named = with_distinct_names([(key, _pool(key, groups, held, memory)) for key in usable])
+    neighbours = Neighbours(groups)
+    named = with_distinct_names(
+        [(key, _pool(key, groups, neighbours.of(key), held, memory)) for key in usable]
+    )
     known = (*bounds.tolerations, *tolerations)
     barred = {key: why for key in groups if (why := untolerated(key.taints, known))}
     admitted = [(key, pool) for key, pool in zip(usable, named, strict=True) if key not in barred]
@@ -169,21 +173,17 @@ def _groups(nodes: Iterable[GpuNode], lookup: Lookup) -> Groups:
     return groups
 
 
-def _pool(key: Key, groups: Groups, held: Held, memory: Memory) -> GpuPool:
+def _pool(key: Key, groups: Groups, near: Sequence[Key], held: Held, memory: Memory) -> GpuPool:
     """The pool, taken over when neither its members nor what they hold nor the neighbours that its
     selector must not match have changed.
     """
-    neighbours = [
-        [m.node for m in group]
-        for other, group in groups.items()
-        if other == key or other.resource == key.resource
-    ]
+    neighbours = [[m.node for m in groups[other]] for other in near]
     taken = [held.get((m.node.name, key.resource), 0) for m in groups[key]]
     known = memory.pools.get(key)
     # Equal lists of the very same nodes compare by identity first, which is quick.
     if known is not None and known[0] == (neighbours, taken):
         return known[1]
-    pool = pool_of(key, groups, held)
+    pool = pool_of(key, groups, near, held)
     if known is not None and known[1] == pool:
         pool = known[1]
     memory.pools[key] = ((neighbours, taken), pool)

@@ -71,8 +71,10 @@ def _product(node: GpuNode, offer: Offer) -> str:
     return f"{offer.match.product}-MIG-{offer.partition}" if mixed else offer.match.product
 
 
-def pool_of(key: Key, groups: Groups, held: Held) -> GpuPool:
-    """The pool of a key that has at least one usable member."""
+def pool_of(key: Key, groups: Groups, near: Iterable[Key], held: Held) -> GpuPool:
+    """The pool of a key that has at least one usable member; `near` are the keys of the pools that
+    its selector must not match, and its own.
+    """
     members = groups[key]
     ready = [m for m in members if m.node.refusal is None]
     taken = [taken_of(m, held) for m in ready]
@@ -81,7 +83,7 @@ def pool_of(key: Key, groups: Groups, held: Held) -> GpuPool:
     gpu = min((m.gpu for m in ready if m.gpu), key=lambda g: g.hbm_bytes, default=None)
     share = min(_node_share(m) for m in ready)
     price, price_notes = _price([m.node for m in ready], key.gpus, share)
-    selector, notes = _selector(key, groups)
+    selector, notes = _selector(key, groups, near)
     types = {m.node.labels.get(INSTANCE_TYPE) for m in ready}
     regions = {m.node.labels.get(REGION) for m in ready}
     return GpuPool(
@@ -165,17 +167,16 @@ def _miscounted(member: PoolNode) -> bool:
     return stated is not None and stated != offer.capacity
 
 
-def _selector(key: Key, groups: Groups) -> tuple[dict[str, str], list[str]]:
+def _selector(key: Key, groups: Groups, near: Iterable[Key]) -> tuple[dict[str, str], list[str]]:
     members, found = groups[key], groups[key][0].offer.match
     # A claim names the product of its devices, so labels need only tell like products apart.
     claimed = members[0].offer.device_class is not None
     others = [
         m.node.labels
-        for other, group in groups.items()
-        # Taints that this pool's pods do not tolerate keep them off such nodes anyway.
-        if other != key and other.resource == key.resource and set(other.taints) <= set(key.taints)
+        for other in near
+        if other != key
         if not claimed or (other.product, other.profile) == (key.product, key.profile)
-        for m in group
+        for m in groups[other]
     ]
     first = found.row.product if found and not claimed else None
     selector, left = fewest_labels([m.node.labels for m in members], others, first)
