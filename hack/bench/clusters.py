@@ -66,7 +66,9 @@ def _node(pool: int, number: int, product: str, gpus: int) -> dict[str, Any]:
                 "example.com/pool": f"pool-{pool}",
             },
         },
-        "spec": {"taints": [{"key": "nvidia.com/gpu", "value": f"p{pool}", "effect": "NoSchedule"}]},
+        "spec": {
+            "taints": [{"key": "nvidia.com/gpu", "value": f"p{pool}", "effect": "NoSchedule"}]
+        },
         "status": {
             "allocatable": resources,
             "capacity": resources,
