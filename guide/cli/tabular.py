@@ -55,18 +55,18 @@ def _columns(
         words = cells if index in numeric else [w for cell in cells for w in cell.split()]
         least.append(max(map(cell_len, (*head.split(), *words)), default=0))
         wanted.append(max(map(cell_len, (head, *cells))))
-    room = width - sum(least) - 2 - GAP * (len(heads) - 1)
-    if room < 0:
+    room = width - 2 - GAP * (len(heads) - 1)
+    if sum(least) > room:
         return None
-    widths = list(least)
-    by_need = sorted(range(len(heads)), key=lambda i: wanted[i] - least[i])
-    for left, index in zip(range(len(heads), 0, -1), by_need, strict=True):
-        more = min(wanted[index] - least[index], room // left)
-        widths[index] += more
-        room -= more
+
+    def widths(level: int) -> list[int]:
+        """The widest columns give way first: none is wider than `level` that need not be."""
+        return [max(low, min(high, level)) for low, high in zip(least, wanted, strict=True)]
+
+    level = max((at for at in range(1, room + 1) if sum(widths(at)) <= room), default=0)
     for index, head in enumerate(heads):
         justify = "right" if index in numeric else "left"
-        drawn.add_column(head, justify=justify, width=widths[index])
+        drawn.add_column(head, justify=justify, width=widths(level)[index])
     for row in rows:
         drawn.add_row(*row)
     return drawn
