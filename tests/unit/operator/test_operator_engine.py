@@ -110,14 +110,14 @@ def test_a_question_that_computes_too_long_is_ended_once_and_remembered():
         told: list[str] = []
         for _ in range(2):
             with pytest.raises(TookTooLong) as ended:
-                await answer(engine, huge(50), "bad")
+                await answer(engine, huge(1000), "bad")
             told.append(str(ended.value))
         assert (await answer(engine, chat(), "good")).recommendation.best is not None
         return told
 
-    first, again = run(Engine(1, lambda _: None, longest_s=0.7), work)
+    first, again = run(Engine(1, lambda _: None, longest_s=2), work)
     assert first == again
-    assert "0.7 seconds of computing" in first
+    assert "2 seconds of computing" in first
 
 
 def test_namespaces_take_turns():
@@ -138,7 +138,7 @@ def test_namespaces_take_turns():
 
 def test_a_question_that_nobody_waits_for_any_more_is_ended():
     async def work(engine: Engine) -> float:
-        gone = answer(engine, huge(50), "bad")
+        gone = answer(engine, huge(1000), "bad")
         await asyncio.sleep(1)  # until a process works at it
         gone.cancel()
         began = time.monotonic()
