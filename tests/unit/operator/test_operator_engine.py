@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from guide.cli.question import ask
-from guide.domain import Inventory
+from guide.domain import Budget, Inventory, Lengths, Preference, Slo, Tolerance, Workload
 from guide.errors import TookTooLong
 from guide.live.learn import Corrections
 from guide.models.families import read_config
@@ -73,13 +73,26 @@ def chat(requests_per_s: float = 2.0) -> Question:
     return replace(asked, plan=replace(asked.plan, workload=load, gpus=("A100-80GB",)))
 
 
-def huge(requests_per_s: float) -> Question:
-    """A question of a tenant who means no good: prompts of nine million tokens."""
+def huge() -> Question:
+    """A question of a tenant who means no good: long prompts of thousands at a time, any precision,
+    and no limit that ends the search early.
+    """
     asked = ask(EXAMPLES / "chat.yaml", EXAMPLES / "nodes.yaml", None, None)
-    model = read_config("tiny", TINY)
-    lengths = replace(asked.plan.workload.prompt, mean_tokens=9e6, p95_tokens=9e6)
-    load = replace(asked.plan.workload, prompt=lengths, requests_per_s=requests_per_s)
-    return replace(asked, plan=replace(asked.plan, model=model, workload=load))
+    load = Workload(
+        prompt=Lengths(mean_tokens=1e5, p95_tokens=1e5),
+        output=Lengths(mean_tokens=2e4, p95_tokens=4e4),
+        concurrency=4000,
+    )
+    plan = replace(
+        asked.plan,
+        model=read_config("tiny", TINY),
+        workload=load,
+        slo=Slo(),
+        budget=Budget(),
+        tolerance=Tolerance.INT4,
+        preference=Preference.LATENCY,
+    )
+    return replace(asked, plan=plan)
 
 
 def run(engine: Engine, work: Callable[[Engine], Awaitable[T]]) -> T:
@@ -110,7 +123,7 @@ def test_a_question_that_computes_too_long_is_ended_once_and_remembered():
         told: list[str] = []
         for _ in range(2):
             with pytest.raises(TookTooLong) as ended:
-                await answer(engine, huge(1000), "bad")
+                await answer(engine, huge(), "bad")
             told.append(str(ended.value))
         assert (await answer(engine, chat(), "good")).recommendation.best is not None
         return told
@@ -138,7 +151,7 @@ def test_namespaces_take_turns():
 
 def test_a_question_that_nobody_waits_for_any_more_is_ended():
     async def work(engine: Engine) -> float:
-        gone = answer(engine, huge(1000), "bad")
+        gone = answer(engine, huge(), "bad")
         await asyncio.sleep(1)  # until a process works at it
         gone.cancel()
         began = time.monotonic()
