@@ -15,6 +15,7 @@ from guide.domain import (
     GroupEvaluation,
     Plan,
     Release,
+    ReplicaGroup,
     Scheduling,
     StepShape,
 )
@@ -231,10 +232,11 @@ def half_widths(evaluation: Evaluation, catalog: Catalog) -> dict[str, float]:
     """Log half-width of the 90 % interval by metric: the widest of the groups."""
     found: dict[str, float] = {}
     for item in evaluation.groups:
-        group = item.group
-        fit = resolve(
-            catalog, group.gpu, group.framework, group.version, group.precision, group.model
-        )
-        for metric, width in fit.residual.items():
+        for metric, width in fit_of(item.group, catalog).residual.items():
             found[metric] = max(width, found.get(metric, 0.0))
     return found
+
+
+def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
+    """The fit that prices a group."""
+    return resolve(catalog, group.gpu, group.framework, group.version, group.precision, group.model)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from guide.domain import Catalog, Evaluation, Plan, Workload
-from guide.insight.explain import half_widths
+from guide.insight.explain import fit_of
 from guide.search.evaluate import load_share
+from guide.search.operating_point import half_width_near
 from guide.search.rank import capacity_per_s
 from guide.simulate.serve import serve
 
@@ -34,9 +35,8 @@ def latency_over_load(
     Loads are requests/s in an open loop; in a closed one, requests at a time up to twice the
     plan's.
     """
-    widths = half_widths(evaluation, catalog)
     return tuple(
-        _point(evaluation, workload, widths, catalog, seed)
+        _point(evaluation, workload, catalog, seed)
         for workload in _loads(evaluation, plan.workload)
     )
 
@@ -55,7 +55,6 @@ def _loads(evaluation: Evaluation, workload: Workload) -> list[Workload]:
 def _point(
     evaluation: Evaluation,
     workload: Workload,
-    widths: dict[str, float],
     catalog: Catalog,
     seed: int,
 ) -> LoadPoint:
@@ -69,13 +68,21 @@ def _point(
         )
         for item in evaluation.groups
     ]
-    p95_s = {m: max(getattr(report, m).p95_s for report in reports) for m in METRICS}
+    fits = [fit_of(item.group, catalog) for item in evaluation.groups]
+    pairs = list(zip(fits, reports, strict=True))
+
+    def end(metric: str, sign: int) -> list[float]:
+        return [
+            getattr(report, metric).p95_s * math.exp(sign * half_width_near(fit, report, metric))
+            for fit, report in pairs
+        ]
+
     load = workload.requests_per_s
     return LoadPoint(
         load=float(workload.concurrency or 1) if load is None else load,
-        p95_s=p95_s,
-        lower_s={m: p95_s[m] * math.exp(-widths.get(m, 0.0)) for m in METRICS},
-        upper_s={m: p95_s[m] * math.exp(widths.get(m, 0.0)) for m in METRICS},
+        p95_s={m: max(end(m, 0)) for m in METRICS},
+        lower_s={m: min(end(m, -1)) for m in METRICS},
+        upper_s={m: max(end(m, 1)) for m in METRICS},
     )
 
 

@@ -106,7 +106,7 @@ def unknown_gpu() -> list[dict[str, Any]]:
         ([CHAT], {}, LAYOUT),
         ([SLOW], {}, LAYOUT),  # infeasible, with relaxations
         # fleets of two pools: at some loads one of them is tried and loses
-        ([{**CHAT, "rps": rps} for rps in ("16", "26", "34")], {"pools": TWO_POOLS}, {"groups"}),
+        ([{**CHAT, "rps": rps} for rps in ("16", "24", "34")], {"pools": TWO_POOLS}, {"groups"}),
         ([CHAT], {"nodes": unknown_gpu()}, {"pool"}),  # refused as a whole
     ],
     ids=["feasible", "infeasible", "mixed", "unknown GPU"],
@@ -166,7 +166,7 @@ def test_pasted_config_takes_the_place_of_the_catalogue(client: TestClient):
     pool = {"pool_gpu": "H100-SXM", "pool_nodes": "1", "pool_per": "8", "pool_price": ""}
     unknown = client.get(url({**form, "pool": "H100-SXM:1:8"}))
     assert unknown.status_code == 422
-    assert "is not in the catalogue" in field_error(unknown.text, "model")
+    assert "does not know me/mine" in field_error(unknown.text, "model")
     sent = client.post("/", data={**form, **pool, "config_text": json.dumps(LLAMA)})
     page = client.get(sent.headers["location"])
     assert page.status_code == 200

@@ -35,7 +35,7 @@ def client() -> Iterator[TestClient]:
         ({"model": "meta-llama/Lama-3.1-8B"}, "model", "did you mean"),
         ({"input": "many"}, "input", "Must be a whole number"),
         ({"input": "0"}, "input", "at least 1"),
-        ({"input": ""}, "input", "required"),
+        ({"input": ""}, "input", "fill this in"),
         ({"input95": "10"}, "input95", "below the mean"),
         ({"rps": "-1"}, "rps", "no positive decimal number"),
         ({"rps": "", "users": ""}, "rps", "one of the two"),
