@@ -85,7 +85,7 @@ def test_lists_longer_than_a_page_are_complete(
     client: ClusterClient, monkeypatch: pytest.MonkeyPatch
 ):
     whole = client.nodes()
-    monkeypatch.setattr("guide.cluster.client._PAGE", 3)
+    monkeypatch.setattr("guide.cluster.calls._PAGE", 3)
     assert len(whole) > 3
     names = [n["metadata"]["name"] for n in client.nodes()]
     assert sorted(names) == sorted(n["metadata"]["name"] for n in whole)
