@@ -135,7 +135,7 @@ async def _operate(
     for what, gauge, age_s in (
         ("the queue of plans", metrics.queue_age, controller.attempts.age_s),
         ("the worker processes", metrics.worker_age, engine.questions.age_s),
-        ("the check of the watches", metrics.sweep_age, sweep.beat.age_s),
+        ("the check of the watches", metrics.sweep_age, sweep.looks.age_s),
     ):
         liveness.expect(what, age_s)
         gauge.set_function(age_s)

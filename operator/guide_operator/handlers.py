@@ -15,7 +15,7 @@ from guide.cluster.client import ClusterClient
 from guide.spec import API_VERSION
 from guide_operator.controller import Controller
 from guide_operator.reconcile import Event
-from guide_operator.sweep import Key, Kind, Sweep
+from guide_operator.sweep import Key, Kind, Sweep, key_of
 
 Take = Callable[[Key, Mapping[str, Any] | None], bool]  # whether an inventory may have changed
 
@@ -78,13 +78,13 @@ def register(
         # Indexed, so that kopf holds the plans back until everything was seen once.
         @kopf.index(*where, id=f"seen-{kind.plural}", registry=registry)
         async def seen(body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-            if take(_key(body), body):
+            if take(key_of(body), body):
                 controller.cluster_changed()
 
         # Indexing is not told of deletions.
         @kopf.on.event(*where, id=f"gone-{kind.plural}", registry=registry)
         async def gone(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-            if heard(kind, event) and take(_key(body), None):
+            if heard(kind, event) and take(key_of(body), None):
                 controller.cluster_changed()
 
         def vanished(key: Key) -> None:
@@ -114,7 +114,7 @@ def register(
     async def plan(event: kopf.RawEvent, **_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
         value = cast("Mapping[str, Any]", event["object"])
         if heard(plans, event):
-            controller.plan_deleted(_named(_key(value)))
+            controller.plan_deleted(_named(key_of(value)))
         elif answers(value["metadata"]["namespace"]):
             controller.plan_changed(value, _tell)
 
@@ -145,10 +145,6 @@ def connection(client: ClusterClient) -> kopf.ConnectionInfo:
         private_key_path=found.key_file,
         proxy_url=found.proxy,
     )
-
-
-def _key(body: Mapping[str, Any]) -> Key:
-    return body["metadata"].get("namespace"), body["metadata"]["name"]
 
 
 def _named(key: Key) -> tuple[str, str]:

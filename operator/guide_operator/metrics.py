@@ -327,7 +327,10 @@ class Metrics:
             for name, about in (
                 ("queue", "While plans are looked at: time since a look last came to an end."),
                 ("worker", "While questions wait: time since one was last answered."),
-                ("sweep", "Time since what is watched was last compared with what is there."),
+                (
+                    "sweep",
+                    "While watches are compared with what is there: time since that began.",
+                ),
                 ("event_loop", "Time since the event loop last came round."),
             )
         )

@@ -17,7 +17,7 @@ from typing import Any
 from guide.cluster.client import ClusterClient, NotFound
 from guide.cluster.json_values import mapping
 from guide.errors import ClusterError
-from guide_operator.pulse import Beat
+from guide_operator.pulse import Beat, Pulse
 
 Key = tuple[str | None, str]  # namespace, if the kind has one, and name
 Object = Mapping[str, Any]
@@ -46,13 +46,13 @@ class Kind:
 
     def tell(self, body: Object) -> None:
         """kopf has told of an object."""
-        self.told[_key(body)] = _uid(body)
+        self.told[key_of(body)] = _uid(body)
         self.heard.now()
 
     def forget(self, body: Object) -> None:
         """kopf has told that an object is deleted."""
-        if self.told.get(_key(body)) == _uid(body):
-            del self.told[_key(body)]
+        if self.told.get(key_of(body)) == _uid(body):
+            del self.told[key_of(body)]
         self.heard.now()
 
 
@@ -61,7 +61,7 @@ class Sweep:
 
     def __init__(self, client: ClusterClient, interval_s: float, again: Callable[[], None]) -> None:
         self.kinds: list[Kind] = []
-        self.beat = Beat()
+        self.looks = Pulse()  # idle between two: how long one takes
         self._client, self._interval_s, self._again = client, interval_s, again
         self._asked = asyncio.Event()
 
@@ -83,9 +83,12 @@ class Sweep:
         """Look until cancelled."""
         pause_s = _SOON_S
         while True:
-            self.beat.now()
             for kind in self.kinds:
-                await self._look(kind)
+                self.looks.begin()
+                try:
+                    await self._look(kind)
+                finally:
+                    self.looks.end()
             pause_s = min(2 * pause_s, _LONGEST_S) if self.problem() else _SOON_S
             try:
                 async with asyncio.timeout(pause_s if self.problem() else self._interval_s):
@@ -108,7 +111,7 @@ class Sweep:
         except ClusterError as error:
             kind.problem = str(error)
             return
-        there = {_key(value): _uid(value) for value in objects}
+        there = {key_of(value): _uid(value) for value in objects}
         for key, uid in before.items():
             if there.get(key) != uid and kind.told.get(key) == uid:
                 log.info("%s %s vanished while nobody looked", kind.plural, key)
@@ -136,7 +139,8 @@ class Sweep:
         return now_s - kind.unseen_since_s > _PATIENCE_S
 
 
-def _key(body: Object) -> Key:
+def key_of(body: Object) -> Key:
+    """Namespace, if the kind has one, and name."""
     meta = mapping(body.get("metadata"))
     return meta.get("namespace"), str(meta.get("name"))
 

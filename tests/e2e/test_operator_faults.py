@@ -92,3 +92,30 @@ def test_a_worker_that_dies_is_replaced(
         plan = plan_when(kubectl, namespace, "second", "Recommended", "True")
         assert condition(plan, "Stalled")["status"] == "False"
         eventually(operator.healthy)
+
+
+def test_workers_that_hang_fail_the_probe_until_they_go_on(
+    control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
+):
+    """A stopped process uses no CPU time, so that no deadline of a question ends it."""
+    psutil = pytest.importorskip("psutil")
+    soon = {"stuck_s": "3", "longest_question_s": "6"}
+    with running(control_plane.kubeconfig, tmp_path / "log", **soon) as operator:
+        kubectl.apply(chat(namespace, "first"))
+        plan_when(kubectl, namespace, "first", "Recommended", "True")
+        children = psutil.Process(operator.process.pid).children()
+        workers = [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+        for worker in workers:
+            worker.suspend()
+        try:
+            load = {**chat(namespace)["spec"]["workload"], "requestsPerSecond": "9"}
+            kubectl.apply(chat(namespace, "second", workload=load))
+            eventually(lambda: not operator.healthy())
+            assert "did not come on" in operator.probe("healthz")[1]
+            assert operator.metrics()["guide_worker_age_seconds"][frozenset()] > 3
+            assert operator.readiness() == (200, "ok")  # it sees; it does not think
+        finally:
+            for worker in workers:
+                worker.resume()
+        plan_when(kubectl, namespace, "second", "Recommended", "True")
+        eventually(operator.healthy)

@@ -126,3 +126,33 @@ def test_what_was_told_before_still_counts_when_kopf_watches_anew():
     stage.kind = again
     stage.look()
     assert stage.gone == [(None, "a")]
+
+
+def test_an_operator_with_nothing_to_do_grows_no_older_however_long_it_waits(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Its age is that of a look, not of the time between two: else a long interval would fail the
+    probe of every idle operator."""
+    stage = Stage([node("a")], [node("a")])
+    now_s = 0.0
+    monkeypatch.setattr(stage.sweep.looks, "_clock", lambda: now_s)
+    ages: list[float] = []
+
+    def look_slowly() -> None:
+        nonlocal now_s
+        now_s += 40
+        ages.append(stage.sweep.looks.age_s())
+
+    stage.meanwhile = look_slowly
+
+    async def run() -> None:
+        task = asyncio.create_task(stage.sweep.run())
+        while not ages:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+
+    asyncio.run(run())
+    now_s += 10_000
+    assert ages[0] == 40  # one that hangs is seen
+    assert stage.sweep.looks.age_s() == 0
