@@ -37,32 +37,17 @@ class SlowCost:
     def __init__(self, cost: StepCost, bias: float) -> None:
         self._cost, self._bias = cost, bias
 
-    def prompt_step(
-        self,
-        tokens: int,
-        sequences: int,
-        pairs: float,
-        window_pairs: float,
-        decodes: int,
-        context: float,
-        window_context: float,
-        sampled: int,
-    ) -> float:
+    def prompt_step(self, *args: Any) -> float:
         """Seconds of one step that holds prompt tokens."""
-        return self._bias * self._cost.prompt_step(
-            tokens, sequences, pairs, window_pairs, decodes, context, window_context, sampled
-        )
+        return self._bias * self._cost.prompt_step(*args)
 
-    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
+    def decode_run(self, *args: Any) -> float:
         """Seconds of a run of decode steps."""
-        return self._bias * self._cost.decode_run(steps, decodes, context, window_context)
+        return self._bias * self._cost.decode_run(*args)
 
-    def decode_steps_within(
-        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
-    ) -> int:
+    def decode_steps_within(self, seconds: float, *args: Any) -> int:
         """How many decode steps it takes to pass `seconds`."""
-        sums = (decodes, context, window_context, growing)
-        return self._cost.decode_steps_within(seconds / self._bias, *sums)
+        return self._cost.decode_steps_within(seconds / self._bias, *args)
 
 
 def simulated(

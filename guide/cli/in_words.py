@@ -67,15 +67,18 @@ class InWords:
 
     def cluster(self, catalog: Catalog) -> Cluster:
         """The nodes that --gpu names."""
-        return Cluster(nodes=[node for text in self.gpu for node in _nodes(text, catalog)])
+        return Cluster(nodes=[node for text in self.gpu for node in nodes_in_words(text, catalog)])
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _nodes(text: str, catalog: Catalog) -> list[Node]:
-    """`4xA100-80GB` is one node, `16xH100-SXM` nodes of 8, `3x4xL40S` three nodes of 4."""
+def nodes_in_words(text: str, catalog: Catalog) -> list[Node]:
+    """`4xA100-80GB` is one node, `16xH100-SXM` nodes of 8, `3x4xL40S` three nodes of 4.
+
+    Raises `SpecError` for what names no GPU or no count.
+    """
     match = _POOL.fullmatch(text.strip())
     if match is None:
         raise SpecError(

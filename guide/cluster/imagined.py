@@ -10,11 +10,11 @@ from guide.domain import Gpu
 Node = dict[str, Any]
 MOST_NODES = 1000
 MOST_PER_NODE = 16
-# What device plugins offer and what names the GPU, by vendor.
-_LABELS = {
-    "nvidia": ("nvidia.com/gpu", "nvidia.com/gpu.product"),
-    "amd": ("amd.com/gpu", "amd.com/gpu.product-name"),
-    "intel": ("gpu.intel.com/xe", "gpu.intel.com/product"),
+# The label that names the GPU, by vendor.
+_PRODUCT = {
+    "nvidia": "nvidia.com/gpu.product",
+    "amd": "amd.com/gpu.product-name",
+    "intel": "gpu.intel.com/product",
 }
 
 
@@ -22,8 +22,7 @@ def nodes_of(
     gpu: Gpu, count: int, per_node: int, usd_per_h: float | None = None, *, name: str = "node"
 ) -> list[Node]:
     """`count` nodes with `per_node` GPUs each; `usd_per_h` is the price of one."""
-    resource, label = _LABELS[gpu.vendor]
-    offered = {resource: str(per_node)}
+    offered = {gpu.resource: str(per_node)}
     annotations = {} if usd_per_h is None else {PRICE_ANNOTATION: f"{usd_per_h:.4f}"}
     return [
         {
@@ -31,7 +30,7 @@ def nodes_of(
             "kind": "Node",
             "metadata": {
                 "name": f"{name}-{number}",
-                "labels": {label: gpu.name.replace(" ", "-")},
+                "labels": {_PRODUCT[gpu.vendor]: gpu.name.replace(" ", "-")},
                 "annotations": annotations,
             },
             "status": {

@@ -13,8 +13,6 @@ from guide.domain import Catalog, GpuPool, Inventory, Price
 from guide.errors import SpecError
 from guide.spec.node_pools import NodePool
 
-_RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
-
 
 def with_potential(
     inventory: Inventory,
@@ -66,7 +64,7 @@ def _pool(
         gpu=gpu,
         product=one.gpu,
         source="node-pools",
-        resource=one.resource or _RESOURCES[gpu.vendor],
+        resource=one.resource or gpu.resource,
         gpus_per_node=one.gpus_per_node,
         free_gpus_by_node=(one.gpus_per_node,) * left,
         price=price,

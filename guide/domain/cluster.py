@@ -22,6 +22,10 @@ class Slicing:
     memory: int
 
 
+# The extended resource that a vendor's device plugin offers.
+_RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """One GPU type by its datasheet, or a part of one (`guide.catalog.slicing`).
@@ -50,6 +54,11 @@ class Gpu:
     parent_share: float = 1.0  # of the parent's memory and bandwidth
     parent_compute_share: float = 1.0
     seen_bytes: float | None = None  # time-slicing, MPS: memory that others use too
+
+    @property
+    def resource(self) -> str:
+        """The extended resource by which pods ask for whole GPUs of this vendor."""
+        return _RESOURCES[self.vendor]
 
     @property
     def process_bytes(self) -> float:

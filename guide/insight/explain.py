@@ -15,7 +15,6 @@ from guide.domain import (
     GroupEvaluation,
     Plan,
     Release,
-    ReplicaGroup,
     Scheduling,
     StepShape,
 )
@@ -26,10 +25,10 @@ from guide.perf.fits import (
     WIDEST,
     Key,
     centre_of,
+    fit_of,
     kernels_price,
     known_keys,
     levels,
-    resolve,
     spreads_of,
     version_family,
 )
@@ -131,7 +130,7 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
     release = next(
         r for r in catalog.releases if r.framework == group.framework and r.version == group.version
     )
-    fit = resolve(catalog, group.gpu, group.framework, group.version, group.precision, group.model)
+    fit = fit_of(group, catalog)
     keys = _keys(item, release, catalog)
     decode = _view(item, typical_decode(group, item.report, plan.workload), catalog)
     prompt = _view(item, _typical_prompt(item, plan, catalog), catalog)
@@ -235,8 +234,3 @@ def half_widths(evaluation: Evaluation, catalog: Catalog) -> dict[str, float]:
         for metric, width in fit_of(item.group, catalog).residual.items():
             found[metric] = max(width, found.get(metric, 0.0))
     return found
-
-
-def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
-    """The fit that prices a group."""
-    return resolve(catalog, group.gpu, group.framework, group.version, group.precision, group.model)

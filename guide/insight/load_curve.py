@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from guide.domain import Catalog, Evaluation, Plan, Workload
-from guide.insight.explain import fit_of
-from guide.search.evaluate import load_share
-from guide.search.operating_point import half_width_near
+from guide.perf.fits import fit_of
+from guide.search.evaluate import latency_interval, load_share
 from guide.search.rank import capacity_per_s
 from guide.simulate.serve import serve
 
@@ -69,20 +68,13 @@ def _point(
         for item in evaluation.groups
     ]
     fits = [fit_of(item.group, catalog) for item in evaluation.groups]
-    pairs = list(zip(fits, reports, strict=True))
-
-    def end(metric: str, sign: int) -> list[float]:
-        return [
-            getattr(report, metric).p95_s * math.exp(sign * half_width_near(fit, report, metric))
-            for fit, report in pairs
-        ]
-
+    ends = {m: latency_interval(fits, reports, m) for m in METRICS}
     load = workload.requests_per_s
     return LoadPoint(
         load=float(workload.concurrency or 1) if load is None else load,
-        p95_s={m: max(end(m, 0)) for m in METRICS},
-        lower_s={m: min(end(m, -1)) for m in METRICS},
-        upper_s={m: max(end(m, 1)) for m in METRICS},
+        p95_s={m: max(getattr(report, m).p95_s for report in reports) for m in METRICS},
+        lower_s={m: ends[m].lower for m in METRICS},
+        upper_s={m: ends[m].upper for m in METRICS},
     )
 
 

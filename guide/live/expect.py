@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guide.domain import Catalog, Inventory, Percentiles, Plan, Workload
-from guide.perf.fits import observed_key, resolve
+from guide.perf.fits import fit_of, observed_key
 from guide.search.assess import Running, assess
 from guide.search.evaluate import load_share
 from guide.simulate.serve import serve
@@ -51,7 +51,7 @@ def expect(
         )
         for one in found.evaluation.groups
     ]
-    fits = [resolve(catalog, g.gpu, g.framework, g.version, g.precision, g.model) for g in groups]
+    fits = [fit_of(group, catalog) for group in groups]
     shares = [group.load_share for group in groups]
     prompt = workload.prompt.mean_tokens
     overheads = [fit.values["r0"] + fit.values["rt"] * prompt for fit in fits]

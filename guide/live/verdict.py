@@ -62,19 +62,14 @@ def judge(
 def misses(slo: Slo, found: Observation) -> Iterator[str]:
     """The latencies whose observed p95 is above the limit of the plan."""
     for metric in NAMES:
-        limit, seen = limit_s(slo, metric), p95_s(found, metric)
+        limit, seen = _p95_s(slo, metric), _p95_s(found, metric)
         if limit is not None and seen is not None and seen > limit:
             yield metric
 
 
-def limit_s(slo: Slo, metric: str) -> float | None:
-    """The limit on the p95 of a latency, where the plan has one."""
-    return {"ttft": slo.ttft_p95_s, "tpot": slo.tpot_p95_s, "e2e": slo.e2e_p95_s}[metric]
-
-
-def p95_s(found: Observation, metric: str) -> float | None:
-    """The observed p95 of a latency."""
-    return {"ttft": found.ttft_p95_s, "tpot": found.tpot_p95_s, "e2e": found.e2e_p95_s}[metric]
+def _p95_s(of: Slo | Observation, metric: str) -> float | None:
+    """The limit on the p95 of a latency, or the observed one."""
+    return getattr(of, f"{metric}_p95_s")
 
 
 def too_little(found: Observation) -> str | None:
@@ -175,8 +170,8 @@ def _off(metric: str, ratio: float) -> str:
 
 def _misses_told(slo: Slo, found: Observation, missed: tuple[str, ...]) -> str:
     told = [
-        f"p95 of {NAMES[metric]} is {format_seconds(p95_s(found, metric) or 0.0)}, "
-        f"the limit {format_seconds(limit_s(slo, metric) or 0.0)}"
+        f"p95 of {NAMES[metric]} is {format_seconds(_p95_s(found, metric) or 0.0)}, "
+        f"the limit {format_seconds(_p95_s(slo, metric) or 0.0)}"
         for metric in missed
     ]
     return f"Limits are missed: {_and(told)}."

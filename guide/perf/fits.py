@@ -15,7 +15,17 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from guide.domain import SIXTEEN_BIT, Catalog, Fit, FitTable, Gpu, ModelArch, Precision, Provenance
+from guide.domain import (
+    SIXTEEN_BIT,
+    Catalog,
+    Fit,
+    FitTable,
+    Gpu,
+    ModelArch,
+    Precision,
+    Provenance,
+    ReplicaGroup,
+)
 from guide.perf.priors import (
     HELD_BY_KERNELS as HELD_BY_KERNELS,
 )
@@ -210,6 +220,11 @@ def resolve(
             for metric in INTERVAL_METRICS
         },
     )
+
+
+def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
+    """The constants that price a group."""
+    return resolve(catalog, group.gpu, group.framework, group.version, group.precision, group.model)
 
 
 OBSERVED = "observed"  # level of what running pods taught, for the layouts of one cluster

@@ -16,7 +16,7 @@ from guide.domain import (
     Switches,
     Workload,
 )
-from guide.perf.fits import resolve
+from guide.perf.fits import fit_of
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, layout_of, operator_table
 
 
@@ -132,9 +132,7 @@ def typical_bound(
     """What a typical decode step of a replica waits for: compute, memory, network or overhead."""
     shape = typical_decode(group, report, workload)
     rows = roofs_of(group, shape)
-    fit = resolve(
-        catalog, group.gpu, group.framework, group.version, group.precision, group.model
-    ).values
+    fit = fit_of(group, catalog).values
     times = {
         "compute": sum(r.compute_s for r in rows) / fit["share_c"],
         "memory": sum(r.memory_s for r in rows) / fit["share_w"],

@@ -81,7 +81,7 @@ class Option:
             gpu=self.gpu,
             product=self.gpu.name,
             source="catalogue",
-            resource=f"{self.gpu.vendor}.com/gpu",
+            resource=self.gpu.resource,
             gpus_per_node=self.per_node,
             free_gpus_by_node=new,
         )

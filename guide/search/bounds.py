@@ -7,7 +7,7 @@ upper end of the 90 % interval, capacity at its lower end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Plan, Reason
@@ -262,6 +262,18 @@ def _late(
         f"{excess(value_s, limit_s):.1%} over the limit of {format_milliseconds(limit_s)}",
         excess(value_s, limit_s),
     )
+
+
+def latency_misses(
+    ttft_s: float, tpot_s: float, e2e_s: float, plan: Plan, how: str
+) -> Iterator[Broken]:
+    """Every latency limit that these values break."""
+    found = (
+        misses_ttft(ttft_s, plan, how),
+        misses_tpot(tpot_s, plan, how),
+        misses_e2e(e2e_s, plan, how),
+    )
+    return (one for one in found if one)
 
 
 def misses_ttft(value_s: float, plan: Plan, how: str) -> Broken | None:

@@ -4,7 +4,7 @@ of one of these runs, made by the same search on a changed question.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -15,6 +15,7 @@ from guide.domain import (
     Inventory,
     Plan,
     Reason,
+    Rejection,
     Relaxation,
     Slo,
     Tolerance,
@@ -54,8 +55,16 @@ class Findings:
         return self.tolerance is not None or self.over_nodes is not None
 
 
-def find_causes(study: Study, inventory: Inventory, offers: Sequence[Relaxation]) -> Findings:
-    """Try the plan without its service levels, with one thing more; and what no number says."""
+def find_causes(
+    study: Study,
+    inventory: Inventory,
+    refused: Iterable[Rejection],
+    offers: Sequence[Relaxation],
+) -> Findings:
+    """Try the plan without its service levels, with one thing more; and what no number says.
+
+    `refused` is what its survey refused, `offers` are the changes of one number that help.
+    """
     plan = study.plan
     if any(offer.field.startswith("spec.slo.") for offer in offers):
         cause, in_vain = None, False  # the offers say it
@@ -67,7 +76,7 @@ def find_causes(study: Study, inventory: Inventory, offers: Sequence[Relaxation]
         service_levels_in_vain=in_vain,
         cause=cause,
         tolerance=_tolerance(study, inventory),
-        over_nodes=_over_nodes(study, inventory),
+        over_nodes=_over_nodes(study, inventory, refused),
     )
 
 
@@ -130,13 +139,14 @@ def _tolerance(study: Study, inventory: Inventory) -> Tolerance | None:
     return None
 
 
-def _over_nodes(study: Study, inventory: Inventory) -> Evaluation | None:
+def _over_nodes(
+    study: Study, inventory: Inventory, refused: Iterable[Rejection]
+) -> Evaluation | None:
     """Only where a replica is too large for a node: what fits on one gains nothing from two."""
     plan = study.plan
     if plan.over_nodes or max((len(p.free_gpus_by_node) for p in inventory.pools), default=0) < 2:
         return None
     wide = study.under(replace(plan, over_nodes=True))
-    refused = [r for r in survey(study, inventory).refused if r.reason is Reason.SPANS_NODES]
-    if not refused:
+    if not any(one.reason is Reason.SPANS_NODES for one in refused):
         return None
     return cheapest(wide, survey(wide, inventory), Ledger())

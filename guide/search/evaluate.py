@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from guide.domain import (
     Catalog,
     Evaluation,
+    Fit,
     GroupEvaluation,
     Interval,
     Percentiles,
@@ -157,13 +158,14 @@ def _predicted(
 ) -> Predicted:
     rate, rates = _served(members, reports, workload)
     tokens = workload.output.mean_tokens
+    fits = [one.replica.fit for one in members]
     return Predicted(
         ttft=_mixed(members, [r.ttft for r in reports]),
         tpot=_mixed(members, [r.tpot for r in reports]),
         e2e=_mixed(members, [r.e2e for r in reports]),
-        ttft_interval=_latency(members, reports, "ttft"),
-        tpot_interval=_latency(members, reports, "tpot"),
-        e2e_interval=_latency(members, reports, "e2e"),
+        ttft_interval=latency_interval(fits, reports, "ttft"),
+        tpot_interval=latency_interval(fits, reports, "tpot"),
+        e2e_interval=latency_interval(fits, reports, "e2e"),
         output_tokens_per_s=rate * tokens,
         output_tokens_interval=Interval(lower=rates.lower * tokens, upper=rates.upper * tokens),
         requests_per_s=rate,
@@ -215,11 +217,14 @@ def _mixed(members: Sequence[Member], parts: Sequence[Percentiles]) -> Percentil
     )
 
 
-def _latency(members: Sequence[Member], reports: Sequence[ServingReport], metric: str) -> Interval:
-    """The 90 % interval of a p95: it lies between that of the best and that of the worst group."""
+def latency_interval(
+    fits: Sequence[Fit], reports: Sequence[ServingReport], metric: str
+) -> Interval:
+    """The 90 % interval of a p95 over groups: it lies between that of the best and that of the
+    worst."""
     each = [
-        _around(getattr(r, metric).p95_s, half_width_near(one.replica.fit, r, metric))
-        for one, r in zip(members, reports, strict=True)
+        _around(getattr(report, metric).p95_s, half_width_near(fit, report, metric))
+        for fit, report in zip(fits, reports, strict=True)
     ]
     return Interval(lower=min(i.lower for i in each), upper=max(i.upper for i in each))
 

@@ -3,17 +3,16 @@ limit asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from guide.domain import Evaluation, Plan, Reason
 from guide.search.bounds import (
     Broken,
     counted,
     excess,
-    misses_e2e,
+    latency_misses,
     misses_throughput,
     misses_tpot,
-    misses_ttft,
 )
 from guide.search.evaluate import Member, Study, evaluate, sustained_per_s
 from guide.search.evaluate import load_share as busiest
@@ -48,12 +47,7 @@ def verdict(evaluation: Evaluation, members: Sequence[Member], plan: Plan) -> Br
 
 def misses_latency(evaluation: Evaluation, plan: Plan, how: str) -> Broken | None:
     """The first latency limit that the upper end of an interval breaks."""
-    predicted = evaluation.predicted
-    return (
-        misses_ttft(predicted.ttft_interval.upper, plan, how)
-        or misses_tpot(predicted.tpot_interval.upper, plan, how)
-        or misses_e2e(predicted.e2e_interval.upper, plan, how)
-    )
+    return next(_misses(evaluation, plan, how), None)
 
 
 def settled(replica: Replica, replicas: int, study: Study, load_share: float = 1.0) -> Judged:
@@ -141,10 +135,10 @@ def _chunk(
 
 def _missed(evaluation: Evaluation, plan: Plan) -> dict[Reason, float]:
     """Every latency limit that the upper end of an interval breaks, and by how much."""
+    return {one.reason: one.margin for one in _misses(evaluation, plan, "")}
+
+
+def _misses(evaluation: Evaluation, plan: Plan, how: str) -> Iterator[Broken]:
     p = evaluation.predicted
-    found = (
-        misses_ttft(p.ttft_interval.upper, plan, ""),
-        misses_tpot(p.tpot_interval.upper, plan, ""),
-        misses_e2e(p.e2e_interval.upper, plan, ""),
-    )
-    return {one.reason: one.margin for one in found if one}
+    ends = (p.ttft_interval.upper, p.tpot_interval.upper, p.e2e_interval.upper)
+    return latency_misses(*ends, plan, how)

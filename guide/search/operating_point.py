@@ -36,9 +36,7 @@ from guide.search.bounds import (
     context_beyond_limits,
     context_beyond_model,
     context_does_not_fit,
-    misses_e2e,
-    misses_tpot,
-    misses_ttft,
+    latency_misses,
     weights_do_not_fit,
 )
 from guide.search.space import Shape
@@ -192,11 +190,12 @@ def operate(
 def too_slow(replica: Replica, plan: Plan) -> Broken | None:
     """The service level that even an empty server misses."""
     how, fit = "even on an empty server p95", replica.fit
-    return (
-        misses_ttft(replica.zero_load_ttft_s * _up(fit, "ttft"), plan, how)
-        or misses_tpot(replica.zero_load_tpot_s * _up(fit, "tpot"), plan, how)
-        or misses_e2e(replica.zero_load_e2e_s * _up(fit, "e2e"), plan, how)
+    ends = (
+        replica.zero_load_ttft_s * _up(fit, "ttft"),
+        replica.zero_load_tpot_s * _up(fit, "tpot"),
+        replica.zero_load_e2e_s * _up(fit, "e2e"),
     )
+    return next(latency_misses(*ends, plan, how), None)
 
 
 def default_limits(shape: Shape, max_model_len: int) -> Limits:

@@ -81,7 +81,7 @@ def recommend(
     if top:
         top[0] = with_headroom(top[0], study, inventory)
     else:
-        causes = find_causes(study, inventory, (*offers, *together))
+        causes = find_causes(study, inventory, found.refused, (*offers, *together))
         helpless = not (offers or together or causes.offers)
         added = try_additions(study, inventory, helpless=helpless)
     return Recommendation(

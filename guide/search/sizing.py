@@ -22,7 +22,6 @@ from guide.search.knobs import settled
 from guide.search.operating_point import Replica
 from guide.search.pricing import usd_per_h
 
-CROWD = 8  # times the mean batch: as many never run at once
 AMPLE = 16  # times the replicas that the load needs
 TIE = math.log(1.02)
 

@@ -12,15 +12,15 @@ from typing import Any, cast
 import yaml
 
 from guide.catalog import load
+from guide.cli.in_words import nodes_in_words
 from guide.domain import Catalog, Evaluation, Recommendation
-from guide.question import Question, ask
+from guide.question import Cluster, Question, ask
 from guide.report.review import markdown_table
 from guide.report.sentences import addition, parallel, precision
 from guide.report.tables import Table
 from guide.search.rank import capacity_per_s
 from guide.spec import parse_plan
 from guide.units import format_milliseconds, format_rate, format_usd
-from hack.decisions.pools import inventory
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs/decisions.md"
@@ -60,7 +60,9 @@ def questions() -> list[Row]:
 
 def asked(row: Row, catalog: Catalog) -> Question:
     """The question of a row."""
-    return ask(parse_plan(plan_of(row)), inventory(row["gpus"], catalog), catalog)
+    pools = row["gpus"].split(" + ")
+    cluster = Cluster(nodes=[node for text in pools for node in nodes_in_words(text, catalog)])
+    return ask(parse_plan(plan_of(row)), cluster, catalog)
 
 
 def plan_of(row: Row) -> dict[str, Any]:
