@@ -85,6 +85,7 @@ scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_SCALE_OBJECTS=$(SCALE) GUIDE_ETCD_PAUSE_S=60 GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/e2e -m scale
 	GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/unit/test_hostile_plans.py
 	GUIDE_METAMORPHIC_PLANS=2000 $(PYTEST) -n auto tests/property/test_metamorphic.py
+	$(PYTEST) -n auto --hypothesis-profile=explore tests/property tests/unit
 
 soak: $(SETUP) ## hours of edits and node changes against the operator
 	$(PY) -m hack.soak

@@ -2,5 +2,8 @@
 
 from hypothesis import settings
 
-settings.register_profile("any machine", deadline=None)  # a busy one is no failure
-settings.load_profile("any machine")
+# A busy machine is no failure, and the same commit has the same verdict everywhere: chance looks
+# for new counterexamples in `make scale`.
+settings.register_profile("gate", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("gate")

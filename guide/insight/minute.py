@@ -16,10 +16,11 @@ from guide.domain import Catalog, GroupEvaluation, Plan
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import requests_of
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.serve import MOST_CLOSED, run, times_of
+from guide.simulate.serve import run, times_of
 from guide.simulate.steady import LEAST
 
 MINUTE_S = 60
+MOST_REQUESTS = 4000
 Floats = npt.NDArray[np.float64]
 
 
@@ -50,7 +51,7 @@ def one_minute(item: GroupEvaluation, plan: Plan, catalog: Catalog, *, seed: int
     users = offered.concurrency
     rate = item.report.requests_per_s
     least = LEAST if users is None else 4 * users
-    count = min(MOST_CLOSED, max(least, math.ceil(2.5 * MINUTE_S * rate)))
+    count = min(MOST_REQUESTS, max(least, math.ceil(2.5 * MINUTE_S * rate)))
     requests = requests_of(offered, count, seed, group.limits.max_model_len)
     replica, serving = run(group, item.memory, requests, catalog, closed_users=users)
     times = times_of(replica, requests, serving)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from guide.domain import Catalog, Inventory, Percentiles, Plan, Workload
 from guide.perf.fits import fit_of, observed_key
 from guide.search.assess import Running, assess
-from guide.search.evaluate import load_share
+from guide.search.evaluate import load_share, mixed
 from guide.simulate.serve import serve
 
 
@@ -57,26 +58,13 @@ def expect(
     overheads = [fit.values["r0"] + fit.values["rt"] * prompt for fit in fits]
     keys = (observed_key(g.gpu, g.framework, g.version, g.model)[1] for g in groups)
     return Expected(
-        ttft=_mixed(shares, [r.ttft for r in reports]),
-        tpot=_mixed(shares, [r.tpot for r in reports]),
-        e2e=_mixed(shares, [r.e2e for r in reports]),
+        ttft=mixed(shares, [r.ttft for r in reports]),
+        tpot=mixed(shares, [r.tpot for r in reports]),
+        e2e=mixed(shares, [r.e2e for r in reports]),
         half_width={
             metric: max(fit.residual[metric] for fit in fits) for metric in ("ttft", "tpot", "e2e")
         },
-        overhead_s=_mean(shares, overheads),
+        overhead_s=fmean(overheads, shares),
         stable=all(report.stable for report in reports),
         keys=tuple(dict.fromkeys(keys)),
-    )
-
-
-def _mean(shares: Sequence[float], values: Sequence[float]) -> float:
-    return sum(w * x for w, x in zip(shares, values, strict=True)) / sum(shares)
-
-
-def _mixed(shares: Sequence[float], parts: Sequence[Percentiles]) -> Percentiles:
-    return Percentiles(
-        mean_s=_mean(shares, [p.mean_s for p in parts]),
-        p50_s=max(p.p50_s for p in parts),
-        p95_s=max(p.p95_s for p in parts),
-        p99_s=max(p.p99_s for p in parts),
     )

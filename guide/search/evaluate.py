@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from guide.domain import (
     Catalog,
@@ -156,13 +157,19 @@ def sustained_per_s(members: Sequence[Member]) -> float:
 def _predicted(
     members: Sequence[Member], reports: Sequence[ServingReport], workload: Workload
 ) -> Predicted:
-    rate, rates = _served(members, reports, workload)
-    tokens = workload.output.mean_tokens
+    served = _served(members, reports, workload)
+    rate, tokens = sum(served), workload.output.mean_tokens
     fits = [one.replica.fit for one in members]
+    if workload.concurrency is not None:
+        widths = (half_width(fit, "throughput") for fit in fits)
+        each = [_around(one, width) for one, width in zip(served, widths, strict=True)]
+        rates = Interval(lower=sum(i.lower for i in each), upper=sum(i.upper for i in each))
+    else:
+        rates = Interval(lower=min(rate, sustained_per_s(members)), upper=rate)
     return Predicted(
-        ttft=_mixed(members, [r.ttft for r in reports]),
-        tpot=_mixed(members, [r.tpot for r in reports]),
-        e2e=_mixed(members, [r.e2e for r in reports]),
+        ttft=mixed(served, [r.ttft for r in reports]),
+        tpot=mixed(served, [r.tpot for r in reports]),
+        e2e=mixed(served, [r.e2e for r in reports]),
         ttft_interval=latency_interval(fits, reports, "ttft"),
         tpot_interval=latency_interval(fits, reports, "tpot"),
         e2e_interval=latency_interval(fits, reports, "e2e"),
@@ -175,42 +182,31 @@ def _predicted(
 
 def _served(
     members: Sequence[Member], reports: Sequence[ServingReport], workload: Workload
-) -> tuple[float, Interval]:
-    """Requests/s served by all replicas. A stable open loop serves what arrives, neither more nor
-    less.
+) -> list[float]:
+    """Requests/s served by the replicas of each member. A stable open loop serves what arrives,
+    neither more nor less.
     """
-    pairs = list(zip(members, reports, strict=True))
-    users, offered = workload.concurrency, workload.requests_per_s
-    if users is not None:
-        rates: list[tuple[float, Interval]] = []
-        for one, report in pairs:
+    rates: list[float] = []
+    for one, report in zip(members, reports, strict=True):
+        most = report.requests_per_s * one.replicas
+        if workload.concurrency is not None:
             busiest = load_share(workload, one.replicas, one.load_share).concurrency or 1
-            filled = users * one.load_share / (busiest * one.replicas)
-            rate = report.requests_per_s * one.replicas * filled
-            rates.append((rate, _around(rate, half_width(one.replica.fit, "throughput"))))
-        return sum(rate for rate, _ in rates), Interval(
-            lower=sum(i.lower for _, i in rates), upper=sum(i.upper for _, i in rates)
-        )
-    assert offered is not None
-    rate = sum(
-        offered * one.load_share
-        if report.stable
-        else min(report.requests_per_s * one.replicas, offered * one.load_share)
-        for one, report in pairs
-    )
-    return rate, Interval(lower=min(rate, sustained_per_s(members)), upper=rate)
+            rates.append(most * workload.concurrency * one.load_share / (busiest * one.replicas))
+        else:
+            arriving = (workload.requests_per_s or 0.0) * one.load_share
+            rates.append(arriving if report.stable else min(most, arriving))
+    return rates
 
 
-def _mixed(members: Sequence[Member], parts: Sequence[Percentiles]) -> Percentiles:
-    """Latency over all requests: the mean of the groups' means, and for percentiles the worst
-    group.
+def mixed(weights: Sequence[float], parts: Sequence[Percentiles]) -> Percentiles:
+    """Latency over all requests: the mean of the groups' means by the requests that each serves,
+    and for percentiles the worst group.
 
     No percentile of a mixture lies above the greatest of its parts, so these are upper bounds; with
     one group they are exact.
     """
-    shares = [one.load_share for one in members]
     return Percentiles(
-        mean_s=sum(w * p.mean_s for w, p in zip(shares, parts, strict=True)) / sum(shares),
+        mean_s=fmean((p.mean_s for p in parts), weights),
         p50_s=max(p.p50_s for p in parts),
         p95_s=max(p.p95_s for p in parts),
         p99_s=max(p.p99_s for p in parts),

@@ -9,10 +9,10 @@ their means: a run has exactly the tokens and the rate that were asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from random import Random
 from statistics import NormalDist
 from typing import TypeVar
@@ -24,6 +24,7 @@ _N = TypeVar("_N", int, float)
 
 DEFAULT_P95_RATIO = 2.0
 CACHE_BLOCK_TOKENS = 16
+WARM_UP_WAVES = 2  # requests of each user of a closed loop until it has forgotten its common start
 NORMAL = NormalDist()
 _Z95 = NORMAL.inv_cdf(0.95)
 _NARROWEST = 1.0001  # a p95 at the mean means fixed lengths
@@ -66,6 +67,16 @@ def _lengths(lengths: Lengths, count: int, dice: str) -> tuple[int, ...]:
     return tuple(end - begin for begin, end in pairwise((0, *ends)))
 
 
+def _in_parts(lengths: Lengths, count: int, users: int, dice: str) -> Iterator[int]:
+    """`count` token counts, those of the waves that nobody counts drawn apart."""
+    first, last = WARM_UP_WAVES * users, users
+    return chain(
+        _lengths(lengths, first, f"{dice} first"),
+        _lengths(lengths, count - first - last, dice),
+        _lengths(lengths, last, f"{dice} last"),
+    )
+
+
 @lru_cache(maxsize=256)
 def _gaps(cv: float, count: int, dice: str) -> tuple[float, ...]:
     """Gaps between arrivals of mean 1, gamma-distributed with this coefficient of variation."""
@@ -91,10 +102,12 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
     """Draw `count` requests; prompt plus output never exceeds `longest` tokens.
 
     Prompts, outputs and gaps have dice of their own, so the lengths do not depend on the rate.
+    In a closed loop the waves that are counted have the asked means by themselves.
     """
+    users = min(count // (WARM_UP_WAVES + 2), workload.concurrency or 0)
     drawn = zip(
-        _lengths(workload.prompt, count, f"prompt {seed}"),
-        _lengths(workload.output, count, f"output {seed}"),
+        _in_parts(workload.prompt, count, users, f"prompt {seed}"),
+        _in_parts(workload.output, count, users, f"output {seed}"),
         strict=True,
     )
     cut = [within(longest, *lengths) for lengths in drawn]

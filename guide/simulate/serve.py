@@ -18,14 +18,15 @@ from guide.domain import (
     Workload,
 )
 from guide.perf.fits import ServingParams
-from guide.simulate.arrivals import Requests, requests_of
+from guide.simulate.arrivals import WARM_UP_WAVES, Requests, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.steady import LEAST, noise, run_length, warm_up
 
-WAVES = 4  # closed loop: requests per user, of which the first wave is not counted
-MOST_CLOSED = 4000
+WAVES = 4  # of full batches: enough to tell a rate
+COUNTED_WAVES = 2  # requests of each user of a closed loop that are counted, at the least
+MOST_USERS = 4000  # of a closed loop that are simulated: more than any batch, others only wait
 NEAR = 0.75  # of the estimated saturation: from here on capacity is simulated
 STEEP = 0.8  # of capacity: from here on a little of it moves the wait much
 ONE_PERCENT = 1.01
@@ -79,8 +80,9 @@ class _Engine(NamedTuple):
         """
         group, share = self.group, self.share
         if share.concurrency is not None:
-            users = share.concurrency
-            return min(MOST_CLOSED, max(users + LEAST // 4, WAVES * users)), 0.0
+            users = min(share.concurrency, MOST_USERS)
+            counted = max(COUNTED_WAVES, math.ceil(LEAST / 2 / users))
+            return users * (WARM_UP_WAVES + counted + 1), 0.0
         assert share.requests_per_s is not None
         cost, _ = layout_cost(group, self.catalog)
 
@@ -116,7 +118,7 @@ class _Engine(NamedTuple):
     def _run(self, load: Workload, count: int, seed: int) -> tuple[ReplicaLoop, ServingReport]:
         group = self.group
         requests = requests_of(load, count, seed, group.limits.max_model_len)
-        users = load.concurrency
+        users = load.concurrency and min(load.concurrency, MOST_USERS)
         replica, serving = run(group, self.memory, requests, self.catalog, closed_users=users)
         return replica, _report(replica, requests, serving, load, seed)
 
@@ -206,17 +208,14 @@ class Times(NamedTuple):
 
 
 def times_of(
-    replica: ReplicaLoop, requests: Requests, serving: ServingParams, uncounted: int = 0
+    replica: ReplicaLoop, requests: Requests, serving: ServingParams, users: int = 0
 ) -> Times:
-    """Times of the requests of a replica that has run, without the first `uncounted` (at most half
-    of those served). `ValueError` where none is left.
+    """Times of the requests of a replica that has run; with `users` of a closed loop, without those
+    of its warm-up and the last of each, when the load fades. `ValueError` where none is left.
     """
     first, finish = replica.first_token_s, replica.finish_s
-    served = [
-        i
-        for i in range(min(uncounted, len(first) // 2), len(first))
-        if first[i] < NEVER and finish[i] < NEVER
-    ]
+    counted = range(WARM_UP_WAVES * users, len(first) - users)
+    served = [i for i in counted if first[i] < NEVER and finish[i] < NEVER]
     if not served:
         raise ValueError("a replica that serves nothing was simulated")
     times = Times([], [], [], [], [], [])
@@ -234,10 +233,11 @@ def times_of(
     return times
 
 
-def percentiles(values: Sequence[float]) -> Percentiles:
-    """Mean and percentiles of a sample, in seconds."""
+def percentiles(values: Sequence[float], more_s: float = 0.0) -> Percentiles:
+    """Mean and percentiles of a sample in seconds, each value `more_s` later."""
     cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
-    return Percentiles(mean_s=fmean(values), p50_s=cuts[49], p95_s=cuts[94], p99_s=cuts[98])
+    mean_s, *ends = (more_s + value for value in (fmean(values), cuts[49], cuts[94], cuts[98]))
+    return Percentiles(mean_s=mean_s, p50_s=ends[0], p95_s=ends[1], p99_s=ends[2])
 
 
 def _report(
@@ -248,18 +248,22 @@ def _report(
     seed: int,
 ) -> ServingReport:
     """What one replica did; `workload` is its share."""
-    times = times_of(replica, requests, serving, workload.concurrency or 0)
-    cut = warm_up(times.ttft, times.tpot)
-    times = Times(*(values[cut:] for values in times))
-    span = replica.clock - min(times.arrival)
-    in_steady = len(times.arrival) / max(span, 1e-9)
-    if workload.requests_per_s is not None:
-        in_steady = min(in_steady, workload.requests_per_s)
+    users = min(workload.concurrency or 0, MOST_USERS)
+    times = times_of(replica, requests, serving, users)
+    waits_s = 0.0
+    if workload.concurrency is not None:
+        in_steady = users / fmean(times.e2e)  # Little's law: nothing else is so free of edges
+        waits_s = (workload.concurrency - users) / in_steady
+    else:
+        cut = warm_up(times.ttft, times.tpot)
+        times = Times(*(values[cut:] for values in times))
+        span = replica.clock - min(times.arrival)
+        in_steady = min(len(times.arrival) / max(span, 1e-9), workload.requests_per_s or 0.0)
     return ServingReport(
-        ttft=percentiles(times.ttft),
+        ttft=percentiles(times.ttft, waits_s),
         tpot=percentiles(times.tpot),
-        e2e=percentiles(times.e2e),
-        queue=percentiles(times.queue),
+        e2e=percentiles(times.e2e, waits_s),
+        queue=percentiles(times.queue, waits_s),
         requests_per_s=in_steady,
         output_tokens_per_s=in_steady * fmean(times.outputs),
         kv_peak_share=replica.kv_peak_share,
