@@ -27,6 +27,14 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.2f} s"
 
 
+def format_duration(seconds: float) -> str:
+    """Render how long a job takes in the largest unit of which there are two: s, min or h."""
+    unit, size = next((u for u in (("h", 3600), ("min", 60)) if seconds >= 2 * u[1]), ("s", 1))
+    return (
+        f"{seconds / size:.3g} {unit}" if seconds / size < 1000 else f"{seconds / size:,.0f} {unit}"
+    )
+
+
 def format_usd(usd: float) -> str:
     """Render dollars with cents."""
     return f"${usd:,.2f}"

@@ -6,11 +6,13 @@ stand in the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_pe
 is 0..1; bare names are counts. All types are frozen; methods only do arithmetic.
 """
 
+from guide.domain.answer import BatchPoint as BatchPoint
 from guide.domain.answer import Candidate as Candidate
 from guide.domain.answer import ContextTier as ContextTier
 from guide.domain.answer import Evaluation as Evaluation
 from guide.domain.answer import GroupEvaluation as GroupEvaluation
 from guide.domain.answer import Interval as Interval
+from guide.domain.answer import Job as Job
 from guide.domain.answer import Limits as Limits
 from guide.domain.answer import MemoryFit as MemoryFit
 from guide.domain.answer import Percentiles as Percentiles

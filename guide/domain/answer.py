@@ -36,6 +36,7 @@ class Reason(StrEnum):
     MISSES_TPOT = "MissesTPOT"
     MISSES_E2E = "MissesE2E"
     MISSES_THROUGHPUT = "MissesThroughput"
+    MISSES_DEADLINE = "MissesDeadline"
     UNSTABLE = "Unstable"
     DOMINATED = "Dominated"
 
@@ -194,6 +195,7 @@ class ServingReport:
     noise: tuple[float, float, float] = (0.0, 0.0, 0.0)  # see `guide.simulate.steady.noise`: of
     # the p95 of TTFT, TPOT and end-to-end time
     ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
+    job_s: float | None = None  # of an offline batch: until its last answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +212,15 @@ class Predicted:
     output_tokens_interval: Interval
     requests_per_s: float
     requests_interval: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """An offline batch, from its start to its last answer."""
+
+    seconds: float
+    interval: Interval
+    usd: float | None  # the whole bill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,12 +251,24 @@ class Evaluation:
     usd_per_million_output_tokens: float | None
     usd_per_million_tokens: float | None  # of prompts and outputs together
     provenance: Provenance
+    job: Job | None = None  # where the load is an offline batch
     headroom: float | None = None  # load that limits still hold on top, where it was worked out
 
     @property
     def candidate(self) -> Candidate:
         """The candidate behind this evaluation."""
         return Candidate(groups=tuple(g.group for g in self.groups))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPoint:
+    """What the recommended layout does with a batch of another size."""
+
+    max_num_seqs: int
+    job_s: float
+    output_tokens_per_s: float  # over all replicas
+    tpot_s: float  # mean
+    kv_peak_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +311,7 @@ class Recommendation:
     seed: int = 0
     combined: tuple[Relaxation, ...] = ()  # all of these together, when no single one suffices
     context_tiers: tuple[ContextTier, ...] = ()  # by GPUs of a replica
+    batch_curve: tuple[BatchPoint, ...] = ()  # of the best for an offline load, by size
     additions: tuple[Addition, ...] = ()  # any one of them, when there is no answer
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 

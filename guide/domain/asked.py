@@ -49,12 +49,15 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Requests as they arrive: open loop (``requests_per_s``) or closed loop (``concurrency``)."""
+    """Requests as they come: open loop (``requests_per_s``), closed loop (``concurrency``), or all
+    at once (``offline``: a batch of so many).
+    """
 
     prompt: Lengths
     output: Lengths
     requests_per_s: float | None = None
     concurrency: int | None = None
+    offline: int | None = None
     arrival_cv: float = 1.0
     prefix_hit_share: float = 0.0
     max_context_tokens: int | None = None
@@ -62,12 +65,15 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
-    """Limits on latency (95th percentile) and on throughput; None means no limit."""
+    """Limits on latency (95th percentile), on throughput and on the time of an offline batch; None
+    means no limit.
+    """
 
     ttft_p95_s: float | None = None
     tpot_p95_s: float | None = None
     e2e_p95_s: float | None = None
     min_output_tokens_per_s: float | None = None
+    job_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

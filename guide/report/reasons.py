@@ -71,6 +71,10 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "Fewer output tokens per second than asked for.",
         "A smaller minOutputTokensPerSecond, or more load in a closed loop.",
     ),
+    Reason.MISSES_DEADLINE: (
+        "The upper end of the 90 % interval of the time of the batch is above the limit.",
+        "A larger completeWithin, fewer requests, or more GPUs.",
+    ),
     Reason.UNSTABLE: (
         "Requests arrive faster than they are served: the queue grows without end.",
         "More replicas, where GPUs and budget allow; else fewer requests per second.",

@@ -33,7 +33,13 @@ NODES = (1, 2)
 SOLD = (8,)  # GPUs a node where no seller is known
 SHOWN = 3  # GPU types
 TELLING = (  # what a miss says of how near a GPU comes, the most telling first
-    {Reason.MISSES_TTFT, Reason.MISSES_TPOT, Reason.MISSES_E2E, Reason.MISSES_THROUGHPUT},
+    {
+        Reason.MISSES_TTFT,
+        Reason.MISSES_TPOT,
+        Reason.MISSES_E2E,
+        Reason.MISSES_THROUGHPUT,
+        Reason.MISSES_DEADLINE,
+    },
     {Reason.UNSTABLE, Reason.OVER_BUDGET, Reason.NOT_ENOUGH_GPUS},
     {Reason.DOES_NOT_FIT},
 )

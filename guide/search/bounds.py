@@ -15,7 +15,7 @@ from guide.frameworks import FRAMEWORKS
 from guide.models.arch import weights_of
 from guide.models.splitting import undivided
 from guide.search.space import Shape
-from guide.units import format_bytes, format_milliseconds, format_usd
+from guide.units import format_bytes, format_duration, format_milliseconds, format_usd
 
 WORST = 1000.0  # margin where there is no room at all
 
@@ -289,6 +289,19 @@ def misses_tpot(value_s: float, plan: Plan, how: str) -> Broken | None:
 def misses_e2e(value_s: float, plan: Plan, how: str) -> Broken | None:
     """Time from arrival to last token."""
     return _late(Reason.MISSES_E2E, "end-to-end time", value_s, plan.slo.e2e_p95_s, how)
+
+
+def misses_deadline(job_s: float, plan: Plan, how: str) -> Broken | None:
+    """Time of an offline batch at the upper end of its interval."""
+    limit_s = plan.slo.job_s
+    if limit_s is None or job_s <= limit_s:
+        return None
+    return Broken(
+        Reason.MISSES_DEADLINE,
+        f"{how} the batch may take {format_duration(job_s)}, {excess(job_s, limit_s):.1%} over the "
+        f"limit of {format_duration(limit_s)}",
+        excess(job_s, limit_s),
+    )
 
 
 def misses_throughput(tokens_per_s: float, plan: Plan) -> Broken | None:

@@ -15,6 +15,7 @@ from guide.domain import (
     Fit,
     GroupEvaluation,
     Interval,
+    Job,
     Percentiles,
     Plan,
     Predicted,
@@ -76,9 +77,12 @@ def load_share(workload: Workload, replicas: int, share: float = 1.0) -> Workloa
     """The load of the busiest of `replicas` that get `share` of all requests, split at random.
 
     Open loop: a renewal stream thinned with probability p has cv^2 = cv^2 p + 1 - p. Closed loop:
-    users are dealt out one by one.
+    users are dealt out one by one, and so is a batch, by least work.
     """
     part = share / replicas
+    if workload.offline is not None:
+        requests = math.ceil(workload.offline * part - ROUNDING)
+        return replace(workload, offline=max(1, requests))
     if workload.concurrency is not None:
         users = math.ceil(workload.concurrency * part - ROUNDING)
         return replace(workload, concurrency=max(1, users))
@@ -130,7 +134,24 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
             usd,
             predicted.requests_per_s * (workload.prompt.mean_tokens + workload.output.mean_tokens),
         ),
+        job=_job(members, reports, usd),
         provenance=Provenance.EXTRAPOLATED if unmeasured else Provenance.CALIBRATED,
+    )
+
+
+def _job(
+    members: Sequence[Member], reports: Sequence[ServingReport], usd_per_h: float | None
+) -> Job | None:
+    """The time of an offline batch, which its slowest group decides, and what is billed for it."""
+    times = [(one, r.job_s) for one, r in zip(members, reports, strict=True) if r.job_s is not None]
+    if not times:
+        return None
+    each = [_around(job_s, half_width(one.replica.fit, "throughput")) for one, job_s in times]
+    seconds = max(job_s for _, job_s in times)
+    return Job(
+        seconds=seconds,
+        interval=Interval(lower=max(i.lower for i in each), upper=max(i.upper for i in each)),
+        usd=None if usd_per_h is None else usd_per_h * seconds / SECONDS_PER_HOUR,
     )
 
 
@@ -160,7 +181,7 @@ def _predicted(
     served = _served(members, reports, workload)
     rate, tokens = sum(served), workload.output.mean_tokens
     fits = [one.replica.fit for one in members]
-    if workload.concurrency is not None:
+    if workload.requests_per_s is None:
         widths = (half_width(fit, "throughput") for fit in fits)
         each = [_around(one, width) for one, width in zip(served, widths, strict=True)]
         rates = Interval(lower=sum(i.lower for i in each), upper=sum(i.upper for i in each))
@@ -187,9 +208,12 @@ def _served(
     neither more nor less.
     """
     rates: list[float] = []
+    job_s = max(report.job_s or 0.0 for report in reports)
     for one, report in zip(members, reports, strict=True):
         most = report.requests_per_s * one.replicas
-        if workload.concurrency is not None:
+        if workload.offline is not None:
+            rates.append(workload.offline * one.load_share / job_s)
+        elif workload.concurrency is not None:
             busiest = load_share(workload, one.replicas, one.load_share).concurrency or 1
             rates.append(most * workload.concurrency * one.load_share / (busiest * one.replicas))
         else:

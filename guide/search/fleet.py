@@ -34,7 +34,7 @@ from guide.search.mix_solver import (
 )
 from guide.search.operating_point import Replica
 from guide.search.rank import capacity_per_s, identity, preferred, rank_key
-from guide.search.sizing import Trial, grade, most_replicas
+from guide.search.sizing import Trial, grade, most_replicas, pace_s
 
 RUNGS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the share by capacity
 HEADROOMS = (1.0, 0.75, 0.5, 0.25)  # tried for latency: less load a replica, shorter queues
@@ -76,7 +76,9 @@ def cheapest(
 def _with_mixes(
     study: Study, survey: Survey, goal: Goal, top: list[Evaluation], places: int, ledger: Ledger
 ) -> list[Evaluation]:
-    """The best `places` deployments when those of one pool are known."""
+    """The best `places` deployments when those of one pool are known; a batch stays on one."""
+    if study.plan.workload.offline is not None:
+        return top
     for parts, benefit, most_types in _fleets(parts_of(survey, study.plan), study.plan.mix):
         best = top[0] if top else None
         fleet = Fleet(study=study, goal=goal, parts=parts, benefit=benefit, most_types=most_types)
@@ -92,7 +94,7 @@ def _sharpened(goal: Goal, fastest: list[Evaluation]) -> Goal:
     """The goal with the time that is fast enough, once the fastest is known."""
     if goal.aim is not Aim.LATENCY or not fastest:
         return goal
-    return replace(goal, within_s=KNEE * fastest[0].predicted.e2e_interval.upper)
+    return replace(goal, within_s=KNEE * pace_s(fastest[0]))
 
 
 def _fleets(

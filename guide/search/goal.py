@@ -32,21 +32,23 @@ class Goal:
     within_s: float = math.inf
 
     @property
-    def closed(self) -> bool:
-        """Whether a fixed number of users wait for their answers."""
-        return self.plan.workload.concurrency is not None
+    def fixed(self) -> bool:
+        """Whether so many requests wait, however fast they are served: no rate says what is
+        ample.
+        """
+        return self.plan.workload.requests_per_s is None
 
 
 def goal_of(plan: Plan) -> Goal:
     """What the preference of `plan` means under its load.
 
     Throughput: an open loop brings the same tokens to every layout, so the one whose GPUs earn most
-    wins; a closed loop brings more to a faster one.
+    wins; a closed loop brings more to a faster one, and a batch ends sooner on it.
     """
     if plan.preference is Preference.COST:
         aim = Aim.COST
     elif plan.preference is Preference.LATENCY:
         aim = Aim.LATENCY
     else:
-        aim = Aim.EFFICIENCY if plan.workload.concurrency is None else Aim.OUTPUT
+        aim = Aim.OUTPUT if plan.workload.requests_per_s is None else Aim.EFFICIENCY
     return Goal(plan=plan, aim=aim)

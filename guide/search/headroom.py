@@ -24,16 +24,20 @@ def with_headroom(one: Evaluation, study: Study, inventory: Inventory) -> Evalua
         for g in one.candidate.groups
     ]
     members = members_of(study, inventory, layout)
-    if members is None:
+    batch = study.plan.workload.offline is not None
+    if members is None or (batch and study.plan.slo.job_s is None):
         return one
     return replace(one, headroom=round(_times(study, members) - 1, 3))
 
 
 def times_loaded(plan: Plan, times: float) -> Plan:
-    """The plan under so many times its load; users are whole."""
+    """The plan under so many times its load; users and requests are whole."""
     load = plan.workload
     if load.requests_per_s is not None:
         return replace(plan, workload=replace(load, requests_per_s=times * load.requests_per_s))
+    if load.offline is not None:
+        requests = math.floor(times * load.offline + 1e-9)
+        return replace(plan, workload=replace(load, offline=requests))
     users = math.floor(times * (load.concurrency or 1) + 1e-9)
     return replace(plan, workload=replace(load, concurrency=users))
 

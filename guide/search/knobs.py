@@ -11,6 +11,7 @@ from guide.search.bounds import (
     counted,
     excess,
     latency_misses,
+    misses_deadline,
     misses_throughput,
     misses_tpot,
 )
@@ -37,6 +38,8 @@ def verdict(evaluation: Evaluation, members: Sequence[Member], plan: Plan) -> Br
             f"with {count} the queue keeps growing: {format_rate(offered)} requests/s arrive",
             max(0.0, excess(offered, predicted.requests_per_s)),
         )
+    if evaluation.job is not None:
+        return misses_deadline(evaluation.job.interval.upper, plan, f"with {count}")
     how = f"with {count}, p95"
     if workload.concurrency is None:
         sustained = sustained_per_s(members) * workload.output.mean_tokens

@@ -72,6 +72,8 @@ def _headroom(plan: Plan, best: Evaluation) -> list[str]:
     offered, users = plan.workload.requests_per_s, plan.workload.concurrency
     if offered is not None:
         reach = f"{format_rate((1 + more) * offered)} requests/s"
+    elif plan.workload.offline is not None:
+        reach = f"{math.floor((1 + more) * plan.workload.offline + EXACT):,} requests"
     else:
         reach = f"{math.floor((1 + more) * (users or 1) + EXACT):,} users"
     if more >= MOST_TIMES - 1:

@@ -127,8 +127,10 @@ def promised_context_tokens(plan: Plan) -> int:
 
 def lengths_and_users(plan: Plan) -> tuple[object, ...]:
     """All of a plan that the operating point of a shape depends on."""
-    rate = None if plan.workload.requests_per_s is None else 1.0
-    return replace(plan.workload, requests_per_s=rate, arrival_cv=1.0), plan.switches
+    workload = plan.workload
+    rate = None if workload.requests_per_s is None else 1.0
+    batch = None if workload.offline is None else 1
+    return replace(workload, requests_per_s=rate, arrival_cv=1.0, offline=batch), plan.switches
 
 
 def unstated_p95(workload: Workload) -> list[str]:

@@ -15,9 +15,10 @@ from guide.domain import Evaluation
 from guide.search.goal import Aim, Goal
 from guide.search.operating_point import half_width
 from guide.search.pricing import used_usd_per_h
-from guide.search.sizing import Prospect, grade
+from guide.search.sizing import EARLY, Prospect, grade, pace_s, worth_trying
 from guide.search.space import is_online, precision_loss
 
+SECONDS_PER_HOUR = 3600
 NOTICED = 0.02  # of a number: less no measurement could show
 Key = tuple[Any, ...]  # compared with keys of the same goal only
 
@@ -30,11 +31,12 @@ def rank_key(evaluation: Evaluation, goal: Goal) -> Key:
         goal,
         lacks_image=any(group.framework in unready for group in groups),
         usd_per_h=evaluation.usd_per_h,
+        usd_per_job=evaluation.job and evaluation.job.usd,
         used_usd_per_h=used_usd_per_h((g.pool, g.gpus) for g in groups),
         gpus=evaluation.gpus,
         loss=worst_loss(evaluation),
         online=any(is_online(g.model, g.precision) for g in groups),
-        e2e_s=evaluation.predicted.e2e_interval.upper,
+        pace_s=pace_s(evaluation),
         output_per_s=evaluation.predicted.output_tokens_per_s,
         capacity_per_s=capacity_per_s(evaluation),
         others_s=(
@@ -54,15 +56,24 @@ def optimistic_key(prospect: Prospect, goal: Goal) -> Key:
     count = prospect.most if goal.aim is Aim.CAPACITY else prospect.fewest
     decode_s = tpot_s * max(0.0, workload.output.mean_tokens - 1)
     served_per_s = (workload.concurrency or 0) / decode_s if decode_s > 0 else math.inf
+    pace_s = replica.zero_load_e2e_s * math.exp(half_width(replica.fit, "e2e"))
+    bills: list[float] = []
+    if workload.offline is not None:
+        served_per_s = prospect.most * replica.saturation_per_s / EARLY
+        pace_s = workload.offline / served_per_s * math.exp(half_width(replica.fit, "throughput"))
+        for n in worth_trying(prospect):
+            usd, hours = prospect.usd_per_h(n), workload.offline / (n * replica.saturation_per_s)
+            bills += [] if usd is None else [EARLY * usd * hours / SECONDS_PER_HOUR]
     return _key(
         goal,
         lacks_image=shape.release.framework in goal.plan.unready,
         usd_per_h=prospect.usd_per_h(count),
+        usd_per_job=min(bills, default=None),
         used_usd_per_h=used_usd_per_h([(shape.pool, count * shape.gpus)]),
         gpus=count * shape.gpus,
         loss=shape.variant.loss,
         online=is_online(shape.variant.model, shape.variant.precision),
-        e2e_s=replica.zero_load_e2e_s * math.exp(half_width(replica.fit, "e2e")),
+        pace_s=pace_s,
         output_per_s=served_per_s * workload.output.mean_tokens,
         capacity_per_s=prospect.most * replica.saturation_per_s,
         others_s=(
@@ -79,11 +90,12 @@ def _key(
     *,
     lacks_image: bool,
     usd_per_h: float | None,
+    usd_per_job: float | None,
     used_usd_per_h: float | None,
     gpus: int,
     loss: int,
     online: bool,
-    e2e_s: float,
+    pace_s: float,
     output_per_s: float,
     capacity_per_s: float,
     others_s: tuple[float, float],
@@ -92,20 +104,22 @@ def _key(
 ) -> Key:
     # at the same cost the checkpoint that was tested as it is served comes first, then the
     # all-rounder: each factor counts alike, whatever its unit
-    all_round = capacity_per_s / max(math.prod((*others_s, e2e_s)), 1e-12)
+    all_round = capacity_per_s / max(math.prod((*others_s, pace_s)), 1e-12)
     rest = (gpus, loss, online, -grade(all_round), taste, identity)
     # a deployment without a price comes after every one with a price
-    bill = (usd_per_h is None, round(usd_per_h or 0.0, 4))
+    bill: Key = (usd_per_h is None, round(usd_per_h or 0.0, 4))
+    if goal.plan.workload.offline is not None:  # of two bills that look alike the sooner end
+        bill = (usd_per_job is None, grade(usd_per_job or 0.0), grade(pace_s))
     match goal.aim:
         case Aim.COST:
             first: Key = ()
         case Aim.EFFICIENCY:
             first = (used_usd_per_h is None, round(used_usd_per_h or 0.0, 4), gpus)
         case Aim.LATENCY:
-            fast = e2e_s <= goal.within_s
-            first = (0,) if fast else (1, grade(e2e_s))
+            fast = pace_s <= goal.within_s
+            first = (0,) if fast else (1, grade(pace_s))
         case Aim.SPEED:
-            first = (grade(e2e_s),)
+            first = (grade(pace_s),)
         case Aim.OUTPUT:
             first = (-grade(output_per_s),)
         case Aim.CAPACITY:
@@ -138,7 +152,9 @@ def _kinds(evaluation: Evaluation) -> Key:
 
 def merits(evaluation: Evaluation) -> tuple[float, ...]:
     """What a user weighs, each the smaller the better: money, GPUs, latencies, room for more."""
-    p, usd = evaluation.predicted, evaluation.usd_per_h
+    p, usd, job = evaluation.predicted, evaluation.usd_per_h, evaluation.job
+    if job is not None:
+        return (math.inf if job.usd is None else job.usd, evaluation.gpus, job.interval.upper)
     return (
         math.inf if usd is None else usd,
         evaluation.gpus,
@@ -190,7 +206,7 @@ def preferred(evaluation: Evaluation, goal: Goal) -> float:
     """The number that a goal minimises first."""
     match goal.aim:
         case Aim.LATENCY | Aim.SPEED:
-            return evaluation.predicted.e2e_interval.upper
+            return pace_s(evaluation)
         case Aim.OUTPUT:
             return 1 / max(evaluation.predicted.output_tokens_per_s, 1e-9)
         case Aim.CAPACITY:
@@ -198,14 +214,18 @@ def preferred(evaluation: Evaluation, goal: Goal) -> float:
         case Aim.EFFICIENCY:
             usd = used_usd_per_h((g.pool, g.gpus) for g in evaluation.candidate.groups)
         case Aim.COST:
-            usd = evaluation.usd_per_h
+            usd = evaluation.usd_per_h if evaluation.job is None else evaluation.job.usd
     return math.inf if usd is None else usd
 
 
 def objectives(evaluation: Evaluation) -> tuple[float, float, float, float]:
-    """What the Pareto front is over, each smaller is better: cost, TTFT, TPOT, minus capacity."""
+    """What the Pareto front is over, each smaller is better: cost, TTFT, TPOT, minus capacity; of a
+    batch its bill and its time.
+    """
+    job, predicted = evaluation.job, evaluation.predicted
+    if job is not None:  # a batch has a bill and an end
+        return (math.inf if job.usd is None else job.usd, job.interval.upper, 0.0, 0.0)
     usd = evaluation.usd_per_h
-    predicted = evaluation.predicted
     return (
         math.inf if usd is None else usd,
         predicted.ttft_interval.upper,

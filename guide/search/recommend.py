@@ -12,6 +12,7 @@ import math
 from dataclasses import replace
 
 from guide.domain import (
+    BatchPoint,
     Candidate,
     Catalog,
     Evaluation,
@@ -23,6 +24,7 @@ from guide.domain import (
     Rejection,
 )
 from guide.search.additions import Tried, try_additions
+from guide.search.batches import best_batch
 from guide.search.bounds import Broken, excess
 from guide.search.causes import find_causes
 from guide.search.chunks import about_chunk, better_chunk
@@ -37,9 +39,9 @@ from guide.search.precisions import about_tolerance, published_first
 from guide.search.pricing import priced
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
-from guide.search.sizing import Prospect
+from guide.search.sizing import Prospect, pace_s
 from guide.search.space import releases_of
-from guide.units import format_seconds, format_usd
+from guide.units import format_duration, format_seconds, format_usd
 
 PLACES = 3  # the best and two alternatives (paper P2)
 
@@ -64,6 +66,9 @@ def recommend(
     top = search(study, found, goal, PLACES, ledger)
     top = published_first(top, found.prospects, study, ledger)
     top[:1] = [better_chunk(one, found.prospects, goal, study, ledger) for one in top[:1]]
+    curve: tuple[BatchPoint, ...] = ()
+    if top:
+        top[0], curve = best_batch(top[0], found.prospects, study, ledger)
     fastest, widest = (
         hunt(found.prospects, study, replace(goal, aim=aim), 1, ledger) if top else []
         for aim in (Aim.SPEED, Aim.CAPACITY)
@@ -93,6 +98,7 @@ def recommend(
         rejections=rejections,
         relaxations=offers,
         combined=together,
+        batch_curve=curve,
         context_tiers=context_tiers(plan, inventory, catalog),
         candidates=len(top) + len(rejections),
         inventory=inventory,
@@ -126,7 +132,7 @@ def _trade_off(study: Study, found: Survey, fastest: Evaluation, ledger: Ledger)
     for speed sees what it costs.
     """
     for times in (*CURVE, math.inf):
-        limit_s = times * fastest.predicted.e2e_interval.upper
+        limit_s = times * pace_s(fastest)
         goal = Goal(plan=study.plan, aim=Aim.LATENCY, within_s=limit_s)
         hunt(found.prospects, study, goal, 1, ledger)
 
@@ -158,10 +164,12 @@ def _dominated(evaluation: Evaluation, place: int, best: Evaluation, goal: Goal)
     if place == 1:  # what is listed was near enough to it
         detail = "serves like the best, whose checkpoint is published in this precision"
         return rejection(evaluation.candidate, Broken(Reason.DOMINATED, detail, 0.0))
-    detail = (
-        f"keeps every limit but ranks {place} by {goal.plan.preference.value.lower()}: "
+    job = evaluation.job
+    detail = f"keeps every limit but ranks {place} by {goal.plan.preference.value.lower()}: " + (
         f"{_price(evaluation.usd_per_h)}, p95 end-to-end time "
         f"{format_seconds(evaluation.predicted.e2e.p95_s)}"
+        if job is None
+        else f"{format_duration(job.seconds)}, {_price(evaluation.usd_per_h)}"
     )
     worse = excess(preferred(evaluation, goal), preferred(best, goal))
     return rejection(evaluation.candidate, Broken(Reason.DOMINATED, detail, max(0.0, worse)))

@@ -21,7 +21,11 @@ from guide.units import MILLISECOND
 
 NEARER = 0.05  # of a value: a mixed fleet must allow one that is so much nearer
 KEPT_LOAD_SHARE = 0.5  # an offer that keeps less of the load is hardly one
-LOADS = ("spec.workload.requestsPerSecond", "spec.workload.concurrency")
+LOADS = (
+    "spec.workload.requestsPerSecond",
+    "spec.workload.concurrency",
+    "spec.workload.offline.requests",
+)
 PRECISION = 0.01  # the offered value is within 1 % of the smallest that works
 WIDER = 6  # doublings of a change that does not work yet
 LEAST_LOAD_SHARE = 0.01  # a load below 1 % of what was asked is no relaxation
@@ -244,8 +248,24 @@ def _least(value: float | None, least: float) -> float | None:
     return None if value is None or value <= least else max(least, value * LEAST_LOAD_SHARE)
 
 
+def _with_requests(plan: Plan, value: float) -> Plan:
+    return _load(plan, replace(plan.workload, offline=max(1, round(value))))
+
+
+def _with_deadline(plan: Plan, value: float | None) -> Plan:
+    return replace(plan, slo=replace(plan.slo, job_s=value))
+
+
 RATE_STEP = 0.001
 DIALS: tuple[Dial, ...] = (
+    Dial(
+        field="spec.workload.offline.completeWithin",
+        step=1,
+        current=lambda plan: plan.slo.job_s,
+        turned=_with_deadline,
+        extreme=lambda plan: _with_deadline(plan, None),
+        reached=lambda plan, found: found.job.interval.upper if found.job else 0.0,
+    ),
     _latency(
         "spec.slo.ttftP95Milliseconds", "ttft_p95_s", lambda e: e.predicted.ttft_interval.upper
     ),
@@ -294,5 +314,17 @@ DIALS: tuple[Dial, ...] = (
             else _with_users(plan, least)
         ),
         reached=lambda plan, found: plan.workload.concurrency or 0,
+    ),
+    Dial(
+        field="spec.workload.offline.requests",
+        step=1,
+        current=lambda plan: plan.workload.offline,
+        turned=_with_requests,
+        extreme=lambda plan: (
+            None
+            if (least := _least(plan.workload.offline, 1)) is None
+            else _with_requests(plan, least)
+        ),
+        reached=lambda plan, found: plan.workload.offline or 0,
     ),
 )

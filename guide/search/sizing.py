@@ -23,6 +23,7 @@ from guide.search.operating_point import Replica
 from guide.search.pricing import usd_per_h
 
 AMPLE = 16  # times the replicas that the load needs
+EARLY = 0.8  # of the rate that a deadline asks for: the estimate of a capacity is no bound
 TIE = math.log(1.02)
 
 
@@ -52,6 +53,8 @@ def prospect(replica: Replica, plan: Plan) -> Prospect | tuple[int, Broken]:
     shape, workload = replica.shape, plan.workload
     output = workload.output.mean_tokens
     fewest = _replicas_for(workload.requests_per_s or 0.0, replica)
+    if workload.offline is not None and plan.slo.job_s is not None:
+        fewest = _replicas_for(EARLY * workload.offline / plan.slo.job_s, replica)
     broken = not_enough_gpus(shape, fewest) or over_budget(
         plan, fewest * shape.gpus, usd_per_h(shape.pool, shape.gpus, fewest)
     )
@@ -76,7 +79,7 @@ def _replicas_for(requests_per_s: float, replica: Replica) -> int:
 
 def most_replicas(replica: Replica, plan: Plan) -> int:
     """Replicas that free GPUs and the budget allow; with a closed loop no more than there are
-    users.
+    users, with a batch none whose share does not shorten the time.
     """
     shape, budget = replica.shape, plan.budget
     most = shape.pool.replicas_that_fit(shape.gpus, shape.nodes)
@@ -86,6 +89,8 @@ def most_replicas(replica: Replica, plan: Plan) -> int:
         most = min(most, budget.max_gpus // shape.gpus)
     if budget.max_usd_per_h is not None and shape.pool.price is not None:
         most = affordable(replica, budget.max_usd_per_h, most)
+    if plan.workload.offline is not None and most > 0:
+        most = math.ceil(plan.workload.offline / math.ceil(plan.workload.offline / most))
     return most
 
 
@@ -123,7 +128,7 @@ class Attempt:
     def within(self, replicas: int, limit_s: float) -> bool:
         """Whether so many replicas keep every limit, and end requests in this time."""
         one = self.at(replicas)
-        return one is not None and one.predicted.e2e_interval.upper <= limit_s
+        return one is not None and pace_s(one) <= limit_s
 
     def smallest(self, most: int, limit_s: float = math.inf) -> bool:
         """Find the smallest count that keeps every limit; whether there is one.
@@ -178,11 +183,14 @@ def attempt(found: Prospect, study: Study, goal: Goal, bar: Evaluation | None) -
             tries.at(found.most)
         case Aim.OUTPUT:
             tries.leanest(found.most, _output, math.inf if bar is None else _output(bar))
+        case Aim.COST if goal.plan.workload.offline is not None:
+            for count in worth_trying(found):
+                tries.at(count)
         case Aim.SPEED | Aim.LATENCY:
             if goal.within_s < math.inf and tries.smallest(found.most, goal.within_s):
                 return tries.trial
             # with sixteen times the replicas that the load needs, queueing has all but gone
-            ample = found.most if goal.closed else min(found.most, AMPLE * found.fewest)
+            ample = found.most if goal.fixed else min(found.most, AMPLE * found.fewest)
             tries.leanest(ample, _grade, math.inf if bar is None else _grade(bar))
         case Aim.COST if bar is not None and bar.usd_per_h is not None:
             tries.smallest(affordable(found.replica, bar.usd_per_h, found.most))
@@ -191,13 +199,33 @@ def attempt(found: Prospect, study: Study, goal: Goal, bar: Evaluation | None) -
     return tries.trial
 
 
+def worth_trying(found: Prospect) -> list[int]:
+    """Counts of replicas between which the bill of a batch has its smallest: whole nodes, since a
+    part of one is billed as a whole, doubled up to the most.
+    """
+    shape, counts = found.replica.shape, {found.fewest, found.most}
+    count = max(1, shape.pool.gpus_per_node // shape.gpus)
+    while count < found.most:
+        counts |= {count} if count > found.fewest else set()
+        count *= 2
+    return sorted(counts)
+
+
+def pace_s(evaluation: Evaluation) -> float:
+    """The time that a preference for speed shortens: that of the whole batch, or that of a request
+    from arrival to last token; each at the upper end of its interval.
+    """
+    job = evaluation.job
+    return evaluation.predicted.e2e_interval.upper if job is None else job.interval.upper
+
+
 def grade(value: float) -> float:
     """The 2 % step on which a positive number lies: what no measurement could tell apart."""
     return math.floor(math.log(value) / TIE) if value > 0 else -math.inf
 
 
 def _grade(evaluation: Evaluation) -> float:
-    return grade(evaluation.predicted.e2e_interval.upper)
+    return grade(pace_s(evaluation))
 
 
 def _output(evaluation: Evaluation) -> float:

@@ -117,6 +117,6 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
         gaps = _gaps(workload.arrival_cv, count, f"gap {seed}")
         arrivals = list(accumulate(gap * gap_s for gap in gaps))
     else:
-        users = min(count, workload.concurrency or 0)
+        users = min(count, workload.concurrency or count)
         arrivals = [0.0] * users + [NEVER] * (count - users)
     return Requests(prompts, outputs, arrivals, cached_tokens(prompts, workload.prefix_hit_share))

@@ -20,6 +20,7 @@ from guide.domain import (
 from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import WARM_UP_WAVES, Requests, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
+from guide.simulate.job import ended_per_s, whole_job
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.steady import LEAST, noise, run_length, warm_up
@@ -27,6 +28,7 @@ from guide.simulate.steady import LEAST, noise, run_length, warm_up
 WAVES = 4  # of full batches: enough to tell a rate
 COUNTED_WAVES = 2  # requests of each user of a closed loop that are counted, at the least
 MOST_USERS = 4000  # of a closed loop that are simulated: more than any batch, others only wait
+MOST_OFFLINE = 2000  # requests of a job that are simulated, and more where batches are large
 NEAR = 0.75  # of the estimated saturation: from here on capacity is simulated
 STEEP = 0.8  # of capacity: from here on a little of it moves the wait much
 ONE_PERCENT = 1.01
@@ -83,6 +85,9 @@ class _Engine(NamedTuple):
             users = min(share.concurrency, MOST_USERS)
             counted = max(COUNTED_WAVES, math.ceil(LEAST / 2 / users))
             return users * (WARM_UP_WAVES + counted + 1), 0.0
+        if share.offline is not None:
+            batch = largest_batch(group, self.memory, share)
+            return min(share.offline, max(MOST_OFFLINE, 2 * WAVES * batch)), 0.0
         assert share.requests_per_s is not None
         cost, _ = layout_cost(group, self.catalog)
 
@@ -120,7 +125,11 @@ class _Engine(NamedTuple):
         requests = requests_of(load, count, seed, group.limits.max_model_len)
         users = load.concurrency and min(load.concurrency, MOST_USERS)
         replica, serving = run(group, self.memory, requests, self.catalog, closed_users=users)
-        return replica, _report(replica, requests, serving, load, seed)
+        report = _report(replica, requests, serving, load, seed)
+        if load.offline is None:
+            return replica, report
+        rate = ended_per_s(replica, largest_batch(group, self.memory, load))
+        return replica, whole_job(report, load.offline, count, rate)
 
     def _capacity(self) -> tuple[ReplicaLoop, float]:
         """The replica while more than enough requests wait, and how many it ends a second: of its
@@ -131,13 +140,7 @@ class _Engine(NamedTuple):
         drawn = requests_of(self.share, count, 0, self.group.limits.max_model_len)
         waiting = replace(drawn, arrivals=[0.0] * count)
         replica, _ = run(self.group, self.memory, waiting, self.catalog)
-        # after the first batch, which starts as one, and while others still wait
-        last_start = max((t for t in replica.start_s if t < NEVER), default=0.0)
-        ends = sorted(t for t in replica.finish_s if t <= last_start)
-        counted = ends[min(batch, len(ends) // 2) :]
-        if len(counted) < 2 or counted[-1] <= counted[0]:
-            return replica, math.inf
-        return replica, (len(counted) - 1) / (counted[-1] - counted[0])
+        return replica, ended_per_s(replica, batch)
 
 
 class EngineRun(NamedTuple):
@@ -250,8 +253,11 @@ def _report(
     """What one replica did; `workload` is its share."""
     users = min(workload.concurrency or 0, MOST_USERS)
     times = times_of(replica, requests, serving, users)
-    waits_s = 0.0
-    if workload.concurrency is not None:
+    waits_s, job_s = 0.0, None
+    if workload.offline is not None:
+        job_s = max(times.e2e)
+        in_steady = len(times.e2e) / job_s
+    elif workload.concurrency is not None:
         in_steady = users / fmean(times.e2e)  # Little's law: nothing else is so free of edges
         waits_s = (workload.concurrency - users) / in_steady
     else:
@@ -271,13 +277,14 @@ def _report(
         preemptions=replica.preemptions,
         stable=not replica.refused and _stable(replica, workload),
         seed=seed,
+        job_s=job_s,
         noise=(noise(times.ttft), noise(times.tpot), noise(times.e2e)),
     )
 
 
 def _stable(replica: ReplicaLoop, workload: Workload) -> bool:
     """Whether the backlog has stopped growing: at the last arrival it is what it was half-way."""
-    if workload.concurrency is not None:
+    if workload.requests_per_s is None:
         return True
     arrival, start = replica.arrival_s, sorted(replica.start_s)
     halfway, end = (

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, create_model, model_validator
 
-from guide.domain import MixRule, ModelArch, Plan, Preference, Tolerance
+from guide.domain import MixRule, ModelArch, Plan, Preference, Slo, Tolerance
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
-from guide.spec.edge import Edge
+from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.scalars import (
     ConfigKey,
     ExtraArg,
@@ -25,6 +25,7 @@ from guide.spec.scalars import (
     LabelValue,
     ModelName,
     ObjectName,
+    seconds_of,
     unique,
 )
 from guide.spec.tolerations import Toleration
@@ -181,8 +182,18 @@ class OutputSpec(Edge):
     )
 
 
+_BATCH = (
+    "nobody waits for the single answers of workload.offline: remove slo, or state "
+    "workload.offline.completeWithin"
+)
+
+
 class InferencePlanSpec(Edge):
     """A model, a workload and limits: the question that GUIDE answers."""
+
+    model_config = rules(
+        rule("!has(self.workload.offline) || !has(self.slo) || self.slo == {}", _BATCH)
+    )
 
     model: ModelRef = Field(description="The model to serve.")
     workload: WorkloadSpec = Field(description="The requests to be served.")
@@ -217,12 +228,18 @@ class InferencePlanSpec(Edge):
         default=OutputSpec(), description="What to do with the recommendation."
     )
 
+    @model_validator(mode="after")
+    def _no_latency_of_a_batch(self) -> InferencePlanSpec:
+        if self.workload.offline is not None and self.slo != SloSpec():
+            raise refuse(_BATCH)
+        return self
+
     def to_domain(self, model: ModelArch) -> Plan:
         """The question in base units; `model` is what `guide.spec.resolve_model` found."""
         return Plan(
             model=model,
             workload=self.workload.to_domain(),
-            slo=self.slo.to_domain(),
+            slo=self._slo(),
             budget=self.budget.to_domain(),
             preference=Preference(self.preference),
             tolerance=Tolerance(self.precision_tolerance),
@@ -239,6 +256,12 @@ class InferencePlanSpec(Edge):
             node_selector=tuple(sorted(self.placement.node_selector.items())),
             tolerations=tuple(each.to_domain() for each in self.placement.tolerations),
         )
+
+    def _slo(self) -> Slo:
+        offline = self.workload.offline
+        if offline is None or offline.complete_within is None:
+            return self.slo.to_domain()
+        return Slo(job_s=seconds_of(offline.complete_within))
 
 
 class Metadata(Edge):

@@ -52,6 +52,20 @@ def _quantity(value: Any) -> Decimal:
     return number
 
 
+def seconds_of(duration: str) -> int:
+    """Seconds of a duration as plans write it: 6h, 90m, 1h30m, 45s."""
+    parts = re.findall(r"([0-9]+)([hms])", duration)
+    return sum(int(count) * {"h": 3600, "m": 60, "s": 1}[unit] for count, unit in parts)
+
+
+def _some_time(value: str) -> str:
+    if seconds_of(value) == 0:
+        raise PydanticCustomError(
+            "duration", "{value} is no time: write one such as 6h or 1h30m", {"value": repr(value)}
+        )
+    return value
+
+
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({v for v in values if values.count(v) > 1})
     if twice:
@@ -79,6 +93,25 @@ unique = AfterValidator(_distinct)
 Tokens = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 Milliseconds = Annotated[StrictInt, Field(ge=1, le=86_400_000)]
+Duration = Annotated[
+    str,
+    Field(min_length=2, max_length=16, pattern=r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$"),
+    AfterValidator(_some_time),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 2,
+            "maxLength": 16,
+            "pattern": r"^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$",
+            "x-kubernetes-validations": [
+                {
+                    "rule": "duration(self) > duration('0s')",
+                    "message": "must be some time, such as 6h or 1h30m",
+                }
+            ],
+        }
+    ),
+]
 Percent = Annotated[StrictInt, Field(ge=0, le=100)]
 Quantity = Annotated[
     Decimal,

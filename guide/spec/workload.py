@@ -8,7 +8,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from guide.domain import Billing, Budget, Lengths, Slo, Switches, Workload
 from guide.spec.edge import Edge, refuse, rule, rules
-from guide.spec.scalars import Count, Milliseconds, Percent, Quantity, Tokens
+from guide.spec.scalars import Count, Duration, Milliseconds, Percent, Quantity, Tokens
 from guide.units import MILLISECOND
 
 _P95 = "p95 must be at least the mean: raise p95 or leave it out"
@@ -39,7 +39,22 @@ class TokenLengths(Edge):
         return Lengths(mean_tokens=self.mean, p95_tokens=self.p95)
 
 
-_ONE_LOAD = "state exactly one of requestsPerSecond (open loop) and concurrency (closed loop)"
+class OfflineSpec(Edge):
+    """A batch of work that is all there at the start."""
+
+    requests: Count = Field(description="Requests of the batch.")
+    complete_within: Duration | None = Field(
+        default=None,
+        description="Limit on the time from the first request to the last answer, such as 6h or "
+        "1h30m.",
+    )
+
+
+_LOADS = ("requestsPerSecond", "concurrency", "offline")
+_ONE_LOAD = (
+    "state exactly one of requestsPerSecond (open loop), concurrency (closed loop) and offline (a "
+    "batch)"
+)
 _OPEN_LOOP = "arrivalCV describes an open loop: remove it, or state requestsPerSecond"
 _CONTEXT = "maxContextTokens must hold the mean input and the mean output"
 
@@ -49,7 +64,10 @@ class WorkloadSpec(Edge):
 
     model_config = rules(
         rule("!has(self.arrivalCV) || has(self.requestsPerSecond)", _OPEN_LOOP),
-        rule("has(self.requestsPerSecond) != has(self.concurrency)", _ONE_LOAD),
+        rule(
+            f"[{', '.join(f'has(self.{load})' for load in _LOADS)}].filter(x, x).size() == 1",
+            _ONE_LOAD,
+        ),
         rule(
             "!has(self.maxContextTokens) || "
             "self.maxContextTokens >= self.inputTokens.mean + self.outputTokens.mean",
@@ -74,6 +92,9 @@ class WorkloadSpec(Edge):
         default=None,
         description="Closed loop: requests that are always in flight, over all replicas.",
     )
+    offline: OfflineSpec | None = Field(
+        default=None, description="A batch of requests that are all there at the start."
+    )
     arrival_cv: Quantity | None = Field(
         default=None,
         alias="arrivalCV",
@@ -86,10 +107,12 @@ class WorkloadSpec(Edge):
 
     @model_validator(mode="after")
     def _one_load(self) -> WorkloadSpec:
-        if (self.requests_per_second is None) == (self.concurrency is None):
-            has = "both are" if self.concurrency is not None else "neither is"
+        values = (self.requests_per_second, self.concurrency, self.offline)
+        stated = [name for name, value in zip(_LOADS, values, strict=True) if value is not None]
+        if len(stated) != 1:
+            has = f"{' and '.join(stated)} are" if stated else "none of them is"
             raise refuse(f"{has} set: {_ONE_LOAD}")
-        if self.concurrency is not None and self.arrival_cv is not None:
+        if self.requests_per_second is None and self.arrival_cv is not None:
             raise refuse(_OPEN_LOOP)
         return self
 
@@ -112,6 +135,7 @@ class WorkloadSpec(Edge):
             output=self.output_tokens.to_domain(),
             requests_per_s=None if rate is None else float(rate),
             concurrency=self.concurrency,
+            offline=self.offline and self.offline.requests,
             arrival_cv=1.0 if self.arrival_cv is None else float(self.arrival_cv),
             prefix_hit_share=self.prefix_cache_hit_percent / 100,
             max_context_tokens=self.max_context_tokens,
