@@ -13,6 +13,7 @@ import typer
 
 from guide.cli.options import Listing, Output
 from guide.domain import Recommendation
+from guide.report import job
 from guide.report import tables as rows
 
 
@@ -56,6 +57,7 @@ def _tables(found: Recommendation, *, wide: bool) -> None:
             rows.predictions(found.best),
             rows.memory(found.best),
             rows.operating_point(found.best),
+            job.curve(found),
             *(
                 [rows.costs(found.best), rows.pareto(found), rows.context_tiers(found)]
                 if wide

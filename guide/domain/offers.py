@@ -22,6 +22,6 @@ class Addition:
     gpus_per_node: int
     nodes: int
     usd_per_h: float | None  # of the nodes that are added
-    max_requests_per_s: float  # up to which limits hold; of a closed loop what it serves
+    max_requests_per_s: float | None  # up to which limits hold; of a closed loop what it serves
     over_nodes: bool = False  # only where one replica may go over several nodes
     changes: tuple[Relaxation, ...] = ()  # of the plan, that it takes as well

@@ -10,6 +10,7 @@ from typing import Any, Final
 import guide
 from guide.domain import (
     Addition,
+    BatchPoint,
     Candidate,
     ContextTier,
     Evaluation,
@@ -28,9 +29,11 @@ from guide.domain import (
 )
 from guide.spec.answer import (
     AdditionDocument,
+    BatchPointDocument,
     CandidateDocument,
     ContextTierDocument,
     EngineDocument,
+    EstimateDocument,
     EvaluationDocument,
     GroupDocument,
     IntervalDocument,
@@ -40,7 +43,6 @@ from guide.spec.answer import (
     LimitsDocument,
     PoolDocument,
     PriceDocument,
-    RateDocument,
     RecommendationDocument,
     RejectionDocument,
     RelaxationDocument,
@@ -58,7 +60,7 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
     document.
     """
     r = recommendation
-    return {
+    document: RecommendationDocument = {
         "apiVersion": API_VERSION,
         "kind": KIND,
         "feasible": r.feasible,
@@ -78,6 +80,19 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
         "notes": list(r.notes),
         "engine": engine(r),
     }
+    if r.batch_curve:
+        document["batchCurve"] = [_point(point) for point in r.batch_curve]
+    return document
+
+
+def _point(point: BatchPoint) -> BatchPointDocument:
+    return {
+        "maxNumSeqs": point.max_num_seqs,
+        "jobSeconds": significant(point.job_s),
+        "outputTokensPerSecond": significant(point.output_tokens_per_s),
+        "tpotSeconds": significant(point.tpot_s),
+        "kvPeakShare": significant(point.kv_peak_share),
+    }
 
 
 def evaluation(item: Evaluation | None) -> EvaluationDocument | None:
@@ -87,7 +102,7 @@ def evaluation(item: Evaluation | None) -> EvaluationDocument | None:
 
 def _evaluation(item: Evaluation) -> EvaluationDocument:
     p = item.predicted
-    return {
+    document: EvaluationDocument = {
         "groups": [_group(group) for group in item.groups],
         "predicted": {
             "ttftSeconds": _latency(p.ttft, p.ttft_interval),
@@ -104,6 +119,10 @@ def _evaluation(item: Evaluation) -> EvaluationDocument:
         "headroom": item.headroom,
         "provenance": item.provenance.value,
     }
+    if item.job is not None:
+        document["jobSeconds"] = _rate(item.job.seconds, item.job.interval)
+        document["usdPerJob"] = _money(item.job.usd)
+    return document
 
 
 def _group(item: GroupEvaluation) -> GroupDocument:
@@ -203,7 +222,9 @@ def addition(item: Addition) -> AdditionDocument:
         "gpusPerNode": item.gpus_per_node,
         "nodes": item.nodes,
         "usdPerHour": _money(item.usd_per_h),
-        "maxRequestsPerSecond": significant(item.max_requests_per_s),
+        "maxRequestsPerSecond": (
+            None if item.max_requests_per_s is None else significant(item.max_requests_per_s)
+        ),
         "overNodes": item.over_nodes,
         "changes": [relaxation(change) for change in item.changes],
     }
@@ -285,7 +306,7 @@ def _latency(p: Percentiles, interval: Interval) -> LatencyDocument:
     }
 
 
-def _rate(value: float, interval: Interval) -> RateDocument:
+def _rate(value: float, interval: Interval) -> EstimateDocument:
     return {"value": significant(value), "interval90": _interval(interval)}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
+from guide.report import job
 from guide.report import tables as rows
 from guide.report.sentences import addition, decision_changers, outcome, precision_reason
 from guide.spec import InferencePlan
@@ -42,13 +43,14 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
 
 
 def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[str]:
-    changers = decision_changers(plan.spec.workload.to_domain(), plan.spec.slo.to_domain(), r)
+    changers = decision_changers(plan.spec.workload.to_domain(), plan.spec.slo_to_domain(), r)
     return [
         _section(rows.top(r)),
         _section(rows.predictions(best)),
         _section(rows.costs(best)),
         _section(rows.memory(best)),
         _section(rows.operating_point(best)),
+        _section(job.curve(r)),
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),
@@ -79,11 +81,14 @@ def _tolerated(best: Evaluation) -> list[str]:
 
 def _asked(plan: InferencePlan) -> str:
     spec = plan.spec
-    load = (
-        f"{spec.workload.requests_per_second} requests/s"
-        if spec.workload.requests_per_second is not None
-        else f"{spec.workload.concurrency} requests at a time"
-    )
+    offline = spec.workload.offline
+    if offline is not None:
+        within = f" within {offline.complete_within}" if offline.complete_within else ""
+        load = f"a batch of {offline.requests:,} requests{within}"
+    elif spec.workload.requests_per_second is not None:
+        load = f"{spec.workload.requests_per_second} requests/s"
+    else:
+        load = f"{spec.workload.concurrency} requests at a time"
     sizes = f"{spec.workload.input_tokens.mean} tokens in, {spec.workload.output_tokens.mean} out"
     return (
         f"Asked: {spec.model.name}, {load}, {sizes} (means); preference {spec.preference}, "

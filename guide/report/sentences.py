@@ -18,7 +18,8 @@ from guide.models.precision import effective
 from guide.report.document import whole
 from guide.search.rank import capacity_per_s
 from guide.search.space import is_online
-from guide.units import format_rate, format_seconds, format_usd
+from guide.spec.scalars import DURATIONS, duration_of
+from guide.units import format_duration, format_rate, format_seconds, format_usd
 
 HOURS_PER_MONTH = 730
 
@@ -26,7 +27,17 @@ HOURS_PER_MONTH = 730
 def choice(item: Evaluation) -> str:
     """The deployment in one sentence."""
     parts = " and ".join(_group(group) for group in item.groups)
-    return f"Run {parts}: {_gpus(item.gpus)}, {cost(item.usd_per_h)}{_idle(item)}."
+    job = item.job
+    if job is None:
+        return f"Run {parts}: {_gpus(item.gpus)}, {cost(item.usd_per_h)}{_idle(item)}."
+    money = "no price known" if job.usd is None else f"{format_usd(job.usd)} for the batch"
+    time = f"{format_duration(job.seconds)} (at most {format_duration(job.interval.upper)})"
+    return f"Run {parts}: {_gpus(item.gpus)}, {time}, {money}{_idle(item)}."
+
+
+def value_of(field: str, value: float) -> str:
+    """The value of a field of the plan as it is written there, with thousands separators."""
+    return duration_of(value) if field in DURATIONS else f"{whole(value):,}"
 
 
 def _group(item: GroupEvaluation) -> str:
@@ -111,12 +122,16 @@ def addition(item: Addition) -> str:
     gpus = f"{nodes} of {item.gpus_per_node} x {item.gpu}"
     money = "no price known" if item.usd_per_h is None else f"{format_usd(item.usd_per_h)}/h"
     with_changes = " and ".join(
-        f"{change.field} {whole(change.needed):,}" for change in item.changes
+        f"{change.field} {value_of(change.field, change.needed)}" for change in item.changes
     )
     wide = ", by replicas over nodes (`guide render --format leaderworkerset`)"
+    reach = (
+        ""
+        if item.max_requests_per_s is None
+        else (f" up to {format_rate(item.max_requests_per_s)} req/s")
+    )
     return (
-        f"{gpus} {'keeps' if item.nodes == 1 else 'keep'} every limit up to "
-        f"{format_rate(item.max_requests_per_s)} req/s, {money}"
+        f"{gpus} {'keeps' if item.nodes == 1 else 'keep'} every limit{reach}, {money}"
         f"{wide if item.over_nodes else ''}{f', with {with_changes}' if with_changes else ''}"
     )
 
@@ -129,10 +144,20 @@ def decision_changers(workload: Workload, slo: Slo, recommendation: Recommendati
     if best is None:
         return []
     return [
+        *_deadline(slo, best),
         *_load_headroom(workload, best),
         *_latency_headroom(slo, best),
         *_runner_up(recommendation, best),
         *_trust(best),
+    ]
+
+
+def _deadline(slo: Slo, best: Evaluation) -> list[str]:
+    if best.job is None or slo.job_s is None:
+        return []
+    return [
+        f"Time: a deadline below {format_duration(best.job.interval.upper)} (now "
+        f"{format_duration(slo.job_s)}) would rule it out."
     ]
 
 
@@ -166,7 +191,8 @@ def _runner_up(recommendation: Recommendation, best: Evaluation) -> list[str]:
     if not recommendation.alternatives:
         return ["Alternatives: none keeps every limit."]
     second = recommendation.alternatives[0]
-    mine, other = best.usd_per_h, second.usd_per_h
+    mine, other = (item.usd_per_h if item.job is None else item.job.usd for item in (best, second))
+    unit = "per hour" if best.job is None else "for the batch"
     if mine is None or other is None or mine <= 0:
         return []
     if math.isclose(mine, other):
@@ -174,7 +200,7 @@ def _runner_up(recommendation: Recommendation, best: Evaluation) -> list[str]:
     how = "more" if other > mine else "less"
     return [
         f"Price: the next alternative costs {abs(other / mine - 1):.0%} {how} "
-        f"({format_usd(other)} per hour)."
+        f"({format_usd(other)} {unit})."
     ]
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from guide.domain import Evaluation, Interval, Percentiles, Price, Recommendation, Rejection
-from guide.report.document import whole
+from guide.report import job
 from guide.report.reasons import NO_IMAGE, no_image, split_unready
-from guide.report.sentences import parallel, precision
+from guide.report.sentences import parallel, precision, value_of
 from guide.report.status import nearest_misses
+from guide.report.table import Table as Table
 from guide.search.pricing import billed_gpus
 from guide.search.rank import capacity_per_s
 from guide.units import (
@@ -24,17 +24,6 @@ from guide.units import (
     format_usd,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A title, column heads and text cells; `numeric` are the columns to align on the right."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[int, ...] = ()
-
-
 LAYOUT_HEADS = ("GPU", "framework", "precision", "replica", "count", "GPUs")
 SERVICE_HEADS = ("USD/h", "TTFT p95", "TPOT p95", "E2E p95", "max req/s")
 UPPER = "p95 (upper end of its 90 % interval)"
@@ -42,6 +31,17 @@ UPPER = "p95 (upper end of its 90 % interval)"
 
 def deployments(title: str, items: Sequence[Evaluation]) -> Table:
     """Deployments one a row; latencies are the p95 with its upper bound."""
+    if any(item.job for item in items):
+        return Table(
+            title=f"{title}: {job.UPPER}",
+            heads=("#", *LAYOUT_HEADS, *job.SERVICE_HEADS),
+            rows=tuple(
+                (str(number), *_layout(item), *job.service(item, item.job))
+                for number, item in enumerate(items, 1)
+                if item.job
+            ),
+            numeric=(0, 5, 6, 7, 8, 9, 10),
+        )
     return Table(
         title=f"{title}: {UPPER}",
         heads=("#", *LAYOUT_HEADS, *SERVICE_HEADS),
@@ -59,7 +59,9 @@ def top(recommendation: Recommendation) -> Table:
 
 
 def pareto(recommendation: Recommendation) -> Table:
-    """Deployments that no other beats in cost, TTFT, TPOT and capacity at once."""
+    """Deployments that no other beats in cost, TTFT, TPOT and capacity at once; with a batch in
+    bill and time.
+    """
     return deployments("Pareto front", recommendation.pareto)
 
 
@@ -96,6 +98,8 @@ def _upper(percentiles: Percentiles, interval: Interval) -> str:
 
 def predictions(item: Evaluation) -> Table:
     """Percentiles and intervals of one deployment."""
+    if item.job is not None:
+        return job.predictions(item, item.job)
     p = item.predicted
     latencies = (
         ("TTFT: arrival to first token", p.ttft, p.ttft_interval),
@@ -268,7 +272,7 @@ def relaxations(recommendation: Recommendation) -> Table:
         title="Any one of these changes makes it feasible",
         heads=("field", "from", "to"),
         rows=tuple(
-            (item.field, f"{whole(item.current):,}", f"{whole(item.needed):,}")
+            (item.field, value_of(item.field, item.current), value_of(item.field, item.needed))
             for item in recommendation.relaxations
         ),
         numeric=(1, 2),
@@ -281,7 +285,7 @@ def combined(recommendation: Recommendation) -> Table:
         title="No single change makes it feasible; all of these together do",
         heads=("field", "from", "to"),
         rows=tuple(
-            (item.field, f"{whole(item.current):,}", f"{whole(item.needed):,}")
+            (item.field, value_of(item.field, item.current), value_of(item.field, item.needed))
             for item in recommendation.combined
         ),
         numeric=(1, 2),

@@ -181,7 +181,7 @@ def _addition(
     option: Option, one: Evaluation, plan: Plan, changes: Sequence[Relaxation] = ()
 ) -> Addition:
     offered = plan.workload.requests_per_s
-    most = one.predicted.requests_per_s
+    most = None if one.job else one.predicted.requests_per_s
     if offered is not None:
         most = offered * (1 + (one.headroom or 0.0))
     return Addition(

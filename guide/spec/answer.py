@@ -6,7 +6,7 @@ an InferencePlan keeps parts of it (`guide.spec.status`).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -29,8 +29,8 @@ class LatencyDocument(TypedDict):
     interval90: Annotated[IntervalDocument, Field(description="90 % interval of the p95.")]
 
 
-class RateDocument(TypedDict):
-    """A rate per second."""
+class EstimateDocument(TypedDict):
+    """A number and how sure it is."""
 
     value: Annotated[float, Field(description="Estimate.")]
     interval90: Annotated[IntervalDocument, Field(description="90 % interval.")]
@@ -42,8 +42,10 @@ class PredictedDocument(TypedDict):
     ttftSeconds: Annotated[LatencyDocument, Field(description="Time to first token.")]
     tpotSeconds: Annotated[LatencyDocument, Field(description="Time per output token.")]
     e2eSeconds: Annotated[LatencyDocument, Field(description="Time to last token.")]
-    outputTokensPerSecond: Annotated[RateDocument, Field(description="Output tokens per second.")]
-    requestsPerSecond: Annotated[RateDocument, Field(description="Requests per second.")]
+    outputTokensPerSecond: Annotated[
+        EstimateDocument, Field(description="Output tokens per second.")
+    ]
+    requestsPerSecond: Annotated[EstimateDocument, Field(description="Requests per second.")]
 
 
 class ShapeDocument(TypedDict):
@@ -128,6 +130,22 @@ class EvaluationDocument(TypedDict):
     provenance: Annotated[
         Literal["Calibrated", "Extrapolated"], Field(description="Calibrated or Extrapolated.")
     ]
+    jobSeconds: NotRequired[
+        Annotated[EstimateDocument, Field(description="Of an offline batch: until it is done.")]
+    ]
+    usdPerJob: NotRequired[
+        Annotated[float | None, Field(description="US dollars for the whole batch.")]
+    ]
+
+
+class BatchPointDocument(TypedDict):
+    """The recommended layout with a batch of another size."""
+
+    maxNumSeqs: Annotated[int, Field(description="Most sequences in one batch.")]
+    jobSeconds: Annotated[float, Field(description="Until the offline batch is done.")]
+    outputTokensPerSecond: Annotated[float, Field(description="Output tokens per second.")]
+    tpotSeconds: Annotated[float, Field(description="Mean time per output token.")]
+    kvPeakShare: Annotated[float, Field(description="Share of the KV cache used at most.")]
 
 
 class PoolCandidateDocument(TypedDict):
@@ -173,7 +191,9 @@ class AdditionDocument(TypedDict):
     usdPerHour: Annotated[
         float | None, Field(description="US dollars per hour of the nodes that are added.")
     ]
-    maxRequestsPerSecond: Annotated[float, Field(description="Load up to which limits hold.")]
+    maxRequestsPerSecond: Annotated[
+        float | None, Field(description="Load up to which limits hold; null for a batch.")
+    ]
     overNodes: Annotated[
         bool, Field(description="Whether a replica goes over several nodes (LeaderWorkerSet).")
     ]
@@ -262,3 +282,4 @@ class RecommendationDocument(TypedDict):
     inventory: InventoryDocument
     notes: list[str]
     engine: EngineDocument
+    batchCurve: NotRequired[list[BatchPointDocument]]

@@ -239,7 +239,7 @@ class InferencePlanSpec(Edge):
         return Plan(
             model=model,
             workload=self.workload.to_domain(),
-            slo=self._slo(),
+            slo=self.slo_to_domain(),
             budget=self.budget.to_domain(),
             preference=Preference(self.preference),
             tolerance=Tolerance(self.precision_tolerance),
@@ -257,7 +257,8 @@ class InferencePlanSpec(Edge):
             tolerations=tuple(each.to_domain() for each in self.placement.tolerations),
         )
 
-    def _slo(self) -> Slo:
+    def slo_to_domain(self) -> Slo:
+        """Every service level, and the time within which a batch must end."""
         offline = self.workload.offline
         if offline is None or offline.complete_within is None:
             return self.slo.to_domain()

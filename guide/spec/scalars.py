@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Annotated, Any
@@ -56,6 +57,16 @@ def seconds_of(duration: str) -> int:
     """Seconds of a duration as plans write it: 6h, 90m, 1h30m, 45s."""
     parts = re.findall(r"([0-9]+)([hms])", duration)
     return sum(int(count) * {"h": 3600, "m": 60, "s": 1}[unit] for count, unit in parts)
+
+
+DURATIONS = ("spec.workload.offline.completeWithin",)
+
+
+def duration_of(seconds: float) -> str:
+    """The other way round, no shorter than `seconds`: 5400 is 1h30m."""
+    minutes, s = divmod(math.ceil(seconds), 60)
+    h, m = divmod(minutes, 60)
+    return "".join(f"{count}{unit}" for count, unit in ((h, "h"), (m, "m"), (s, "s")) if count)
 
 
 def _some_time(value: str) -> str:
