@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from guide.cli import (
+    batch,
     calibrate,
     check,
     diff,
@@ -24,6 +25,7 @@ from guide.cli import (
 
 COMMANDS = {
     "plan": plan.plan,
+    "batch": batch.batch,
     "fit": fit.fit,
     "render": render.render,
     "check": check.check,

@@ -26,10 +26,14 @@ class InWords:
     gpu: tuple[str, ...] = ()
     rps: float | None = None
     users: int | None = None
+    requests: int | None = None  # of a batch, all of the stated lengths
+    within: str | None = None
     prompt: int | None = None  # tokens, mean
     output: int | None = None
     ttft_ms: int | None = None
     tpot_ms: int | None = None
+    prefer: str | None = None
+    frameworks: tuple[str, ...] = ()
 
     @property
     def said(self) -> bool:
@@ -44,9 +48,11 @@ class InWords:
             raise SpecError("give a plan (-f FILE), or ask without one: --model, --gpu and --rps")
         if self.model is None:
             raise SpecError("a question without a file needs --model")
-        if (self.rps is None) == (self.users is None):
-            raise SpecError("a question without a file needs one of --rps and --users")
         load: dict[str, Any] = {"requestsPerSecond": self.rps, "concurrency": self.users}
+        if self.requests is not None:
+            load["offline"] = _given({"requests": self.requests, "completeWithin": self.within})
+        elif (self.rps is None) == (self.users is None):
+            raise SpecError("a question without a file needs one of --rps and --users")
         limits = {"ttftP95Milliseconds": self.ttft_ms, "tpotP95Milliseconds": self.tpot_ms}
         return parse_plan(
             {
@@ -56,14 +62,20 @@ class InWords:
                 "spec": {
                     "model": {"name": self.model},
                     "workload": {
-                        "inputTokens": {"mean": self.prompt or 1024},
-                        "outputTokens": {"mean": self.output or 256},
+                        "inputTokens": self._tokens(self.prompt, 1024),
+                        "outputTokens": self._tokens(self.output, 256),
                         **_given(load),
                     },
                     "slo": _given(limits),
+                    **_given({"preference": self.prefer}),
+                    **({"frameworks": list(self.frameworks)} if self.frameworks else {}),
                 },
             }
         )
+
+    def _tokens(self, mean: int | None, usual: int) -> dict[str, int]:
+        tokens = usual if mean is None else mean
+        return {"mean": tokens} | ({} if self.requests is None else {"p95": tokens})
 
     def cluster(self, catalog: Catalog) -> Cluster:
         """The nodes that --gpu names."""

@@ -43,8 +43,9 @@ def simulate(
     queueing, throughput, KV cache, preemptions.
 
     The plan chooses the deployment; the trace replaces its lengths and its load. Requests are
-    dealt to the replicas at random, as a Service does. The trace is read as it is served, so that
-    it may have any length; requests may stand out of order by up to 4,096 lines. Exit code 0:
+    dealt to the replicas at random, as a Service does; those of a plan with workload.offline by
+    least work. The trace is read as it is served, so that it may have any length; requests may
+    stand out of order by up to 4,096 lines. Exit code 0:
     simulated. 3: infeasible, every reason is printed. 2: bad input.
     """
     from guide.cli import show
@@ -63,7 +64,10 @@ def simulate(
     hits, slo = question.plan.workload.prefix_hit_share, question.plan.slo
     recorded = read_trace(read_lines(trace), "stdin" if str(trace) == "-" else str(trace))
     with shown_when_slow("simulating"):
-        played = replay(layout, recorded, hits, question.catalog, seed=seed, slo=slo)
+        offline = question.plan.workload.offline is not None
+        played = replay(
+            layout, recorded, hits, question.catalog, seed=seed, slo=slo, offline=offline
+        )
     widths = half_widths(evaluation, question.catalog)
     if output is not Output.TABLE:
         show.document(to_document(evaluation, played, widths), output)

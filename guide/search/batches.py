@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from guide.domain import BatchPoint, Evaluation
-from guide.search.evaluate import Member, Study, evaluate
+from guide.search.evaluate import Member, Study, evaluate, load_share
 from guide.search.explore import Ledger
 from guide.search.knobs import verdict
 from guide.search.operating_point import Replica, with_batch
@@ -23,7 +24,9 @@ def best_batch(
     found = next((p.replica for p in prospects if p.replica.shape.key == group.key), None)
     if study.plan.workload.offline is None or found is None:
         return one, ()
-    tried = [_with(found, size, group.replicas, study) for size in found.smaller]
+    share = load_share(study.plan.workload, group.replicas).offline or 1
+    enough = bisect_left(found.smaller, share) + 1  # no larger batch is ever filled
+    tried = [_with(found, size, group.replicas, study) for size in found.smaller[:enough]]
     tried.append(one)
     soonest = min(map(pace_s, tried))
     chosen = next(each for each in tried if pace_s(each) <= (1 + NOTICED) * soonest)

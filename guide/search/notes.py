@@ -40,7 +40,7 @@ def notes(
     """
     assumed = [*plan.model.notes, *_assumed(plan.workload)]
     if top:
-        first = (*_lacking(plan, top[0]), *_headroom(plan, top[0]))
+        first = (*_lacking(plan, top[0]), *_starting(top[0]), *_headroom(plan, top[0]))
         return (*first, *assumed, *_caveats(top[0]))
     return (
         *assumed,
@@ -62,6 +62,13 @@ def _added_in_vain(plan: Plan, added: Tried) -> list[str]:
         f"no GPU {among} would do as one or two nodes more: the nearest is {group.gpu.name} under "
         f"{group.framework} with TP {group.tp} x PP {group.pp}: {near.detail}"
     ]
+
+
+def _starting(best: Evaluation) -> list[str]:
+    """A batch is timed from where its servers run."""
+    if best.job is None:
+        return []
+    return ["the time is that of running servers; their start takes minutes more and is billed too"]
 
 
 def _headroom(plan: Plan, best: Evaluation) -> list[str]:

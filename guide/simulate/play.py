@@ -1,13 +1,14 @@
 """A trace replayed through one layout.
 
 A Service splits connections at random and evenly, so requests are dealt to the replicas by seeded
-dice.
+dice; those of a batch by least work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 from itertools import chain
 from statistics import fmean
 
@@ -21,7 +22,7 @@ from guide.simulate.latency import Latency
 from guide.simulate.policy import policy_of
 from guide.simulate.serve import Times
 from guide.simulate.stream import Stream
-from guide.simulate.trace import Ints, Trace
+from guide.simulate.trace import Floats, Ints, Trace
 
 
 class Latencies:
@@ -73,8 +74,10 @@ def replay(
     *,
     seed: int,
     slo: Slo | None = None,
+    offline: bool = False,
 ) -> Played:
-    """Serve a trace by the replicas of `groups`, each group with its share of the load.
+    """Serve a trace by the replicas of `groups`, each group with its share of the load; an
+    `offline` one is dealt out by least work.
 
     Raises `SpecError` where no request can be served at all.
     """
@@ -90,9 +93,13 @@ def replay(
     chances = np.array([r.group.load_share / r.group.replicas for r in replicas])
     chances /= chances.sum()
     dice = np.random.default_rng(seed)
+    given = [(0.0, n) for n in range(len(replicas))]  # work so far, replica
     requests, last_arrival_s = 0, 0.0
     for part in chain(() if first is None else (first,), parts):
-        owner = dice.choice(len(replicas), size=len(part.arrivals), p=chances)
+        if offline:
+            owner = _by_least_work(part, chances, given)
+        else:
+            owner = dice.choice(len(replicas), size=len(part.arrivals), p=chances)
         order = np.argsort(owner, kind="stable")
         ends = np.searchsorted(owner[order], np.arange(len(replicas)), side="right")
         for replica, mine in zip(replicas, np.split(order, ends[:-1]), strict=True):
@@ -121,6 +128,17 @@ def replay(
         preemptions=sum(one.stream.preemptions for one in served),
         busiest=max(replica.dealt for replica in replicas),
     )
+
+
+def _by_least_work(part: Trace, chances: Floats, given: list[tuple[float, int]]) -> Ints:
+    """The replica of each request: the one with the least tokens for its share, of all dealt so
+    far."""
+    owner: list[int] = []
+    for tokens in (part.prompts + part.outputs).tolist():
+        work, one = given[0]
+        heapreplace(given, (work + tokens / float(chances[one]), one))
+        owner.append(one)
+    return np.array(owner, dtype=np.int64)
 
 
 class _Replica:
