@@ -220,11 +220,14 @@ def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple
     holds while it decodes decides, not what it holds at its end. No service level has a say here,
     so that a looser one never leaves less to choose from.
     """
-    most = adjust_batch_size(limits.max_num_seqs, _concurrent(memory, workload)).size
+    held = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
+    fit = _concurrent(memory, workload)
+    if workload.offline is not None:  # nobody minds one that has to wait again
+        fit = max(fit, max_parallelism(memory, held))
+    most = adjust_batch_size(limits.max_num_seqs, fit).size
     sizes = [size for size in BATCH_LADDER if size <= most] or [1]
     if limits.max_num_seqs <= most:
         sizes.append(limits.max_num_seqs)
-    held = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     if sizes[-1] < (workload.concurrency or 0) <= max_parallelism(memory, held):
         sizes.append(workload.concurrency or 0)
     return tuple(sorted(set(sizes)))
