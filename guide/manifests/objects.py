@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guide.domain import Candidate, GroupEvaluation, ReplicaGroup
+from guide.domain import Candidate, Evaluation, GroupEvaluation, ReplicaGroup
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions, Framework, Launch
 from guide.manifests.deployment import Object, files_name, selector
@@ -35,6 +35,12 @@ def deployable(group: ReplicaGroup) -> Framework:
     if why := framework.what_if(group.switches):
         raise SpecError(why, field="spec.optimizations")
     return framework
+
+
+def what_if(best: Evaluation) -> str | None:
+    """Why no server runs what was assumed for `best`; None where all do."""
+    groups = best.candidate.groups
+    return next((why for g in groups if (why := FRAMEWORKS[g.framework].what_if(g.switches))), None)
 
 
 def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[str, Object]:
