@@ -11,14 +11,16 @@ from guide.simulate.replica import NEVER, ReplicaLoop
 
 def ended_per_s(replica: ReplicaLoop, batch: int) -> float:
     """Requests that a replica ends a second where all were there at its start: after the first
-    `batch`, which starts as one, and while others still wait.
+    `batch`, which starts as one, and while others still wait. Of whole batches: equal requests end
+    in waves, and a part of one would count its edge.
     """
     last_start = max((t for t in replica.start_s if t < NEVER), default=0.0)
     ends = sorted(t for t in replica.finish_s if t <= last_start)
-    counted = ends[min(batch, len(ends) // 2) :]
-    if len(counted) < 2 or counted[-1] <= counted[0]:
+    first, last = min(batch, len(ends) // 2), len(ends) - 1
+    last = first + (last - first) // batch * batch if last - first >= batch else last
+    if last <= first or ends[last] <= ends[first]:
         return math.inf
-    return (len(counted) - 1) / (counted[-1] - counted[0])
+    return (last - first) / (ends[last] - ends[first])
 
 
 def whole_job(report: ServingReport, requests: int, simulated: int, rate: float) -> ServingReport:

@@ -155,7 +155,7 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
         for word, other in (("maxContextTokens", "context"), ("arrivalCV", "cv")):
             name = other if word in text else name
         if "exactly one" in text:
-            text = "fill in requests per second or requests at a time: one of the two"
+            text = "fill in requests per second, requests at a time or a batch: one of the three"
     if text.startswith("is required"):
         text = "fill this in"
     errors.setdefault(name, sentence(text))

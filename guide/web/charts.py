@@ -6,10 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from guide.domain import Evaluation, GroupEvaluation, Plan, Recommendation, Slo
+from guide.domain import Evaluation, GroupEvaluation, Plan, Slo
 from guide.insight.load_curve import LoadPoint, knee
-from guide.report.sentences import parallel, precision
-from guide.units import GIB, format_bytes, format_range, format_rate, format_seconds, format_usd
+from guide.report.sentences import parallel
+from guide.units import (
+    GIB,
+    format_bytes,
+    format_range,
+    format_rate,
+    format_seconds,
+)
 
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44  # margins of the plot
@@ -189,50 +195,6 @@ def _bill(item: GroupEvaluation) -> Bill:
         note=f"The KV cache of a replica holds {memory.kv_capacity_tokens:,} tokens: "
         f"{item.max_concurrent_requests:,} typical requests at once, in "
         f"{memory.kv_bytes / GIB:.1f} GiB per GPU.",
-    )
-
-
-def pareto(found: Recommendation) -> Chart | None:
-    """Cost over latency of the Pareto front and the top three; None without two prices."""
-    best = found.best
-    items = {
-        _point_name(item): item
-        for item in (best, *found.alternatives, *found.pareto)
-        if item is not None and item.usd_per_h is not None
-    }
-    if best is None or len(items) < 2:
-        return None
-    front = {_point_name(item) for item in found.pareto}
-    x = across(1.1 * max(item.predicted.e2e.p95_s for item in items.values()))
-    y = upwards(1.15 * max(item.usd_per_h or 0 for item in items.values()))
-    marks: list[Mark] = []
-    rows: list[tuple[str, ...]] = []
-    for name, item in items.items():
-        usd, late_s = item.usd_per_h or 0.0, item.predicted.e2e.p95_s
-        kind = "best" if item is best else "front" if name in front else "other"
-        told = f"{name}: {format_usd(usd)}/h, whole answer p95 {format_seconds(late_s)}"
-        label = "chosen" if item is best else ""
-        marks.append(Mark(x=x.at(late_s), y=y.at(usd), kind=kind, text=told, label=label))
-        rows.append((name, format_usd(usd), format_seconds(late_s)))
-    return Chart(
-        name="pareto",
-        title="Cost over latency",
-        about="Deployments that keep every limit: cost per hour against the time of a whole "
-        "answer. Lower and further left is better.",
-        x_title="whole answer, p95",
-        y_title="USD per hour",
-        x_ticks=x.ticks(format_tick_seconds),
-        y_ticks=y.ticks(lambda value: f"${value:,.4g}"),
-        marks=tuple(marks),
-        heads=("deployment", "USD/h", "whole answer p95"),
-        rows=tuple(rows),
-    )
-
-
-def _point_name(item: Evaluation) -> str:
-    return " + ".join(
-        f"{g.group.replicas} x {g.group.gpu.name} {parallel(g)} {g.group.framework} {precision(g)}"
-        for g in item.groups
     )
 
 

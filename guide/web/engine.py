@@ -111,5 +111,7 @@ def _answer(plan: Plan, inventory: Inventory) -> Recommendation:
 
 
 def _draw(best: Evaluation, plan: Plan) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
+    if plan.workload.offline is not None:  # a job has an end, but no load to vary
+        return (), ()
     minutes = tuple(one_minute(item, plan, catalog()) for item in best.groups)
     return latency_over_load(best, plan, catalog()), minutes

@@ -77,7 +77,7 @@ REQUESTS = Group(
 )
 LOAD = Group(
     title="Load",
-    hint="Fill in one of the two.",
+    hint="Fill in one of the three.",
     fields=(
         Field(
             name="rps",
@@ -92,7 +92,21 @@ LOAD = Group(
             path="spec.workload.concurrency",
             label="Requests at a time",
             unit="requests",
-            hint="Always this many in flight, as from a batch job.",
+            hint="Always this many in flight, as from a fixed number of users.",
+        ),
+        Field(
+            name="batch",
+            path="spec.workload.offline.requests",
+            label="A batch of",
+            unit="requests",
+            hint="All there at the start, such as documents over night; nobody waits for one.",
+        ),
+        Field(
+            name="within",
+            path="spec.workload.offline.completeWithin",
+            label="Batch done within",
+            hint="Such as 6h or 1h30m. Optional.",
+            text=True,
         ),
     ),
 )
@@ -278,17 +292,19 @@ PRESETS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "batch": (
-        "Batch job",
+        "A batch of documents",
         {
             "input": "1500",
             "input95": "4000",
             "output": "500",
             "output95": "1500",
-            "users": "128",
-            "prefer": "Throughput",
+            "batch": "20000",
+            "within": "6h",
         },
     ),
 }
-PRESET_FIELDS = frozenset(
-    ("input", "input95", "output", "output95", "rps", "users", "ttft", "tpot", "e2e")
-) | {"throughput", "prefer", "context", "cv"}
+_OF_A_PRESET = {  # beside its lengths: what another preset empties
+    *("rps", "users", "batch", "within", "cv", "context"),
+    *("ttft", "tpot", "e2e", "throughput", "prefer"),
+}
+PRESET_FIELDS = frozenset({"input", "input95", "output", "output95"} | _OF_A_PRESET)

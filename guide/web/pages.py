@@ -16,11 +16,12 @@ from guide.errors import TookTooLong
 from guide.report.tables import Table
 from guide.web import fields
 from guide.web.asking import PageQuestion, Wrong, answer, question, sentence
+from guide.web.comparison import comparison
 from guide.web.creating import CreateOffer, offer
 from guide.web.engine import catalog
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_query
-from guide.web.view import answer_view, comparison, problems
+from guide.web.view import answer_view, problems
 
 HERE = Path(__file__).resolve().parent
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
-from guide.domain import Addition, Evaluation, Provenance, Recommendation, Rejection, Relaxation
+from guide.domain import (
+    Addition,
+    Evaluation,
+    Job,
+    Provenance,
+    Recommendation,
+    Rejection,
+    Relaxation,
+    Slo,
+)
 from guide.insight.minute import Timeline
 from guide.report import tables as rows
 from guide.report.document import whole
@@ -14,11 +24,22 @@ from guide.report.reasons import split_unready
 from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.search.rank import capacity_per_s
-from guide.units import format_count, format_range, format_rate, format_seconds, format_usd
+from guide.spec.scalars import DURATIONS, duration_of
+from guide.units import (
+    format_count,
+    format_duration,
+    format_range,
+    format_rate,
+    format_seconds,
+    format_usd,
+)
 from guide.web import charts
-from guide.web.asking import PageQuestion, drawn, explained, flat
+from guide.web.asking import PageQuestion, drawn, explained
+from guide.web.batch_chart import batch_curves
+from guide.web.comparison import cost_of
 from guide.web.fields import BY_PATH, ENTRIES, Field
 from guide.web.minute import minute
+from guide.web.pareto_chart import pareto
 from guide.web.roofline import roofline
 from guide.web.state import MOST_POOLS, PoolRow, State, from_query
 
@@ -119,8 +140,9 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "cards": _cards(asked, found),
         "predictions": rows.predictions(best) if best else None,
         "bills": charts.memory_bills(best) if best else (),
-        "pareto": charts.pareto(found),
+        "pareto": pareto(found),
         "loads": charts.loads(loads, asked.plan),
+        "batches": batch_curves(found),
         "insides": _insides(asked, minutes),
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
@@ -147,12 +169,12 @@ def _insides(asked: PageQuestion, minutes: tuple[Timeline, ...]) -> list[Inside]
     taken_apart = explained(asked)
     if taken_apart is None:
         return []
-    pairs = zip(taken_apart.groups, minutes, strict=True)
+    pairs = zip_longest(taken_apart.groups, minutes)
     return [
         Inside(
             title=f"{item.evaluated.group.gpu.name}, {parallel(item.evaluated)}",
             roofline=roofline(item, number),
-            minute=minute(timeline, asked.plan.slo.ttft_p95_s, number),
+            minute=minute(timeline, asked.plan.slo.ttft_p95_s, number) if timeline else (),
         )
         for number, (item, timeline) in enumerate(pairs, 1)
     ]
@@ -168,7 +190,7 @@ def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
     return Card(
         place=place,
         sentence=choice(item),
-        cost="no price known" if item.usd_per_h is None else f"{format_usd(item.usd_per_h)}/h",
+        cost=cost_of(item),
         per_million=_per_million(item),
         gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
         figures=_figures(item, asked),
@@ -185,6 +207,8 @@ def _per_million(item: Evaluation) -> str:
 
 def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
     p, slo = item.predicted, asked.plan.slo
+    if item.job is not None:
+        return _of_a_job(item, item.job, slo)
     latencies = (
         ("First token (TTFT)", p.ttft, p.ttft_interval, slo.ttft_p95_s),
         ("Further tokens (TPOT)", p.tpot, p.tpot_interval, slo.tpot_p95_s),
@@ -209,6 +233,23 @@ def _figures(item: Evaluation, asked: PageQuestion) -> tuple[Figure, ...]:
             limit="" if need is None else format_count(need),
         ),
         Figure(name="Saturates at", value=f"{format_rate(capacity_per_s(item))} req/s", band=""),
+    )
+
+
+def _of_a_job(item: Evaluation, job: Job, slo: Slo) -> tuple[Figure, ...]:
+    rate, band = item.predicted.output_tokens_per_s, item.predicted.output_tokens_interval
+    return (
+        Figure(
+            name="Done after",
+            value=format_duration(job.seconds),
+            band=format_range(job.interval.lower, job.interval.upper, format_duration),
+            limit="" if slo.job_s is None else format_duration(slo.job_s),
+        ),
+        Figure(
+            name="Output",
+            value=f"{format_count(rate)} tokens/s",
+            band=format_range(band.lower, band.upper, format_count),
+        ),
     )
 
 
@@ -243,6 +284,10 @@ def relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
         if not isinstance(entry, Field):
             return None
         now, then = whole(item.current), whole(item.needed)
+        if item.field in DURATIONS:
+            values[name] = duration_of(then)
+            words.append(f"{entry.label}: {values[name]} instead of {duration_of(now)}")
+            continue
         words.append(f"{entry.label}: {then:,} {entry.unit} instead of {now:,}")
         values[name] = str(then)
     return Relax(words="; ".join(words), query=state.changed(**values).query)
@@ -276,64 +321,3 @@ def _why(item: Rejection) -> Why:
 
 def _margin(item: Rejection) -> str:
     return f"{item.margin:.0%}" if item.margin else "–"
-
-
-def comparison(
-    here: tuple[PageQuestion, Recommendation], there: tuple[PageQuestion, Recommendation]
-) -> rows.Table:
-    """Two runs side by side: what was asked where it differs, and what came out."""
-    lines = [(name, _cell(a), _cell(b)) for name, a, b in _inputs(here[0], there[0])]
-    outputs = (_summary(here[1]), _summary(there[1]))
-    lines += [(name, outputs[0][name], outputs[1][name]) for name in outputs[0]]
-    return rows.Table(
-        title="Side by side", heads=("what", "this run", "the run before"), rows=tuple(lines)
-    )
-
-
-def _inputs(a: PageQuestion, b: PageQuestion) -> list[tuple[str, Any, Any]]:
-    mine, other = (flat(q.written.model_dump(by_alias=True, exclude_unset=True)) for q in (a, b))
-    paths = [p for p in (*mine, *other) if mine.get(p) != other.get(p)]
-    found = [(_label(p), mine.get(p), other.get(p)) for p in dict.fromkeys(paths)]
-    if a.inventory != b.inventory:
-        found.append(("GPUs considered", _gpus(a), _gpus(b)))
-    return found
-
-
-def _label(path: str) -> str:
-    entry = ENTRIES.get(BY_PATH.get(path, ""))
-    if entry is None:
-        return "Model" if path == "spec.model.name" else path
-    unit = entry.unit if isinstance(entry, Field) else ""
-    return f"{entry.label} ({unit})" if unit else entry.label
-
-
-def _gpus(asked: PageQuestion) -> str:
-    return ", ".join(
-        f"{p.free_gpus} x {p.gpu.name if p.gpu else p.product}" for p in asked.inventory.pools
-    )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
-    return "–" if value is None else str(value)
-
-
-def _summary(found: Recommendation) -> dict[str, str]:
-    best = found.best
-    names = ("Recommendation", "Cost", "GPUs", "First token, p95", "Further tokens, p95")
-    more = ("Whole answer, p95", "Output tokens/s", "Saturates at")
-    if best is None:
-        return dict.fromkeys((*names, *more), "–") | {"Recommendation": outcome(found)}
-    p = best.predicted
-    values = (
-        choice(best),
-        "no price known" if best.usd_per_h is None else f"{format_usd(best.usd_per_h)}/h",
-        str(best.gpus),
-        f"{format_seconds(p.ttft.p95_s)} (to {format_seconds(p.ttft_interval.upper)})",
-        f"{format_seconds(p.tpot.p95_s)} (to {format_seconds(p.tpot_interval.upper)})",
-        f"{format_seconds(p.e2e.p95_s)} (to {format_seconds(p.e2e_interval.upper)})",
-        format_count(p.output_tokens_per_s),
-        f"{format_rate(capacity_per_s(best))} requests/s",
-    )
-    return dict(zip((*names, *more), values, strict=True))

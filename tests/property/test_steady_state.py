@@ -20,6 +20,7 @@ from guide.search.evaluate import Study
 from guide.search.explore import survey
 from guide.search.operating_point import Replica, half_width_near
 from guide.search.pricing import priced
+from guide.search.recommend import recommend
 from guide.simulate.arrivals import requests_of
 from guide.simulate.capacity import largest_batch
 from guide.simulate.replica import NEVER
@@ -161,3 +162,28 @@ def test_the_warm_up_ends_where_the_values_settle():
     assert 90 <= warm_up([a * b for a, b in zip(rising, wiggle, strict=True)]) <= 150
     assert warm_up(wiggle, [a * b for a, b in zip(rising, wiggle, strict=True)]) >= 90
     assert warm_up([1.0, 2.0]) == 0
+
+
+@FEW
+@given(engines(), st.integers(1, 600))
+def test_users_are_throughput_times_residence(given_: tuple[Replica, Workload], users: int):
+    """Little's law, which a closed loop obeys at any moment."""
+    one, asked = given_
+    load = replace(asked, requests_per_s=None, arrival_cv=1.0, concurrency=users)
+    report = serve(one.group(1), one.memory, load, catalog(), seed=0)
+    assert report.requests_per_s * report.e2e.mean_s == pytest.approx(users, rel=0.01)
+    again = serve(one.group(1), one.memory, load, catalog(), seed=1)
+    assert again.requests_per_s == pytest.approx(report.requests_per_s, rel=0.03)
+
+
+def test_a_recommendation_obeys_it_too():
+    """Over several replicas that do not share the users evenly."""
+    asked = Workload(
+        prompt=Lengths(mean_tokens=700), output=Lengths(mean_tokens=300), concurrency=1000
+    )
+    plan = Plan(model=catalog().models[MODELS[0]], workload=asked)
+    pool = toy.pool("a", catalog().gpus["A100-80GB"], (7,))
+    best = recommend(plan, Inventory(pools=(pool,)), catalog()).best
+    assert best is not None
+    served = best.predicted.requests_per_s * best.predicted.e2e.mean_s
+    assert served == pytest.approx(1000, rel=0.01)
