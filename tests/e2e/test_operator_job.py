@@ -33,7 +33,6 @@ LENGTHS = {"inputTokens": {"mean": 512, "p95": 512}, "outputTokens": {"mean": 25
 @pytest.fixture(autouse=True)
 def eight_gpus(kubectl: Kubectl, namespace: str) -> Iterator[None]:
     """One node with eight GPUs that the plans of one test alone may use."""
-    install_crd(kubectl)
     name = f"batch-{namespace[-6:]}"
     node = nodes.node(name, nodes.SHAPES["h100-sxm"])
     node["metadata"]["labels"][LABEL] = namespace
@@ -44,8 +43,9 @@ def eight_gpus(kubectl: Kubectl, namespace: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def operator(
-    control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+    control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Operator]:
+    install_crd(kubectl)
     log = tmp_path_factory.mktemp("operator") / "log"
     with running(control_plane.kubeconfig, log, resync_s="2", max_backoff_s="3") as found:
         yield found
@@ -55,15 +55,16 @@ def operator(
 def batch(namespace: str, requests: int = 40_000, name: str = NAME, **spec: Any) -> dict[str, Any]:
     """A batch that is done soonest with all eight GPUs."""
     spec = {"output": {"mode": "Apply"}, "preference": "Latency", **spec}
-    return chat(
+    plan = chat(
         namespace,
         name,
-        slo={},
         placement={"nodeSelector": {LABEL: namespace}},
         budget={"maxGPUs": 64},
         workload={**LENGTHS, "offline": {"requests": requests}},
         **spec,
     )
+    del plan["spec"]["slo"]
+    return plan
 
 
 def claim(kubectl: Kubectl, namespace: str, name: str = NAME) -> None:
