@@ -12,6 +12,11 @@ Object = dict[str, Any]
 RUNBOOKS = "docs/runbooks"  # the chart puts the value prometheusRule.runbooksUrl in its place
 MOVED = 0.25  # of a load: its prediction is that of another load
 
+# a batch is not ready until it is done; one that failed does not go on
+_BATCH = (
+    '(guide_plan_condition{type="Reconciling"} == 1'
+    " and on (namespace, plan) guide_predicted_job_seconds)"
+)
 _LATENCIES = ("ttft", "tpot", "e2e")
 
 
@@ -81,7 +86,7 @@ def alerts() -> list[Object]:
         ),
         _alert(
             "GuidePlanNotReady",
-            'guide_plan_condition{type="Ready"} == 0',
+            f'guide_plan_condition{{type="Ready"}} == 0 unless on (namespace, plan) {_BATCH}',
             "30m",
             "warning",
             f"Plan {plan} has not been ready for 30 minutes.",

@@ -8,7 +8,7 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guide.domain import Recommendation, ReplicaGroup
+from guide.domain import Interval, Job, Recommendation, ReplicaGroup
 from guide.models.precision import PRECISIONS
 from guide.spec import InferencePlan, parse_plan
 from tests.broken_plans import PLAN
@@ -36,7 +36,11 @@ class Case:
 
     @property
     def recommendation(self) -> Recommendation:
-        return recommendation(*self.groups)
+        found = recommendation(*self.groups)
+        if self.plan.spec.workload.offline is None or found.best is None:
+            return found
+        job = Job(seconds=3000, interval=Interval(lower=2500, upper=3600), usd=14.95)
+        return replace(found, best=replace(found.best, job=job))
 
 
 CASES: dict[str, Case] = {
@@ -83,5 +87,31 @@ CASES: dict[str, Case] = {
         name="a-plan.with-a-name-that-is-much-longer-than-any-label-or-service-may-ever-be",
         groups=(FASTGEN,),
         spec={"deployment": {"imageFastGen": "reg.example/fg:1"}},
+    ),
+}
+
+_BATCH = {
+    "workload": {
+        "inputTokens": {"mean": 512, "p95": 512},
+        "outputTokens": {"mean": 256, "p95": 256},
+        "offline": {"requests": 1000, "completeWithin": "2h"},
+    },
+    "slo": {},
+}
+# Plans that become Jobs and have no server.
+BATCHES: dict[str, Case] = {
+    "batch": Case(name="nightly", spec=_BATCH),
+    "batch-dra": Case(name="nightly", groups=(replace(GROUP, pool=DRA_POOL),), spec=_BATCH),
+    "batch-two-pools": Case(
+        name="a-batch.with-a-name-that-is-much-longer-than-any-label-or-service-may-ever-be",
+        groups=(
+            replace(GROUP, tp=1, replicas=12, load_share=0.9),
+            replace(SLOW, load_share=0.1),
+        ),
+        spec={
+            **_BATCH,
+            "deployment": {"modelCache": {"claimName": "models"}, "extraArgs": ["--seed=1"]},
+            "output": {"monitoring": "PodMonitor"},
+        },
     ),
 }

@@ -131,7 +131,7 @@ def findings(
     from guide.search.assess import Running, assess
 
     lock = lying.lock
-    found = standing.moved_plan(lying, asked)
+    found = [*standing.moved_plan(lying, asked), *standing.what_if(asked, lock.deployment)]
     wanted = None
     if standing.same_engine(lock, catalog):
         wanted = _again(lying, catalog) if not found else None

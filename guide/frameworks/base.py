@@ -6,11 +6,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from guide.domain import Gpu, Limits, ModelArch, Precision, Reason, Release, ReplicaGroup, Slo
+from guide.domain import (
+    Gpu,
+    Limits,
+    ModelArch,
+    Precision,
+    Reason,
+    Release,
+    ReplicaGroup,
+    Slo,
+    Switches,
+)
+from guide.errors import SpecError
 from guide.units import GIB
 
 HUGGING_FACE_HOME = "/models"  # not below /root, which only root may enter
 PORT = 8000
+BATCH_FOLDER = "/batch"  # where a batch finds its requests and leaves its answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +62,7 @@ class Launch:
     args: tuple[str, ...]
     env: tuple[EnvVar, ...]
     port: int  # of clients
-    health_path: str
+    health_path: str | None  # None: it works through a batch and serves nobody
     metrics_path: str | None  # None: the framework exports no metrics
     shm_bytes: int
     files: tuple[tuple[str, str], ...] = ()  # absolute path in the container, text
@@ -92,6 +104,35 @@ class Framework(ABC):
 
         Raises `SpecError` when an image is needed and none is known.
         """
+
+    def batch_launch(
+        self, group: ReplicaGroup, options: DeploymentOptions, requests: str, answers: str
+    ) -> Launch:
+        """How one replica of `group` answers the file `requests` into the file `answers` and ends.
+
+        Raises `SpecError` where the framework has no program for that, or as `launch` does.
+        """
+        del group, options, requests, answers
+        raise SpecError(
+            f"spec.workload.offline: {self.name} has no program that answers a file of requests "
+            "and ends: leave it out of spec.frameworks",
+            field="spec.frameworks",
+        )
+
+    def what_if(self, switches: Switches) -> str | None:
+        """Why no server of this framework runs with `switches`; None where one does."""
+        if switches.h2o_keep_share < 1:
+            return (
+                f"spec.optimizations.h2oKeepPercent is {100 * switches.h2o_keep_share:g}, and "
+                f"{self.name} has no H2O: no server holds what this answer counts on, so it is a "
+                "what-if and cannot be deployed; state 100 to deploy"
+            )
+        if not switches.flash_attention:
+            return (
+                f"spec.optimizations.flashAttention is false, and {self.name} has no switch for "
+                "it: this answer is a what-if and cannot be deployed; state true to deploy"
+            )
+        return None
 
     def image_version(self, image: str) -> tuple[int, ...] | None:
         """The version in the tag of an image; None where the tag does not say it."""

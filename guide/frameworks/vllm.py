@@ -28,7 +28,7 @@ from guide.frameworks.base import (
     slo_buckets,
     tier_limits,
 )
-from guide.frameworks.vllm_flags import BUCKETS, FLAGS, image_version, missing
+from guide.frameworks.vllm_flags import BATCH_FLAGS, BUCKETS, FLAGS, NEWEST, image_version, missing
 from guide.frameworks.vllm_starts import brings_code, refusal
 
 # Flags that a plan may add: none of them moves the predicted operating point.
@@ -110,7 +110,13 @@ class Vllm(Framework):
         exit.
         """
         image = options.images.get(self.name) or default_image(group)
-        args = (*_operating_point(group, options.served_name), *options.extra_args)
+        args = (
+            group.model.name,
+            "--host=0.0.0.0",
+            f"--port={PORT}",
+            *_operating_point(group, options.served_name),
+            *options.extra_args,
+        )
         _check_flags(image, args)
         return Launch(
             image=image,
@@ -119,6 +125,35 @@ class Vllm(Framework):
             env=hugging_face_env(options),
             port=PORT,
             health_path="/health",
+            metrics_path="/metrics",
+            shm_bytes=shared_memory_bytes(group.tp * group.pp),
+        )
+
+    def batch_launch(
+        self, group: ReplicaGroup, options: DeploymentOptions, requests: str, answers: str
+    ) -> Launch:
+        """``vllm run-batch`` at the same operating point; its metrics are on the port of a server.
+
+        Raises `SpecError` for an image whose version lacks it, and for flags of the HTTP server.
+        """
+        image = options.images.get(self.name) or default_image(group)
+        args = (
+            f"--model={group.model.name}",
+            f"--input-file={requests}",
+            f"--output-file={answers}",
+            "--enable-metrics",
+            f"--port={PORT}",
+            *_operating_point(group, options.served_name),
+            *options.extra_args,
+        )
+        _check_batch_flags(image, args)
+        return Launch(
+            image=image,
+            command=("vllm", "run-batch"),
+            args=args,
+            env=hugging_face_env(options),
+            port=PORT,
+            health_path=None,
             metrics_path="/metrics",
             shm_bytes=shared_memory_bytes(group.tp * group.pp),
         )
@@ -158,9 +193,6 @@ def _utilization(group: ReplicaGroup) -> str:
 def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
     limits = group.limits
     args = [
-        group.model.name,
-        "--host=0.0.0.0",
-        f"--port={PORT}",
         f"--served-model-name={served_name}",
         f"--tensor-parallel-size={group.tp}",
         f"--pipeline-parallel-size={group.pp}",
@@ -190,6 +222,26 @@ def _check_flags(image: str, args: tuple[str, ...]) -> None:
             "spec.deployment.extraArgs",
             field="spec.deployment.image",
         )
+
+
+def _check_batch_flags(image: str, args: tuple[str, ...]) -> None:
+    """Where the tag tells no version, by the newest that was read."""
+    lacks = missing(args, image_version(image) or NEWEST, BATCH_FLAGS)
+    if not lacks:
+        return
+    since = BATCH_FLAGS.get(lacks[0])
+    if since is None:
+        raise SpecError(
+            f"spec.deployment.extraArgs: {lacks[0]} is a flag of vllm serve, which vllm run-batch "
+            "does not know and would end: remove it, or state a load that arrives over time "
+            "instead of spec.workload.offline",
+            field="spec.deployment.extraArgs",
+        )
+    raise SpecError(
+        f"spec.deployment.image: vllm run-batch of {image} has no flag {lacks[0]}, known since "
+        f"vLLM {'.'.join(map(str, since))}, and would end: name a newer image",
+        field="spec.deployment.image",
+    )
 
 
 def _buckets(image: str, slo: Slo) -> tuple[str, ...]:

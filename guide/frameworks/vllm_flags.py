@@ -8,11 +8,13 @@ GUIDE writes, or lets a plan add, are listed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Version = tuple[int, ...]
 
 READ = ("0.7.3", "0.8.5", "0.13.0", "0.20.0", "0.30.0", "0.31.0", "0.32.0", "0.33.0")
+
+NEWEST: Version = tuple(map(int, READ[-1].split(".")))
 
 BUCKETS = "--custom-histogram-buckets"
 _OLDEST = (0, 7, 3)
@@ -36,6 +38,19 @@ FLAGS: dict[str, Version] = {
     BUCKETS: (0, 32, 0),
 }
 
+# Of ``vllm run-batch``: the command is in the documentation since 0.9.1 (docs.vllm.ai/en/v0.9.1,
+# vllm.entrypoints.cli.run_batch). It takes every flag of the engine, and of those of the frontend
+# what `BaseFrontendArgs` has (vllm.entrypoints.launchers.run_batch, 0.33); nothing of the HTTP
+# server.
+_RUN_BATCH: Version = (0, 9, 1)
+_OF_THE_SERVER = ("--disable-uvicorn-access-log", "--host", "--root-path", "--uvicorn-log-level")
+_OF_CHATS = ("--chat-template", "--enable-auto-tool-choice", "--tool-call-parser")
+BATCH_FLAGS: dict[str, Version] = {
+    **{flag: max(_RUN_BATCH, since) for flag, since in FLAGS.items() if flag not in _OF_THE_SERVER},
+    **dict.fromkeys(_OF_CHATS, (0, 33, 0)),
+    **dict.fromkeys(("--enable-metrics", "--input-file", "--model", "--output-file"), _RUN_BATCH),
+}
+
 _TAG = re.compile(r":v?([0-9]+(?:\.[0-9]+)+)(?![0-9.])[^@/]*(?:@.*)?$")
 
 
@@ -47,8 +62,10 @@ def image_version(image: str) -> Version | None:
     return tuple(int(part) for part in (found.group(1) + ".0.0").split(".")[:3])
 
 
-def missing(args: Iterable[str], version: Version) -> list[str]:
-    """The flags among `args` that vLLM `version` is not known to have, sorted."""
+def missing(
+    args: Iterable[str], version: Version, flags: Mapping[str, Version] = FLAGS
+) -> list[str]:
+    """Those of `args` that vLLM `version` is not known to have among `flags`, sorted."""
     names = {arg.split("=", 1)[0] for arg in args if arg.startswith("--")}
     never = (max(version) + 1,)
-    return sorted(name for name in names if FLAGS.get(name, never) > version)
+    return sorted(name for name in names if flags.get(name, never) > version)

@@ -51,6 +51,7 @@ RULES: dict[str, str] = {
     "LimitBroken": "The deployment no longer keeps a limit of its plan",
     "NotReproducible": "Rendering again gives other manifests",
     "PlanMoved": "The plan is not the one that was rendered",
+    "WhatIf": "The plan counts on a switch that no server has",
 }
 
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import guide
 from guide.domain import Catalog, Evaluation, Inventory, Reason, Recommendation
+from guide.frameworks import FRAMEWORKS
 from guide.gitops.findings import Finding, Level
 from guide.gitops.folder import LOCK, PLAN, digest, plan_document, plan_text
 from guide.report.sentences import choice
 from guide.search.assess import Assessment
 from guide.spec import InferencePlan
-from guide.spec.lock import Lock, LockedInventory, locked_groups
+from guide.spec.lock import Lock, LockedGroup, LockedInventory, locked_groups
 
 LIVE = "live"  # `as_of` of a price that a node states itself
 _SHOWN = 5
@@ -59,6 +60,16 @@ def moved_plan(folder: Folder, asked: InferencePlan) -> list[Finding]:
         message = "the plan differs from the rendered one in " + _listed(fields)
         remedy = _AGAIN if not edited else f"undo the change of {PLAN}, or {_AGAIN}"
     return [Finding(level=Level.ERROR, rule="PlanMoved", message=message, remedy=remedy, file=PLAN)]
+
+
+def what_if(plan: InferencePlan, groups: Iterable[LockedGroup]) -> list[Finding]:
+    """The limits in the folder rest on a switch that no server has; older versions wrote them."""
+    switches = plan.spec.optimizations.to_domain()
+    said = {FRAMEWORKS[group.framework].what_if(switches) for group in groups}
+    return [
+        Finding(level=Level.ERROR, rule="WhatIf", message=why, remedy=_AGAIN, file=PLAN)
+        for why in sorted(each for each in said if each)
+    ]
 
 
 def edited_files(folder: Folder, wanted: Mapping[str, str] | None) -> Iterator[Finding]:

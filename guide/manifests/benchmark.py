@@ -35,6 +35,11 @@ def benchmarks(plan: InferencePlan, evaluation: Evaluation, form: str) -> Named:
     """
     if form not in FORMATS:
         raise SpecError(f"--with-benchmark works with --format {' and '.join(FORMATS)} only")
+    if plan.spec.workload.offline is not None:
+        raise SpecError(
+            "--with-benchmark asks the Service of a plan, and a batch (spec.workload.offline) has "
+            "none: leave the option out"
+        )
     groups = evaluation.groups
     services = [v for v in traffic(plan, groups).values() if v["kind"] == "Service"]
     if len(services) == 1:  # all groups stand behind it

@@ -62,7 +62,23 @@ def workload_meta(plan: InferencePlan, index: int, group: GroupEvaluation) -> Ob
 
 
 def pod_template(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
-    """Metadata and specification of the pods of one replica group."""
+    """Metadata and specification of the pods of one replica group that serves."""
+    template = replica_template(plan, index, group, launch)
+    drain_s = rollout.drain_seconds(group.report.e2e.p99_s)
+    containers = template["spec"]["containers"]
+    serving = {
+        "containers": [{**one, "lifecycle": rollout.lifecycle(drain_s)} for one in containers],
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": rollout.grace_seconds(drain_s),
+        "topologySpreadConstraints": rollout.spread(selector(plan.metadata.name, index)),
+    }
+    return {**template, "spec": {**template["spec"], **serving}}
+
+
+def replica_template(
+    plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch
+) -> Object:
+    """What the pods of a replica group are, whether they serve or work through a batch."""
     pod_labels = _pod_labels(plan, index, group)
     return {
         "metadata": {"labels": pod_labels, **_annotations(plan, launch)},
@@ -104,7 +120,6 @@ def _annotations(plan: InferencePlan, launch: Launch) -> dict[str, dict[str, str
 
 def _pod(plan: InferencePlan, index: int, evaluation: GroupEvaluation, launch: Launch) -> Object:
     group, pool = evaluation.group, evaluation.group.pool
-    drain_s = rollout.drain_seconds(evaluation.report.e2e.p99_s)
     containers = [
         _container(group, launch, start_seconds(evaluation)),
         *([_proxy(launch, launch.proxy)] if launch.proxy else []),
@@ -118,15 +133,12 @@ def _pod(plan: InferencePlan, index: int, evaluation: GroupEvaluation, launch: L
         optional["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": claim}]
     return {
         "automountServiceAccountToken": False,
-        "containers": [{**one, "lifecycle": rollout.lifecycle(drain_s)} for one in containers],
+        "containers": containers,
         "dnsPolicy": "ClusterFirst",
         # A Service called vllm would set VLLM_PORT, which vLLM reads as its own.
         "enableServiceLinks": False,
-        "restartPolicy": "Always",
         "schedulerName": "default-scheduler",
         "securityContext": hardening.pod_security(group.gpu.vendor),
-        "terminationGracePeriodSeconds": rollout.grace_seconds(drain_s),
-        "topologySpreadConstraints": rollout.spread(selector(plan.metadata.name, index)),
         "volumes": _volumes(plan, index, launch),
         **{key: value for key, value in optional.items() if value},
     }
@@ -135,9 +147,14 @@ def _pod(plan: InferencePlan, index: int, evaluation: GroupEvaluation, launch: L
 def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
     name, port = ("server", launch.proxy.server_port) if launch.proxy else ("http", launch.port)
 
-    def probe(failures: int) -> Object:
-        return _probe(launch.health_path, name, failures)
-
+    probes: Object = {}
+    if launch.health_path is not None:
+        for kind, failures in (
+            ("startupProbe", math.ceil(start_s / _PROBE_PERIOD_S)),
+            ("readinessProbe", 3),
+            ("livenessProbe", 6),
+        ):
+            probes[kind] = _probe(launch.health_path, name, failures)
     return {
         "name": "server",
         "image": launch.image,
@@ -151,9 +168,7 @@ def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
         ],
         "ports": [{"containerPort": port, "name": name, "protocol": "TCP"}],
         "resources": _resources(group),
-        "startupProbe": probe(math.ceil(start_s / _PROBE_PERIOD_S)),
-        "readinessProbe": probe(3),
-        "livenessProbe": probe(6),
+        **probes,
         "securityContext": hardening.container_security(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
@@ -184,7 +199,7 @@ def _proxy(launch: Launch, proxy: Proxy) -> Object:
             "limits": {"memory": "1Gi"},
             "requests": {"cpu": "250m", "memory": "512Mi"},
         },
-        "readinessProbe": _probe(launch.health_path, "http", 3),
+        "readinessProbe": _probe(launch.health_path or "/", "http", 3),
         "livenessProbe": _probe(launch.metrics_path or "/", "http", 6),
         "securityContext": hardening.proxy_security(),
         "terminationMessagePath": "/dev/termination-log",

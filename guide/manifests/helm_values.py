@@ -11,10 +11,10 @@ from typing import Any
 
 from guide.domain import Evaluation, GroupEvaluation
 from guide.errors import SpecError
-from guide.frameworks import FRAMEWORKS, Launch
+from guide.frameworks import Launch
 from guide.manifests.deployment import Object, pod_template
 from guide.manifests.names import labels, object_name
-from guide.manifests.objects import Named, launch_options
+from guide.manifests.objects import Named, launch_options, launched
 from guide.manifests.rollout import rolling
 from guide.spec import InferencePlan
 
@@ -44,7 +44,7 @@ def helm_values(plan: InferencePlan, evaluation: Evaluation) -> Named:
     models: list[Object] = []
     patience: list[Object] = []
     for index, group in enumerate(evaluation.groups):
-        launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
+        launch = launched(group.group, options)
         _check(group, launch)
         models.append(_model(plan, index, group, launch))
         pod = pod_template(plan, index, group, launch)["spec"]

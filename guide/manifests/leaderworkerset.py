@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
 from guide.errors import SpecError
-from guide.frameworks import FRAMEWORKS, Launch
+from guide.frameworks import Launch
 from guide.frameworks.vllm_flags import FLAGS, image_version
 from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, pod_template, workload_meta
 from guide.manifests.names import instance_labels
-from guide.manifests.objects import Named, budget, launch_options, pod_monitor, traffic
+from guide.manifests.objects import Named, budget, launch_options, launched, pod_monitor, traffic
 from guide.spec import InferencePlan
 
 ROLE_LABEL = "guide.dev/role"
@@ -31,7 +31,7 @@ def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
     objects: dict[str, Object] = {}
     launches: list[Launch] = []
     for index, group in enumerate(evaluation.groups):
-        launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
+        launch = launched(group.group, options)
         launches.append(launch)
         objects[f"leaderworkerset-{index}.yaml"] = _set(plan, index, group, launch)
         if group.group.pool.device_class:

@@ -8,11 +8,11 @@ https://kserve.github.io/website/docs/reference/crd-api
 from __future__ import annotations
 
 from guide.domain import Evaluation, GroupEvaluation
-from guide.frameworks import FRAMEWORKS, Launch
+from guide.frameworks import Launch
 from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, pod_template, workload_meta
 from guide.manifests.names import object_name
-from guide.manifests.objects import Named, launch_options
+from guide.manifests.objects import Named, launch_options, launched
 from guide.spec import InferencePlan
 
 CONTAINER = "main"  # the container that KServe's own template merges with
@@ -23,7 +23,7 @@ def llm_inference_service(plan: InferencePlan, evaluation: Evaluation) -> Named:
     options = launch_options(plan)
     objects: dict[str, Object] = {}
     for index, group in enumerate(evaluation.groups):
-        launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
+        launch = launched(group.group, options)
         objects[f"llminferenceservice-{index}.yaml"] = _service(plan, index, group, launch)
         if group.group.pool.device_class:
             objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group.group)

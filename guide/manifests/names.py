@@ -17,22 +17,23 @@ GROUP_LABEL = "guide.dev/group"
 MANAGED_BY = "guide"
 
 
-def object_name(plan: str, suffix: str = "") -> str:
-    """The name of an object of `plan`, valid for every kind (Services are the strictest).
+def object_name(plan: str, suffix: str = "", limit: int = LIMIT) -> str:
+    """The name of an object of `plan`, valid for every kind (Services are the strictest), of at
+    most `limit` characters.
 
     A name that had to be changed, because it is long or has dots or a leading digit, ends in a
     digest of the
     original, so that two plans never share an object.
     """
     wanted = f"{plan}-{suffix}" if suffix else plan
-    if len(wanted) <= LIMIT and _VALID.fullmatch(wanted):
+    if len(wanted) <= limit and _VALID.fullmatch(wanted):
         return wanted
     digest = hashlib.sha256(plan.encode()).hexdigest()[:8]
     tail = f"-{digest}-{suffix}" if suffix else f"-{digest}"
     head = re.sub(r"[^a-z0-9]+", "-", plan.lower()).strip("-")
     if not head[:1].isalpha():
         head = f"plan-{head}"
-    return head[: LIMIT - len(tail)].rstrip("-") + tail
+    return head[: limit - len(tail)].rstrip("-") + tail
 
 
 def manifests_name(plan: str) -> str:

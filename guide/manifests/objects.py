@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guide.domain import Candidate, GroupEvaluation
-from guide.frameworks import DeploymentOptions, Launch
+from guide.domain import Candidate, Evaluation, GroupEvaluation, ReplicaGroup
+from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS, DeploymentOptions, Framework, Launch
 from guide.manifests.deployment import Object, files_name, selector
 from guide.manifests.names import instance_labels, meta, object_name
 from guide.manifests.rollout import disruption_budget
@@ -21,6 +22,25 @@ def launch_options(plan: InferencePlan) -> DeploymentOptions:
     """What the plan says about how replicas start."""
     options = plan.spec.deployment.to_domain(plan.spec.model.name)
     return replace(options, slo=plan.spec.slo.to_domain())
+
+
+def launched(group: ReplicaGroup, options: DeploymentOptions) -> Launch:
+    """How a replica starts; `SpecError` for one that its framework cannot run (a what-if)."""
+    return deployable(group).launch(group, options)
+
+
+def deployable(group: ReplicaGroup) -> Framework:
+    """The framework of a group that it can run; `SpecError` for a what-if."""
+    framework = FRAMEWORKS[group.framework]
+    if why := framework.what_if(group.switches):
+        raise SpecError(why, field="spec.optimizations")
+    return framework
+
+
+def what_if(best: Evaluation) -> str | None:
+    """Why no server runs what was assumed for `best`; None where all do."""
+    groups = best.candidate.groups
+    return next((why for g in groups if (why := FRAMEWORKS[g.framework].what_if(g.switches))), None)
 
 
 def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[str, Object]:

@@ -14,6 +14,7 @@ from guide.frameworks import FRAMEWORKS, Launch
 from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, deployment
 from guide.manifests.helm_values import helm_values
+from guide.manifests.job import batch_objects
 from guide.manifests.leaderworkerset import leader_worker_sets
 from guide.manifests.llminferenceservice import llm_inference_service
 from guide.manifests.objects import (
@@ -21,6 +22,7 @@ from guide.manifests.objects import (
     budget,
     files_map,
     launch_options,
+    launched,
     pod_monitor,
     traffic,
 )
@@ -46,7 +48,7 @@ def render_files(
     files = {"REVIEW.md": review_markdown(plan, recommendation)}
     if recommendation.best is None:
         return files
-    _held_by(form, recommendation.best)
+    _held_by(plan, form, recommendation.best)
     objects = formats()[form](plan, recommendation.best)
     if form != "helm-values":
         kustomization = {
@@ -60,7 +62,12 @@ def render_files(
     return dict(sorted(files.items()))
 
 
-def _held_by(form: str, best: Evaluation) -> None:
+def _held_by(plan: InferencePlan, form: str, best: Evaluation) -> None:
+    if form != DEFAULT_FORMAT and plan.spec.workload.offline is not None:
+        raise SpecError(
+            f"--format {form} holds servers, and spec.workload.offline is a batch, which is a Job: "
+            f"take --format {DEFAULT_FORMAT}"
+        )
     for name in sorted({item.group.framework for item in best.groups}):
         if form != DEFAULT_FORMAT and form not in FRAMEWORKS[name].formats:
             able = [each.name for each in FRAMEWORKS.values() if form in each.formats]
@@ -81,12 +88,17 @@ def formats() -> dict[str, Callable[[InferencePlan, Evaluation], Named]]:
 
 
 def build_objects(plan: InferencePlan, evaluation: Evaluation) -> Named:
-    """File name and object for everything to be applied, sorted by file name."""
+    """File name and object for everything to be applied, sorted by file name.
+
+    Raises `SpecError` for what no image or no framework can run.
+    """
+    if plan.spec.workload.offline is not None:
+        return batch_objects(plan, evaluation, plan.spec.workload.offline.requests)
     options = launch_options(plan)
     objects: dict[str, Object] = {}
     launches: list[Launch] = []
     for index, group in enumerate(evaluation.groups):
-        launch = FRAMEWORKS[group.group.framework].launch(group.group, options)
+        launch = launched(group.group, options)
         launches.append(launch)
         objects[f"deployment-{index}.yaml"] = deployment(
             plan, index, group, launch, surge=surges(group, evaluation.groups)

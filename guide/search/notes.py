@@ -40,8 +40,9 @@ def notes(
     """
     assumed = [*plan.model.notes, *_assumed(plan.workload)]
     if top:
-        first = (*_lacking(plan, top[0]), *_starting(top[0]), *_headroom(plan, top[0]))
-        return (*first, *assumed, *_caveats(top[0]))
+        best = top[0]
+        first = (*_what_if(best), *_lacking(plan, best), *_starting(best), *_headroom(plan, best))
+        return (*first, *assumed, *_caveats(best))
     return (
         *assumed,
         *_contradictions(plan, inventory),
@@ -62,6 +63,13 @@ def _added_in_vain(plan: Plan, added: Tried) -> list[str]:
         f"no GPU {among} would do as one or two nodes more: the nearest is {group.gpu.name} under "
         f"{group.framework} with TP {group.tp} x PP {group.pp}: {near.detail}"
     ]
+
+
+def _what_if(best: Evaluation) -> list[str]:
+    """Switches of the question that no server has: nothing of this can be deployed."""
+    groups = best.candidate.groups
+    found = {FRAMEWORKS[group.framework].what_if(group.switches) for group in groups}
+    return sorted(why for why in found if why)
 
 
 def _starting(best: Evaluation) -> list[str]:

@@ -188,11 +188,14 @@ _BATCH = (
 )
 
 
+_NO_SLO = " && ".join(f"!has(self.slo.{field.alias})" for field in SloSpec.model_fields.values())
+
+
 class InferencePlanSpec(Edge):
     """A model, a workload and limits: the question that GUIDE answers."""
 
     model_config = rules(
-        rule("!has(self.workload.offline) || !has(self.slo) || self.slo == {}", _BATCH)
+        rule(f"!has(self.workload.offline) || !has(self.slo) || ({_NO_SLO})", _BATCH)
     )
 
     model: ModelRef = Field(description="The model to serve.")

@@ -85,12 +85,19 @@ class AppliedStatus(Edge):
     """The deployment that mode Apply has put into the cluster."""
 
     groups: tuple[Stored[AppliedGroup], ...] = Field(
-        description="Replica groups, one Deployment each."
+        description="Replica groups, one Deployment or Job each."
     )
     limits: tuple[Stored[LimitsDocument], ...] = Field(
         default=(), description="Operating points that the groups run with, in the same order."
     )
     generation: int | None = Field(default=None, description="Generation that was applied.")
+    jobs: tuple[str, ...] = Field(
+        default=(), description="Of an offline batch: its Jobs, which are applied once."
+    )
+    ended: str | None = Field(
+        default=None,
+        description="Of an offline batch: JobComplete or JobFailed; it holds no GPU any more.",
+    )
     better_since: Time | None = Field(
         default=None, description="Since when a deployment is known that costs much less."
     )

@@ -1,17 +1,21 @@
-"""`vllm serve MODEL ...` without a GPU: takes every flag of the real one and heeds a few.
+"""`vllm serve MODEL ...` and `vllm run-batch ...` without a GPU: every flag of the real ones is
+taken, and a few are heeded.
 
 What it is to be like is told by the environment, since the flags belong to vLLM.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from aiohttp import web
 
+from hack.standin.batch import work_through
 from hack.standin.metrics import ServerMetrics
 from hack.standin.server import Latency, StandIn
 
@@ -22,54 +26,99 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 @app.callback()
 def vllm() -> None:
-    """Only `serve` is there: benchmarks and the rest need the real vLLM."""
+    """Only `serve` and `run-batch` are there: benchmarks and the rest need the real vLLM."""
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+TAKES_ALL = {"allow_extra_args": True, "ignore_unknown_options": True}
+Seqs = Annotated[int, typer.Option(min=1)]
+TtftS = Annotated[float, typer.Option(envvar="STANDIN_TTFT_S", min=0)]
+TpotS = Annotated[float, typer.Option(envvar="STANDIN_TPOT_S", min=0)]
+PrefillS = Annotated[float, typer.Option(envvar="STANDIN_PREFILL_S_PER_TOKEN", min=0)]
+RunningS = Annotated[float, typer.Option(envvar="STANDIN_TPOT_S_PER_RUNNING", min=0)]
+StartS = Annotated[float, typer.Option(envvar="STANDIN_START_S", min=0)]
+Share = Annotated[float, typer.Option(envvar="STANDIN_ERROR_SHARE", min=0, max=1)]
+Fail = Annotated[
+    str, typer.Option(envvar="STANDIN_FAIL", help="exit: at once; unhealthy: never ready")
+]
+
+
+@app.command(context_settings=TAKES_ALL)
 def serve(
     model: str,
     host: str = "127.0.0.1",
     port: int = 8000,
     served_model_name: str = "",
-    max_num_seqs: Annotated[int, typer.Option(min=1)] = 256,
-    max_model_len: Annotated[int, typer.Option(min=1)] = 8192,
+    max_num_seqs: Seqs = 256,
+    max_model_len: Seqs = 8192,
     custom_histogram_buckets: str = "{}",
-    ttft_s: Annotated[float, typer.Option(envvar="STANDIN_TTFT_S", min=0)] = 0.05,
-    tpot_s: Annotated[float, typer.Option(envvar="STANDIN_TPOT_S", min=0)] = 0.009,
-    prefill_s_per_token: Annotated[
-        float, typer.Option(envvar="STANDIN_PREFILL_S_PER_TOKEN", min=0)
-    ] = 0.0,
-    tpot_s_per_running: Annotated[
-        float, typer.Option(envvar="STANDIN_TPOT_S_PER_RUNNING", min=0)
-    ] = 0.0,
-    start_s: Annotated[float, typer.Option(envvar="STANDIN_START_S", min=0)] = 0.0,
-    error_share: Annotated[float, typer.Option(envvar="STANDIN_ERROR_SHARE", min=0, max=1)] = 0.0,
-    fail: Annotated[
-        str, typer.Option(envvar="STANDIN_FAIL", help="exit: at once; unhealthy: never ready")
-    ] = "",
+    ttft_s: TtftS = 0.05,
+    tpot_s: TpotS = 0.009,
+    prefill_s_per_token: PrefillS = 0.0,
+    tpot_s_per_running: RunningS = 0.0,
+    start_s: StartS = 0.0,
+    error_share: Share = 0.0,
+    fail: Fail = "",
 ) -> None:
     """Serve until SIGTERM, then finish what runs."""
-    if fail == "exit":
-        print("the stand-in ends at once, as it was told to", file=sys.stderr)
-        raise typer.Exit(1)
+    _fail(fail)
     name = served_model_name or model
+    latency = Latency(
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        prefill_s_per_token=prefill_s_per_token,
+        tpot_s_per_running=tpot_s_per_running,
+        start_s=start_s,
+    )
     server = StandIn(
         model=name,
         max_num_seqs=max_num_seqs,
         max_model_len=max_model_len,
-        latency=Latency(
-            ttft_s=ttft_s,
-            tpot_s=tpot_s,
-            prefill_s_per_token=prefill_s_per_token,
-            tpot_s_per_running=tpot_s_per_running,
-            start_s=start_s,
-        ),
+        latency=latency,
         metrics=ServerMetrics(name, buckets=json.loads(custom_histogram_buckets)),
         error_share=error_share,
         never_healthy=fail == "unhealthy",
     )
     print(f"the stand-in serves {name} on {host}:{port}", flush=True)
     web.run_app(server.app(), host=host, port=port, print=None, shutdown_timeout=DRAIN_S)
+
+
+@app.command(context_settings=TAKES_ALL)
+def run_batch(
+    model: Annotated[str, typer.Option()],
+    input_file: Annotated[Path, typer.Option("--input-file", "-i")],
+    output_file: Annotated[Path, typer.Option("--output-file", "-o")],
+    port: int = 8000,
+    served_model_name: str = "",
+    max_num_seqs: Seqs = 256,
+    max_model_len: Seqs = 8192,
+    enable_metrics: Annotated[bool, typer.Option("--enable-metrics")] = False,
+    ttft_s: TtftS = 0.05,
+    tpot_s: TpotS = 0.009,
+    start_s: StartS = 0.0,
+    fail: Fail = "",
+) -> None:
+    """Answer a file of requests into another file, and end."""
+    _fail(fail)
+    name = served_model_name or model
+    server = StandIn(
+        model=name,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        latency=Latency(ttft_s=ttft_s, tpot_s=tpot_s, start_s=start_s),
+        metrics=ServerMetrics(name),
+    )
+    metrics_port = port if enable_metrics else None
+    try:
+        asyncio.run(work_through(server, input_file, output_file, metrics_port))
+    except (OSError, ValueError) as error:
+        print(f"{input_file}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def _fail(how: str) -> None:
+    if how == "exit":
+        print("the stand-in ends at once, as it was told to", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

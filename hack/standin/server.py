@@ -34,6 +34,14 @@ class Latency:
     start_s: float = 0.0  # until it is healthy: weights, compilation, graphs
 
 
+class Refused(Exception):
+    """A request that gets no answer: the HTTP status and why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
 @dataclass(slots=True, kw_only=True)
 class StandIn:
     """One server: what it serves, how fast, and what goes wrong in it."""
@@ -52,10 +60,12 @@ class StandIn:
     _places: asyncio.Semaphore = field(init=False)
     _dice: random.Random = field(init=False)
 
-    def app(self) -> web.Application:
-        """The HTTP application; to be run on one event loop."""
+    def __post_init__(self) -> None:
         self._places = asyncio.Semaphore(self.max_num_seqs)
         self._dice = random.Random(0)
+
+    def app(self) -> web.Application:
+        """The HTTP application; to be run on one event loop."""
         app = web.Application(client_max_size=MOST_BYTES)
         app.add_routes(
             [
@@ -67,6 +77,34 @@ class StandIn:
             ]
         )
         return app
+
+    def metrics_app(self) -> web.Application:
+        """What a batch runner answers: metrics alone."""
+        app = web.Application()
+        app.add_routes([web.get("/metrics", self._metrics)])
+        return app
+
+    async def complete(self, body: dict[str, object], *, chat: bool) -> dict[str, object]:
+        """The whole answer to one request, once it is due. Raises `Refused`."""
+        prompt, output = self._accepted(body)
+        async for _ in self._tokens(prompt, output):
+            pass
+        return _Reply(self.model, chat=chat).whole(prompt, output)
+
+    def _accepted(self, body: dict[str, object]) -> tuple[int, int]:
+        """Tokens of the prompt and of the output."""
+        try:
+            prompt, output = _lengths(body)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Refused(400, f"the request is not one: {error}") from error
+        if body.get("model", self.model) != self.model:
+            raise Refused(404, f"the model {body['model']} does not exist")
+        if prompt + output > self.max_model_len:
+            raise Refused(400, f"{prompt} + {output} tokens exceed {self.max_model_len}")
+        if self._dice.random() < self.error_share:
+            self.metrics.fail()
+            raise Refused(500, "the engine failed, as it was told to")
+        return prompt, output
 
     async def _health(self, _: web.Request) -> web.Response:
         loaded = time.monotonic() - self.began_s >= self.latency.start_s
@@ -80,24 +118,17 @@ class StandIn:
         return web.json_response({"object": "list", "data": [one]})
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
+        chat = request.path.endswith("/chat/completions")
         try:
             body = await request.json()
-            prompt, output = _lengths(body)
-        except (ValueError, TypeError, AttributeError) as error:
+            if not body.get("stream"):
+                return web.json_response(await self.complete(body, chat=chat))
+            prompt, output = self._accepted(body)
+        except Refused as error:
+            return _refused(error.status, error.message)
+        except (ValueError, AttributeError) as error:
             return _refused(400, f"the request is not one: {error}")
-        if body.get("model", self.model) != self.model:
-            return _refused(404, f"the model {body['model']} does not exist")
-        if prompt + output > self.max_model_len:
-            return _refused(400, f"{prompt} + {output} tokens exceed {self.max_model_len}")
-        if self._dice.random() < self.error_share:
-            self.metrics.fail()
-            return _refused(500, "the engine failed, as it was told to")
-        reply = _Reply(self.model, chat=request.path.endswith("/chat/completions"))
-        tokens = self._tokens(prompt, output)
-        if not body.get("stream"):
-            async for _ in tokens:
-                pass
-            return web.json_response(reply.whole(prompt, output))
+        reply, tokens = _Reply(self.model, chat=chat), self._tokens(prompt, output)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         async for _ in tokens:

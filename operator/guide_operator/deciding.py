@@ -13,15 +13,17 @@ from typing import Any
 from guide.cluster.client import ClusterClient, Stale
 from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.errors import ClusterError, SpecError
-from guide.manifests.names import manifests_name, object_name
+from guide.manifests.names import manifests_name
+from guide.manifests.render import build_objects
 from guide.search.assess import Running
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide.spec.checkpoint_files import with_files_beside
+from guide_operator import jobs, pods, reconcile
 from guide_operator import layouts as apply
-from guide_operator import pods, reconcile
 from guide_operator import status as statuses
 from guide_operator.cluster import ClusterState
 from guide_operator.engine import Answer, Engine
+from guide_operator.following import Follower
 from guide_operator.metrics import Metrics
 from guide_operator.reconcile import Decision, Observed
 from guide_operator.rollout import REFUSALS, apply_layout, progress
@@ -73,6 +75,7 @@ class Decider:
         self._metrics = metrics
         self._cluster = cluster
         self._settle = settle
+        self._follower = Follower(client, cluster)
         self.catalog = catalog
         self.turns = Turns()
 
@@ -81,6 +84,9 @@ class Decider:
         now = time_now()
         try:
             written = parse_plan(plan)
+            if followed := await self._follower.follow(written, observed_of(plan), now):
+                self._poll(work, followed[1])
+                return followed[0]
             question = await self.question(work, written)
         except SpecError as error:
             self._metrics.errors.labels(statuses.INVALID_SPEC).inc()
@@ -208,7 +214,8 @@ class Decider:
         self._settle()
         await self.turns.come(one.key)
         inventory, inputs = self._inputs(one)  # others may have taken GPUs meanwhile
-        running = apply.running(one.observed.status)
+        batch = jobs.is_batch(one.written) or one.observed.status.get("applied", {}).get("jobs")
+        running = () if batch else apply.running(one.observed.status)
         answer = await self._answer(work, one, inventory, running, inputs)
         return await self._act(work, one, answer, inputs)
 
@@ -226,11 +233,13 @@ class Decider:
         best = chosen.recommendation.best
         if best is None:  # what runs, if anything, is left alone
             idle = apply.idle(chosen.recommendation)
-            one = replace(one, observed=apply.without_reservation(one.observed))
+            observed = await self._follower.with_former(one.written, one.observed)
+            one = replace(one, observed=apply.without_reservation(observed))
             return self._result(one, chosen.recommendation, inputs, idle)
         if (refusal := self._result(one, chosen.recommendation, inputs)).refused:
             return refusal
-        layout = apply.record(best, chosen.better_since, one.observed.generation)
+        begun = jobs.names(value for _, value in build_objects(one.written, best))
+        layout = apply.record(best, chosen.better_since, one.observed.generation, begun)
         arguments = (apply_layout, self._client, one.written, best, uid)
         if not apply.holds(status, layout):
             refused = await asyncio.to_thread(*arguments, rehearsal=True)
@@ -244,6 +253,7 @@ class Decider:
         self.turns.leave(one.key, keep_place=work.changed.is_set())
         more = self._explained(one, await asyncio.to_thread(*arguments, rehearsal=False))
         self._poll(work, more)
+        layout = jobs.with_end(layout, more) if begun else layout
         more = [*more, chosen.better]
         return self._result(one, chosen.recommendation, inputs, more, layout)
 
@@ -264,7 +274,7 @@ class Decider:
         if not waiting and statuses.find(observed.status, "Ready").get("status") != "True":
             return None  # just became available: apply once more, which removes what was replaced
         self._poll(work, more)
-        if not waiting and not self._report(one).ready:
+        if not waiting and not self._follower.report(one.written).ready:
             work.poll_s = _POLL_S  # pods tell first, their Deployment soon
         stamp = Stamp(generation=observed.generation, now=one.now, previous=observed.status)
         status = statuses.progressed(more, stamp)
@@ -274,17 +284,15 @@ class Decider:
 
     def _explained(self, one: _Asked, said: Sequence[Condition]) -> list[Condition]:
         """What Deployments say of a rollout, with the words of the plan's pods."""
-        return apply.explained(said, self._report(one))
-
-    def _report(self, one: _Asked) -> pods.Report:
-        namespace, name = one.key
-        return self._cluster.managed.report((namespace, object_name(name)))
+        return apply.explained(said, self._follower.report(one.written))
 
     def _poll(self, work: Work, conditions: Iterable[Condition]) -> None:
         """Look again soon while a rollout goes on, later where something is in the way."""
         for condition in conditions:
             if condition.type == "Reconciling" and condition.status:
                 work.poll_s = _POLL_S
+                if condition.reason == jobs.RUNNING:  # for hours, and pods tell when they end
+                    work.poll_s = _POLL_STUCK_S
             elif condition.type == "Stalled" and condition.status:
                 if condition.reason in (apply.ROLLOUT_STALLED, pods.NOT_STARTING):
                     work.poll_s = _POLL_STUCK_S

@@ -37,8 +37,13 @@ class LiveFinding:
 
 
 def runs(plan: Mapping[str, Any]) -> bool:
-    """Whether the newest generation of a plan has a deployment as its answer."""
+    """Whether the newest generation of a plan has servers as its answer.
+
+    A batch has none: its latencies are how long requests lay there, and nothing is learnt of it.
+    """
     status = _status(plan)
+    if plan["spec"]["workload"].get("offline"):
+        return False
     current = status.get("observedGeneration") == plan["metadata"]["generation"]
     return current and "best" in status and _feasible(status)
 

@@ -17,6 +17,7 @@ from guide.cluster.json_values import mapping, sequence
 from guide.cluster.pods import pod_request
 from guide.domain import GpuPool
 from guide.manifests.names import PLAN_LABEL, object_name
+from guide_operator import jobs
 from guide_operator import status as statuses
 
 Object = dict[str, Any]
@@ -51,13 +52,13 @@ class Holder:
 def holder(plan: Mapping[str, Any]) -> Holder | None:
     """What a plan holds; None for one that holds nothing.
 
-    Without condition Applied it has no say: a plan that was in mode Recommend meanwhile must ask
-    for its layout again.
+    A batch that has ended holds nothing. Without condition Applied a plan has no say: one that was
+    in mode Recommend meanwhile must ask for its layout again.
     """
     spec, status = mapping(plan.get("spec")), mapping(plan.get("status"))
     groups = sequence(mapping(status.get("applied")).get("groups"))
     applies = mapping(spec.get("output")).get("mode") == "Apply"
-    if not applies or not groups or not statuses.find(status, "Applied"):
+    if not applies or not groups or not statuses.find(status, "Applied") or jobs.ended(status):
         return None
     metadata = plan["metadata"]
     return Holder(

@@ -20,7 +20,7 @@ from guide.search.rank import identity
 from guide.spec import InferencePlan
 from guide.spec.answer import LimitsDocument
 from guide.units import format_usd
-from guide_operator import pods
+from guide_operator import jobs, pods
 from guide_operator import status as statuses
 from guide_operator.reconcile import Observed, owner
 from guide_operator.status import Condition
@@ -75,13 +75,18 @@ def _limits(stated: Mapping[str, Any]) -> Limits:
     )
 
 
-def record(best: Evaluation, better_since: str | None, generation: int) -> Object:
-    """The other way round: what the status says of a layout applied for a `generation`."""
+def record(
+    best: Evaluation, better_since: str | None, generation: int, begun: Sequence[str] = ()
+) -> Object:
+    """The other way round: what the status says of a layout applied for a `generation`, and of the
+    Jobs `begun` where it is a batch.
+    """
     groups = [{**layout(g.group), "loadShare": f"{g.group.load_share:.6g}"} for g in best.groups]
     return {
         "groups": groups,
         "limits": _stated(best),
         "generation": generation,
+        **({"jobs": list(begun)} if begun else {}),
         **({"betterSince": better_since} if better_since else {}),
     }
 
@@ -182,7 +187,7 @@ def wanted(
     live: Mapping[str, Mapping[str, Any]],
     scaled: frozenset[str],
 ) -> list[Object]:
-    """The objects to apply: those of the manifests, owned by the plan; Services first.
+    """The objects to apply: those of the manifests, owned by the plan; what has pods is last.
 
     `live` are the Deployments that exist, by name; those in `scaled` belong to an autoscaler, which
     keeps their `replicas`.
@@ -195,7 +200,7 @@ def wanted(
         if value["kind"] == "Deployment" and name in scaled and name in live:
             mine["spec"] = _scaled(value["spec"], live[name])
         objects.append(mine)
-    return sorted(objects, key=lambda value: value["kind"] == "Deployment")
+    return sorted(objects, key=lambda value: value["kind"] in ("Deployment", "Job"))
 
 
 def _scaled(spec: Object, live: Mapping[str, Any]) -> Object:
@@ -308,8 +313,9 @@ def applied() -> Condition:
 
 def holds(status: Mapping[str, Any], layout: Mapping[str, Any]) -> bool:
     """Whether the status already reserves `layout`: then no other plan counts on its GPUs."""
-    reserved = bool(statuses.find(status, "Applied"))
-    return reserved and status.get("applied", {}).get("groups") == layout["groups"]
+    reserved, applied = bool(statuses.find(status, "Applied")), status.get("applied", {})
+    same = all(applied.get(key) == layout.get(key) for key in ("groups", "jobs"))
+    return reserved and same and not jobs.ended(status)
 
 
 def reservation(best: Evaluation) -> list[Condition]:

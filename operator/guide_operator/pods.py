@@ -38,6 +38,8 @@ _STUCK = frozenset(
         "RunContainerError",
     )
 )
+_MAKERS = ("ReplicaSet", "Job")
+_OVER = ("Succeeded", "Failed")
 _INIT = "init container"
 _USUAL = frozenset(("", "ContainerCreating", "PodInitializing"))
 
@@ -127,7 +129,7 @@ def _of_scheduling(status: Mapping[str, Any]) -> Trouble | None:
 
 
 class ManagedPods:
-    """The pods that Deployments of plans have made, as they are now."""
+    """The pods that Deployments and Jobs of plans have made, as they are now."""
 
     def __init__(self) -> None:
         self._owners: dict[Key, Owner] = {}
@@ -140,7 +142,12 @@ class ManagedPods:
             return self._remove(key)
         states = self._states.setdefault(owner, {})
         before = states.get(key)
-        now = PodState(ready=_ready(pod), trouble=trouble(pod), tolerations=_tolerations(pod))
+        over = mapping(pod.get("status")).get("phase") in _OVER  # its Job says what that means
+        now = PodState(
+            ready=over or _ready(pod),
+            trouble=None if over else trouble(pod),
+            tolerations=_tolerations(pod),
+        )
         if before is not None and before.trouble and not now.ready:
             now = replace(now, trouble=_still(before.trouble, now.trouble))
         if before == now:
@@ -193,7 +200,7 @@ def _owner(key: Key, pod: Mapping[str, Any]) -> Owner | None:
     meta = mapping(pod.get("metadata"))
     label = mapping(meta.get("labels")).get(PLAN_LABEL)
     owners = map(mapping, sequence(meta.get("ownerReferences")))
-    made = any(one.get("kind") == "ReplicaSet" and one.get("controller") for one in owners)
+    made = any(one.get("kind") in _MAKERS and one.get("controller") for one in owners)
     return (key[0], label) if made and isinstance(label, str) else None
 
 

@@ -14,11 +14,13 @@ from typing import Any
 from guide.domain import Catalog, Recommendation
 from guide.errors import SpecError, cut
 from guide.manifests.names import labels, manifests_name
+from guide.manifests.objects import what_if
 from guide.manifests.render import render_files
+from guide.report import review_markdown
 from guide.report.sentences import outcome
 from guide.spec import API_VERSION, KIND, InferencePlan
 from guide.spec.digest import inputs_digest as inputs_digest
-from guide_operator import pods
+from guide_operator import jobs, pods
 from guide_operator import status as statuses
 from guide_operator.status import Condition, Stamp, Status
 
@@ -105,7 +107,7 @@ def decide(
     if _foreign(observed.config_map):
         return refuse(statuses.NAME_TAKEN, _taken(plan), observed, now)
     try:
-        files = render_files(plan, recommendation)
+        files = _files(plan, recommendation)
     except SpecError as error:
         return refuse(statuses.INVALID_SPEC, str(error), observed, now)
     wanted = config_map(plan, observed.uid, files)
@@ -116,6 +118,14 @@ def decide(
         status=None if statuses.same(status, observed.status) else status,
         events=_events(recommendation, status, observed.status),
     )
+
+
+def _files(plan: InferencePlan, recommendation: Recommendation) -> dict[str, str]:
+    """What the ConfigMap holds; of a what-if, which nothing can run, the review alone."""
+    best = recommendation.best
+    if best is not None and plan.spec.output.mode != "Apply" and what_if(best):
+        return {"REVIEW.md": review_markdown(plan, recommendation)}
+    return render_files(plan, recommendation)
 
 
 def refuse(
@@ -220,6 +230,15 @@ def pod_events(status: Status, before: Mapping[str, Any]) -> tuple[Event, ...]:
     """Mode Apply: another thing than before keeps pods from running."""
     message = pods.told_anew(status, before)
     return (Event(type="Warning", reason=pods.NOT_STARTING, message=message),) if message else ()
+
+
+def job_events(status: Status, before: Mapping[str, Any]) -> tuple[Event, ...]:
+    """Mode Apply: a batch has ended, or something else keeps its pods from running."""
+    ready, old = statuses.find(status, "Ready"), statuses.find(before, "Ready")
+    if ready["reason"] in jobs.ENDED and ready["reason"] != old.get("reason"):
+        kind = "Normal" if ready["status"] == "True" else "Warning"
+        return (Event(type=kind, reason=ready["reason"], message=ready["message"]),)
+    return pod_events(status, before)
 
 
 def _applied_events(status: Status, before: Mapping[str, Any]) -> tuple[Event, ...]:

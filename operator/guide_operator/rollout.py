@@ -9,6 +9,7 @@ from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Refused
 from guide.domain import Evaluation
 from guide.manifests.names import PLAN_LABEL, manifests_name, object_name
 from guide.spec import InferencePlan
+from guide_operator import jobs, pods
 from guide_operator import layouts as apply
 from guide_operator.rolling import adapted
 from guide_operator.status import CONFLICT, Condition
@@ -19,10 +20,12 @@ FORBIDDEN, MISSING = "Refused", "KindMissing"
 REFUSALS = (CONFLICT, FORBIDDEN, MISSING)
 
 _DEPLOYMENTS = ("apps/v1", "Deployment")
+_JOBS = ("batch/v1", "Job")
 _CLAIMS = ("resource.k8s.io/v1", "ResourceClaimTemplate")
 # All that a layout may consist of, so that nothing of a former one is left.
 _KINDS = (
     _DEPLOYMENTS,
+    _JOBS,
     ("v1", "Service"),
     ("v1", "ConfigMap"),
     ("policy/v1", "PodDisruptionBudget"),
@@ -37,6 +40,7 @@ def apply_layout(
 ) -> list[Condition]:
     """Apply a layout without force; once its Deployments are available, delete what it replaces.
 
+    A batch replaces at once, and Jobs are replaced at once: they would hold their GPUs to the end.
     Returns the conditions to be set. A rehearsal changes nothing and returns those of a refusal, or
     none. Raises `ClusterError` when trying again may help.
     """
@@ -53,8 +57,10 @@ def apply_layout(
         if rehearsal:
             return []
         waiting = apply.rollout([value for value in held if value["kind"] == "Deployment"])
-        if not waiting:
-            _prune(client, plan, objects, uid)
+        begun = [value for value in held if value["kind"] == "Job"]
+        _prune(client, plan, objects, uid, _KINDS if begun or not waiting else (_JOBS,))
+        if begun:
+            waiting = jobs.progress(begun, pods.Report(ready=False))
     except FieldConflict as error:
         return apply.refusal(CONFLICT, f"{error}: give the field up there, or leave it to GUIDE.")
     except Refused as error:
@@ -86,11 +92,20 @@ def progress(client: ClusterClient, plan: InferencePlan, count: int) -> list[Con
     return apply.rollout(present) if len(present) == count else None
 
 
+def jobs_of(client: ClusterClient, plan: InferencePlan) -> dict[str, Object]:
+    """The Jobs of a plan as they are now, by name."""
+    return {job["metadata"]["name"]: job for job in _own(client, plan, *_JOBS)}
+
+
 def _prune(
-    client: ClusterClient, plan: InferencePlan, objects: Sequence[dict[str, Any]], uid: str
+    client: ClusterClient,
+    plan: InferencePlan,
+    objects: Sequence[dict[str, Any]],
+    uid: str,
+    kinds: Sequence[tuple[str, str]],
 ) -> None:
     manifests = {"kind": "ConfigMap", "metadata": {"name": manifests_name(plan.metadata.name)}}
-    for api_version, kind in _KINDS:
+    for api_version, kind in kinds:
         found = _own(client, plan, api_version, kind)
         for item in apply.leftovers(found, [*objects, manifests], uid):
             meta = item["metadata"]

@@ -103,12 +103,12 @@ def reserved(layout: Mapping[str, Any], stamp: Stamp, conditions: Iterable[Condi
     return with_conditions({**stamp.previous, "applied": dict(layout)}, conditions, stamp)
 
 
-def available(message: str) -> list[Condition]:
-    """The conditions of a plan whose Deployments are available."""
+def available(message: str, reason: str = RECOMMENDED) -> list[Condition]:
+    """The conditions of a plan whose Deployments are available, or whose batch is done."""
     return [
-        Condition(type="Ready", status=True, reason=RECOMMENDED, message=message),
-        Condition(type="Reconciling", status=False, reason=RECOMMENDED, message=_IDLE),
-        Condition(type="Stalled", status=False, reason=RECOMMENDED, message=_CLEAR),
+        Condition(type="Ready", status=True, reason=reason, message=message),
+        Condition(type="Reconciling", status=False, reason=reason, message=_IDLE),
+        Condition(type="Stalled", status=False, reason=reason, message=_CLEAR),
     ]
 
 

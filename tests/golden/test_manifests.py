@@ -17,10 +17,11 @@ from guide.manifests.render import render_files
 from guide.spec import write_document
 from tests.golden.compare import compare
 from tests.handmade import GROUP, INFEASIBLE
-from tests.manifest_cases import CASES, Case
+from tests.manifest_cases import BATCHES, CASES, Case
 
 HERE = Path(__file__).resolve().parent
 CATALOG = load()
+ALL = CASES | BATCHES
 
 
 def render(case: Case) -> dict[str, str]:
@@ -33,9 +34,9 @@ def objects(case: Case) -> list[dict[str, Any]]:
     return [yaml.safe_load(files[n]) for n in named]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_manifests_are_the_golden_ones(name: str):
-    files = render(CASES[name])
+    files = render(ALL[name])
     review = files.pop("REVIEW.md")  # changes with the catalogue; the report's tests hold it
     assert review.startswith("# ")
     compare(HERE / "manifests" / name, files)
@@ -49,9 +50,9 @@ def test_the_benchmark_is_the_golden_one():
     compare(HERE / "benchmark", {name: write_document(job) for name, job in jobs})
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_name_and_label_fits_into_63_characters(name: str):
-    for value in objects(CASES[name]):
+    for value in objects(ALL[name]):
         meta = value["metadata"]
         assert len(meta["name"]) <= 63
         assert all(len(text) <= 63 for text in meta["labels"].values())

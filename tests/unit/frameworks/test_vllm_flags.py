@@ -11,28 +11,29 @@ from guide.domain import Slo
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
 from guide.frameworks.vllm import EXTRA_ARG_FLAGS
-from guide.frameworks.vllm_flags import BUCKETS, FLAGS, READ, image_version, missing
+from guide.frameworks.vllm_flags import BATCH_FLAGS, BUCKETS, FLAGS, READ, image_version, missing
 from guide.manifests.leaderworkerset import leader_worker_sets
 from guide.manifests.render import build_objects
 from tests.handmade import GROUP, evaluation
-from tests.manifest_cases import CASES
+from tests.manifest_cases import BATCHES, CASES
 
 OPTIONS = DeploymentOptions(served_name="chat", slo=Slo(ttft_p95_s=0.5, tpot_p95_s=0.007))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES | BATCHES)
 def test_flags_of_every_manifest_exist_in_its_image(name: str):
-    case = CASES[name]
+    case = (CASES | BATCHES)[name]
     best = case.recommendation.best
     assert best is not None
     for _, value in build_objects(case.plan, best):
-        if value["kind"] != "Deployment":
+        if value["kind"] not in ("Deployment", "Job"):
             continue
         container = value["spec"]["template"]["spec"]["containers"][0]
-        if container["command"] == ["vllm", "serve"]:
+        if container["command"][0] == "vllm":
             version = image_version(container["image"])
             assert version is not None
-            assert missing(container["args"], version) == []
+            flags = {"serve": FLAGS, "run-batch": BATCH_FLAGS}[container["command"][1]]
+            assert missing(container["args"], version, flags) == []
 
 
 def test_flags_of_replicas_over_nodes_exist():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guide_operator import findings, status
+from guide_operator import findings, jobs, status
 from guide_operator import layouts as apply
 from guide_operator import rollout as applier
 from guide_operator.settings import Settings
@@ -38,7 +38,7 @@ def test_the_values_of_the_chart_exist():
         assert value in values[section]
 
 
-@pytest.mark.parametrize("module", [status, apply, applier, findings])
+@pytest.mark.parametrize("module", [status, apply, applier, findings, jobs])
 def test_every_reason_is_explained(module: object):
     reasons = {
         value

@@ -169,3 +169,47 @@ def test_it_fails_when_it_is_told_to():
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
     assert done.returncode == 1
     assert b"as it was told to" in done.stderr
+
+
+BATCH = ROOT / "tests/golden/manifests/batch/job-0.yaml"
+
+
+def run_batch(folder: Path, *lines: object) -> subprocess.CompletedProcess[str]:
+    """The stand-in with the arguments of a generated Job, for part 0 in `folder`."""
+    container = yaml.safe_load(BATCH.read_text())["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["vllm", "run-batch"]
+    given = [
+        arg.replace("/batch", str(folder)).replace("$(JOB_COMPLETION_INDEX)", "0")
+        for arg in container["args"]
+    ]
+    (folder / "requests-0-0.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    command = [sys.executable, "-m", "hack.standin", "run-batch", *given, f"--port={free_port()}"]
+    environment = os.environ | {"STANDIN_TTFT_S": "0.01", "STANDIN_TPOT_S": "0.001"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def request(name: str, url: str = "/v1/chat/completions", **body: Any) -> dict[str, Any]:
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
+    return {"custom_id": name, "method": "POST", "url": url, "body": asked | body}
+
+
+def test_a_batch_is_answered_in_its_order_and_ends(tmp_path: Path):
+    names = [f"request-{n}" for n in range(20)]
+    long = request("long", max_tokens=40)
+    ended = run_batch(tmp_path, long, *map(request, names), request("odd", url="/v1/nothing"))
+    assert ended.returncode == 0, ended.stderr
+    text = (tmp_path / "answers-0-0.jsonl").read_text()
+    found = [json.loads(line) for line in text.splitlines()]
+    assert [one["custom_id"] for one in found] == ["long", *names, "odd"]
+    assert found[1]["response"]["body"]["usage"]["completion_tokens"] == 3
+    assert found[-1]["response"]["status_code"] == 400
+    assert "/v1/nothing" in found[-1]["error"]
+
+
+def test_a_line_that_is_no_request_ends_the_batch_with_an_error(tmp_path: Path):
+    ended = run_batch(tmp_path, {"prompt": "Hello"})
+    assert ended.returncode == 1
+    assert "custom_id" in ended.stderr
+    assert not (tmp_path / "answers-0-0.jsonl").exists()

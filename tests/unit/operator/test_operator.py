@@ -21,7 +21,8 @@ from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide_operator import reconcile, status
 from guide_operator.cluster import ClusterState
-from guide_operator.metrics import METRICS, PLAN, Metrics
+from guide_operator.metrics import Metrics
+from guide_operator.plan_metrics import METRICS, PLAN
 from guide_operator.reconcile import Decision, Observed
 from guide_operator.settings import Settings, from_environment
 from hack import nodes as fake
