@@ -284,6 +284,7 @@ def _fits(document: _Document | None, file: str) -> FitTable:
         residuals={(row.group, row.metric): row.half_width for row in residuals},
         evidence=str(document.get("evidence") or ""),
         notes={key: row.note for key, row in zip(keys, rows, strict=True) if row.note},
+        reach={key: row.reach for key, row in zip(keys, rows, strict=True) if row.reach},
     )
 
 

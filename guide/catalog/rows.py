@@ -285,6 +285,7 @@ class CalibrationRow(Row):
     points: Annotated[int, Field(ge=0)]
     values: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
     note: str = ""  # a constant at its bound, too few points
+    reach: tuple[float, float, float] | None = None  # largest load, prompt and output tokens
 
 
 class ResidualRow(Row):

@@ -144,7 +144,7 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
             if offered is None
             else offered * group.load_share / group.replicas
         ),
-        assumed_intervals=(f"serving/{fit.provenance.value}", "ttft") not in catalog.fits.residuals,
+        assumed_intervals=("serving/free/row", "ttft") not in catalog.fits.residuals,
         note=catalog.fits.notes.get(own, ""),
         decode=decode,
         prompt=prompt,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from guide.domain import Catalog, Inventory, Percentiles, Plan, Workload
 from guide.perf.fits import fit_of, observed_key
 from guide.search.assess import Running, assess
 from guide.search.evaluate import load_share
+from guide.search.operating_point import half_width_near
 from guide.simulate.serve import serve
 
 
@@ -61,7 +63,8 @@ def expect(
         tpot=_mixed(shares, [r.tpot for r in reports]),
         e2e=_mixed(shares, [r.e2e for r in reports]),
         half_width={
-            metric: max(fit.residual[metric] for fit in fits) for metric in ("ttft", "tpot", "e2e")
+            metric: max(map(half_width_near, fits, reports, repeat(metric)))
+            for metric in ("ttft", "tpot", "e2e")
         },
         overhead_s=_mean(shares, overheads),
         stable=all(report.stable for report in reports),

@@ -23,9 +23,10 @@ from guide.domain import (
     Gpu,
     ModelArch,
     Precision,
-    Provenance,
     ReplicaGroup,
 )
+from guide.perf.novelty import ENOUGH_POINTS as ENOUGH_POINTS
+from guide.perf.novelty import novelties, provenance_of, served_width
 from guide.perf.priors import (
     HELD_BY_KERNELS as HELD_BY_KERNELS,
 )
@@ -182,7 +183,6 @@ def latent_values(table: FitTable, keys: Iterable[Key]) -> dict[str, float]:
     return latent
 
 
-ENOUGH_POINTS = 5  # measured rows of a GPU under an engine that make its numbers calibrated
 INTERVAL_METRICS = ("ttft", "tpot", "e2e", "throughput")
 DEFAULT_HALF_WIDTH = {"ttft": 0.6, "tpot": 0.4, "e2e": 0.45, "throughput": 0.4}  # without any fit
 
@@ -195,8 +195,10 @@ def resolve(
     version: str,
     precision: Precision,
     model: ModelArch | None = None,
+    *,
+    pipelined: bool = False,
 ) -> Fit:
-    """The constants of one case, and how far they can be trusted."""
+    """The constants of one case, and how far they can be trusted; `pipelined`: in stages."""
     parts = _parts(version)
     engine = engine_for(catalog, framework, version)
     kernels = kernels_price(catalog.fits, gpu, engine)
@@ -206,25 +208,32 @@ def resolve(
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)
     points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
-    calibrated = points >= ENOUGH_POINTS
-    provenance = Provenance.CALIBRATED if calibrated else Provenance.EXTRAPOLATED
+    new = novelties(catalog.fits, keys, pipelined=pipelined)
+    own = next((key for key in keys if key[0] == "model-gpu"), ("", ""))
     return Fit(
         values={**step._asdict(), **serving._asdict()},
-        provenance=provenance,
+        provenance=provenance_of(catalog.fits, keys, new),
         evidence=catalog.fits.evidence or "prior",
         measured_points=points,
-        residual={
-            metric: catalog.fits.residuals.get(
-                (f"serving/{provenance.value}", metric), DEFAULT_HALF_WIDTH[metric]
-            )
-            for metric in INTERVAL_METRICS
-        },
+        residual=_widths(catalog.fits, new, pressed=False),
+        pressed=_widths(catalog.fits, new, pressed=True),
+        reach=catalog.fits.reach.get(own),
+        novelties=new,
     )
 
 
 def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
     """The constants that price a group."""
-    return resolve(catalog, group.gpu, group.framework, group.version, group.precision, group.model)
+    return resolve(
+        *(catalog, group.gpu, group.framework, group.version, group.precision, group.model),
+        pipelined=group.pp > 1,
+    )
+
+
+def _widths(table: FitTable, new: tuple[str, ...], pressed: bool) -> dict[str, float]:
+    """Log half-width by metric of a load that is new in these ways."""
+    widths = {m: served_width(table.residuals, new, m, pressed) for m in INTERVAL_METRICS}
+    return {m: DEFAULT_HALF_WIDTH[m] if w is None else w for m, w in widths.items()}
 
 
 OBSERVED = "observed"  # level of what running pods taught, for the layouts of one cluster
