@@ -69,6 +69,9 @@ def table(
     return FitTable(rows=rows, points=points or {}, residuals=residuals or {})
 
 
+LLAMA = "meta-llama/Llama-3.1-8B"
+
+
 def logit(share: float) -> float:
     return float(np.log(share / (1 - share)))
 
@@ -81,8 +84,14 @@ def test_an_unseen_gpu_is_the_prior_and_its_vendor_and_is_extrapolated():
         ("gpu", "H100-SXM"): {"share_w": 0.4},
         ("gpu-engine", "H100-SXM/vLLM-V1"): {"share_w": 0.8},
     }
-    points = {("gpu-engine", "H100-SXM/vLLM-V1"): ENOUGH_POINTS}
-    residuals = {("serving/Calibrated", "ttft"): 0.11, ("serving/Extrapolated", "ttft"): 0.33}
+    known_levels = (
+        *(("engine", "vLLM-V1"), ("generation", "hopper"), ("gpu-engine", "H100-SXM/vLLM-V1")),
+        *(("precision-gpu", "16-bit/H100-SXM/vLLM-V1"), ("version", "vLLM-0.10")),
+        *(("architecture", "LlamaForCausalLM/vLLM-V1"), ("model", f"{LLAMA}/vLLM-V1")),
+    )
+    own = ("model-gpu", f"{LLAMA}/16-bit/H100-SXM/vLLM-V1")
+    points = dict.fromkeys(known_levels, ENOUGH_POINTS) | {own: 1}
+    residuals = {("serving/free/row", "ttft"): 0.11, ("serving/free/generation", "ttft"): 0.33}
     fits = table(rows, points, residuals)
     new = fit_of(fits, NEW)
     assert logit(new.values["share_w"]) == pytest.approx(logit(PRIOR.share_w) + 0.3)
