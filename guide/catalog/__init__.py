@@ -201,6 +201,11 @@ def _gpus(rows: Iterable[GpuRow]) -> dict[str, Gpu]:
                 )
             owner[key] = row.name
         gpus[row.name] = row.to_domain()
+    for gpu in gpus.values():
+        if gpu.relative is not None and gpu.relative not in gpus:
+            raise CatalogError(
+                f"GPU {gpu.name}: its relative {gpu.relative} is in no row of the catalogue."
+            )
     return gpus
 
 

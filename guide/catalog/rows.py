@@ -91,6 +91,7 @@ class GpuRow(Row):
     link: LinkRow
     slicing: SlicingRow | None = None
     multiprocessors: Count | None = None
+    relative: Text | None = None
     aliases: tuple[Text, ...] = ()
     source: Text
 
@@ -157,6 +158,7 @@ class GpuRow(Row):
             source=self.source,
             slicing=self.slicing and Slicing(**self.slicing.model_dump()),
             multiprocessors=self.multiprocessors,
+            relative=self.relative,
         )
 
 

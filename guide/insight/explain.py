@@ -170,7 +170,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
         version=version_family(group.framework, version),
         kernels=kernels_price(catalog.fits, group.gpu, release.engine),
     )
-    return known_keys(catalog.fits, keys)
+    return known_keys(catalog.fits, keys, group.gpu)
 
 
 def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView:

@@ -60,7 +60,7 @@ def half_width(
 
 def predict_case(case: Case, catalog: Catalog) -> Prediction:
     """Replay a case and read its metrics off."""
-    keys: list[Key] = known_keys(catalog.fits, case.keys)
+    keys: list[Key] = known_keys(catalog.fits, case.keys, case.gpu)
     latent = latent_values(catalog.fits, keys)
     step, _ = constants(latent)
     recording = record(case, step)

@@ -72,7 +72,7 @@ def _local(case: Case, base: FitTable) -> Case:
 
 
 def _latent(case: Case, base: FitTable) -> list[float]:
-    values = latent_values(base, known_keys(base, case.keys))
+    values = latent_values(base, known_keys(base, case.keys, case.gpu))
     return [values[name] for name in NAMES]
 
 
@@ -91,7 +91,7 @@ def _merged(
     rows: dict[Key, dict[str, float]] = {key: dict(values) for key, values in base.rows.items()}
     points, reach = dict(base.points), dict(base.reach)
     for case in dataset.cases:
-        for key, known in zip(case.keys, known_keys(base, case.keys), strict=True):
+        for key, known in zip(case.keys, known_keys(base, case.keys, case.gpu), strict=True):
             # a version nobody measured begins as the nearest one that somebody did
             rows.setdefault(key, dict(base.rows.get(known, {})))
             points[key] = points.get(key, 0) + 1

@@ -60,6 +60,7 @@ from guide.perf.priors import (
 from guide.perf.step import StepParams
 
 Key = tuple[str, str]
+GPU_LEVELS = ("gpu", "gpu-engine", "precision-gpu", "model-gpu")  # whose keys name a GPU
 
 
 class ServingParams(NamedTuple):
@@ -204,7 +205,7 @@ def resolve(
     kernels = kernels_price(catalog.fits, gpu, engine)
     family = version_family(framework, parts)
     keys = levels(gpu, engine, precision, model, version=family, kernels=kernels)
-    step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
+    step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys, gpu)))
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)
     points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
@@ -284,15 +285,22 @@ def _engine(catalog: Catalog, framework: str, version: tuple[int, ...]) -> str:
     raise ValueError(f"no release of {framework} covers {version}")
 
 
-def known_keys(table: FitTable, keys: Iterable[Key]) -> list[Key]:
-    """The levels of a case, with an unmeasured version replaced by the nearest measured one.
+def known_keys(table: FitTable, keys: Iterable[Key], gpu: Gpu) -> list[Key]:
+    """The levels of a case, with an unmeasured version replaced by the nearest measured one, and
+    an unmeasured GPU by its relative.
 
     Overheads fall over releases and stay down, so the nearest at or below speaks for a new release.
     """
-    return [
-        (level, _nearest_family(table, key)) if level == "version" else (level, key)
-        for level, key in keys
-    ]
+    speaks = gpu.relative if gpu.relative and not table.points.get(("gpu", gpu.name)) else gpu.name
+
+    def known(level: str, key: str) -> str:
+        if level == "version":
+            return _nearest_family(table, key)
+        if level in GPU_LEVELS:
+            return "/".join(speaks if part == gpu.name else part for part in key.split("/"))
+        return key
+
+    return [(level, known(level, key)) for level, key in keys]
 
 
 def _nearest_family(table: FitTable, family: str) -> str:

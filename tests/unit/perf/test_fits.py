@@ -161,3 +161,26 @@ def test_measured_kernels_price_only_where_the_fits_were_made_so():
     assert not kernels_price(replace(UNFITTED, rows={}), chip, "vLLM-V1")
     assert not kernels_price(UNFITTED, chip, "vLLM-V0")
     assert not kernels_price(UNFITTED, CATALOG.gpus["MI300X"], "vLLM-V1")
+
+
+@pytest.mark.parametrize(
+    ("new", "relative"), [("GB200", "B200"), ("GH200-96GB", "H100-SXM"), ("MI325X", "MI300X")]
+)
+def test_a_gpu_without_rows_takes_those_of_its_relative(new: str, relative: str):
+    """Else it is priced as its whole generation: GB200 was 1.6 times slower than B200."""
+    arch = CATALOG.models["meta-llama/Llama-3.1-70B"]
+    own, theirs = (
+        resolve(CATALOG, CATALOG.gpus[name], "vLLM", "0.10.0", PRECISIONS["bf16"], arch)
+        for name in (new, relative)
+    )
+    assert own.values == theirs.values
+    assert own.provenance is Provenance.EXTRAPOLATED
+
+
+def test_relatives_are_of_one_chip_and_form():
+    for gpu in CATALOG.gpus.values():
+        if gpu.relative is not None:
+            other = CATALOG.gpus[gpu.relative]
+            assert (gpu.generation, gpu.link.kind) == (other.generation, other.link.kind)
+            assert gpu.compute_capability == other.compute_capability
+            assert other.relative is None
