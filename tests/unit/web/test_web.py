@@ -106,7 +106,7 @@ def unknown_gpu() -> list[dict[str, Any]]:
         ([CHAT], {}, LAYOUT),
         ([SLOW], {}, LAYOUT),  # infeasible, with relaxations
         # fleets of two pools: at some loads one of them is tried and loses
-        ([{**CHAT, "rps": rps} for rps in ("16", "24", "34")], {"pools": TWO_POOLS}, {"groups"}),
+        ([{**CHAT, "rps": rps} for rps in ("6", "16")], {"pools": TWO_POOLS}, {"groups"}),
         ([CHAT], {"nodes": unknown_gpu()}, {"pool"}),  # refused as a whole
     ],
     ids=["feasible", "infeasible", "mixed", "unknown GPU"],
