@@ -59,11 +59,20 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         1000,
         "spec.workload.inputTokens is wrong: p95 is 1000 and below the mean of 1024",
     ),
-    "both loads": ("spec.workload.concurrency", 64, "spec.workload is wrong: both are set"),
+    "both loads": (
+        "spec.workload.concurrency",
+        64,
+        "spec.workload is wrong: requestsPerSecond and concurrency are set",
+    ),
+    "a load beside a batch": (
+        "spec.workload.offline",
+        {"requests": 5},
+        "spec.workload is wrong: requestsPerSecond and offline are set",
+    ),
     "no load": (
         "spec.workload.requestsPerSecond",
         ABSENT,
-        "spec.workload is wrong: neither is set",
+        "spec.workload is wrong: none of them is set",
     ),
     "zero rate": ("spec.workload.requestsPerSecond", 0, "0 is out of range: it must be above 0"),
     "negative rate": (

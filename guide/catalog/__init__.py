@@ -201,6 +201,11 @@ def _gpus(rows: Iterable[GpuRow]) -> dict[str, Gpu]:
                 )
             owner[key] = row.name
         gpus[row.name] = row.to_domain()
+    for gpu in gpus.values():
+        if gpu.relative is not None and gpu.relative not in gpus:
+            raise CatalogError(
+                f"GPU {gpu.name}: its relative {gpu.relative} is in no row of the catalogue."
+            )
     return gpus
 
 
@@ -284,6 +289,7 @@ def _fits(document: _Document | None, file: str) -> FitTable:
         residuals={(row.group, row.metric): row.half_width for row in residuals},
         evidence=str(document.get("evidence") or ""),
         notes={key: row.note for key, row in zip(keys, rows, strict=True) if row.note},
+        reach={key: row.reach for key, row in zip(keys, rows, strict=True) if row.reach},
     )
 
 

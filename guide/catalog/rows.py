@@ -91,6 +91,7 @@ class GpuRow(Row):
     link: LinkRow
     slicing: SlicingRow | None = None
     multiprocessors: Count | None = None
+    relative: Text | None = None
     aliases: tuple[Text, ...] = ()
     source: Text
 
@@ -157,6 +158,7 @@ class GpuRow(Row):
             source=self.source,
             slicing=self.slicing and Slicing(**self.slicing.model_dump()),
             multiprocessors=self.multiprocessors,
+            relative=self.relative,
         )
 
 
@@ -285,6 +287,7 @@ class CalibrationRow(Row):
     points: Annotated[int, Field(ge=0)]
     values: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
     note: str = ""  # a constant at its bound, too few points
+    reach: tuple[float, float, float] | None = None  # largest load, prompt and output tokens
 
 
 class ResidualRow(Row):

@@ -79,7 +79,7 @@ def _provenance(catalog: Any, gpu: Any) -> str:
             resolve(
                 catalog, gpu, name, modelled_release(catalog, name).version, PRECISIONS[precision]
             ).provenance.value
-            == "Calibrated"
+            != "Extrapolated"
             for precision in ("fp16", "bf16", "fp8")
         )
     ]

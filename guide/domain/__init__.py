@@ -1,9 +1,10 @@
 """Every value that crosses a module boundary. Read this room first.
 
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
-known of both, `layout` which replica, `answer` what comes out, `offers` what would help. Base units
-stand in the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share``
-is 0..1; bare names are counts. All types are frozen; methods only do arithmetic.
+known of both, `layout` which replica, `schedule` its steps, `answer` what comes out, `offers` what
+would help. Base units stand in the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s``
+``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All types are frozen; methods only do
+arithmetic.
 """
 
 from guide.domain.answer import BatchPoint as BatchPoint
@@ -21,9 +22,7 @@ from guide.domain.answer import Reason as Reason
 from guide.domain.answer import Recommendation as Recommendation
 from guide.domain.answer import Rejection as Rejection
 from guide.domain.answer import ReplicaGroup as ReplicaGroup
-from guide.domain.answer import SchedulerPolicy as SchedulerPolicy
 from guide.domain.answer import ServingReport as ServingReport
-from guide.domain.answer import StepShape as StepShape
 from guide.domain.asked import Billing as Billing
 from guide.domain.asked import Budget as Budget
 from guide.domain.asked import Lengths as Lengths
@@ -70,3 +69,5 @@ from guide.domain.model import ModelArch as ModelArch
 from guide.domain.model import Precision as Precision
 from guide.domain.offers import Addition as Addition
 from guide.domain.offers import Relaxation as Relaxation
+from guide.domain.schedule import SchedulerPolicy as SchedulerPolicy
+from guide.domain.schedule import StepShape as StepShape

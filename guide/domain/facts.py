@@ -12,10 +12,11 @@ from guide.domain.model import ModelArch
 
 
 class Provenance(StrEnum):
-    """Whether measurements of this GPU and framework stand behind a number."""
+    """Which measurements stand behind a number, from the most to the least telling."""
 
-    CALIBRATED = "Calibrated"
-    EXTRAPOLATED = "Extrapolated"
+    MEASURED = "Measured"  # rows of this network on this GPU and engine, of such a load
+    CALIBRATED = "Calibrated"  # rows of this GPU, precision and engine, of other networks or loads
+    EXTRAPOLATED = "Extrapolated"  # rows of relatives
 
 
 class Scheduling(StrEnum):
@@ -98,6 +99,10 @@ class Fit:
     evidence: str
     measured_points: int
     residual: Mapping[str, float] = field(default_factory=dict[str, float])  # log half-width, 90 %
+    pressed: Mapping[str, float] = field(default_factory=dict[str, float])  # where requests are
+    # preempted for memory
+    reach: tuple[float, float, float] | None = None  # see `FitTable.reach`; None: no row of its own
+    novelties: tuple[str, ...] = ()  # what of the case nobody measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +137,7 @@ class FitTable:
     residuals: Mapping[tuple[str, str], float]  # (group, metric) -> 90 % half-width in log space
     evidence: str = ""
     notes: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    # (level, key) -> the largest load, prompt and output tokens among its rows
+    reach: Mapping[tuple[str, str], tuple[float, float, float]] = field(
+        default_factory=dict[tuple[str, str], tuple[float, float, float]]
+    )

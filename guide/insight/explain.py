@@ -144,7 +144,7 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
             if offered is None
             else offered * group.load_share / group.replicas
         ),
-        assumed_intervals=(f"serving/{fit.provenance.value}", "ttft") not in catalog.fits.residuals,
+        assumed_intervals=("serving/free/row", "ttft") not in catalog.fits.residuals,
         note=catalog.fits.notes.get(own, ""),
         decode=decode,
         prompt=prompt,
@@ -170,7 +170,7 @@ def _keys(item: GroupEvaluation, release: Release, catalog: Catalog) -> list[Key
         version=version_family(group.framework, version),
         kernels=kernels_price(catalog.fits, group.gpu, release.engine),
     )
-    return known_keys(catalog.fits, keys)
+    return known_keys(catalog.fits, keys, group.gpu)
 
 
 def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from statistics import fmean
 
 from guide.domain import Catalog, Inventory, Percentiles, Plan, Workload
 from guide.perf.fits import fit_of, observed_key
 from guide.search.assess import Running, assess
 from guide.search.evaluate import load_share, mixed
+from guide.search.operating_point import half_width_near
 from guide.simulate.serve import serve
 
 
@@ -62,7 +64,8 @@ def expect(
         tpot=mixed(shares, [r.tpot for r in reports]),
         e2e=mixed(shares, [r.e2e for r in reports]),
         half_width={
-            metric: max(fit.residual[metric] for fit in fits) for metric in ("ttft", "tpot", "e2e")
+            metric: max(map(half_width_near, fits, reports, repeat(metric)))
+            for metric in ("ttft", "tpot", "e2e")
         },
         overhead_s=fmean(overheads, shares),
         stable=all(report.stable for report in reports),

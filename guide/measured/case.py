@@ -55,6 +55,10 @@ class Case:
     keys: tuple[Key, ...]
     load: Load
 
+    def key(self, level: str) -> Key:
+        """Where the case stands on one level of the fits; the key is empty if nowhere."""
+        return next((key for key in self.keys if key[0] == level), (level, ""))
+
 
 def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> Case | Unanswerable:
     """Prepare the replay of a measurement, or say why it cannot be answered.

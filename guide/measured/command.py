@@ -24,8 +24,11 @@ COLUMNS = {
     "before": "before the fit",
     "fitted": "fitted",
     "row": "rows left out",
+    "version": "versions left out",
     "model": "models left out",
+    "architecture": "architectures left out",
     "gpu": "GPUs left out",
+    "generation": "generations left out",
 }
 Say = Callable[[str], None]
 
@@ -83,7 +86,7 @@ def _name(source: Path) -> str:
 
 
 def _errors(dataset: Dataset, errors: dict[str, Sequence[float]]) -> Table:
-    items = observations(dataset, errors)
+    items = observations(dataset, errors, {})
     used = [name for name in COLUMNS if name in errors]
     rows: list[tuple[str, ...]] = []
     for metric, label in METRIC_NAMES.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,15 +14,14 @@ from guide.measured.conformal import half_widths
 from guide.measured.dataset import Dataset, recorded_at
 from guide.measured.doubts import notes_of
 from guide.measured.evaluate import log_errors
+from guide.measured.folds import Bools, Texts, folds, telling
 from guide.measured.partial_pooling import NEAR_DAMPING, Design, design_of, fit_both
-from guide.perf.fits import Key, shape_of
+from guide.perf.fits import Key
 
 Floats = npt.NDArray[np.float64]
-Texts = npt.NDArray[np.str_]
 SMALLEST = 1e-3  # latent deviations below this are not worth a row
 ROUNDS = (20, 8)  # iterations at the schedules of the prior, then at those of the fit
 FIRST_DAMPING = 1.0
-ROW_FOLDS, MODEL_FOLDS, GPU_FOLDS = 5, 12, 10
 FOLD_ITERATIONS = 4
 Say = Callable[[str], None]
 
@@ -35,12 +33,8 @@ class Fitted:
     dataset: Dataset
     design: Design
     deviations: Floats
-    errors: dict[str, Floats]  # "fitted", "row", "model", "gpu"
-
-
-def model_of(case: Case) -> str:
-    """The network that is left out together, under all its names and precisions."""
-    return shape_of(case.model)
+    errors: dict[str, Floats]  # "fitted", "row", and by `guide.perf.novelty.LEFT_OUT`
+    told: dict[str, Bools]  # of the same but "fitted": which errors tell of that alone
 
 
 def fit_all(dataset: Dataset, say: Say) -> Fitted:
@@ -62,39 +56,10 @@ def fit_all(dataset: Dataset, say: Say) -> Fitted:
         )
         damping = NEAR_DAMPING
     errors = {"fitted": log_errors(dataset.batch, design.latent(deviations))}
-    for name, members in folds(dataset).items():
+    by_fold = folds(dataset)
+    for name, members in by_fold.items():
         errors[name] = left_out(dataset, design, deviations, members, say)
-    return Fitted(dataset, design, deviations, errors)
-
-
-def folds(dataset: Dataset) -> dict[str, Texts]:
-    """Which fold every observation is left out with: rows at random, models and GPUs whole.
-
-    A fold holds several models, dealt out by size, so that a dozen refits leave each model out.
-    """
-    models = _dealt([model_of(c) for c in dataset.cases], MODEL_FOLDS)
-    gpus = _dealt([c.gpu.name for c in dataset.cases], GPU_FOLDS)
-    at = dataset.batch.case_of
-    return {"row": row_folds(dataset), "model": models[at], "gpu": gpus[at]}
-
-
-def row_folds(dataset: Dataset) -> Texts:
-    """The fold of every observation when rows are left out at random."""
-    rng = np.random.default_rng(0)
-    rows = np.array([str(rng.integers(ROW_FOLDS)) for _ in dataset.cases])
-    return rows[dataset.batch.case_of]
-
-
-def _dealt(names: list[str], folds: int) -> Texts:
-    """Deal whole groups into folds, largest first, each into the fold that is smallest so far."""
-    sizes = Counter(names)
-    filled = [0] * folds
-    fold_of: dict[str, str] = {}
-    for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
-        smallest = filled.index(min(filled))
-        filled[smallest] += size
-        fold_of[name] = str(smallest)
-    return np.array([fold_of[name] for name in names])
+    return Fitted(dataset, design, deviations, errors, telling(dataset, by_fold))
 
 
 def left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, say: Say) -> Floats:
@@ -115,6 +80,19 @@ def left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, sa
     return errors
 
 
+def reached(case: Case, before: tuple[float, float, float] | None) -> tuple[float, float, float]:
+    """The largest load, prompt and output tokens of `before` and one more case.
+
+    The load is what one replica holds at once: for an open loop that is not published, so none.
+    """
+    row = case.row
+    load = 0.0 if row.kind == "rate" else row.load / case.load.copies
+    own = (load, row.prompt_tokens, row.output_tokens)
+    if before is None:
+        return own
+    return max(own[0], before[0]), max(own[1], before[1]), max(own[2], before[2])
+
+
 def table_of(fitted: Fitted, evidence: str) -> FitTable:
     """The fit as rows of calibration.yaml."""
     rows: dict[Key, dict[str, float]] = {}
@@ -122,13 +100,17 @@ def table_of(fitted: Fitted, evidence: str) -> FitTable:
         if abs(value) >= SMALLEST:
             rows.setdefault(key, {})[name] = round(value, 4)
     points: dict[Key, int] = {}
+    reach: dict[Key, tuple[float, float, float]] = {}
     for case in fitted.dataset.cases:
         for key in case.keys:
             points[key] = points.get(key, 0) + 1
+            if key[0] == "model-gpu":
+                reach[key] = reached(case, reach.get(key))
     return FitTable(
+        reach=reach,
         rows={key: rows.get(key, {}) for key in sorted(points)},
         points=points,
         notes=notes_of(fitted.dataset, fitted.design.latent(fitted.deviations), points),
-        residuals=half_widths(fitted.dataset, fitted.errors),
+        residuals=half_widths(fitted.dataset, fitted.errors, fitted.told),
         evidence=evidence,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,11 @@ from guide.measured.case import Case
 from guide.measured.evaluate import batch_of, predict
 from guide.measured.record import METRICS, record
 from guide.perf.fits import NAMES, Key, constants, known_keys, latent_values
+from guide.perf.novelty import LEFT_OUT, combined, novelties, provenance_of, within_reach
 
 STARVED_PER_REQUEST = 0.02  # preemptions a request from which the KV cache decides the times
 DEFAULT_HALF_WIDTH = 0.5
+OWN_GROUPS = ("ML.ENERGY",)  # protocols: gaps between tokens at a steady batch, no requests
 WHOLE_RUN = "whole run duration"  # in metric_semantics: what e2e of a closed loop means there
 
 
@@ -27,19 +29,14 @@ class Prediction:
     provenance: Provenance
 
 
-def novelty(catalog: Catalog, case: Case) -> str:
-    """What of a case nobody measured: nothing (row), its model, or its GPU under this engine."""
-    points = {level: catalog.fits.points.get((level, key), 0) for level, key in case.keys}
-    if not points.get("gpu-engine"):
-        return "gpu"
-    return "row" if points.get("model") else "model"
-
-
 def groups(case: Case, starved: float, kind_of_novelty: str) -> list[str]:
-    """Residual groups from the most to the least similar."""
+    """Residual groups of what was left out in one way, from the most to the least similar: a
+    source of its own way to measure, a KV cache that decides, a kind, ..."""
     family = case.row.framework if case.row.framework != "vLLM" else case.gpu.vendor
     pressed = "/starved" if starved > STARVED_PER_REQUEST else ""
+    own = [f"{case.protocol.name}/{kind_of_novelty}"] if case.protocol.name in OWN_GROUPS else []
     return [
+        *own,
         f"{case.row.kind}/{family}/{kind_of_novelty}{pressed}",
         f"{case.row.kind}/{family}/{kind_of_novelty}",
         f"{case.row.kind}/{kind_of_novelty}",
@@ -47,15 +44,23 @@ def groups(case: Case, starved: float, kind_of_novelty: str) -> list[str]:
     ]
 
 
-def half_width(catalog: Catalog, names: Iterable[str], metric: str) -> float:
-    """Half-width of the 90 % interval in log space, of the most similar group that has one."""
-    found = (catalog.fits.residuals.get((name, metric)) for name in names)
-    return next((width for width in found if width is not None), DEFAULT_HALF_WIDTH)
+def half_width(
+    catalog: Catalog, case: Case, starved: float, new: Sequence[str], metric: str
+) -> float:
+    """Half-width of the 90 % interval in log space of a case that is new in these ways."""
+    widths: dict[str, float] = {}
+    for way in ("row", *LEFT_OUT):
+        known = (catalog.fits.residuals.get((name, metric)) for name in groups(case, starved, way))
+        found = next((width for width in known if width is not None), None)
+        if found is not None:
+            widths[way] = found
+    width = combined(widths, new)
+    return DEFAULT_HALF_WIDTH if width is None else width
 
 
 def predict_case(case: Case, catalog: Catalog) -> Prediction:
     """Replay a case and read its metrics off."""
-    keys: list[Key] = known_keys(catalog.fits, case.keys)
+    keys: list[Key] = known_keys(catalog.fits, case.keys, case.gpu)
     latent = latent_values(catalog.fits, keys)
     step, _ = constants(latent)
     recording = record(case, step)
@@ -66,15 +71,23 @@ def predict_case(case: Case, catalog: Catalog) -> Prediction:
     if case.row.kind == "concurrency" and WHOLE_RUN in case.row.semantics:
         values["e2e"] = run_s
     values["throughput"] = _throughput(case, values["e2e"], run_s)
-    novel = novelty(catalog, case)
-    names = groups(case, recording.starved, novel)
-    widths = {metric: half_width(catalog, names, metric) for metric in METRICS}
+    new = novelties(catalog.fits, case.keys, pipelined=case.row.pp > 1)
+    starved = recording.starved
+    widths = {metric: half_width(catalog, case, starved, new, metric) for metric in METRICS}
     widths["throughput"] = widths["e2e"]
     return Prediction(
         values=values,
         half_width=widths,
-        provenance=Provenance.EXTRAPOLATED if novel == "gpu" else Provenance.CALIBRATED,
+        provenance=_provenance(catalog, case, new),
     )
+
+
+def _provenance(catalog: Catalog, case: Case, new: Sequence[str]) -> Provenance:
+    row = case.row
+    found = provenance_of(catalog.fits, case.keys, new)
+    load = 0.0 if row.kind == "rate" else row.load / case.load.copies
+    asked = (load, row.prompt_tokens, row.output_tokens)
+    return within_reach(found, catalog.fits.reach.get(case.key("model-gpu")), asked)
 
 
 def _throughput(case: Case, e2e_s: float, run_s: float) -> float:

@@ -19,7 +19,8 @@ from guide.measured.conformal import half_widths
 from guide.measured.dataset import Dataset, recorded_at
 from guide.measured.doubts import notes_of
 from guide.measured.evaluate import log_errors
-from guide.measured.fitting import SMALLEST, left_out, row_folds
+from guide.measured.fitting import SMALLEST, left_out, reached
+from guide.measured.folds import row_folds
 from guide.measured.partial_pooling import Design, design_of, fit
 from guide.perf.fits import NAMES, PARAMETERS, Key, known_keys, latent_values, spreads_of
 
@@ -56,7 +57,8 @@ def refine(base: FitTable, dataset: Dataset, evidence: str, say: Callable[[str],
     if len(dataset.cases) >= FEWEST_ROWS:
         errors["row"] = left_out(dataset, design, moved, row_folds(dataset), say)
     table = _merged(base, dataset, design, moved, evidence)
-    widths = half_widths(dataset, {"row": errors["row"]}) if "row" in errors else {}
+    told = {"row": np.ones_like(dataset.usable)}
+    widths = half_widths(dataset, {"row": errors["row"]}, told) if "row" in errors else {}
     wider = {key: max(width, base.residuals.get(key, 0.0)) for key, width in widths.items()}
     return Refined(dataset, replace(table, residuals={**base.residuals, **wider}), errors)
 
@@ -70,7 +72,7 @@ def _local(case: Case, base: FitTable) -> Case:
 
 
 def _latent(case: Case, base: FitTable) -> list[float]:
-    values = latent_values(base, known_keys(base, case.keys))
+    values = latent_values(base, known_keys(base, case.keys, case.gpu))
     return [values[name] for name in NAMES]
 
 
@@ -87,12 +89,14 @@ def _merged(
     base: FitTable, dataset: Dataset, design: Design, moved: Floats, evidence: str
 ) -> FitTable:
     rows: dict[Key, dict[str, float]] = {key: dict(values) for key, values in base.rows.items()}
-    points = dict(base.points)
+    points, reach = dict(base.points), dict(base.reach)
     for case in dataset.cases:
-        for key, known in zip(case.keys, known_keys(base, case.keys), strict=True):
+        for key, known in zip(case.keys, known_keys(base, case.keys, case.gpu), strict=True):
             # a version nobody measured begins as the nearest one that somebody did
             rows.setdefault(key, dict(base.rows.get(known, {})))
             points[key] = points.get(key, 0) + 1
+            if key[0] == "model-gpu":
+                reach[key] = reached(case, reach.get(key))
     for (name, key), movement in zip(design.columns, moved.tolist(), strict=True):
         value = rows[key].get(name, 0.0) + movement
         if abs(value) >= SMALLEST:
@@ -105,4 +109,5 @@ def _merged(
         residuals=base.residuals,
         evidence=f"{base.evidence}; {evidence}" if base.evidence else evidence,
         notes={**kept, **notes_of(dataset, design.latent(moved), points)},
+        reach=reach,
     )

@@ -10,10 +10,12 @@ import numpy as np
 from guide.measured.case import Case
 from guide.measured.conformal import pools_of
 from guide.measured.dataset import Dataset, exclusions
-from guide.measured.fitting import Fitted, model_of
+from guide.measured.fitting import Fitted
+from guide.measured.folds import Bools, member_of, model_of
 from guide.measured.record import METRICS
+from guide.perf import novelty
 
-LEFT_OUT = ("row", "model", "gpu")  # besides "fitted"
+LEFT_OUT = ("row", *novelty.LEFT_OUT)  # besides "fitted"
 OWN_SLICE = ("ml-energy-leaderboard",)  # gaps between tokens, where others measured requests
 METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "batch or end-to-end time"}
 
@@ -28,7 +30,8 @@ class LeftOut:
     metric: str
     measured: float  # seconds
     errors: dict[str, float]
-    pools: dict[str, list[tuple[str, str]]]  # by what was left out: its residual pools
+    pools: dict[str, list[tuple[str, str]]]  # by what was left out: its residual pools; none where
+    # the error tells of more than that
     exclusion: str = ""  # why it is kept out of the fit
 
     @property
@@ -43,7 +46,7 @@ class LeftOut:
 
     def member(self, left_out: str) -> str:
         """What is left out together with this observation."""
-        return {"row": self.case.row.id, "model": self.model, "gpu": self.case.gpu.name}[left_out]
+        return member_of(self.case, left_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,7 @@ class Slice:
 
     def asked(self, left_out: str) -> tuple[float, float]:
         """Mean and median error allowed, in %."""
-        return self.groups if left_out in ("model", "gpu") else self.rows
+        return self.rows if left_out in ("row", "fitted") else self.groups
 
 
 def _slice(
@@ -104,18 +107,18 @@ def _slice(
 
 
 SLICES = (
-    _slice("vLLM static batch latency, NVIDIA", "e2e", "static_batch", groups=(6, 4.5),
-           vendors=("nvidia",)),
-    _slice("vLLM static batch latency, AMD and Intel", "e2e", "static_batch", groups=(9, 6),
+    _slice("vLLM static batch latency, NVIDIA", "e2e", "static_batch", groups=(5, 3.2),
+           rows=(5, 3.5), vendors=("nvidia",)),
+    _slice("vLLM static batch latency, AMD and Intel", "e2e", "static_batch", groups=(5.6, 3.8),
            vendors=("amd", "intel")),
-    _slice("FastGen batch latency", "e2e", "static_batch", groups=(12, 8), framework="FastGen"),
-    _slice("vLLM static TTFT", "ttft", "static_batch", groups=(15, 8)),
-    _slice("vLLM closed loop TPOT", "tpot", "concurrency", groups=(12, 8), rows=(8, 4)),
-    _slice("vLLM closed loop TTFT", "ttft", "concurrency", groups=(20, 12), rows=(15, 8)),
+    _slice("FastGen batch latency", "e2e", "static_batch", groups=(10, 7), framework="FastGen"),
+    _slice("vLLM static TTFT", "ttft", "static_batch", groups=(12, 8)),
+    _slice("vLLM closed loop TPOT", "tpot", "concurrency", groups=(10, 5), rows=(5, 3)),
+    _slice("vLLM closed loop TTFT", "ttft", "concurrency", groups=(25, 12), rows=(11, 6.5)),
     _slice("vLLM decode step, steady batch", "tpot", "concurrency", groups=(10, 7),
            source="ml-energy-leaderboard"),
-    _slice("vLLM open loop TPOT", "tpot", "rate", groups=(18, 12)),
-    _slice("vLLM open loop TTFT", "ttft", "rate", groups=(30, 18)),
+    _slice("vLLM open loop TPOT", "tpot", "rate", groups=(12, 8)),
+    _slice("vLLM open loop TTFT", "ttft", "rate", groups=(30, 15)),
     _slice("vLLM burst e2e", "e2e", "burst", groups=(20, 12)),
 )  # fmt: skip
 
@@ -147,7 +150,9 @@ def errors_of(logs: Iterable[float]) -> Errors:
     return Errors(len(values), float(values.mean()), float(median), float(p90))
 
 
-def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[LeftOut]:
+def observations(
+    dataset: Dataset, errors: dict[str, Sequence[float]], told: dict[str, Bools]
+) -> list[LeftOut]:
     """Every observation of a dataset with its errors."""
     batch, why = dataset.batch, exclusions()
     found: list[LeftOut] = []
@@ -160,7 +165,10 @@ def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[L
                 metric=metric,
                 measured=float(batch.measured[i]),
                 errors={left_out: values[i] for left_out, values in errors.items()},
-                pools={left_out: pools_of(dataset, i, left_out) for left_out in LEFT_OUT},
+                pools={
+                    left_out: pools_of(dataset, i, left_out) if tells[i] else []
+                    for left_out, tells in told.items()
+                },
                 exclusion=why.get((name, "")) or why.get((name, metric), ""),
             )
         )
@@ -168,8 +176,8 @@ def observations(dataset: Dataset, errors: dict[str, Sequence[float]]) -> list[L
 
 
 def observed(fitted: Fitted) -> list[LeftOut]:
-    """Every observation of a fit with its errors: fitted, and left out by row, model and GPU."""
+    """Every observation of a fit with its errors: fitted, and by what was left out."""
     errors: dict[str, Sequence[float]] = {
         name: values.tolist() for name, values in fitted.errors.items()
     }
-    return observations(fitted.dataset, errors)
+    return observations(fitted.dataset, errors, fitted.told)

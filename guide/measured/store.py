@@ -13,6 +13,7 @@ from guide.errors import SpecError
 HEADER = """\
 # Fits only, written by `guide calibrate`; never edited by hand. A row: deviations of the constants
 # of guide.perf.fits in latent space for one level, and how many measured rows stand behind it.
+# `reach`: the largest load, prompt and output tokens among them.
 # `residuals`: half-width of the 90 % interval in log space, from left-out errors.
 """
 
@@ -28,6 +29,7 @@ def dump(table: FitTable) -> str:
                 "points": table.points[level, key],
                 "values": dict(values),
                 **_noted(table.notes.get((level, key))),
+                **_reached(table.reach.get((level, key))),
             }
             for (level, key), values in sorted(table.rows.items())
         ],
@@ -41,6 +43,10 @@ def dump(table: FitTable) -> str:
 
 def _noted(note: str | None) -> dict[str, str]:
     return {"note": note} if note else {}
+
+
+def _reached(reach: tuple[float, float, float] | None) -> dict[str, list[float]]:
+    return {"reach": list(reach)} if reach else {}
 
 
 def write(table: FitTable, path: Path) -> None:

@@ -23,9 +23,10 @@ from guide.domain import (
     Gpu,
     ModelArch,
     Precision,
-    Provenance,
     ReplicaGroup,
 )
+from guide.perf.novelty import ENOUGH_POINTS as ENOUGH_POINTS
+from guide.perf.novelty import novelties, provenance_of, served_width
 from guide.perf.priors import (
     HELD_BY_KERNELS as HELD_BY_KERNELS,
 )
@@ -59,6 +60,7 @@ from guide.perf.priors import (
 from guide.perf.step import StepParams
 
 Key = tuple[str, str]
+GPU_LEVELS = ("gpu", "gpu-engine", "precision-gpu", "model-gpu")  # whose keys name a GPU
 
 
 class ServingParams(NamedTuple):
@@ -182,7 +184,6 @@ def latent_values(table: FitTable, keys: Iterable[Key]) -> dict[str, float]:
     return latent
 
 
-ENOUGH_POINTS = 5  # measured rows of a GPU under an engine that make its numbers calibrated
 INTERVAL_METRICS = ("ttft", "tpot", "e2e", "throughput")
 DEFAULT_HALF_WIDTH = {"ttft": 0.6, "tpot": 0.4, "e2e": 0.45, "throughput": 0.4}  # without any fit
 
@@ -195,36 +196,45 @@ def resolve(
     version: str,
     precision: Precision,
     model: ModelArch | None = None,
+    *,
+    pipelined: bool = False,
 ) -> Fit:
-    """The constants of one case, and how far they can be trusted."""
+    """The constants of one case, and how far they can be trusted; `pipelined`: in stages."""
     parts = _parts(version)
     engine = engine_for(catalog, framework, version)
     kernels = kernels_price(catalog.fits, gpu, engine)
     family = version_family(framework, parts)
     keys = levels(gpu, engine, precision, model, version=family, kernels=kernels)
-    step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys)))
+    step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys, gpu)))
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)
     points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
-    calibrated = points >= ENOUGH_POINTS
-    provenance = Provenance.CALIBRATED if calibrated else Provenance.EXTRAPOLATED
+    new = novelties(catalog.fits, keys, pipelined=pipelined)
+    own = next((key for key in keys if key[0] == "model-gpu"), ("", ""))
     return Fit(
         values={**step._asdict(), **serving._asdict()},
-        provenance=provenance,
+        provenance=provenance_of(catalog.fits, keys, new),
         evidence=catalog.fits.evidence or "prior",
         measured_points=points,
-        residual={
-            metric: catalog.fits.residuals.get(
-                (f"serving/{provenance.value}", metric), DEFAULT_HALF_WIDTH[metric]
-            )
-            for metric in INTERVAL_METRICS
-        },
+        residual=_widths(catalog.fits, new, pressed=False),
+        pressed=_widths(catalog.fits, new, pressed=True),
+        reach=catalog.fits.reach.get(own),
+        novelties=new,
     )
 
 
 def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
     """The constants that price a group."""
-    return resolve(catalog, group.gpu, group.framework, group.version, group.precision, group.model)
+    return resolve(
+        *(catalog, group.gpu, group.framework, group.version, group.precision, group.model),
+        pipelined=group.pp > 1,
+    )
+
+
+def _widths(table: FitTable, new: tuple[str, ...], pressed: bool) -> dict[str, float]:
+    """Log half-width by metric of a load that is new in these ways."""
+    widths = {m: served_width(table.residuals, new, m, pressed) for m in INTERVAL_METRICS}
+    return {m: DEFAULT_HALF_WIDTH[m] if w is None else w for m, w in widths.items()}
 
 
 OBSERVED = "observed"  # level of what running pods taught, for the layouts of one cluster
@@ -275,15 +285,22 @@ def _engine(catalog: Catalog, framework: str, version: tuple[int, ...]) -> str:
     raise ValueError(f"no release of {framework} covers {version}")
 
 
-def known_keys(table: FitTable, keys: Iterable[Key]) -> list[Key]:
-    """The levels of a case, with an unmeasured version replaced by the nearest measured one.
+def known_keys(table: FitTable, keys: Iterable[Key], gpu: Gpu) -> list[Key]:
+    """The levels of a case, with an unmeasured version replaced by the nearest measured one, and
+    an unmeasured GPU by its relative.
 
     Overheads fall over releases and stay down, so the nearest at or below speaks for a new release.
     """
-    return [
-        (level, _nearest_family(table, key)) if level == "version" else (level, key)
-        for level, key in keys
-    ]
+    speaks = gpu.relative if gpu.relative and not table.points.get(("gpu", gpu.name)) else gpu.name
+
+    def known(level: str, key: str) -> str:
+        if level == "version":
+            return _nearest_family(table, key)
+        if level in GPU_LEVELS:
+            return "/".join(speaks if part == gpu.name else part for part in key.split("/"))
+        return key
+
+    return [(level, known(level, key)) for level, key in keys]
 
 
 def _nearest_family(table: FitTable, family: str) -> str:

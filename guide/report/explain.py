@@ -299,8 +299,9 @@ def _intervals(explanation: Explanation, item: GroupExplanation, name: str) -> T
         ("requests/s at saturation", format_rate(capacity), format_rate(capacity / factor),
          format_rate(capacity * factor), f"{factor:.3f}")
     )  # fmt: skip
-    trust = item.fit.provenance.value.lower()
-    origin = f"from errors on rows left out of the fit ({trust} serving)"
+    new = item.fit.novelties
+    unseen = f", with what nobody measured here left out too: {', '.join(new)}" if new else ""
+    origin = f"from errors on rows left out of the fit{unseen}"
     if item.assumed_intervals:
         origin = "assumed, no left-out error stands behind them"
     return Table(

@@ -24,6 +24,7 @@ from guide.domain import (
     ServingReport,
     Workload,
 )
+from guide.perf.novelty import within_reach
 from guide.perf.roofline import typical_bound
 from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width, half_width_near
@@ -115,12 +116,11 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
             max_concurrent_requests=one.replica.max_concurrent_requests,
             max_requests_per_s=one.replica.saturation_per_s,
             bound=typical_bound(one.group, report, workload, study.catalog),
-            provenance=_provenance(one.replica),
+            provenance=_provenance(one.replica, report, workload),
         )
         for one, report in zip(members, reports, strict=True)
     )
     usd = group_usd_per_h(item.group for item in groups)
-    unmeasured = any(item.provenance is Provenance.EXTRAPOLATED for item in groups)
     return Evaluation(
         groups=groups,
         predicted=predicted,
@@ -135,7 +135,7 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
             predicted.requests_per_s * (workload.prompt.mean_tokens + workload.output.mean_tokens),
         ),
         job=_job(members, reports, usd),
-        provenance=Provenance.EXTRAPOLATED if unmeasured else Provenance.CALIBRATED,
+        provenance=max((item.provenance for item in groups), key=list(Provenance).index),
     )
 
 
@@ -155,9 +155,10 @@ def _job(
     )
 
 
-def _provenance(replica: Replica) -> Provenance:
-    """No measured pipeline is in the fits, nor a replica over several nodes, which is one too."""
-    return Provenance.EXTRAPOLATED if replica.shape.pp > 1 else replica.fit.provenance
+def _provenance(replica: Replica, report: ServingReport, workload: Workload) -> Provenance:
+    """What stands behind a group under its load."""
+    asked = (report.batch_mean, workload.prompt.mean_tokens, workload.output.mean_tokens)
+    return within_reach(replica.fit.provenance, replica.fit.reach, asked)
 
 
 def per_million(usd_per_h: float | None, tokens_per_s: float) -> float | None:

@@ -46,6 +46,7 @@ from guide.simulate.capacity import request_tokens, saturation, zero_load
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 SURE_QUANTILE = 0.88  # of the lengths: the p95 of half of the shortest run lies 3 errors above it
+FULL, MANY_PREEMPTIONS = 0.98, 12  # of the cache, in a run: memory decides the times
 WIDEST_LOG = 3.0  # half-width, a factor of 20: beyond, there is no number
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
@@ -96,8 +97,11 @@ def half_width_near(fit: Fit, report: ServingReport, metric: str) -> float:
     """The same under a load that was simulated: other runs of it scatter, and near saturation an
     error of the capacity is a much larger one of the wait for the first token.
     """
+    width = half_width(fit, metric)
+    if report.kv_peak_share >= FULL and report.preemptions >= MANY_PREEMPTIONS:
+        width = max(width, fit.pressed.get(metric, 0.0))
     scatter: dict[str, float] = dict(zip(("ttft", "tpot", "e2e"), report.noise, strict=True))
-    width = math.hypot(half_width(fit, metric), scatter.get(metric, 0.0))
+    width = math.hypot(width, scatter.get(metric, 0.0))
     beyond = (report.ttft_steepness - 1) * half_width(fit, "throughput")
     waits = {"ttft": 1.0, "e2e": report.ttft.p95_s / report.e2e.p95_s}.get(metric, 0.0)
     return max(width, min(math.hypot(width, beyond * waits), WIDEST_LOG))
@@ -177,7 +181,13 @@ def operate(
         limits = replace(limits, max_model_len=longest)
     release, variant = shape.release, shape.variant
     fit = resolve(
-        catalog, shape.gpu, release.framework, release.version, variant.precision, variant.model
+        catalog,
+        shape.gpu,
+        release.framework,
+        release.version,
+        variant.precision,
+        variant.model,
+        pipelined=shape.pp > 1,
     )
     if running is None:
         sizes = _batch_sizes(limits, memory, plan.workload)

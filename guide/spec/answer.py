@@ -102,7 +102,8 @@ class GroupDocument(LayoutDocument):
     ]
     maxRequestsPerSecond: Annotated[float, Field(description="Of one replica, at saturation.")]
     provenance: Annotated[
-        Literal["Calibrated", "Extrapolated"], Field(description="Calibrated or Extrapolated.")
+        Literal["Measured", "Calibrated", "Extrapolated"],
+        Field(description="Measured, Calibrated or Extrapolated: what stands behind it."),
     ]
     bound: Annotated[str, Field(description="What a typical step waits for.")]
 
@@ -128,7 +129,8 @@ class EvaluationDocument(TypedDict):
         Field(description="Share of the load that limits hold on top; of the best alone, up to 3."),
     ]
     provenance: Annotated[
-        Literal["Calibrated", "Extrapolated"], Field(description="Calibrated or Extrapolated.")
+        Literal["Measured", "Calibrated", "Extrapolated"],
+        Field(description="Measured, Calibrated or Extrapolated: what stands behind it."),
     ]
     jobSeconds: NotRequired[
         Annotated[EstimateDocument, Field(description="Of an offline batch: until it is done.")]

@@ -117,7 +117,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("capacity_requests_per_s", "1/s", "load at which the deployment saturates",
             capacity_per_s),
     Column(name="provenance", kind="string",
-           meaning="Calibrated, or Extrapolated where nobody measured this GPU and framework",
+           meaning="Measured, Calibrated, or Extrapolated: what stands behind the numbers",
            value=lambda best: best.provenance.value),
     Column(name="took_s", kind="double", unit="s", meaning="time that answering took"),
     Column(name="guide_version", kind="string", meaning="version of GUIDE that answered"),

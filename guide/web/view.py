@@ -194,7 +194,7 @@ def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
         per_million=_per_million(item),
         gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
         figures=_figures(item, asked),
-        measured=item.provenance is Provenance.CALIBRATED,
+        measured=item.provenance is not Provenance.EXTRAPOLATED,
     )
 
 

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from guide.measured.conformal import FEWEST, conformal
+from guide.measured.conformal import shrunk
 from guide.measured.predict import DEFAULT_HALF_WIDTH
 from guide.measured.slices import LeftOut
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """Over some observations: share inside their interval, and median width, both in %."""
 
+    values: int
     inside: float
     width: float  # upper minus lower end, relative to the prediction
+
+    def __str__(self) -> str:
+        return f"{self.inside:.0f} / {self.width:.0f}, {self.values}" if self.values else "–"
 
 
 def fresh_half_widths(items: Sequence[LeftOut], left_out: str) -> dict[int, float]:
@@ -36,31 +37,30 @@ def fresh_half_widths(items: Sequence[LeftOut], left_out: str) -> dict[int, floa
             for pool in item.pools[left_out]:
                 error = abs(item.errors[left_out])
                 pools.setdefault(pool, []).append((error, item.member(left_out)))
-    columns = {
-        pool: (np.array([e for e, _ in pairs]), np.array([m for _, m in pairs]))
-        for pool, pairs in pools.items()
-    }
-    known: dict[tuple[tuple[str, str], str], float | None] = {}
+    known: dict[tuple[tuple[str, str], str], list[tuple[float, str]]] = {}
 
-    def width(pool: tuple[str, str], member: str) -> float | None:
+    def others(pool: tuple[str, str], member: str) -> list[tuple[float, str]]:
         if (pool, member) not in known:
-            errors, members = columns.get(pool, (np.empty(0), np.empty(0, dtype=str)))
-            others = errors[members != member]
-            known[pool, member] = conformal(others) if len(others) >= FEWEST else None
+            known[pool, member] = [one for one in pools.get(pool, ()) if one[1] != member]
         return known[pool, member]
 
+    widths: dict[tuple[tuple[tuple[str, str], ...], str], float] = {}
+
     def first(item: LeftOut) -> float:
-        member = item.member(left_out)
-        found = (width(pool, member) for pool in item.pools[left_out])
-        return next((w for w in found if w is not None), DEFAULT_HALF_WIDTH)
+        member, chain = item.member(left_out), tuple(item.pools[left_out])
+        if (chain, member) not in widths:
+            width = shrunk([others(pool, member) for pool in chain])
+            widths[chain, member] = DEFAULT_HALF_WIDTH if width is None else width
+        return widths[chain, member]
 
     return {id(item): first(item) for item in items}
 
 
 def coverage(items: Sequence[LeftOut], left_out: str, half_widths: dict[int, float]) -> Coverage:
-    """Coverage of `items` under their half-widths."""
-    inside = [abs(item.errors[left_out]) <= half_widths[id(item)] for item in items]
-    widths = [2 * math.sinh(half_widths[id(item)]) for item in items]
-    if not items:
-        return Coverage(math.nan, math.nan)
-    return Coverage(100 * float(np.mean(inside)), 100 * float(np.median(widths)))
+    """Coverage of those `items` under their half-widths whose errors tell of what was left out."""
+    told = [item for item in items if item.pools[left_out]]
+    if not told:
+        return Coverage(0, math.nan, math.nan)
+    inside = [abs(item.errors[left_out]) <= half_widths[id(item)] for item in told]
+    widths = [2 * math.sinh(half_widths[id(item)]) for item in told]
+    return Coverage(len(told), 100 * float(np.mean(inside)), 100 * float(np.median(widths)))

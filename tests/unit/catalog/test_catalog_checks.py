@@ -69,6 +69,7 @@ def test_a_users_gpu_is_added_and_changes_the_digest(rows: WriteRows):
         ({"vendor": "acme"}, r"vendor .*'nvidia', 'amd' or 'intel' \(got 'acme'\)\."),
         ({"compute_capability": "nine"}, r"compute_capability .*\(got 'nine'\)\."),
         ({"name": "h100-sxm"}, r"GPU h100-sxm: 'h100-sxm' already names the GPU H100-SXM"),
+        ({"relative": "T5"}, r"GPU X1: its relative T5 is in no row of the catalogue\."),
         ({"aliases": ["nvidia l4"]}, r"GPU X1: 'nvidia l4' already names the GPU L4"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from guide.catalog import load
 from guide.measured.case import Unanswerable, build
 from guide.measured.measurements import measurements
-from guide.measured.slices import SLICES, LeftOut, errors_of
+from guide.measured.slices import LEFT_OUT, SLICES, LeftOut, errors_of
 from hack.accuracy import ratchet, tables
 from hack.accuracy.coverage import coverage, fresh_half_widths
 from hack.accuracy.plots import scatter
@@ -20,13 +20,13 @@ from hack.accuracy.ranking import agreement
 DATA = Path(__file__).parents[2] / "accuracy" / "data" / "measurements.csv"
 CATALOG = load()
 ROWS = [row for row in measurements(DATA) if row.kind == "static_batch"][:60]
-POOLS = {left_out: [("group", "e2e")] for left_out in ("row", "model", "gpu")}
+POOLS = {left_out: [("group", "e2e")] for left_out in LEFT_OUT}
 
 
 def observation(number: int, error: float, measured: float = 1.0) -> LeftOut:
     case = build(ROWS[number], CATALOG)
     assert not isinstance(case, Unanswerable)
-    errors = dict.fromkeys(("fitted", "row", "model", "gpu"), error)
+    errors = dict.fromkeys(("fitted", *LEFT_OUT), error)
     return LeftOut(case=case, metric="e2e", measured=measured, errors=errors, pools=POOLS)
 
 
@@ -133,6 +133,7 @@ def test_every_table_has_a_cell_for_every_head():
     items[7] = replace(items[7], exclusion="a cold start")
     made = [
         tables.targets(items, {}),
+        tables.shortfalls(items),
         tables.intervals(items),
         tables.by_kind(items),
         tables.by_gpu(items),
@@ -144,8 +145,8 @@ def test_every_table_has_a_cell_for_every_head():
     ]
     for table in made:
         assert all(len(row) == len(table.heads) for row in table.rows), table.title
-    assert made[6].rows[0][3] == "a cold start"
-    assert made[5].rows[0][0] == items[59].case.row.id
+    assert made[7].rows[0][3] == "a cold start"
+    assert made[6].rows[0][0] == items[59].case.row.id
 
 
 def test_a_plot_is_small_and_the_same_each_time(tmp_path: Path):
@@ -155,3 +156,12 @@ def test_a_plot_is_small_and_the_same_each_time(tmp_path: Path):
     assert scatter(part, items, tmp_path).read_bytes() == first
     assert first.startswith(b"\x89PNG")
     assert len(first) < 100_000
+
+
+def test_what_misses_what_is_asked_comes_first():
+    good = [observation(n, 0.01) for n in range(30)]
+    assert tables.shortfalls(good).rows == ()
+    bad = [observation(n, 0.2) for n in range(30)]
+    found = tables.shortfalls(bad)
+    assert [row[1] for row in found.rows] == [tables.HEADS[left_out] for left_out in LEFT_OUT]
+    assert all(float(row[5]) > 1 and row[6] == "100" for row in found.rows)

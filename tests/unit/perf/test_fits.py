@@ -69,6 +69,9 @@ def table(
     return FitTable(rows=rows, points=points or {}, residuals=residuals or {})
 
 
+LLAMA = "meta-llama/Llama-3.1-8B"
+
+
 def logit(share: float) -> float:
     return float(np.log(share / (1 - share)))
 
@@ -81,8 +84,14 @@ def test_an_unseen_gpu_is_the_prior_and_its_vendor_and_is_extrapolated():
         ("gpu", "H100-SXM"): {"share_w": 0.4},
         ("gpu-engine", "H100-SXM/vLLM-V1"): {"share_w": 0.8},
     }
-    points = {("gpu-engine", "H100-SXM/vLLM-V1"): ENOUGH_POINTS}
-    residuals = {("serving/Calibrated", "ttft"): 0.11, ("serving/Extrapolated", "ttft"): 0.33}
+    known_levels = (
+        *(("engine", "vLLM-V1"), ("generation", "hopper"), ("gpu-engine", "H100-SXM/vLLM-V1")),
+        *(("precision-gpu", "16-bit/H100-SXM/vLLM-V1"), ("version", "vLLM-0.10")),
+        *(("architecture", "LlamaForCausalLM/vLLM-V1"), ("model", f"{LLAMA}/vLLM-V1")),
+    )
+    own = ("model-gpu", f"{LLAMA}/16-bit/H100-SXM/vLLM-V1")
+    points = dict.fromkeys(known_levels, ENOUGH_POINTS) | {own: 1}
+    residuals = {("serving/free/row", "ttft"): 0.11, ("serving/free/generation", "ttft"): 0.33}
     fits = table(rows, points, residuals)
     new = fit_of(fits, NEW)
     assert logit(new.values["share_w"]) == pytest.approx(logit(PRIOR.share_w) + 0.3)
@@ -152,3 +161,26 @@ def test_measured_kernels_price_only_where_the_fits_were_made_so():
     assert not kernels_price(replace(UNFITTED, rows={}), chip, "vLLM-V1")
     assert not kernels_price(UNFITTED, chip, "vLLM-V0")
     assert not kernels_price(UNFITTED, CATALOG.gpus["MI300X"], "vLLM-V1")
+
+
+@pytest.mark.parametrize(
+    ("new", "relative"), [("GB200", "B200"), ("GH200-96GB", "H100-SXM"), ("MI325X", "MI300X")]
+)
+def test_a_gpu_without_rows_takes_those_of_its_relative(new: str, relative: str):
+    """Else it is priced as its whole generation: GB200 was 1.6 times slower than B200."""
+    arch = CATALOG.models["meta-llama/Llama-3.1-70B"]
+    own, theirs = (
+        resolve(CATALOG, CATALOG.gpus[name], "vLLM", "0.10.0", PRECISIONS["bf16"], arch)
+        for name in (new, relative)
+    )
+    assert own.values == theirs.values
+    assert own.provenance is Provenance.EXTRAPOLATED
+
+
+def test_relatives_are_of_one_chip_and_form():
+    for gpu in CATALOG.gpus.values():
+        if gpu.relative is not None:
+            other = CATALOG.gpus[gpu.relative]
+            assert (gpu.generation, gpu.link.kind) == (other.generation, other.link.kind)
+            assert gpu.compute_capability == other.compute_capability
+            assert other.relative is None

@@ -106,7 +106,7 @@ def unknown_gpu() -> list[dict[str, Any]]:
         ([CHAT], {}, LAYOUT),
         ([SLOW], {}, LAYOUT),  # infeasible, with relaxations
         # fleets of two pools: at some loads one of them is tried and loses
-        ([{**CHAT, "rps": rps} for rps in ("16", "24", "34")], {"pools": TWO_POOLS}, {"groups"}),
+        ([{**CHAT, "rps": rps} for rps in ("6", "16")], {"pools": TWO_POOLS}, {"groups"}),
         ([CHAT], {"nodes": unknown_gpu()}, {"pool"}),  # refused as a whole
     ],
     ids=["feasible", "infeasible", "mixed", "unknown GPU"],
@@ -247,7 +247,7 @@ def test_preset_keeps_model_and_gpus():
     state = from_query(url({**CHAT, "usd": "9"})[2:])
     changed = state.preset("batch")
     assert (changed.model, changed.pools) == (state.model, state.pools)
-    assert changed.values["users"] == "128"
+    assert (changed.values["batch"], changed.values["within"]) == ("20000", "6h")
     assert "rps" not in changed.values
     assert changed.values["usd"] == "9"
     assert isinstance(changed, State)
