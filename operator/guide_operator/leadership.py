@@ -66,12 +66,12 @@ class Leadership:
 
     def _take(self, holder: str | None = None) -> bool:
         """Take or renew the Lease, or write another holder; whether it is ours now."""
-        asked_s = time.monotonic()
         try:
             lease = self._client.lease(self._namespace, self._name)
             if self._held_by_another(lease):
                 self._problem = ""
                 return False
+            asked_s = time.monotonic()  # the Lease lives from its writing, however slow the reading
             self._write(lease["metadata"]["resourceVersion"], holder)
         except Stale:  # another replica was quicker
             return False
