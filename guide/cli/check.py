@@ -144,7 +144,8 @@ def findings(
         inventory = standing.unpriced(lock.inventory.to_domain(catalog))
     question = ask(asked, inventory, catalog, lock.model).rendered_as(lock.format)
     layout = [
-        Running(key=g.key, replicas=g.replicas, load_share=g.load_share) for g in lock.deployment
+        Running(key=g.key, replicas=g.replicas, load_share=g.load_share, limits=g.operating_point)
+        for g in lock.deployment
     ]
     assessed = assess(question.plan, inventory, catalog, layout)
     found += standing.standing(lying, asked, assessed, question.answer())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import guide
-from guide.domain import Catalog, Evaluation, Inventory, Reason, Recommendation
+from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Reason, Recommendation
 from guide.frameworks import FRAMEWORKS
 from guide.gitops.findings import Finding, Level
 from guide.gitops.folder import LOCK, PLAN, digest, plan_document, plan_text
@@ -183,7 +183,7 @@ def standing(
             )
         ]
     best = answer.best
-    if best is None or locked_groups(best) == groups:
+    if best is None or _layouts(locked_groups(best)) == _layouts(groups):
         return []
     return [
         Finding(
@@ -256,6 +256,10 @@ def _short(text: str) -> str:
     return text[: len("sha256:") + 12]
 
 
+def _layouts(groups: Iterable[LockedGroup]) -> list[tuple[LayoutKey, int, float]]:
+    return [group.layout for group in groups]
+
+
 def _listed(items: Iterable[str]) -> str:
     every = list(items)
     shown = ", ".join(every[:_SHOWN])
@@ -265,7 +269,7 @@ def _listed(items: Iterable[str]) -> str:
 def choice_change(lock: Lock, best: Evaluation) -> list[str]:
     """The deployment before and after, in a sentence each."""
     now = locked_groups(best)
-    if now == lock.deployment:
+    if _layouts(now) == _layouts(lock.deployment):
         return ["The deployment stays the same: " + choice(best)]
     before = " and ".join(
         f"{g.replicas} x {g.framework} TP {g.tp} PP {g.pp} {g.precision} of {g.checkpoint} on "

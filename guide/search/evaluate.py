@@ -156,7 +156,11 @@ def _job(
 
 
 def _provenance(replica: Replica, report: ServingReport, workload: Workload) -> Provenance:
-    """What stands behind a group under its load."""
+    """What stands behind a group under its load. Nobody measured a pipeline, nor a replica over
+    several nodes, which is one too.
+    """
+    if replica.shape.pp > 1:
+        return Provenance.EXTRAPOLATED
     asked = (report.batch_mean, workload.prompt.mean_tokens, workload.output.mean_tokens)
     return within_reach(replica.fit.provenance, replica.fit.reach, asked)
 

@@ -20,6 +20,7 @@ from guide.domain import (
     GpuPool,
     Inventory,
     LayoutKey,
+    Limits,
     Price,
     ReplicaGroup,
     SkippedNode,
@@ -205,6 +206,15 @@ class LockedInventory(Locked):
         )
 
 
+class LockedLimits(Locked):
+    """The operating point that its manifests hold."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    max_model_len: int
+
+
 class LockedGroup(Locked):
     """One replica group of the deployment that was chosen."""
 
@@ -217,11 +227,24 @@ class LockedGroup(Locked):
     pp: int
     replicas: int
     load_share: float
+    limits: LockedLimits | None = None  # of older files: those that are chosen today
 
     @property
     def key(self) -> LayoutKey:
         """Which replica it repeats."""
         return LayoutKey._make(getattr(self, name) for name in LayoutKey._fields)
+
+    @property
+    def operating_point(self) -> Limits | None:
+        """What its servers are started with."""
+        if self.limits is None:
+            return None
+        return Limits(**self.limits.model_dump(), kv_cache_dtype=self.kv_cache_dtype)
+
+    @property
+    def layout(self) -> tuple[LayoutKey, int, float]:
+        """What it is, whatever its servers are started with."""
+        return self.key, self.replicas, self.load_share
 
 
 def locked_groups(best: Evaluation) -> tuple[LockedGroup, ...]:
@@ -231,7 +254,13 @@ def locked_groups(best: Evaluation) -> tuple[LockedGroup, ...]:
 
 def locked_group(group: ReplicaGroup) -> LockedGroup:
     """One group in the form of the file."""
-    return LockedGroup(**group.key._asdict(), replicas=group.replicas, load_share=group.load_share)
+    stated = {name: getattr(group.limits, name) for name in LockedLimits.model_fields}
+    return LockedGroup(
+        **group.key._asdict(),
+        replicas=group.replicas,
+        load_share=group.load_share,
+        limits=LockedLimits(**stated),
+    )
 
 
 class LockedEngine(Locked):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from guide.catalog import load
+from guide.cli.in_words import nodes_in_words
 from guide.domain import Inventory
 from guide.errors import SpecError
 from guide.gitops.folder import digest
@@ -31,6 +32,26 @@ def test_a_fresh_folder_meets_its_plan(here: Path):
         result = run("check", "out", *more)
         assert result.exit_code == 0, result.output
         assert result.output == "out meets its plan.\n"
+
+
+def test_a_fresh_folder_of_another_chunk_meets_its_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Limits that a latency asked for stand in the lock: they are judged, not chosen anew."""
+    monkeypatch.chdir(tmp_path)
+    plan = yaml.safe_load(PLAN)
+    plan["spec"]["workload"]["maxContextTokens"] = 8192
+    plan["spec"] |= {
+        "slo": {"ttftP95Milliseconds": 1000, "tpotP95Milliseconds": 50},
+        "frameworks": ["vLLM"],
+    }
+    Path("plan.yaml").write_text(yaml.safe_dump(plan))
+    nodes = [{"apiVersion": "v1", **node} for node in nodes_in_words("4xL40S", load())]
+    Path("nodes.json").write_text(json.dumps({"kind": "List", "items": nodes}))
+    run("render", "-f", "plan.yaml", "--nodes", "nodes.json", "--out", "chunked")
+    assert "--max-num-batched-tokens=512" in Path("chunked/deployment-0.yaml").read_text()
+    result = run("check", "chunked", "--nodes", "nodes.json")
+    assert result.exit_code == 0, result.output
 
 
 def test_plan_and_lock_lie_beside_the_manifests_and_are_applied_by_nobody(here: Path):
