@@ -24,6 +24,8 @@ Object = Mapping[str, Any]
 
 _SOON_S, _LONGEST_S = 1.0, 15.0  # between looks while something is unseen
 _PATIENCE_S = 120.0  # for kopf to tell of what is there
+_LATE_S = 10.0  # the same at first for a kind that came late: kopf asks once which kinds there are,
+# and an API server that has just started may not name all of them yet
 
 log = logging.getLogger("guide")
 
@@ -43,6 +45,7 @@ class Kind:
     problem: str = "the watches have not started yet"
     missing: bool = False  # in this cluster, when it was last listed
     unseen_since_s: float | None = None
+    patience_s: float = _PATIENCE_S
 
     def tell(self, body: Object) -> None:
         """kopf has told of an object."""
@@ -69,6 +72,7 @@ class Sweep:
         """kopf begins to watch these; what it told of them before still counts."""
         for new, old in zip(kinds, self.kinds, strict=False):
             new.told, new.heard, new.missing = old.told, old.heard, old.missing
+            new.patience_s = old.patience_s
         self.kinds = kinds
 
     def ask(self) -> None:
@@ -120,7 +124,11 @@ class Sweep:
         came, kind.missing = kind.missing and not missing, missing
         if came:
             log.info("%s are served now", kind.plural)
-        if self._unseen(kind, there) or came:
+            kind.patience_s = _LATE_S
+        late = self._unseen(kind, there)
+        if late:
+            kind.patience_s = min(2 * kind.patience_s, _PATIENCE_S)
+        if late or came:
             kind.unseen_since_s = None
             self._again()
 
@@ -136,7 +144,7 @@ class Sweep:
             return False
         kind.problem = f"{len(unseen)} of {len(there)} {kind.plural} are not seen yet"
         kind.unseen_since_s = kind.unseen_since_s or now_s
-        return now_s - kind.unseen_since_s > _PATIENCE_S
+        return now_s - kind.unseen_since_s > kind.patience_s
 
 
 def key_of(body: Object) -> Key:

@@ -156,3 +156,28 @@ def test_an_operator_with_nothing_to_do_grows_no_older_however_long_it_waits(
     now_s += 10_000
     assert ages[0] == 40  # one that hangs is seen
     assert stage.sweep.looks.age_s() == 0
+
+
+def test_a_kind_that_came_late_is_asked_for_again_soon_and_then_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """kopf looks once which kinds there are: an API server that starts may not name all yet."""
+    now_s = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now_s)
+    stage = Stage([], [], optional=True)
+    stage.answer = NotFound("no such kind")
+    assert stage.look() == ""
+    stage.answer, stage.there = None, [node("a")]
+    waits: list[float] = []
+    asked_s = now_s
+    for second in range(600):
+        now_s = float(second)
+        before = stage.restarts
+        stage.look()
+        if stage.restarts > before:
+            waits.append(now_s - asked_s)
+            asked_s = now_s
+    assert waits[0] == 0  # at once
+    assert waits[1] < 15
+    assert waits == sorted(waits)
+    assert waits[-1] > 100
