@@ -50,9 +50,7 @@ class Gpu:
     source: str
     slicing: Slicing | None = None
     multiprocessors: int | None = None  # streaming multiprocessors, NVIDIA
-    relative: str | None = (
-        None  # one of the same chip and form, which speaks where this has no rows
-    )
+    relative: str | None = None  # of the same chip and form: it speaks where this has no rows
     parent: str | None = None  # catalogue name of the whole GPU that this is a part of
     parent_share: float = 1.0  # of the parent's memory and bandwidth
     parent_compute_share: float = 1.0

@@ -1,9 +1,19 @@
 """The inference frameworks that GUIDE compares: to add one, a file here and its line below."""
 
+from collections.abc import Iterable
+
+from guide.domain import Switches
 from guide.frameworks.base import DeploymentOptions, EnvVar, Framework, Launch
 from guide.frameworks.fastgen import FastGen
 from guide.frameworks.vllm import Vllm
 
 FRAMEWORKS: dict[str, Framework] = {framework.name: framework for framework in (Vllm(), FastGen())}
 
-__all__ = ["FRAMEWORKS", "DeploymentOptions", "EnvVar", "Framework", "Launch"]
+
+def what_ifs(frameworks: Iterable[str], switches: Switches) -> list[str]:
+    """Why no server of these frameworks runs with `switches`; nothing where all do."""
+    said = {FRAMEWORKS[name].what_if(switches) for name in frameworks}
+    return sorted(why for why in said if why)
+
+
+__all__ = ["FRAMEWORKS", "DeploymentOptions", "EnvVar", "Framework", "Launch", "what_ifs"]

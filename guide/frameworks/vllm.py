@@ -118,16 +118,8 @@ class Vllm(Framework):
             *options.extra_args,
         )
         _check_flags(image, args)
-        return Launch(
-            image=image,
-            command=("vllm", "serve"),
-            args=(*args, *_buckets(image, options.slo)),
-            env=hugging_face_env(options),
-            port=PORT,
-            health_path="/health",
-            metrics_path="/metrics",
-            shm_bytes=shared_memory_bytes(group.tp * group.pp),
-        )
+        args = (*args, *_buckets(image, options.slo))
+        return _launch("serve", image, args, group, options, health_path="/health")
 
     def batch_launch(
         self, group: ReplicaGroup, options: DeploymentOptions, requests: str, answers: str
@@ -147,20 +139,32 @@ class Vllm(Framework):
             *options.extra_args,
         )
         _check_batch_flags(image, args)
-        return Launch(
-            image=image,
-            command=("vllm", "run-batch"),
-            args=args,
-            env=hugging_face_env(options),
-            port=PORT,
-            health_path=None,
-            metrics_path="/metrics",
-            shm_bytes=shared_memory_bytes(group.tp * group.pp),
-        )
+        return _launch("run-batch", image, args, group, options, health_path=None)
 
     def image_version(self, image: str) -> tuple[int, ...] | None:
         """The vLLM version in the tag of an image."""
         return image_version(image)
+
+
+def _launch(
+    command: str,
+    image: str,
+    args: tuple[str, ...],
+    group: ReplicaGroup,
+    options: DeploymentOptions,
+    *,
+    health_path: str | None,
+) -> Launch:
+    return Launch(
+        image=image,
+        command=("vllm", command),
+        args=args,
+        env=hugging_face_env(options),
+        port=PORT,
+        health_path=health_path,
+        metrics_path="/metrics",
+        shm_bytes=shared_memory_bytes(group.tp * group.pp),
+    )
 
 
 def _official(image: str) -> bool:

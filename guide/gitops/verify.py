@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import guide
 from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Reason, Recommendation
-from guide.frameworks import FRAMEWORKS
+from guide.frameworks import what_ifs
 from guide.gitops.findings import Finding, Level
 from guide.gitops.folder import LOCK, PLAN, digest, plan_document, plan_text
 from guide.report.sentences import choice
@@ -65,10 +65,9 @@ def moved_plan(folder: Folder, asked: InferencePlan) -> list[Finding]:
 def what_if(plan: InferencePlan, groups: Iterable[LockedGroup]) -> list[Finding]:
     """The limits in the folder rest on a switch that no server has; older versions wrote them."""
     switches = plan.spec.optimizations.to_domain()
-    said = {FRAMEWORKS[group.framework].what_if(switches) for group in groups}
     return [
         Finding(level=Level.ERROR, rule="WhatIf", message=why, remedy=_AGAIN, file=PLAN)
-        for why in sorted(each for each in said if each)
+        for why in what_ifs((group.framework for group in groups), switches)
     ]
 
 

@@ -15,10 +15,15 @@ import math
 from guide.domain import Evaluation, GroupEvaluation
 from guide.frameworks import Launch
 from guide.frameworks.base import BATCH_FOLDER
-from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, replica_template, workload_meta
 from guide.manifests.names import LIMIT, object_name
-from guide.manifests.objects import Named, deployable, files_map, launch_options, pod_monitor
+from guide.manifests.objects import (
+    Named,
+    beside_pods,
+    deployable,
+    launch_options,
+    monitoring,
+)
 from guide.spec import InferencePlan
 
 _PART = "$(JOB_COMPLETION_INDEX)"  # set by the Job controller
@@ -38,13 +43,8 @@ def batch_objects(plan: InferencePlan, evaluation: Evaluation, requests: int) ->
         launch = deployable(group.group).batch_launch(group.group, options, *paths)
         launches.append(launch)
         objects[f"job-{index}.yaml"] = job(plan, index, group, launch, requests)
-        if launch.files:
-            objects[f"configmap-{index}.yaml"] = files_map(plan, index, group, launch)
-        if group.group.pool.device_class:
-            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group.group)
-    if plan.spec.output.monitoring == "PodMonitor" and any(x.metrics_path for x in launches):
-        objects["podmonitor.yaml"] = pod_monitor(plan, launches)
-    return sorted(objects.items())
+        objects |= beside_pods(plan, index, group, launch)
+    return sorted((objects | monitoring(plan, launches)).items())
 
 
 def part_file(kind: str, group: int, part: int | str) -> str:

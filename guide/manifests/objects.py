@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guide.domain import Candidate, Evaluation, GroupEvaluation, ReplicaGroup
+from guide.domain import Candidate, GroupEvaluation, ReplicaGroup
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions, Framework, Launch
+from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, files_name, selector
 from guide.manifests.names import instance_labels, meta, object_name
 from guide.manifests.rollout import disruption_budget
 from guide.spec import InferencePlan
 
 Named = list[tuple[str, Object]]  # file name, object
+Objects = dict[str, Object]  # the same, by file name
 
 PORT = 80
 
@@ -37,10 +39,21 @@ def deployable(group: ReplicaGroup) -> Framework:
     return framework
 
 
-def what_if(best: Evaluation) -> str | None:
-    """Why no server runs what was assumed for `best`; None where all do."""
-    groups = best.candidate.groups
-    return next((why for g in groups if (why := FRAMEWORKS[g.framework].what_if(g.switches))), None)
+def beside_pods(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Objects:
+    """What the pods of one replica group mount and claim."""
+    objects: Objects = {}
+    if launch.files:
+        objects[f"configmap-{index}.yaml"] = files_map(plan, index, group, launch)
+    if group.group.pool.device_class:
+        objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group.group)
+    return objects
+
+
+def monitoring(plan: InferencePlan, launches: Sequence[Launch]) -> Objects:
+    """The PodMonitor, where the plan asks for one and pods have metrics."""
+    if plan.spec.output.monitoring == "PodMonitor" and any(x.metrics_path for x in launches):
+        return {"podmonitor.yaml": pod_monitor(plan, launches)}
+    return {}
 
 
 def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[str, Object]:

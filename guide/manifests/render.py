@@ -11,7 +11,6 @@ from collections.abc import Callable
 from guide.domain import Evaluation, Recommendation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
-from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, deployment
 from guide.manifests.helm_values import helm_values
 from guide.manifests.job import batch_objects
@@ -19,11 +18,11 @@ from guide.manifests.leaderworkerset import leader_worker_sets
 from guide.manifests.llminferenceservice import llm_inference_service
 from guide.manifests.objects import (
     Named,
+    beside_pods,
     budget,
-    files_map,
     launch_options,
     launched,
-    pod_monitor,
+    monitoring,
     traffic,
 )
 from guide.manifests.rollout import surges
@@ -103,12 +102,7 @@ def build_objects(plan: InferencePlan, evaluation: Evaluation) -> Named:
         objects[f"deployment-{index}.yaml"] = deployment(
             plan, index, group, launch, surge=surges(group, evaluation.groups)
         )
-        if launch.files:
-            objects[f"configmap-{index}.yaml"] = files_map(plan, index, group, launch)
-        if group.group.pool.device_class:
-            objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, group.group)
+        objects |= beside_pods(plan, index, group, launch)
     objects["poddisruptionbudget.yaml"] = budget(plan)
     objects |= traffic(plan, evaluation.groups)
-    if plan.spec.output.monitoring == "PodMonitor" and any(x.metrics_path for x in launches):
-        objects["podmonitor.yaml"] = pod_monitor(plan, launches)
-    return sorted(objects.items())
+    return sorted((objects | monitoring(plan, launches)).items())

@@ -19,13 +19,15 @@ def with_headroom(one: Evaluation, study: Study, inventory: Inventory) -> Evalua
     """`one` with the share of the load that its limits still hold on top: 0.08 is 8 % more, and 3
     stands for all above.
     """
+    load, slo = study.plan.workload, study.plan.slo
+    if load.offline is not None and slo.job_s is None:  # nothing limits such a batch
+        return one
     layout = [
         Running(key=g.key, replicas=g.replicas, load_share=g.load_share, limits=g.limits)
         for g in one.candidate.groups
     ]
     members = members_of(study, inventory, layout)
-    batch = study.plan.workload.offline is not None
-    if members is None or (batch and study.plan.slo.job_s is None):
+    if members is None:
         return one
     return replace(one, headroom=round(_times(study, members) - 1, 3))
 

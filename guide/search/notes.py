@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
-from guide.frameworks import FRAMEWORKS
+from guide.frameworks import FRAMEWORKS, what_ifs
 from guide.frameworks.vllm_starts import brings_code
 from guide.perf.pipeline import NIC_BYTES_PER_S, handed_on_bytes
 from guide.search.additions import Tried
@@ -41,7 +41,8 @@ def notes(
     assumed = [*plan.model.notes, *_assumed(plan.workload)]
     if top:
         best = top[0]
-        first = (*_what_if(best), *_lacking(plan, best), *_starting(best), *_headroom(plan, best))
+        unreal = what_ifs((g.framework for g in best.candidate.groups), plan.switches)
+        first = (*unreal, *_lacking(plan, best), *_starting(best), *_headroom(plan, best))
         return (*first, *assumed, *_caveats(best))
     return (
         *assumed,
@@ -63,13 +64,6 @@ def _added_in_vain(plan: Plan, added: Tried) -> list[str]:
         f"no GPU {among} would do as one or two nodes more: the nearest is {group.gpu.name} under "
         f"{group.framework} with TP {group.tp} x PP {group.pp}: {near.detail}"
     ]
-
-
-def _what_if(best: Evaluation) -> list[str]:
-    """Switches of the question that no server has: nothing of this can be deployed."""
-    groups = best.candidate.groups
-    found = {FRAMEWORKS[group.framework].what_if(group.switches) for group in groups}
-    return sorted(why for why in found if why)
 
 
 def _starting(best: Evaluation) -> list[str]:

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from guide.domain import Evaluation
+from guide.search.evaluate import SECONDS_PER_HOUR
 from guide.search.goal import Aim, Goal
 from guide.search.operating_point import half_width
 from guide.search.pricing import used_usd_per_h
 from guide.search.sizing import EARLY, Prospect, grade, pace_s, worth_trying
 from guide.search.space import is_online, precision_loss
 
-SECONDS_PER_HOUR = 3600
 NOTICED = 0.02  # of a number: less no measurement could show
 Key = tuple[Any, ...]  # compared with keys of the same goal only
 
@@ -36,7 +36,7 @@ def rank_key(evaluation: Evaluation, goal: Goal) -> Key:
         gpus=evaluation.gpus,
         loss=worst_loss(evaluation),
         online=any(is_online(g.model, g.precision) for g in groups),
-        pace_s=pace_s(evaluation),
+        ends_s=pace_s(evaluation),
         output_per_s=evaluation.predicted.output_tokens_per_s,
         capacity_per_s=capacity_per_s(evaluation),
         others_s=(
@@ -56,11 +56,11 @@ def optimistic_key(prospect: Prospect, goal: Goal) -> Key:
     count = prospect.most if goal.aim is Aim.CAPACITY else prospect.fewest
     decode_s = tpot_s * max(0.0, workload.output.mean_tokens - 1)
     served_per_s = (workload.concurrency or 0) / decode_s if decode_s > 0 else math.inf
-    pace_s = replica.zero_load_e2e_s * math.exp(half_width(replica.fit, "e2e"))
+    ends_s = replica.zero_load_e2e_s * math.exp(half_width(replica.fit, "e2e"))
     bills: list[float] = []
     if workload.offline is not None:
         served_per_s = prospect.most * replica.saturation_per_s / EARLY
-        pace_s = workload.offline / served_per_s * math.exp(half_width(replica.fit, "throughput"))
+        ends_s = workload.offline / served_per_s * math.exp(half_width(replica.fit, "throughput"))
         for n in worth_trying(prospect):
             usd, hours = prospect.usd_per_h(n), workload.offline / (n * replica.saturation_per_s)
             bills += [] if usd is None else [EARLY * usd * hours / SECONDS_PER_HOUR]
@@ -73,7 +73,7 @@ def optimistic_key(prospect: Prospect, goal: Goal) -> Key:
         gpus=count * shape.gpus,
         loss=shape.variant.loss,
         online=is_online(shape.variant.model, shape.variant.precision),
-        pace_s=pace_s,
+        ends_s=ends_s,
         output_per_s=served_per_s * workload.output.mean_tokens,
         capacity_per_s=prospect.most * replica.saturation_per_s,
         others_s=(
@@ -95,7 +95,7 @@ def _key(
     gpus: int,
     loss: int,
     online: bool,
-    pace_s: float,
+    ends_s: float,
     output_per_s: float,
     capacity_per_s: float,
     others_s: tuple[float, float],
@@ -104,22 +104,22 @@ def _key(
 ) -> Key:
     # at the same cost the checkpoint that was tested as it is served comes first, then the
     # all-rounder: each factor counts alike, whatever its unit
-    all_round = capacity_per_s / max(math.prod((*others_s, pace_s)), 1e-12)
+    all_round = capacity_per_s / max(math.prod((*others_s, ends_s)), 1e-12)
     rest = (gpus, loss, online, -grade(all_round), taste, identity)
     # a deployment without a price comes after every one with a price
     bill: Key = (usd_per_h is None, round(usd_per_h or 0.0, 4))
     if goal.plan.workload.offline is not None:  # of two bills that look alike the sooner end
-        bill = (usd_per_job is None, grade(usd_per_job or 0.0), grade(pace_s))
+        bill = (usd_per_job is None, grade(usd_per_job or 0.0), grade(ends_s))
     match goal.aim:
         case Aim.COST:
             first: Key = ()
         case Aim.EFFICIENCY:
             first = (used_usd_per_h is None, round(used_usd_per_h or 0.0, 4), gpus)
         case Aim.LATENCY:
-            fast = pace_s <= goal.within_s
-            first = (0,) if fast else (1, grade(pace_s))
+            fast = ends_s <= goal.within_s
+            first = (0,) if fast else (1, grade(ends_s))
         case Aim.SPEED:
-            first = (grade(pace_s),)
+            first = (grade(ends_s),)
         case Aim.OUTPUT:
             first = (-grade(output_per_s),)
         case Aim.CAPACITY:

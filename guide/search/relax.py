@@ -221,14 +221,6 @@ def _load(plan: Plan, workload: Workload) -> Plan:
     return replace(plan, workload=workload)
 
 
-def _with_rate(plan: Plan, value: float) -> Plan:
-    return _load(plan, replace(plan.workload, requests_per_s=value))
-
-
-def _with_users(plan: Plan, value: float) -> Plan:
-    return _load(plan, replace(plan.workload, concurrency=max(1, round(value))))
-
-
 def _with_context(plan: Plan, value: float) -> Plan:
     return _load(plan, replace(plan.workload, max_context_tokens=round(value)))
 
@@ -244,12 +236,30 @@ def _shortest_context(plan: Plan) -> Plan | None:
     return None if stated is None or shortest >= stated else _with_context(plan, shortest)
 
 
-def _least(value: float | None, least: float) -> float | None:
-    return None if value is None or value <= least else max(least, value * LEAST_LOAD_SHARE)
+def _load_dial(field: str, name: str, least: float) -> Dial:
+    """A load, down to `least`, which is also its step: users and requests are whole."""
 
+    def current(plan: Plan) -> float | None:
+        return getattr(plan.workload, name)
 
-def _with_requests(plan: Plan, value: float) -> Plan:
-    return _load(plan, replace(plan.workload, offline=max(1, round(value))))
+    def turned(plan: Plan, value: float) -> Plan:
+        exact = value if least < 1 else max(1, round(value))
+        return _load(plan, replace(plan.workload, **{name: exact}))
+
+    def extreme(plan: Plan) -> Plan | None:
+        value = current(plan)
+        if value is None or value <= least:
+            return None
+        return turned(plan, max(least, value * LEAST_LOAD_SHARE))
+
+    return Dial(
+        field=field,
+        step=least,
+        current=current,
+        turned=turned,
+        extreme=extreme,
+        reached=lambda plan, found: current(plan) or 0,
+    )
 
 
 def _with_deadline(plan: Plan, value: float | None) -> Plan:
@@ -291,40 +301,7 @@ DIALS: tuple[Dial, ...] = (
         extreme=_shortest_context,
         reached=lambda plan, found: plan.workload.max_context_tokens or 0,
     ),
-    Dial(
-        field="spec.workload.requestsPerSecond",
-        step=RATE_STEP,
-        current=lambda plan: plan.workload.requests_per_s,
-        turned=_with_rate,
-        extreme=lambda plan: (
-            None
-            if (least := _least(plan.workload.requests_per_s, RATE_STEP)) is None
-            else _with_rate(plan, least)
-        ),
-        reached=lambda plan, found: plan.workload.requests_per_s or 0.0,
-    ),
-    Dial(
-        field="spec.workload.concurrency",
-        step=1,
-        current=lambda plan: plan.workload.concurrency,
-        turned=_with_users,
-        extreme=lambda plan: (
-            None
-            if (least := _least(plan.workload.concurrency, 1)) is None
-            else _with_users(plan, least)
-        ),
-        reached=lambda plan, found: plan.workload.concurrency or 0,
-    ),
-    Dial(
-        field="spec.workload.offline.requests",
-        step=1,
-        current=lambda plan: plan.workload.offline,
-        turned=_with_requests,
-        extreme=lambda plan: (
-            None
-            if (least := _least(plan.workload.offline, 1)) is None
-            else _with_requests(plan, least)
-        ),
-        reached=lambda plan, found: plan.workload.offline or 0,
-    ),
+    _load_dial("spec.workload.requestsPerSecond", "requests_per_s", RATE_STEP),
+    _load_dial("spec.workload.concurrency", "concurrency", 1),
+    _load_dial("spec.workload.offline.requests", "offline", 1),
 )

@@ -82,7 +82,7 @@ class _Engine(NamedTuple):
         """
         group, share = self.group, self.share
         if share.concurrency is not None:
-            users = min(share.concurrency, MOST_USERS)
+            users = _users(share)
             counted = max(COUNTED_WAVES, math.ceil(LEAST / 2 / users))
             return users * (WARM_UP_WAVES + counted + 1), 0.0
         if share.offline is not None:
@@ -122,8 +122,9 @@ class _Engine(NamedTuple):
 
     def _run(self, load: Workload, count: int, seed: int) -> tuple[ReplicaLoop, ServingReport]:
         group = self.group
-        requests = requests_of(load, count, seed, group.limits.max_model_len)
-        users = load.concurrency and min(load.concurrency, MOST_USERS)
+        users = None if load.concurrency is None else _users(load)
+        drawn = replace(load, concurrency=users)
+        requests = requests_of(drawn, count, seed, group.limits.max_model_len)
         replica, serving = run(group, self.memory, requests, self.catalog, closed_users=users)
         report = _report(replica, requests, serving, load, seed)
         if load.offline is None:
@@ -141,6 +142,11 @@ class _Engine(NamedTuple):
         waiting = replace(drawn, arrivals=[0.0] * count)
         replica, _ = run(self.group, self.memory, waiting, self.catalog)
         return replica, ended_per_s(replica, batch)
+
+
+def _users(load: Workload) -> int:
+    """The users of a closed loop that are simulated; none of another load."""
+    return min(load.concurrency or 0, MOST_USERS)
 
 
 class EngineRun(NamedTuple):
@@ -251,7 +257,7 @@ def _report(
     seed: int,
 ) -> ServingReport:
     """What one replica did; `workload` is its share."""
-    users = min(workload.concurrency or 0, MOST_USERS)
+    users = _users(workload)
     times = times_of(replica, requests, serving, users)
     waits_s, job_s = 0.0, None
     if workload.offline is not None:

@@ -238,7 +238,9 @@ class Decider:
             return self._result(one, chosen.recommendation, inputs, idle)
         if (refusal := self._result(one, chosen.recommendation, inputs)).refused:
             return refusal
-        begun = jobs.names(value for _, value in build_objects(one.written, best))
+        begun: list[str] = []
+        if jobs.is_batch(one.written):
+            begun = jobs.names(value for _, value in build_objects(one.written, best))
         layout = apply.record(best, chosen.better_since, one.observed.generation, begun)
         arguments = (apply_layout, self._client, one.written, best, uid)
         if not apply.holds(status, layout):

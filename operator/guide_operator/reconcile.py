@@ -13,8 +13,8 @@ from typing import Any
 
 from guide.domain import Catalog, Recommendation
 from guide.errors import SpecError, cut
+from guide.frameworks import what_ifs
 from guide.manifests.names import labels, manifests_name
-from guide.manifests.objects import what_if
 from guide.manifests.render import render_files
 from guide.report import review_markdown
 from guide.report.sentences import outcome
@@ -122,8 +122,9 @@ def decide(
 
 def _files(plan: InferencePlan, recommendation: Recommendation) -> dict[str, str]:
     """What the ConfigMap holds; of a what-if, which nothing can run, the review alone."""
-    best = recommendation.best
-    if best is not None and plan.spec.output.mode != "Apply" and what_if(best):
+    best, switches = recommendation.best, plan.spec.optimizations.to_domain()
+    named = () if best is None else (group.framework for group in best.candidate.groups)
+    if plan.spec.output.mode != "Apply" and what_ifs(named, switches):
         return {"REVIEW.md": review_markdown(plan, recommendation)}
     return render_files(plan, recommendation)
 
