@@ -146,7 +146,7 @@ def pods_of(
     count = int(seconds * (share.requests_per_s or 1.0))
     for index in range(group.group.replicas):
         rows = served(*simulated(group, share, catalog, bias, count, seed=index + 1))
-        tokens = group.memory.kv_capacity_tokens
+        tokens = group.memory.replica_kv_tokens
         yield FakeVllm(rows, tokens, group.group.model.name, old=old)
 
 

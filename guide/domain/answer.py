@@ -70,6 +70,8 @@ class ReplicaGroup:
     limits: Limits
     load_share: float = 1.0  # of the plan's requests, over all replicas of the group
     switches: Switches = Switches()
+    ep: int = 1  # GPUs over which whole experts are dealt out; 1: each GPU has a slice of all
+    attention_dp: int = 1  # groups of `tp` GPUs in a replica that attend to requests of their own
 
     @property
     def key(self) -> LayoutKey:
@@ -82,12 +84,29 @@ class ReplicaGroup:
             kv_cache_dtype=self.limits.kv_cache_dtype,
             tp=self.tp,
             pp=self.pp,
+            ep=self.ep,
+            attention_dp=self.attention_dp,
         )
 
     @property
     def gpus(self) -> int:
         """GPUs over all replicas."""
-        return self.tp * self.pp * self.replicas
+        return self.gpus_per_replica * self.replicas
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs of one replica."""
+        return self.tp * self.pp * self.attention_dp
+
+    @property
+    def most_sequences(self) -> int:
+        """Sequences that one replica runs at once: each attention rank takes so many."""
+        return self.limits.max_num_seqs * self.attention_dp
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a step of all attention ranks, or of a round of all stages, of one replica."""
+        return self.limits.max_num_batched_tokens * self.attention_dp * self.pp
 
     @property
     def gpu(self) -> Gpu:
@@ -117,16 +136,21 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
-    """Where the memory of one GPU goes, and how many tokens the KV cache of one replica holds."""
+    """Where the memory of one GPU goes, and how many tokens the KV cache of one replica holds.
+
+    A request lives on one attention rank, whose share of a cache is `kv_capacity_tokens` and
+    `pool`; a replica has `attention_ranks` of them.
+    """
 
     hbm_bytes: float
     weight_bytes: float  # per GPU
     activation_bytes: float
     reserved_bytes: float  # context, NCCL, CUDA graphs, utilisation headroom
     kv_bytes_per_token: float  # per GPU
-    kv_capacity_tokens: int  # of the replica, in whole blocks
+    kv_capacity_tokens: int  # of an attention rank, in whole blocks
     block_tokens: int
     pool: CachePool | None = None  # None: every layer keeps every token
+    attention_ranks: int = 1
 
     @property
     def spare_bytes(self) -> float:
@@ -150,12 +174,18 @@ class MemoryFit:
             return self.pool.concurrency(tokens)
         return self.kv_capacity_tokens // self.block_tokens / math.ceil(tokens / self.block_tokens)
 
+    @property
+    def replica_kv_tokens(self) -> int:
+        """Tokens that the caches of all attention ranks hold."""
+        return self.kv_capacity_tokens * self.attention_ranks
+
     def held_tokens(self, request_tokens: float) -> float:
-        """Tokens that requests of this length hold in a full cache between them."""
+        """Tokens that requests of this length hold between them in a full cache of the replica."""
         if self.pool is None:
-            return self.kv_capacity_tokens
+            return self.replica_kv_tokens
         tokens = math.ceil(request_tokens)
-        return self.pool.blocks / self.pool.held_blocks(tokens) * tokens
+        held = self.pool.blocks / self.pool.held_blocks(tokens) * tokens
+        return held * self.attention_ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

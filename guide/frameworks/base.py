@@ -77,6 +77,7 @@ class Framework(ABC):
     image_about: str  # what that field is, in a sentence
     official_image: bool = True  # without one it is recommended only where a plan names one
     formats: frozenset[str] = frozenset()  # that can hold it, beside plain Deployments
+    expert_parallel: bool = False  # deals experts out whole, beside data-parallel attention
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
     caveat: str | None = None  # said wherever it is recommended

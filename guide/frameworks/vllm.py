@@ -71,6 +71,7 @@ class Vllm(Framework):
     image_about = "Image of vLLM. Absent: the version that was modelled."
     formats = frozenset({"helm-values", "leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
+    expert_parallel = True
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
@@ -163,7 +164,7 @@ def _launch(
         port=PORT,
         health_path=health_path,
         metrics_path="/metrics",
-        shm_bytes=shared_memory_bytes(group.tp * group.pp),
+        shm_bytes=shared_memory_bytes(group.gpus_per_replica),
     )
 
 
@@ -206,6 +207,10 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
         f"--max-model-len={limits.max_model_len}",
         f"--kv-cache-dtype={limits.kv_cache_dtype}",
     ]
+    if group.attention_dp > 1:  # one server, which balances its ranks
+        args.append(f"--data-parallel-size={group.attention_dp}")
+    if group.ep > 1:  # over TP x DP ranks
+        args.append("--enable-expert-parallel")
     if below(group.gpu, 8):
         args.append("--dtype=half")
     if brings_code(group.model):

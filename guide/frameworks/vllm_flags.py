@@ -33,6 +33,7 @@ _MULTI_NODE = ("--headless", "--master-addr", "--master-port", "--nnodes", "--no
 FLAGS: dict[str, Version] = {
     **dict.fromkeys(_ALWAYS, _OLDEST),
     "--disable-uvicorn-access-log": (0, 8, 5),
+    **dict.fromkeys(("--data-parallel-size", "--enable-expert-parallel"), (0, 8, 5)),
     **dict.fromkeys(_MULTI_NODE, (0, 13, 0)),
     "--enable-log-requests": (0, 13, 0),
     BUCKETS: (0, 32, 0),

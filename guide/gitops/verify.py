@@ -196,7 +196,7 @@ def standing(
     ]
 
 
-def _refusal(wanted: set[tuple[str, str, str, str, str, int, int]], answer: Recommendation) -> str:
+def _refusal(wanted: set[LayoutKey], answer: Recommendation) -> str:
     """Why a layout is no candidate any more, in the words of the search."""
     for item in answer.rejections:
         groups = item.candidate.groups if item.candidate else ()
@@ -271,8 +271,8 @@ def choice_change(lock: Lock, best: Evaluation) -> list[str]:
     if _layouts(now) == _layouts(lock.deployment):
         return ["The deployment stays the same: " + choice(best)]
     before = " and ".join(
-        f"{g.replicas} x {g.framework} TP {g.tp} PP {g.pp} {g.precision} of {g.checkpoint} on "
-        f"{g.pool}"
+        f"{g.replicas} x {g.framework} {' '.join(g.key.degrees)} {g.precision} of "
+        f"{g.checkpoint} on {g.pool}"
         for g in lock.deployment
     )
     return [f"Was: {before}.", f"Now: {choice(best)}"]

@@ -46,7 +46,7 @@ def devices_claimed(template: Mapping[str, Any], pool: GpuPool) -> int:
 
 
 def _gpus(group: ReplicaGroup) -> int:
-    return group.tp * group.pp
+    return group.gpus_per_replica
 
 
 def _spec(plan: InferencePlan, group: ReplicaGroup) -> Object:

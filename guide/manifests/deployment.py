@@ -102,7 +102,7 @@ def files_name(plan: str, index: int) -> str:
 
 def start_seconds(group: GroupEvaluation) -> int:
     """How long a replica may take to start: its weights over a slow disk, and the engine."""
-    weight_bytes = group.memory.weight_bytes * group.group.tp * group.group.pp
+    weight_bytes = group.memory.weight_bytes * group.group.gpus_per_replica
     return 60 * math.ceil((_ENGINE_START_S + weight_bytes / _READ_BYTES_PER_S) / 60)
 
 
@@ -227,7 +227,7 @@ def _resources(group: ReplicaGroup) -> Object:
     cache, which belongs to no request. No limits: idle cores make a start faster, and a limit on
     memory would end a server for what its loader maps.
     """
-    gpus = group.tp * group.pp
+    gpus = group.gpus_per_replica
     host = {"cpu": _cpus(1 + gpus), "memory": f"{2 + 3 * gpus}Gi"}
     if group.pool.device_class:
         return {"claims": [{"name": "gpus"}], "requests": host}

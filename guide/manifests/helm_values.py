@@ -82,7 +82,7 @@ def _model(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Laun
     image = re.fullmatch(r"(.+?)(?::([^:/@]+))?(?:@(.+))?", launch.image)
     assert image is not None  # every text matches
     repository, tag, digest = image.groups()
-    gpus = group.group.tp * group.group.pp
+    gpus = group.group.gpus_per_replica
     selector = {**plan.spec.placement.node_selector, **dict(group.group.pool.node_selector)}
     secret = plan.spec.deployment.token_secret_ref
     cache = plan.spec.deployment.model_cache

@@ -7,7 +7,7 @@ https://kserve.github.io/website/docs/reference/crd-api
 
 from __future__ import annotations
 
-from guide.domain import Evaluation, GroupEvaluation
+from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
 from guide.frameworks import Launch
 from guide.manifests.claims import claim
 from guide.manifests.deployment import Object, pod_template, workload_meta
@@ -43,7 +43,7 @@ def _service(plan: InferencePlan, index: int, group: GroupEvaluation, launch: La
             **({"annotations": metadata["annotations"]} if "annotations" in metadata else {}),
             "labels": metadata["labels"],
             "model": {"name": plan.spec.model.name, "uri": f"hf://{group.group.model.name}"},
-            "parallelism": {"pipeline": group.group.pp, "tensor": group.group.tp},
+            "parallelism": _parallelism(group.group),
             "replicas": group.group.replicas,
             "rolloutStrategy": {"maxSurge": 0, "maxUnavailable": 1},
             "router": {"gateway": {}, "route": _route(plan, group)},
@@ -51,6 +51,17 @@ def _service(plan: InferencePlan, index: int, group: GroupEvaluation, launch: La
             "storageInitializer": {"enabled": False},
             "template": template["spec"],
         },
+    }
+
+
+def _parallelism(group: ReplicaGroup) -> Object:
+    """KServe's own fields; its `data` counts the attention ranks of a replica, all on one node."""
+    wide = {"data": group.attention_dp, "dataLocal": group.attention_dp}
+    return {
+        **(wide if group.attention_dp > 1 else {}),
+        **({"expert": True} if group.ep > 1 else {}),
+        "pipeline": group.pp,
+        "tensor": group.tp,
     }
 
 

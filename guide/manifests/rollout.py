@@ -28,9 +28,9 @@ def surges(group: GroupEvaluation, groups: Sequence[GroupEvaluation]) -> bool:
     """Whether the pool of `group` has GPUs for one more replica of each of its `groups`."""
     pool, one = group.group.pool, group.group
     sharing = [g.group for g in groups if g.group.pool.name == pool.name]
-    needed = sum(g.gpus + g.tp * g.pp for g in sharing)
+    needed = sum(g.gpus + g.gpus_per_replica for g in sharing)
     nodes = pool.nodes_for(one.tp, one.pp)
-    fits = pool.replicas_that_fit(one.tp * one.pp, nodes) > one.replicas
+    fits = pool.replicas_that_fit(one.gpus_per_replica, nodes) > one.replicas
     return fits and needed <= pool.free_gpus
 
 

@@ -71,7 +71,7 @@ def predict_case(case: Case, catalog: Catalog) -> Prediction:
     if case.row.kind == "concurrency" and WHOLE_RUN in case.row.semantics:
         values["e2e"] = run_s
     values["throughput"] = _throughput(case, values["e2e"], run_s)
-    new = novelties(catalog.fits, case.keys, pipelined=case.row.pp > 1)
+    new = novelties(catalog.fits, case.keys, one_batch=case.row.pp == 1)
     starved = recording.starved
     widths = {metric: half_width(catalog, case, starved, new, metric) for metric in METRICS}
     widths["throughput"] = widths["e2e"]

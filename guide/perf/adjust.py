@@ -44,11 +44,14 @@ def available_memory(memory: MemoryFit) -> float:
 
 
 def max_parallelism(memory: MemoryFit, request_tokens: float) -> int:
-    """Requests of `request_tokens` whose KV cache fits at once (P5): whole blocks, rounded down."""
+    """Requests of `request_tokens` whose KV cache fits at once (P5): whole blocks, rounded down on
+    each attention rank."""
     if memory.pool is not None:
-        return memory.pool.blocks // memory.pool.held_blocks(math.ceil(request_tokens))
-    blocks = math.ceil(request_tokens / memory.block_tokens)
-    return memory.kv_capacity_tokens // memory.block_tokens // blocks
+        fit = memory.pool.blocks // memory.pool.held_blocks(math.ceil(request_tokens))
+    else:
+        blocks = math.ceil(request_tokens / memory.block_tokens)
+        fit = memory.kv_capacity_tokens // memory.block_tokens // blocks
+    return fit * memory.attention_ranks
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,9 +197,10 @@ def resolve(
     precision: Precision,
     model: ModelArch | None = None,
     *,
-    pipelined: bool = False,
+    one_batch: bool = True,
 ) -> Fit:
-    """The constants of one case, and how far they can be trusted; `pipelined`: in stages."""
+    """The constants of one case, and how far they can be trusted; `one_batch`: see
+    `LayoutKey`."""
     parts = _parts(version)
     engine = engine_for(catalog, framework, version)
     kernels = kernels_price(catalog.fits, gpu, engine)
@@ -209,7 +210,7 @@ def resolve(
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)
     points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
-    new = novelties(catalog.fits, keys, pipelined=pipelined)
+    new = novelties(catalog.fits, keys, one_batch=one_batch)
     own = next((key for key in keys if key[0] == "model-gpu"), ("", ""))
     return Fit(
         values={**step._asdict(), **serving._asdict()},
@@ -227,7 +228,7 @@ def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
     """The constants that price a group."""
     return resolve(
         *(catalog, group.gpu, group.framework, group.version, group.precision, group.model),
-        pipelined=group.pp > 1,
+        one_batch=group.key.one_batch,
     )
 
 

@@ -61,11 +61,12 @@ def activation_bytes(
     v1/core/encoder_cache_manager.py). More where one image has more, which a preprocessor says and
     no config.json; the encoder's own peak is left out, since it runs before.
     """
-    tokens, ranks = step_tokens(limits, release), layout.expert_ranks
+    tokens, slices = step_tokens(limits, release), layout.expert_slices
     hidden = arch.hidden
-    routed = arch.active_experts * (
-        max(hidden, 2 * arch.expert_ffn / ranks) + arch.expert_ffn / ranks
-    )
+    # of the tokens of all attention ranks, those that meet an expert of this GPU
+    met = arch.active_experts * layout.attention_ranks / layout.expert_parallel
+    routed = met * (max(hidden, 2 * arch.expert_ffn / slices) + arch.expert_ffn / slices)
+    routed += hidden * (layout.attention_ranks - 1)
     widest = max(3 * arch.ffn / layout.tp, routed)
     seen = 0
     if arch.tower_parameters and release.scheduling is not Scheduling.PREFILL_FIRST:
@@ -167,6 +168,7 @@ def _fit_stage(
         kv_capacity_tokens=tokens,
         block_tokens=release.block_tokens,
         pool=pool,
+        attention_ranks=layout.attention_ranks,
     )
 
 

@@ -19,7 +19,7 @@ LEFT_OUT = ("version", "model", "architecture", "gpu", "generation")  # besides 
 GPU_NOVELTIES = frozenset({"gpu", "generation", "engine"})  # its kernels are those of relatives
 
 
-def novelties(table: FitTable, keys: Iterable[Key], *, pipelined: bool = False) -> tuple[str, ...]:
+def novelties(table: FitTable, keys: Iterable[Key], *, one_batch: bool = True) -> tuple[str, ...]:
     """What nobody measured of a case with these levels: nothing, or a version, a model (or its
     architecture), a GPU with this precision (or its generation), a whole engine.
 
@@ -37,7 +37,7 @@ def novelties(table: FitTable, keys: Iterable[Key], *, pipelined: bool = False) 
         found.append("engine")
     if not rows("generation"):
         found.append("generation")
-    elif rows("gpu-engine") < ENOUGH_POINTS or not rows("precision-gpu") or pipelined:
+    elif rows("gpu-engine") < ENOUGH_POINTS or not rows("precision-gpu") or not one_batch:
         found.append("gpu")
     # no GPU that is new has rows of a model: those of the model elsewhere make it no news on top
     elsewhere = rows("model") if GPU_NOVELTIES & set(found) else 0

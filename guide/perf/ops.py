@@ -58,10 +58,20 @@ class Layout:
         """GPUs that hold one copy of the experts between them."""
         return self.tp * self.attention_ranks
 
+    @property
+    def expert_slices(self) -> int:
+        """GPUs that hold one expert between them."""
+        return self.expert_ranks // self.expert_parallel
+
 
 def layout_of(group: ReplicaGroup) -> Layout:
     """How a replica of the group is spread."""
-    return Layout(tp=group.tp, pp=group.pp)
+    return Layout(
+        tp=group.tp,
+        pp=group.pp,
+        attention_ranks=group.attention_dp,
+        expert_parallel=group.ep,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +165,13 @@ def operator_table(
             name="all-reduce",
             role=Role.ALL_REDUCE,
             bytes=2 * arch.layers * arch.hidden * ACTIVATION_BYTES * 2 * (tp - 1) / tp,
+        ),
+        Operator(
+            # every attention rank receives the tokens of all others, and returns what its experts
+            # make of them: vLLM's all-gather and reduce-scatter
+            name="exchange with experts",
+            role=Role.ALL_REDUCE,
+            bytes=2 * arch.expert_layers * arch.hidden * ACTIVATION_BYTES * (ranks // tp - 1),
         ),
         Operator(name="embedding", role=Role.LOOKUP, weight_bytes=weights.embedding * 2 / tp),
         Operator(

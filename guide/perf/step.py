@@ -5,7 +5,8 @@ arrays (a fit over thousands of measured steps). Its parts, with t tokens and s 
 
 - host: c0 + cl x layers + cm x expert layers + cs x s, and more when the step holds a prompt;
 - dense: pnorm(weight bytes / (bandwidth share_w), FLOPs (t + ramp) / (peak share_c));
-- experts: the same over the experts that t tokens reach, with their own shares;
+- experts: the same over the experts that t tokens reach, with their own shares; where GPUs hold
+  whole experts, on the rank with most of them (`guide.perf.routing`);
 - head: the same over sampled sequences;
 - kv: context tokens x KV bytes / (bandwidth share_kv), linear, so runs of decode steps have a
   closed form;
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from guide.domain import Gpu, ModelArch, Precision, StepShape, Switches
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, operator_table
+from guide.perf.routing import unevenness
 from guide.perf.terms import NO_WORK as NO_WORK
 from guide.perf.terms import KernelWork as KernelWork
 from guide.perf.terms import Number as Number
@@ -81,6 +83,7 @@ def fold(
 
     heads_per_kv = arch.heads / arch.kv_heads if arch.mla is None else 1.0
     link = gpu.link.bytes_per_s
+    uneven = unevenness(layout.expert_parallel, arch.experts, arch.active_experts)
     facts = StepFacts(
         layers=float(arch.layers),
         expert_layers=float(arch.expert_layers),
@@ -105,7 +108,11 @@ def fold(
         pair_memory_s=pair_traffic(Role.ATTENTION),
         window_pair_memory_s=pair_traffic(Role.WINDOW),
         elementwise_token_s=traffic(Role.ELEMENTWISE),
-        all_reduces=2.0 * arch.layers * math.log2(layout.tp),
+        all_reduces=2.0
+        * (
+            arch.layers * math.log2(layout.tp)
+            + arch.expert_layers * math.log2(layout.attention_ranks)
+        ),
         all_reduce_token_s=sum(row.bytes for row in rows(Role.ALL_REDUCE)) / link,
         distinct=traits.distinct_exponent,
         kernel_context_s=0.0,
@@ -113,6 +120,8 @@ def fold(
         kernel_pair_s=0.0,
         kernel_window_pair_s=0.0,
         state_sequence_s=traffic(Role.STATE),
+        uneven_reach=uneven.reach,
+        uneven_load=uneven.load,
     )
     if not traits.kernels:
         return facts
@@ -179,6 +188,8 @@ class FixedTerms(NamedTuple):
     expert_ramp: Number
     expert_tokens: Number
     idle_share: Number  # of the experts that one token leaves alone
+    uneven_reach: Number
+    uneven_load: Number
     distinct: Number
     head_s: Number
     head_sequence_s: Number
@@ -210,6 +221,8 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
         expert_ramp=v.ramp_e * f.experts,
         expert_tokens=f.expert_tokens,
         idle_share=1.0 - f.active_share,
+        uneven_reach=f.uneven_reach,
+        uneven_load=f.uneven_load,
         distinct=f.distinct,
         head_s=f.head_s / v.share_w,
         head_sequence_s=f.head_sequence_s / v.share_c,
@@ -242,9 +255,10 @@ def fixed_seconds(
     weighted = prefill_tokens + decode_sequences * t.decode_weight
     routed = tokens * t.expert_tokens
     reached = 1.0 - t.idle_share ** (routed**t.distinct)
-    experts = pnorm(
-        t.expert_s * reached, t.expert_token_s * (routed + t.expert_ramp * reached), t.p
-    )
+    slowest = reached + t.uneven_reach * (reached * (1.0 - reached)) ** 0.5
+    slowest = slowest - (slowest > 1.0) * (slowest - 1.0)
+    most = routed + t.uneven_load * routed**0.5
+    experts = pnorm(t.expert_s * slowest, t.expert_token_s * (most + t.expert_ramp * reached), t.p)
     return t.k_step * (
         t.step_s
         + t.prompt_s * (prefill_sequences > 0)

@@ -80,6 +80,8 @@ class StepFacts(NamedTuple):
     kernel_pair_s: Number
     kernel_window_pair_s: Number
     state_sequence_s: Number = 0.0  # state of linear layers that a sequence reads and writes
+    uneven_reach: Number = 0.0  # how far the rank with most experts to read is above the mean ...
+    uneven_load: Number = 0.0  # ... and with most tokens to multiply; `guide.perf.routing`
 
 
 class KernelWork(NamedTuple):

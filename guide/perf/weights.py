@@ -33,7 +33,7 @@ def held_bytes(
             + sum(
                 weight_share(weight, layout.tp, layout.expert_ranks)
                 * served_bytes(weight, arch, precision)
-                * padding(weight, layout.expert_ranks, gpu, release)
+                * padding(weight, layout.expert_slices, gpu, release)
                 for weight in group.weights
             )
         )

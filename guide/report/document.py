@@ -137,7 +137,7 @@ def _group(item: GroupEvaluation) -> GroupDocument:
             "activationGiBPerGPU": round(memory.activation_bytes / GIB, 2),
             "reservedGiBPerGPU": round(memory.reserved_bytes / GIB, 2),
             "kvCacheGiBPerGPU": round(memory.kv_bytes / GIB, 2),
-            "kvCapacityTokens": memory.kv_capacity_tokens,
+            "kvCapacityTokens": memory.replica_kv_tokens,
             "maxConcurrentRequests": item.max_concurrent_requests,
         },
         "loadShare": significant(group.load_share),
@@ -162,6 +162,8 @@ def _shape(key: LayoutKey, gpu: str) -> ShapeDocument:
         "kvCacheDtype": key.kv_cache_dtype,
         "tp": key.tp,
         "pp": key.pp,
+        "ep": key.ep,
+        "attentionDp": key.attention_dp,
     }
 
 
@@ -175,6 +177,8 @@ def key_of(group: Mapping[str, Any]) -> LayoutKey:
         kv_cache_dtype=group["kvCacheDtype"],
         tp=group["tp"],
         pp=group["pp"],
+        ep=group.get("ep", 1),  # of an older version: absent
+        attention_dp=group.get("attentionDp", 1),
     )
 
 

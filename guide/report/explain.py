@@ -242,10 +242,10 @@ def _memory(item: GroupExplanation, name: str) -> Table:
         for reason, count in lines.items()
         if count
     ]
-    blocks = memory.kv_capacity_tokens // memory.block_tokens
+    blocks = memory.replica_kv_tokens // memory.block_tokens
     rows += [
         ("KV cache per token", f"{memory.kv_bytes_per_token:,.0f} bytes", ""),
-        ("KV tokens of the replica", f"{memory.kv_capacity_tokens:,}", ""),
+        ("KV tokens of the replica", f"{memory.replica_kv_tokens:,}", ""),
         (f"blocks of {memory.block_tokens}", f"{blocks:,}", ""),
         ("requests at once", f"{item.evaluated.max_concurrent_requests:,}", ""),
     ]

@@ -85,7 +85,7 @@ def precision_reason(item: GroupEvaluation) -> str:
 def parallel(item: GroupEvaluation) -> str:
     """Parallelism inside a replica."""
     group = item.group
-    return f"TP {group.tp}" if group.pp == 1 else f"TP {group.tp} x PP {group.pp}"
+    return " x ".join(one for one in group.key.degrees if one != "PP 1")
 
 
 def _idle(item: Evaluation) -> str:

@@ -72,6 +72,8 @@ def summary(best: Evaluation) -> dict[str, Any]:
         "framework": group.framework,
         "tp": group.tp,
         "pp": group.pp,
+        **({"ep": group.ep} if group.ep > 1 else {}),
+        **({"attentionDp": group.attention_dp} if group.attention_dp > 1 else {}),
         "replicas": sum(item.group.replicas for item in best.groups),
         "hourlyUSD": None if best.usd_per_h is None else f"{best.usd_per_h:.2f}",
         "ttftP95Milliseconds": math.ceil(best.predicted.ttft.p95_s / MILLISECOND),

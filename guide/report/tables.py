@@ -161,7 +161,7 @@ def memory(item: Evaluation) -> Table:
                 format_bytes(g.memory.activation_bytes),
                 format_bytes(g.memory.reserved_bytes),
                 format_bytes(g.memory.kv_bytes),
-                f"{g.memory.kv_capacity_tokens:,}",
+                f"{g.memory.replica_kv_tokens:,}",
                 str(g.max_concurrent_requests),
             )
             for g in item.groups
@@ -207,7 +207,7 @@ def costs(item: Evaluation) -> Table:
         if price is None:
             rows.append((group.pool.name, "unknown", str(group.gpus), "unknown", "", "none", ""))
             continue
-        billed = billed_gpus(group.pool, group.tp * group.pp, group.replicas)
+        billed = billed_gpus(group.pool, group.gpus_per_replica, group.replicas)
         rows.append(
             (
                 group.pool.name,
@@ -296,7 +296,7 @@ def context_tiers(recommendation: Recommendation) -> Table:
     """The longest context at each number of GPUs of a replica."""
     return Table(
         title="Longest context by GPUs of a replica (memory and model only, not speed)",
-        heads=("GPUs", "tokens", "GPU", "framework", "precision", "KV cache", "TP", "PP"),
+        heads=("GPUs", "tokens", "GPU", "framework", "precision", "KV cache", "parallelism"),
         rows=tuple(
             (
                 str(item.gpus),
@@ -305,12 +305,11 @@ def context_tiers(recommendation: Recommendation) -> Table:
                 item.layout.framework,
                 item.layout.precision,
                 item.layout.kv_cache_dtype,
-                str(item.layout.tp),
-                str(item.layout.pp),
+                " x ".join(item.layout.degrees),
             )
             for item in recommendation.context_tiers
         ),
-        numeric=(0, 1, 6, 7),
+        numeric=(0, 1),
     )
 
 
@@ -340,6 +339,7 @@ def candidate_name(item: Rejection) -> str:
     if item.candidate is None:
         return item.pool
     return " + ".join(
-        f"{g.replicas} x {g.framework} TP {g.tp} PP {g.pp} {g.precision.name} on {g.pool.name}"
+        f"{g.replicas} x {g.framework} {' '.join(g.key.degrees)} {g.precision.name} on "
+        f"{g.pool.name}"
         for g in item.candidate.groups
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Plan, Reason
+from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Part, Plan, Reason
 from guide.frameworks import FRAMEWORKS
 from guide.models.arch import weights_of
 from guide.models.splitting import undivided
@@ -79,6 +79,8 @@ def quant_group_not_divisible(shape: Shape) -> Broken | None:
     if tp == 1 or shape.variant.precision.name != model.precision:
         return None
     for _, weight in weights_of(model.groups):
+        if shape.ep > 1 and weight.part is Part.EXPERTS:
+            continue  # they are whole
         ranks = tp if weight.shards is None else min(tp, weight.shards)
         found = undivided(weight, ranks, shape.image_version)
         if found is not None:

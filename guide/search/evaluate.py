@@ -127,7 +127,8 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
         gpus=sum(item.group.gpus for item in groups),
         usd_per_h=usd,
         gpus_billed=sum(
-            billed_gpus(g.pool, g.tp * g.pp, g.replicas) for g in (item.group for item in groups)
+            billed_gpus(g.pool, g.gpus_per_replica, g.replicas)
+            for g in (item.group for item in groups)
         ),
         usd_per_million_output_tokens=per_million(usd, predicted.output_tokens_per_s),
         usd_per_million_tokens=per_million(
@@ -157,9 +158,9 @@ def _job(
 
 def _provenance(replica: Replica, report: ServingReport, workload: Workload) -> Provenance:
     """What stands behind a group under its load. Nobody measured a pipeline, nor a replica over
-    several nodes, which is one too.
+    several nodes, which is one too, nor attention in data parallel.
     """
-    if replica.shape.pp > 1:
+    if not replica.shape.key.one_batch:
         return Provenance.EXTRAPOLATED
     asked = (report.batch_mean, workload.prompt.mean_tokens, workload.output.mean_tokens)
     return within_reach(replica.fit.provenance, replica.fit.reach, asked)

@@ -310,4 +310,4 @@ def _width(part: MixPart) -> float:
 
 def _bill(one: Evaluation) -> float:
     """What a deployment costs in the money of the programme."""
-    return sum(bill(g.pool, g.tp * g.pp, g.replicas) for g in one.candidate.groups)
+    return sum(bill(g.pool, g.gpus_per_replica, g.replicas) for g in one.candidate.groups)

@@ -83,6 +83,8 @@ def simulate_task_execution(
     found: list[HybridReport] = []
     for replica in fits.values():
         shape = replica.shape
+        if shape.ep > 1:  # the paper knows no other degree than DP, TP and PP
+            continue
         for layout in get_configurations(shape.pool, budget.max_gpus):
             if (layout.tp, layout.pp) != (shape.tp, shape.pp) or not _useful(layout, batch):
                 continue

@@ -90,7 +90,7 @@ def _batch(
     batches = [
         with_batch(replica, size, study.plan, study.catalog)
         for size in replica.smaller
-        if size < running
+        if size * replica.shape.attention_dp < running
     ]
     batches = [one for one in batches if one.saturation_per_s > offered]
     found, low, high = first, -1, len(batches)

@@ -62,7 +62,7 @@ def _added_in_vain(plan: Plan, added: Tried) -> list[str]:
     group = near.candidate.groups[0]
     return [
         f"no GPU {among} would do as one or two nodes more: the nearest is {group.gpu.name} under "
-        f"{group.framework} with TP {group.tp} x PP {group.pp}: {near.detail}"
+        f"{group.framework} with {' x '.join(group.key.degrees)}: {near.detail}"
     ]
 
 
@@ -175,8 +175,9 @@ def _causes(found: Findings, cause_of: Mapping[Cause, str]) -> list[str]:
         said.append(f"spec.precisionTolerance {found.tolerance.value} would make it feasible")
     if found.over_nodes is not None:
         group = found.over_nodes.groups[0].group
+        layout = " x ".join(group.key.degrees)
         said.append(
-            f"replicas over several nodes would make it feasible (TP {group.tp} x PP {group.pp} on "
+            f"replicas over several nodes would make it feasible ({layout} on "
             f"{group.gpu.name}): `guide render --format leaderworkerset` writes them"
         )
     return said
@@ -214,7 +215,7 @@ def _caveats(best: Evaluation) -> list[str]:
                 f"{group.model.name} brings Python code that the server runs "
                 "(--trust-remote-code): read it, and pin its revision by --revision"
             )
-        if group.tp * group.pp > group.pool.gpus_per_node:
+        if group.gpus_per_replica > group.pool.gpus_per_node:
             sent = handed_on_bytes(group.model) * group.limits.max_num_batched_tokens
             found.append(
                 f"a replica goes over {group.pool.nodes_for(group.tp, group.pp)} nodes: a full "

@@ -187,7 +187,7 @@ def operate(
         release.version,
         variant.precision,
         variant.model,
-        pipelined=shape.pp > 1,
+        one_batch=shape.key.one_batch,
     )
     if running is None:
         sizes = _batch_sizes(limits, memory, plan.workload)
@@ -223,6 +223,11 @@ def _concurrent(memory: MemoryFit, workload: Workload) -> int:
     return max(1, max_parallelism(memory, request_tokens(workload)))
 
 
+def _at_once(shape: Shape, limits: Limits, memory: MemoryFit, workload: Workload) -> int:
+    """Requests that a replica runs at once."""
+    return min(limits.max_num_seqs * shape.attention_dp, _concurrent(memory, workload))
+
+
 def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple[int, ...]:
     """The batches worth a try, ascending (paper P20): rungs up to what memory holds.
 
@@ -231,15 +236,16 @@ def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple
     so that a looser one never leaves less to choose from.
     """
     held = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
-    fit = _concurrent(memory, workload)
+    fit, ranks = _concurrent(memory, workload), memory.attention_ranks
     if workload.offline is not None:  # nobody minds one that has to wait again
         fit = max(fit, max_parallelism(memory, held))
-    most = adjust_batch_size(limits.max_num_seqs, fit).size
+    most = adjust_batch_size(limits.max_num_seqs, fit // ranks).size
     sizes = [size for size in BATCH_LADDER if size <= most] or [1]
     if limits.max_num_seqs <= most:
         sizes.append(limits.max_num_seqs)
-    if sizes[-1] < (workload.concurrency or 0) <= max_parallelism(memory, held):
-        sizes.append(workload.concurrency or 0)
+    users = math.ceil((workload.concurrency or 0) / ranks)  # of one rank, which has the batch
+    if sizes[-1] < users <= max_parallelism(memory, held) // ranks:
+        sizes.append(users)
     return tuple(sorted(set(sizes)))
 
 
@@ -266,7 +272,7 @@ def _under(replica: Replica, limits: Limits, plan: Plan, catalog: Catalog) -> Re
         limits=limits,
         memory=memory,
         saturation_per_s=saturation(shape.group(limits), memory, plan.workload, catalog),
-        max_concurrent_requests=min(limits.max_num_seqs, _concurrent(memory, plan.workload)),
+        max_concurrent_requests=_at_once(shape, limits, memory, plan.workload),
     )
 
 
@@ -314,7 +320,7 @@ def _bounded(
         zero_load_ttft_s=ttft_s,
         zero_load_tpot_s=tpot_s,
         zero_load_e2e_s=e2e_s,
-        max_concurrent_requests=min(limits.max_num_seqs, _concurrent(memory, plan.workload)),
+        max_concurrent_requests=_at_once(shape, limits, memory, plan.workload),
     )
 
 

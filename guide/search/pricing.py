@@ -118,7 +118,7 @@ def group_usd_per_h(groups: Iterable[ReplicaGroup]) -> float | None:
     """Dollars per hour of all groups, or None when any pool has no price."""
     total = 0.0
     for group in groups:
-        usd = usd_per_h(group.pool, group.tp * group.pp, group.replicas)
+        usd = usd_per_h(group.pool, group.gpus_per_replica, group.replicas)
         if usd is None:
             return None
         total += usd

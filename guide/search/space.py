@@ -82,6 +82,8 @@ class Shape:
     tp: int
     pp: int
     switches: Switches
+    ep: int = 1
+    attention_dp: int = 1
     over_nodes: bool = False
     image: str | None = None  # of its server, where the plan names one
 
@@ -94,7 +96,7 @@ class Shape:
     @property
     def gpus(self) -> int:
         """GPUs of one replica."""
-        return self.tp * self.pp
+        return self.tp * self.pp * self.attention_dp
 
     @property
     def nodes(self) -> int:
@@ -113,6 +115,8 @@ class Shape:
             kv_cache_dtype=v.kv_cache_dtype,
             tp=self.tp,
             pp=self.pp,
+            ep=self.ep,
+            attention_dp=self.attention_dp,
         )
 
     def group(self, limits: Limits, replicas: int = 1) -> ReplicaGroup:
@@ -128,6 +132,8 @@ class Shape:
             replicas=replicas,
             limits=limits,
             switches=self.switches,
+            ep=self.ep,
+            attention_dp=self.attention_dp,
         )
 
 
@@ -140,7 +146,7 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
             continue
         for release in releases:
             for variant in variants(plan, catalog, pool.gpu):
-                for tp, pp in REPLICA_LAYOUTS:
+                for tp, pp, ep, attention_dp in _spreads(variant.model, release.framework):
                     yield Shape(
                         pool=pool,
                         gpu=pool.gpu,
@@ -148,10 +154,39 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
                         variant=variant,
                         tp=tp,
                         pp=pp,
+                        ep=ep,
+                        attention_dp=attention_dp,
                         switches=plan.switches,
                         over_nodes=plan.over_nodes,
                         image=images.get(release.framework),
                     )
+
+
+class Spread(NamedTuple):
+    """How a replica goes over its GPUs."""
+
+    tp: int
+    pp: int
+    ep: int = 1
+    attention_dp: int = 1
+
+
+def _spreads(model: ModelArch, framework: str) -> Iterator[Spread]:
+    """The spreads of a replica: TP x PP, and for experts those that deal them out whole.
+
+    Attention in data parallel pays where tensor parallelism would copy what it cannot split: the
+    cache of a latent, or of fewer KV heads than GPUs.
+    """
+    yield from (Spread(tp, pp) for tp, pp in REPLICA_LAYOUTS)
+    if not (model.experts and FRAMEWORKS[framework].expert_parallel):
+        return
+    kv_heads = min(1 if one.mla else one.kv_heads for one in model.attentions)
+    for ep in TENSOR_PARALLEL[1:]:
+        if model.experts % ep:
+            continue
+        yield Spread(ep, 1, ep)
+        if ep > kv_heads:
+            yield from (Spread(tp, 1, ep, ep // tp) for tp in TENSOR_PARALLEL if tp < ep)
 
 
 class Configuration(NamedTuple):

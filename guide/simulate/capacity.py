@@ -23,6 +23,7 @@ from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.cost import LayoutCost
 from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
+from guide.simulate.ranks import RankedCost
 from guide.simulate.tasks import decode_task, prefill_task, task_seconds
 
 
@@ -72,6 +73,8 @@ def _cost(
         return LayoutCost(facts, step, priced)
 
     whole = cost(model)
+    if layout.attention_ranks > 1:
+        return RankedCost(whole, layout.attention_ranks), serving
     if layout.pp == 1:
         return whole, serving
     staged = PipelineCost(
@@ -106,10 +109,9 @@ def _prompt_seconds(
     cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, prompts_per_step: float
 ) -> float:
     """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
-    sequences; in a pipeline it shares a round with the other prompts of the time."""
-    at_once = 1
-    if group.pp > 1:
-        at_once = max(1, min(group.pp, round(prompts_per_step)))
+    sequences; in a pipeline, or beside other attention ranks, it shares a step with the other
+    prompts of the time."""
+    at_once = max(1, min(group.pp * group.attention_dp, round(prompts_per_step)))
     task = prefill_task(group, prompt, decodes, prompts=at_once)
     alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
     return (task_seconds(task, cost) - alone) / at_once
@@ -127,7 +129,7 @@ def largest_batch(group: ReplicaGroup, memory: MemoryFit, workload: Workload) ->
     """Sequences that a replica runs at once when more than enough wait."""
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
     held = memory.held_tokens(prompt + output) / mean_context_tokens(prompt, output)
-    return int(max(1, min(group.limits.max_num_seqs, held)))
+    return int(max(1, min(group.most_sequences, held)))
 
 
 def rate_of(cost: LayoutCost, group: ReplicaGroup, workload: Workload, batch: int) -> float:

@@ -17,7 +17,8 @@ RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still 
 def policy_of(
     group: ReplicaGroup, memory: MemoryFit, catalog: Catalog, request_tokens: float
 ) -> SchedulerPolicy:
-    """How the group's framework schedules: a round of a pipeline holds a batch for each stage.
+    """How the group's framework schedules: a round of a pipeline holds a batch for each stage, and
+    a step of data-parallel attention one for each rank.
 
     Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
     length of a typical one at its end.
@@ -25,14 +26,14 @@ def policy_of(
     release = next(
         r for r in catalog.releases if r.framework == group.framework and r.version == group.version
     )
-    budget = group.limits.max_num_batched_tokens
+    budget = group.most_tokens
     if release.scheduling is Scheduling.PREFILL_FIRST:
-        budget = max(budget, group.limits.max_model_len)
+        budget = max(budget, group.limits.max_model_len * group.pp)
     blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens
     return scheduler_policy(
         release,
-        max_num_seqs=group.limits.max_num_seqs,
-        token_budget=budget * group.pp,
+        max_num_seqs=group.most_sequences,
+        token_budget=budget,
         block_tokens=memory.block_tokens,
         kv_blocks=max(1, blocks),
     )

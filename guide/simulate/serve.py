@@ -96,7 +96,7 @@ class _Engine(NamedTuple):
 
         busy = share.requests_per_s / rate(largest_batch(group, self.memory, share))
         # by slots, not memory, so that engines that differ in nothing else share their runs
-        slots = range(1, group.limits.max_num_seqs + 1)
+        slots = range(1, group.most_sequences + 1)
         in_flight = 1 + bisect_left(slots, share.requests_per_s, key=rate)
         return run_length(busy, in_flight, share.arrival_cv), busy
 

@@ -51,7 +51,7 @@ def prefill_task(
     running sequences leave: that of the group's limits for each stage, unless its scheduler takes
     another.
     """
-    limit = token_budget or group.limits.max_num_batched_tokens * group.pp
+    limit = token_budget or group.most_tokens
     budget = limit / prompts - decodes
     cut = adjust_sequence_length(prompt_tokens, max(1.0, budget))
     _, inside = attended(0, prompt_tokens, group.model.window_tokens or 0)

@@ -49,7 +49,7 @@ class PredictedDocument(TypedDict):
 
 
 class ShapeDocument(TypedDict):
-    """One replica: `tp` x `pp` GPUs of one pool."""
+    """One replica: `tp` x `pp` x `attentionDp` GPUs of one pool."""
 
     pool: Annotated[str, Field(description="GPU pool.")]
     gpu: Annotated[str, Field(description="GPU type.")]
@@ -59,6 +59,12 @@ class ShapeDocument(TypedDict):
     kvCacheDtype: Annotated[str, Field(description="Precision of the KV cache.")]
     tp: Annotated[int, Field(description="Tensor parallelism.")]
     pp: Annotated[int, Field(description="Pipeline parallelism.")]
+    ep: NotRequired[
+        Annotated[int, Field(description="GPUs over which whole experts are dealt out, else 1.")]
+    ]
+    attentionDp: NotRequired[
+        Annotated[int, Field(description="Attention ranks with requests of their own, else 1.")]
+    ]
 
 
 class LayoutDocument(ShapeDocument):

@@ -225,6 +225,8 @@ class LockedGroup(Locked):
     kv_cache_dtype: str
     tp: int
     pp: int
+    ep: int = 1
+    attention_dp: int = 1
     replicas: int
     load_share: float
     limits: LockedLimits | None = None  # of older files: those that are chosen today

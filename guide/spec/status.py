@@ -51,6 +51,8 @@ class Summary(Edge):
     framework: str = Field(description="Inference framework.")
     tp: int = Field(description="Tensor parallelism.")
     pp: int = Field(description="Pipeline parallelism.")
+    ep: int = Field(default=1, description="GPUs over which whole experts are dealt out.")
+    attention_dp: int = Field(default=1, description="Attention ranks of a replica.")
     replicas: int = Field(description="Replicas over all groups.")
     hourly_usd: str | None = Field(
         default=None, alias="hourlyUSD", description="US dollars per hour; absent without a price."

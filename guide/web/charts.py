@@ -192,7 +192,7 @@ def _bill(item: GroupEvaluation) -> Bill:
         title=f"{item.group.gpu.name}, {parallel(item)}",
         total=format_bytes(memory.hbm_bytes),
         segments=tuple(segments),
-        note=f"The KV cache of a replica holds {memory.kv_capacity_tokens:,} tokens: "
+        note=f"The KV cache of a replica holds {memory.replica_kv_tokens:,} tokens: "
         f"{item.max_concurrent_requests:,} typical requests at once, in "
         f"{memory.kv_bytes / GIB:.1f} GiB per GPU.",
     )

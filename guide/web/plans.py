@@ -157,11 +157,17 @@ def _row(plan: Object) -> PlanRow:
     )
 
 
+_MORE = {"attentionDp": "DP", "ep": "EP"}
+
+
 def _layout(summary: Object) -> str:
     if not summary:
         return "–"
     pipeline = summary.get("pp", 1)
     spread = f"TP {summary.get('tp')}" + (f" x PP {pipeline}" if pipeline != 1 else "")
+    spread += "".join(
+        f" x {name} {summary[field]}" for field, name in _MORE.items() if summary.get(field, 1) != 1
+    )
     return f"{summary.get('replicas')} x {summary.get('gpu')} {spread}, {summary.get('framework')}"
 
 

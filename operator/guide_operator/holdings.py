@@ -38,6 +38,12 @@ class HeldPart:
     tp: int
     pp: int
     replicas: int
+    attention_dp: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tp * self.pp * self.attention_dp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +71,14 @@ def holder(plan: Mapping[str, Any]) -> Holder | None:
         owner=(metadata["namespace"], object_name(metadata["name"])),
         selector=tuple(sorted(mapping(mapping(spec.get("placement")).get("nodeSelector")).items())),
         parts=tuple(
-            HeldPart(pool=g["pool"], tp=g["tp"], pp=g["pp"], replicas=g["replicas"]) for g in groups
+            HeldPart(
+                pool=g["pool"],
+                tp=g["tp"],
+                pp=g["pp"],
+                replicas=g["replicas"],
+                attention_dp=g.get("attentionDp", 1),
+            )
+            for g in groups
         ),
     )
 
@@ -145,7 +158,7 @@ def stand_ins(
                 continue
             nodes = pool.nodes_for(part.tp, part.pp)
             for _ in range(part.replicas * nodes):
-                gpus = min(part.tp * part.pp // nodes, missing[part.pool])
+                gpus = min(part.gpus // nodes, missing[part.pool])
                 places = spots.spots[part.pool]
                 spot = max(places, key=lambda s, at=spots: (at.allocatable[s] - used[s], s))
                 gpus = min(gpus, spots.allocatable[spot] - used[spot])
@@ -159,7 +172,7 @@ def stand_ins(
 def _wanted(one: Holder) -> Counts:
     wanted: Counts = Counter()
     for part in one.parts:
-        wanted[part.pool] += part.replicas * part.tp * part.pp
+        wanted[part.pool] += part.replicas * part.gpus
     return wanted
 
 

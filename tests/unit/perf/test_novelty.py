@@ -50,7 +50,7 @@ def test_what_is_new_is_what_no_row_has(without: tuple[str, ...], new: tuple[str
 
 
 def test_nobody_measured_a_pipeline():
-    assert novelties(points(), KEYS, pipelined=True) == ("gpu",)
+    assert novelties(points(), KEYS, one_batch=False) == ("gpu",)
 
 
 def test_what_stands_behind_a_number():
