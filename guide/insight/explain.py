@@ -193,7 +193,7 @@ def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Step
     mixed = policy.scheduling != Scheduling.PREFILL_FIRST
     beside = typical_decode(group, item.report, workload) if mixed else StepShape()
     hit = int(workload.prompt.mean_tokens * workload.prefix_hit_share)
-    left = max(1, policy.token_budget - int(beside.decode_sequences))
+    left = max(1, policy.token_budget // group.attention_dp - int(beside.decode_sequences))
     new = max(1, min(round(workload.prompt.mean_tokens) - hit, left))
     full, inside = attended(hit, new, group.model.window_tokens or 0)
     whole = hit + new >= round(workload.prompt.mean_tokens)

@@ -63,7 +63,7 @@ def roofs(
 
 
 def roofs_of(group: ReplicaGroup, shape: StepShape) -> tuple[Roof, ...]:
-    """The roofs of a step on a replica of the group."""
+    """The roofs of a step on one GPU of a replica; `shape` is that of its attention rank."""
     return roofs(
         group.model,
         group.gpu,
@@ -114,8 +114,10 @@ def _roof(
 
 
 def typical_decode(group: ReplicaGroup, report: ServingReport, workload: Workload) -> StepShape:
-    """The decode step of a replica's mean batch, each sequence half-way through its output."""
-    batch = max(1.0, report.batch_mean)
+    """The decode step of a replica's mean batch, or of the part of it that one attention rank runs,
+    each sequence half-way through its output.
+    """
+    batch = max(1.0, report.batch_mean / group.attention_dp)
     context = workload.prompt.mean_tokens + workload.output.mean_tokens / 2
     window = group.model.window_tokens or 0
     return StepShape(

@@ -222,6 +222,13 @@ def _caveats(best: Evaluation) -> list[str]:
                 f"step sends {format_bytes(sent)} from node to node, counted at an assumed "
                 f"{NIC_BYTES_PER_S * 8 / 1e9:.0f} Gbit/s"
             )
+        if group.attention_dp > 1:
+            found.append(
+                f"attention runs in data parallel over {group.attention_dp} ranks, which one server "
+                "balances; what they exchange is counted by the link's datasheet and experts are "
+                "taken to be asked for evenly: nobody measured it here, so try it before you rely "
+                "on it"
+            )
         if group.pool.price is None:
             found.append(
                 f"no price is known for pool {group.pool.name}: it ranks after priced ones"

@@ -259,13 +259,15 @@ def _report(
     """What one replica did; `workload` is its share."""
     users = _users(workload)
     times = times_of(replica, requests, serving, users)
-    waits_s, job_s = 0.0, None
+    waits_s, job_s, decoding = 0.0, None, replica.decoding.batch_mean
     if workload.offline is not None:
         job_s = replica.clock  # nothing is sent: a batch runs beside its engine
         in_steady = len(times.e2e) / job_s
     elif workload.concurrency is not None:
         in_steady = users / fmean(times.e2e)  # Little's law: nothing else is so free of edges
         waits_s = (workload.concurrency - users) / in_steady
+        # and of those who decode: the mean over steps counts an emptying server at the end
+        decoding = in_steady * (fmean(times.e2e) - fmean(times.ttft))
     else:
         cut = warm_up(times.ttft, times.tpot)
         times = Times(*(values[cut:] for values in times))
@@ -279,7 +281,7 @@ def _report(
         requests_per_s=in_steady,
         output_tokens_per_s=in_steady * fmean(times.outputs),
         kv_peak_share=replica.kv_peak_share,
-        batch_mean=replica.decoding.batch_mean,
+        batch_mean=decoding,
         preemptions=replica.preemptions,
         stable=not replica.refused and _stable(replica, workload),
         seed=seed,
