@@ -224,10 +224,10 @@ def _caveats(best: Evaluation) -> list[str]:
             )
         if group.attention_dp > 1:
             found.append(
-                f"attention runs in data parallel over {group.attention_dp} ranks, which one server "
-                "balances; what they exchange is counted by the link's datasheet and experts are "
-                "taken to be asked for evenly: nobody measured it here, so try it before you rely "
-                "on it"
+                f"attention runs in data parallel over {group.attention_dp} ranks, which one "
+                "server balances; what they exchange is counted by the link's datasheet and "
+                "experts are taken to be asked for evenly: nobody measured it here, so try it "
+                "before you rely on it"
             )
         if group.pool.price is None:
             found.append(
