@@ -94,6 +94,7 @@ def pool_of(key: Key, groups: Groups, near: Iterable[Key], held: Held) -> GpuPoo
         resource=key.resource,
         gpus_per_node=key.gpus,
         free_gpus_by_node=tuple(sorted(free, reverse=True)),
+        nvlink_domains=_domains(ready, free),
         used_gpus=sum(taken),
         unusable_gpus=sum(m.offer.capacity for m in members)
         - sum(m.offer.allocatable for m in ready),
@@ -147,14 +148,33 @@ def _member_notes(members: Sequence[PoolNode]) -> list[str]:
             f"{label}={first.labels[str(label)]}, "
             f"yet offer {odd[0].offer.capacity}; what they offer counts"
         )
-    labels = {m.offer.match.row.clique for m in members if m.offer.match}
-    cliques = {m.node.labels[key] for m in members for key in labels if key in m.node.labels}
-    if cliques:
+    cliques = Counter(clique for clique in map(_clique, members) if clique)
+    if max(cliques.values(), default=0) > 1:
         notes.append(
-            f"nodes stand in {len(cliques)} NVLink domains of several nodes (NVL72); a replica "
-            "stays inside one node all the same"
+            f"nodes stand in {len(cliques)} NVLink domains of several nodes (NVL72): with "
+            "--format leaderworkerset a replica may go over nodes of one"
         )
     return notes
+
+
+def _clique(member: PoolNode) -> str | None:
+    """The NVLink domain of several nodes that the node stands in."""
+    label = member.offer.match and member.offer.match.row.clique
+    return member.node.labels.get(label) if label else None
+
+
+def _domains(members: Sequence[PoolNode], free: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Free GPUs by node of each NVLink domain, where one has several nodes."""
+    found: dict[str, list[int]] = {}
+    for member, gpus in zip(members, free, strict=True):
+        clique = _clique(member)
+        if clique:
+            found.setdefault(clique, []).append(gpus)
+    if max(map(len, found.values()), default=0) < 2:
+        return ()
+    return tuple(
+        sorted((tuple(sorted(each, reverse=True)) for each in found.values()), reverse=True)
+    )
 
 
 def _miscounted(member: PoolNode) -> bool:

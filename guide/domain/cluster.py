@@ -145,6 +145,7 @@ class GpuPool:
     resource: str  # extended resource to request, e.g. nvidia.com/gpu
     gpus_per_node: int
     free_gpus_by_node: tuple[int, ...]
+    nvlink_domains: tuple[tuple[int, ...], ...] = ()  # of several nodes: the same, domain by domain
     used_gpus: int = 0
     unusable_gpus: int = 0
     price: Price | None = None
@@ -168,12 +169,19 @@ class GpuPool:
         return sum(self.free_gpus_by_node)
 
     def replicas_that_fit(self, gpus_per_replica: int, nodes: int = 1) -> int:
-        """How many replicas of this many GPUs fit, each over `nodes` nodes in equal parts."""
+        """How many replicas of this many GPUs fit, each over `nodes` nodes in equal parts, of one
+        NVLink domain where there are any.
+        """
         per_node = gpus_per_replica // nodes
-        return sum(free // per_node for free in self.free_gpus_by_node) // nodes
+        domains = (nodes > 1 and self.nvlink_domains) or (self.free_gpus_by_node,)
+        return sum(sum(free // per_node for free in each) // nodes for each in domains)
 
     def nodes_for(self, tp: int, pp: int) -> int:
-        """Over how many nodes `pp` stages of `tp` GPUs go: whole stages, equally many on each."""
+        """Over how many nodes `pp` stages of `tp` GPUs go: whole stages, equally many on each, or
+        in an NVLink domain whole nodes for each.
+        """
+        if self.nvlink_domains and tp > self.gpus_per_node and tp % self.gpus_per_node == 0:
+            return pp * tp // self.gpus_per_node
         stages = max(1, self.gpus_per_node // tp)
         return pp // max(n for n in range(1, stages + 1) if pp % n == 0)
 

@@ -15,6 +15,7 @@ from guide.errors import SpecError
 from guide.frameworks import Launch
 from guide.frameworks.vllm_flags import FLAGS, image_version
 from guide.manifests.claims import claim
+from guide.manifests.computedomain import compute_domain, in_nvlink_domain, join
 from guide.manifests.deployment import Object, pod_template, workload_meta
 from guide.manifests.names import instance_labels
 from guide.manifests.objects import Named, budget, launch_options, launched, pod_monitor, traffic
@@ -35,8 +36,10 @@ def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
         launches.append(launch)
         objects[f"leaderworkerset-{index}.yaml"] = _set(plan, index, group, launch)
         if group.group.pool.device_class:
-            per_node = replace(group.group, pp=group.group.pp // nodes_per_replica(group.group))
+            per_node = on_node(group.group)
             objects[f"resourceclaimtemplate-{index}.yaml"] = claim(plan, index, per_node)
+        if in_nvlink_domain(group.group):
+            objects[f"computedomain-{index}.yaml"] = compute_domain(plan, index, group.group)
     objects["poddisruptionbudget.yaml"] = budget(plan, **{ROLE_LABEL: LEADER})
     for name, value in traffic(plan, evaluation.groups).items():
         if value["kind"] == "Service":  # workers have no HTTP server
@@ -53,6 +56,14 @@ def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
 def nodes_per_replica(group: ReplicaGroup) -> int:
     """Over how many nodes a replica goes."""
     return group.pool.nodes_for(group.tp, group.pp)
+
+
+def on_node(group: ReplicaGroup) -> ReplicaGroup:
+    """What of a replica lies on each of its nodes."""
+    nodes = nodes_per_replica(group)
+    if group.pp % nodes == 0:
+        return replace(group, pp=group.pp // nodes)
+    return replace(group, tp=group.gpus_per_replica // nodes, pp=1)
 
 
 def _set(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
@@ -113,13 +124,14 @@ def _template(
             *(["--headless"] if role == WORKER else []),
         ]
         launch = replace(launch, args=(*launch.args, *spread))
-    on_node = replace(group.group, pp=group.group.pp // nodes)
     # The memory of one GPU stays that of the whole replica, and so does the time to start.
     whole = pod_template(plan, index, group, launch)
-    template = pod_template(plan, index, replace(group, group=on_node), launch)
+    template = pod_template(plan, index, replace(group, group=on_node(group.group)), launch)
     template["metadata"]["labels"] = {**template["metadata"]["labels"], ROLE_LABEL: role}
     (container,) = template["spec"]["containers"]
     container["startupProbe"] = whole["spec"]["containers"][0]["startupProbe"]
+    if in_nvlink_domain(group.group):
+        join(template["spec"], plan, index)
     if role == WORKER:
         for key in ("livenessProbe", "ports", "readinessProbe", "startupProbe"):
             del container[key]

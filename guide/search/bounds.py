@@ -96,9 +96,12 @@ def quant_group_not_divisible(shape: Shape) -> Broken | None:
 
 
 def spans_nodes(shape: Shape) -> Broken | None:
-    """A replica lives inside one node, or each stage of its pipeline does."""
+    """A replica lives inside one node, or each stage of its pipeline does, or all of it in an
+    NVLink domain of several nodes.
+    """
     have = shape.pool.gpus_per_node
-    if shape.gpus <= have or (shape.nodes > 1 and shape.tp <= have):
+    joined = shape.tp <= have or (shape.pool.nvlink_domains and shape.tp % have == 0)
+    if shape.gpus <= have or (shape.nodes > 1 and joined):
         return None
     return Broken(
         Reason.SPANS_NODES,
@@ -134,6 +137,7 @@ def not_enough_gpus(shape: Shape, replicas: int) -> Broken | None:
     largest = max(pool.free_gpus_by_node, default=0)
     if fit == 0:
         where = "one node" if shape.nodes == 1 else f"{shape.nodes} nodes, equally many on each"
+        where += " of one NVLink domain" if shape.nodes > 1 and pool.nvlink_domains else ""
         detail = f"needs {shape.gpus} free GPUs on {where}; {pool.name} has at most {largest}"
         return Broken(
             Reason.NOT_ENOUGH_GPUS, detail, excess(shape.gpus, largest) if largest else 1.0

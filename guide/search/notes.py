@@ -215,11 +215,17 @@ def _caveats(best: Evaluation) -> list[str]:
                 f"{group.model.name} brings Python code that the server runs "
                 "(--trust-remote-code): read it, and pin its revision by --revision"
             )
-        if group.gpus_per_replica > group.pool.gpus_per_node:
+        over = group.pool.nodes_for(group.tp, group.pp)
+        if over > 1 and group.pool.nvlink_domains:
+            found.append(
+                f"a replica goes over {over} nodes of one NVLink domain, counted as one node: its "
+                "ComputeDomain needs NVIDIA's DRA driver in the cluster"
+            )
+        elif group.gpus_per_replica > group.pool.gpus_per_node:
             sent = handed_on_bytes(group.model) * group.limits.max_num_batched_tokens
             found.append(
-                f"a replica goes over {group.pool.nodes_for(group.tp, group.pp)} nodes: a full "
-                f"step sends {format_bytes(sent)} from node to node, counted at an assumed "
+                f"a replica goes over {over} nodes: a full step "
+                f" sends {format_bytes(sent)} from node to node, counted at an assumed "
                 f"{NIC_BYTES_PER_S * 8 / 1e9:.0f} Gbit/s"
             )
         if group.attention_dp > 1:

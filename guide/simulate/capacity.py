@@ -35,7 +35,10 @@ def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, Serv
         layout=layout_of(group),
         kv_cache_dtype=group.limits.kv_cache_dtype,
         switches=group.switches,
-        nodes=group.pool.nodes_for(group.tp, group.pp) if group.pp > 1 else 1,
+        # an NVLink domain of several nodes is like one node
+        nodes=1
+        if group.pp == 1 or group.pool.nvlink_domains
+        else group.pool.nodes_for(group.tp, group.pp),
         token_budget=group.limits.max_num_batched_tokens if group.pp > 1 else 0,
     )
 

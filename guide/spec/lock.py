@@ -93,6 +93,7 @@ class LockedPool(Locked):
     region: str | None = None
     spot: bool = False
     notes: tuple[str, ...] = ()
+    nvlink_domains: tuple[dict[int, int], ...] = ()  # free GPUs of a node: such nodes, by domain
 
     @classmethod
     def of(cls, pool: GpuPool) -> LockedPool:
@@ -115,7 +116,7 @@ class LockedPool(Locked):
                 "source": pool.source,
                 "resource": pool.resource,
                 "gpusPerNode": pool.gpus_per_node,
-                "freeGPUs": dict(sorted(Counter(pool.free_gpus_by_node).items())),
+                "freeGPUs": _by_count(pool.free_gpus_by_node),
                 "usedGPUs": pool.used_gpus,
                 "unusableGPUs": pool.unusable_gpus,
                 "price": price
@@ -136,12 +137,12 @@ class LockedPool(Locked):
                 "region": pool.region,
                 "spot": pool.spot,
                 "notes": list(pool.notes),
+                "nvlinkDomains": [_by_count(each) for each in pool.nvlink_domains],
             }
         )
 
     def to_domain(self, catalog: Catalog) -> GpuPool:
         """The pool again; a GPU that the catalogue lost is unknown."""
-        free = sorted(self.free_gpus.items(), reverse=True)
         gpu = catalog.gpus.get(self.gpu or "")
         return GpuPool(
             name=self.name,
@@ -150,7 +151,8 @@ class LockedPool(Locked):
             source=self.source,
             resource=self.resource,
             gpus_per_node=self.gpus_per_node,
-            free_gpus_by_node=tuple(gpus for gpus, nodes in free for _ in range(nodes)),
+            free_gpus_by_node=_by_node(self.free_gpus),
+            nvlink_domains=tuple(map(_by_node, self.nvlink_domains)),
             used_gpus=self.used_gpus,
             unusable_gpus=self.unusable_gpus,
             price=self.price
@@ -172,6 +174,15 @@ class LockedPool(Locked):
             spot=self.spot,
             notes=self.notes,
         )
+
+
+def _by_count(free_gpus_by_node: tuple[int, ...]) -> dict[int, int]:
+    return dict(sorted(Counter(free_gpus_by_node).items()))
+
+
+def _by_node(nodes: Mapping[int, int]) -> tuple[int, ...]:
+    counts = sorted(nodes.items(), reverse=True)
+    return tuple(gpus for gpus, count in counts for _ in range(count))
 
 
 class LockedNode(Locked):
