@@ -259,6 +259,8 @@ class InstancePriceRow(Row):
 
     provider: Text
     instance_type: Text
+    gpu: Text | None = None  # and how many of it; None in prices of one's own
+    gpus: int | None = None
     region: Text | None = None  # None: the same everywhere
     capacity: Literal["on-demand", "spot"] = "on-demand"
     usd_per_h: Positive
@@ -271,6 +273,8 @@ class InstancePriceRow(Row):
         return InstancePrice(
             provider=self.provider,
             instance_type=self.instance_type,
+            gpu=self.gpu,
+            gpus=self.gpus,
             region=self.region,
             spot=self.capacity == "spot",
             usd_per_h=self.usd_per_h,

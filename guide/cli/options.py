@@ -46,6 +46,14 @@ NodesFile = Annotated[
         help="Output of `kubectl get nodes -o yaml` or json. Absent: the kube context.",
     ),
 ]
+Rent = Annotated[
+    bool,
+    typer.Option(
+        "--rent",
+        help="Instead of a cluster: every GPU that has a reference price, up to four nodes of each"
+        " size that is sold.",
+    ),
+]
 PodsFile = Annotated[
     Path | None,
     typer.Option("--pods", help="Output of `kubectl get pods -A -o yaml` or json, with --nodes."),

@@ -19,6 +19,7 @@ from guide.cli.options import (
     OptionalPlanFile,
     PodsFile,
     PricesFile,
+    Rent,
     SlicesFile,
     Timeout,
 )
@@ -60,6 +61,7 @@ def plan(
     tpot: Annotated[
         int | None, typer.Option("--tpot", help="Without a file: limit on p95 of TPOT, in ms.")
     ] = None,
+    rent: Rent = False,
     nodes: NodesFile = None,
     pods: PodsFile = None,
     model_config: ModelConfig = None,
@@ -96,13 +98,19 @@ def plan(
     )
     if filename is not None and words.said:
         raise SpecError("-f FILE is the whole question: leave --model, --gpu and the load away")
-    if gpu and nodes is not None:
-        raise SpecError("--gpu and --nodes both name the GPUs: give one of them")
+    named = {"--gpu": bool(gpu), "--nodes": nodes is not None, "--rent": rent}
+    several = [flag for flag, given in named.items() if given]
+    if len(several) > 1:
+        raise SpecError(f"{' and '.join(several)} both name the GPUs: give one of them")
+    if rent and (pods or slices or node_pools):
+        raise SpecError(
+            "--rent asks about no cluster: leave --pods, --slices and --node-pools away"
+        )
 
     if watch and "-" in map(str, (filename, nodes, pods)):
         raise SpecError("--watch cannot read stdin again: give files")
 
-    extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices)
+    extra = Extra(slices=slices, node_pools=node_pools, gpus=gpus, prices=prices, rent=rent)
 
     def read() -> Question:
         if filename is None:
@@ -110,14 +118,14 @@ def plan(
         return ask(filename, nodes, pods, model_config, calibration, extra)
 
     question = read()
-    code = _print(question, output, timeout)
+    code = _print(question, output, timeout, rent=rent)
     while watch:
         question = _changed(question, read)
-        code = _print(question, output, timeout)
+        code = _print(question, output, timeout, rent=rent)
     raise typer.Exit(code)
 
 
-def _print(question: Question, output: Listing, timeout_s: float | None) -> int:
+def _print(question: Question, output: Listing, timeout_s: float | None, *, rent: bool) -> int:
     from guide.cli import INFEASIBLE, OK, show
     from guide.cli.question import answer
 
@@ -127,7 +135,8 @@ def _print(question: Question, output: Listing, timeout_s: float | None) -> int:
 
         show.names(value for _, value in build_objects(question.written, found.best))
     else:
-        show.recommendation(found, Listing.TABLE if output is Listing.NAME else output)
+        form = Listing.TABLE if output is Listing.NAME else output
+        show.recommendation(found, form, rented=question.catalog if rent else None)
     return OK if found.feasible else INFEASIBLE
 
 

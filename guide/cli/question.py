@@ -34,6 +34,7 @@ class Extra:
     node_pools: Path | None = None
     gpus: Path | None = None
     prices: Path | None = None
+    rent: bool = False  # instead of a cluster: all that can be rented
 
 
 def ask(
@@ -85,8 +86,9 @@ def ask_in_words(
     written = words.plan()
     catalog = load(calibration=calibration, extra_gpus=extra.gpus, prices=extra.prices)
     config = None if model_config is None else read_checkpoint(model_config)
-    found = words.cluster(catalog) if words.gpu else cluster(nodes_file, pods_file, extra)
-    return asked(written, found, catalog, config)
+    if words.gpu:
+        return asked(written, words.cluster(catalog), catalog, config)
+    return about(written, config, nodes_file, pods_file, catalog, extra)
 
 
 def about(
@@ -98,9 +100,16 @@ def about(
     extra: Extra | None = None,
 ) -> Question:
     """The question of a plan that was read already; `config` is its config.json, if given."""
+    from guide.cluster.imagined import rentable
+    from guide.question import Cluster
     from guide.question import ask as asked
 
-    return asked(written, cluster(nodes_file, pods_file, extra or Extra()), catalog, config)
+    extra = extra or Extra()
+    if extra.rent:
+        found = Cluster(nodes=rentable(catalog))
+    else:
+        found = cluster(nodes_file, pods_file, extra)
+    return asked(written, found, catalog, config)
 
 
 def answer(question: Question, timeout_s: float | None = None) -> Recommendation:

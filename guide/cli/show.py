@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from guide.cli.options import Listing, Output
-from guide.domain import Recommendation
+from guide.domain import Catalog, Recommendation
 from guide.report import job
 from guide.report import tables as rows
 
@@ -27,10 +27,12 @@ def document(value: Mapping[str, Any], form: Output | Listing) -> None:
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def recommendation(found: Recommendation, form: Output | Listing) -> None:
-    """Print an answer."""
+def recommendation(
+    found: Recommendation, form: Output | Listing, *, rented: Catalog | None = None
+) -> None:
+    """Print an answer; one about what can be rented by the prices of a catalogue says where."""
     if form in (Output.TABLE, Listing.TABLE, Listing.WIDE):
-        _tables(found, wide=form is Listing.WIDE)
+        _tables(found, wide=form is Listing.WIDE, rented=rented)
         return
     from guide.report import to_json
 
@@ -45,7 +47,8 @@ def names(objects: Iterable[Mapping[str, Any]]) -> None:
         typer.echo(f"{kind}/{value['metadata']['name']}")
 
 
-def _tables(found: Recommendation, *, wide: bool) -> None:
+def _tables(found: Recommendation, *, wide: bool, rented: Catalog | None) -> None:
+    from guide.report.renting import left_out, where_to_rent
     from guide.report.sentences import addition, outcome
 
     say(outcome(found), bold=True)
@@ -54,6 +57,7 @@ def _tables(found: Recommendation, *, wide: bool) -> None:
     if found.best is not None:
         shown = [
             rows.top(found),
+            *([where_to_rent(found.best, rented)] if rented else []),
             rows.predictions(found.best),
             rows.memory(found.best),
             rows.operating_point(found.best),
@@ -70,8 +74,11 @@ def _tables(found: Recommendation, *, wide: bool) -> None:
             say("No change of a single field of the plan makes it feasible.")
         for item in found.additions:
             say(f"What to add: {addition(item)}.")
-    for table in (*shown, rows.rejections(found), rows.pools(found)):
+    ends = [rows.rejections(found), *([] if rented and not wide else [rows.pools(found)])]
+    for table in (*shown, *ends):
         print_table(table)
+    if rented:
+        say(left_out(rented))
     for node in found.inventory.skipped:
         say(f"Skipped node {node.node}: {node.reason}")
 

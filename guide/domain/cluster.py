@@ -120,6 +120,8 @@ class InstancePrice:
     usd_per_h: float
     source: str
     as_of: str
+    gpu: str | None = None  # what it carries, where that is known
+    gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

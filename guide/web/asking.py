@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from guide.cluster.imagined import rentable
 from guide.domain import Inventory, Plan, Recommendation
 from guide.errors import GuideError, SpecError, UnknownModel
 from guide.insight.explain import Explanation, explain
@@ -63,7 +64,7 @@ def question(state: State, settings: Settings) -> PageQuestion:
     if errors or written is None:
         raise Wrong(errors)
     try:
-        return page_question(written, found, config, shown=state.source != "cluster")
+        return page_question(written, found, config, shown=state.source not in ("cluster", "rent"))
     except UnknownModel as error:
         raise Wrong({"model": _unknown(error)}) from None
     except SpecError as error:
@@ -169,6 +170,8 @@ def sentence(text: str) -> str:
 
 def _found(state: State, settings: Settings, errors: dict[str, str]) -> Cluster:
     try:
+        if state.source == "rent":
+            return Cluster(nodes=rentable(catalog()))
         if state.source == "cluster":
             if not settings.live:
                 raise SpecError("this server reads no cluster: choose pools or upload a node list")

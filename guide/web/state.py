@@ -23,7 +23,7 @@ TOKEN_LIMIT = 40_000  # characters; the whole URL must stay below the 64 KiB tha
 UNPACKED_LIMIT_BYTES = 8 * MIB
 MOST_POOLS = 8
 VALUE_LIMIT = 300  # characters of one field
-SOURCES = ("pools", "nodes", "cluster")
+SOURCES = ("pools", "rent", "nodes", "cluster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

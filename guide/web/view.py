@@ -9,6 +9,7 @@ from typing import Any
 
 from guide.domain import (
     Addition,
+    Catalog,
     Evaluation,
     Job,
     Provenance,
@@ -21,8 +22,10 @@ from guide.insight.minute import Timeline
 from guide.report import tables as rows
 from guide.report.document import whole
 from guide.report.reasons import split_unready
+from guide.report.renting import left_out, where_to_rent
 from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
+from guide.report.table import Table
 from guide.search.rank import capacity_per_s
 from guide.spec.scalars import DURATIONS, duration_of
 from guide.units import (
@@ -154,7 +157,8 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "rejections": [_why(r) for r in nearest_misses(split_unready(found)[0])[:REJECTIONS_SHOWN]],
         "candidates": found.candidates,
         "rejected": len(found.rejections),
-        "pools": rows.pools(found),
+        "pools": None if state.source == "rent" else rows.pools(found),
+        "rented": _rented(best, asked.catalog) if state.source == "rent" else None,
         "skipped": found.inventory.skipped,
         "digest": found.catalog_digest,
         "versions": found.framework_versions,
@@ -162,6 +166,11 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "has_config": asked.config is not None,
         "plan_name": asked.written.metadata.name,
     }
+
+
+def _rented(best: Evaluation | None, catalog: Catalog) -> tuple[Table | None, str]:
+    """Where what is recommended can be rented, and which GPUs were not asked about."""
+    return (where_to_rent(best, catalog) if best else None), left_out(catalog)
 
 
 def _insides(asked: PageQuestion, minutes: tuple[Timeline, ...]) -> list[Inside]:

@@ -200,6 +200,15 @@ def test_nodes_to_add_are_links_that_work(client: TestClient):
         assert found.json()["feasible"] is True, words
 
 
+def test_anything_that_can_be_rented_is_a_source_of_gpus(client: TestClient):
+    asked = "/?model=openai/gpt-oss-20b&input=1000&output=200&rps=1&source=rent&ask=1"
+    page = client.get(asked)
+    assert page.status_code == 200
+    assert "Where to rent it" in page.text
+    assert "Not offered, since no price is known" in page.text
+    assert 'id="source-rent" checked' in page.text
+
+
 def test_comparison_shows_both_runs(client: TestClient):
     here = client.get(url({**CHAT, "rps": "40", "compare": urlencode(CHAT, doseq=True)}))
     assert here.status_code == 200
