@@ -12,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from guide.search.batches import knee as best_size
 from hack.paper.cells import OUTPUT_TOKENS, Cell, cell, sweep, write
 
 LLAMA = "meta-llama/Llama-2-7b-hf"
@@ -167,13 +168,11 @@ def _parallel(folder: Path) -> Sequence[Cell]:
 TASKS = ((128, 256), (512, 256), (1024, 256), (1024, 32))
 
 
-def knee(cells: Sequence[Cell], gain: float = 0.05) -> Cell | None:
-    """The smallest batch whose throughput no other exceeds by more than 5 %."""
+def knee(cells: Sequence[Cell]) -> Cell | None:
+    """The best batch by the rule of `guide plan`."""
     rates = [c.output_tokens_per_s or 0.0 for c in cells]
-    for one, rate in zip(cells, rates, strict=True):
-        if rate and rate * (1 + gain) >= max(rates):
-            return one
-    return None
+    best = best_size([c.batch for c in cells], rates)
+    return next((c for c in cells if c.batch == best), None)
 
 
 def _best_batch(folder: Path) -> Sequence[Cell]:
