@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guide.measured.slices import LeftOut
 
-WAYS = ("row", "model", "gpu")
+WAYS = ("row", "model")
 PATH = Path("docs/accuracy/static-batches.csv")
 
 

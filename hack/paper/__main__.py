@@ -52,7 +52,7 @@ for opt-6.7b:
 |predicted / measured - 1| over the open static-batch measurements of
 [tests/accuracy](../../tests/accuracy), all GPUs and models, beside the paper's own numbers. The
 shipped constants were fitted on these rows, so *fitted* is how well one set of constants describes
-them all. The other columns are predictions: of rows, models or GPUs that the fit had not seen
+them all. The other columns are predictions: of rows or models that the fit had not seen
 ([accuracy.md](../accuracy.md) has more ways). The paper's model was not fitted on what it predicts,
 so these are the columns to hold beside its own; it measured other runs, so they are a yardstick, no
 race. Runs that contradict themselves are left out, as in the fit.

@@ -126,12 +126,12 @@ def by_gpu(found: Iterable[Error]) -> str:
     items = [e for e in found if e.metric == "Batch latency"]
     keys: Callable[[Error], tuple[str, str]] = lambda e: (e.row.gpu, e.row.framework)  # noqa: E731
     lines = [
-        "| GPU | framework | runs | fitted (%) | model left out | GPU left out |",
+        "| GPU | framework | runs | fitted (%) | row left out | model left out |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for gpu, framework in sorted({keys(e) for e in items}):
         chosen = [e for e in items if keys(e) == (gpu, framework)]
-        left = (_pair([e.left_out[w] for e in chosen if w in e.left_out]) for w in ("model", "gpu"))
+        left = (_pair([e.left_out[w] for e in chosen if w in e.left_out]) for w in LEFT_OUT)
         fitted = _pair([e.error for e in chosen])
         lines.append(f"| {gpu} | {framework} | {len(chosen)} | {fitted} | {' | '.join(left)} |")
     return "\n".join(lines)
