@@ -13,8 +13,9 @@ import typer
 
 from guide.cli.options import Listing, Output
 from guide.domain import Catalog, Recommendation
-from guide.report import job
+from guide.report import batches
 from guide.report import tables as rows
+from guide.report.extremes import three_answers
 
 
 def document(value: Mapping[str, Any], form: Output | Listing) -> None:
@@ -58,10 +59,11 @@ def _tables(found: Recommendation, *, wide: bool, rented: Catalog | None) -> Non
         shown = [
             rows.top(found),
             *([where_to_rent(found.best, rented)] if rented else []),
+            three_answers(found),
             rows.predictions(found.best),
             rows.memory(found.best),
             rows.operating_point(found.best),
-            job.curve(found),
+            *([batches.curve(found)] if wide or found.best.job else []),
             *(
                 [rows.costs(found.best), rows.pareto(found), rows.context_tiers(found)]
                 if wide

@@ -291,13 +291,16 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPoint:
-    """What the recommended layout does with a batch of another size."""
+    """What the recommended layout does with a batch of another size: an offline load as a whole,
+    any other with replicas whose batch is always full.
+    """
 
     max_num_seqs: int
-    job_s: float
     output_tokens_per_s: float  # over all replicas
     tpot_s: float  # mean
     kv_peak_share: float
+    job_s: float | None = None  # of an offline load
+    e2e_s: float | None = None  # of a mean request otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,7 +343,7 @@ class Recommendation:
     seed: int = 0
     combined: tuple[Relaxation, ...] = ()  # all of these together, when no single one suffices
     context_tiers: tuple[ContextTier, ...] = ()  # by GPUs of a replica
-    batch_curve: tuple[BatchPoint, ...] = ()  # of the best for an offline load, by size
+    batch_curve: tuple[BatchPoint, ...] = ()  # of the best, by size
     additions: tuple[Addition, ...] = ()  # any one of them, when there is no answer
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 

@@ -18,6 +18,7 @@ from guide.domain import (
     Scheduling,
     StepShape,
 )
+from guide.insight.adjusted import Adjusted, adjusted
 from guide.insight.breakdown import breakdown, elasticities
 from guide.insight.layers import LayerKind, layers_by_kind
 from guide.perf.fits import (
@@ -98,6 +99,7 @@ class GroupExplanation:
     prompt: StepView
     constants: tuple[Constant, ...]
     reserved: dict[str, float]  # bytes of one GPU by reason
+    adjusted: Adjusted
     layers: tuple[LayerKind, ...]  # and what stands around them, over all GPUs
 
     @property
@@ -150,6 +152,7 @@ def _group(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> GroupExplanat
         prompt=prompt,
         constants=tuple(_constants(fit, keys, catalog)),
         reserved=reserved_bytes(group.model, group.gpu, layout_of(group), group.limits, release),
+        adjusted=adjusted(item, plan, catalog),
         layers=layers_by_kind(
             group.model,
             group.precision,

@@ -51,8 +51,30 @@ def step_tokens(limits: Limits, release: Release) -> int:
     return budget
 
 
+def score_bytes(
+    arch: ModelArch, layout: Layout, limits: Limits, release: Release, switches: Switches
+) -> float:
+    """The score matrix of one layer, which only stands in memory without FlashAttention (P8):
+    heads x tokens of the largest step x the longest context that one of them may look back on.
+    """
+    if switches.flash_attention:
+        return 0.0
+    longest = limits.max_model_len
+    reach = (
+        attention.heads / layout.tp * min(longest, cache.read_tokens or longest)
+        for attention in arch.attentions
+        for cache in attention.caches
+    )
+    return step_tokens(limits, release) * max(reach, default=0.0) * ACTIVATION_BYTES
+
+
 def activation_bytes(
-    arch: ModelArch, layout: Layout, limits: Limits, release: Release, last_stage: bool = True
+    arch: ModelArch,
+    layout: Layout,
+    limits: Limits,
+    release: Release,
+    last_stage: bool = True,
+    switches: Switches = Switches(),
 ) -> float:
     """Peak of the profile run: the largest step through one layer, or the sampler over the logits
     of as many sequences as there may be, whichever is more; and beside it what an encoder gave.
@@ -72,6 +94,7 @@ def activation_bytes(
     if arch.tower_parameters and release.scheduling is not Scheduling.PREFILL_FIRST:
         seen = tokens * hidden * ACTIVATION_BYTES
     forward = tokens * (4 * hidden + widest) * ACTIVATION_BYTES
+    forward += score_bytes(arch, layout, limits, release, switches)
     if not last_stage:
         return forward + seen
     rules = release.memory
@@ -119,6 +142,7 @@ def fit_memory(
             caches=caches,
             plan=plan,
             reserved=reserved,
+            switches=switches,
             number=number,
             stage=stage,
         )
@@ -143,11 +167,12 @@ def _fit_stage(
     caches: tuple[LayerCache, ...],
     plan: BlockPlan | None,
     reserved: float,
+    switches: Switches,
     number: int,
     stage: range,
 ) -> MemoryFit:
     weights = held_bytes(arch, precision, layout, stage, gpu=gpu, release=release)
-    activations = activation_bytes(arch, layout, limits, release, number == layout.pp - 1)
+    activations = activation_bytes(arch, layout, limits, release, number == layout.pp - 1, switches)
     free = gpu.process_bytes - weights - activations - reserved
     block = plan.block_bytes(stage) if plan else 0.0
     blocks = int(free // block) if free > 0 and block else 0

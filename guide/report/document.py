@@ -86,13 +86,17 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
 
 
 def _point(point: BatchPoint) -> BatchPointDocument:
-    return {
+    document: BatchPointDocument = {
         "maxNumSeqs": point.max_num_seqs,
-        "jobSeconds": significant(point.job_s),
         "outputTokensPerSecond": significant(point.output_tokens_per_s),
         "tpotSeconds": significant(point.tpot_s),
         "kvPeakShare": significant(point.kv_peak_share),
     }
+    if point.job_s is not None:
+        document["jobSeconds"] = significant(point.job_s)
+    if point.e2e_s is not None:
+        document["e2eSeconds"] = significant(point.e2e_s)
+    return document
 
 
 def evaluation(item: Evaluation | None) -> EvaluationDocument | None:

@@ -8,6 +8,7 @@ from guide.domain import Interval, Percentiles
 from guide.insight.breakdown import CONSTANTS
 from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
 from guide.perf.roofline import Roof
+from guide.report.adjusted import adjusted_table
 from guide.report.kernels import kernel_tables
 from guide.report.layers import layers_table
 from guide.report.sentences import precision_reason
@@ -72,6 +73,7 @@ def tables(explanation: Explanation) -> list[Table]:
                 group.layers, f"Layers{name}, over all GPUs of a replica, before windows forget"
             ),
             _memory(group, name),
+            adjusted_table(group.adjusted, name),
             _queue(group, name),
             _intervals(explanation, group, name),
         ]

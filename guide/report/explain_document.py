@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
+from guide.report.adjusted import adjusted_document
 from guide.report.document import API_VERSION, evaluation, significant
 from guide.report.explain import MEANINGS
 from guide.report.layers import layer_kind
@@ -50,6 +51,7 @@ def _group(item: GroupExplanation) -> dict[str, Any]:
             "kvBytesPerToken": memory.kv_bytes_per_token,
             "blockTokens": memory.block_tokens,
         },
+        "adjustment": adjusted_document(item.adjusted),
         "queueing": {
             "requestsPerSecond": significant(item.arrivals_per_s),
             "requestsPerSecondAtSaturation": significant(item.evaluated.max_requests_per_s),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guide.domain import Evaluation, Job, Recommendation
+from guide.domain import Evaluation, Job
 from guide.report.table import Table
 from guide.units import format_count, format_duration, format_range, format_seconds, format_usd
 
@@ -43,26 +43,4 @@ def predictions(item: Evaluation, job: Job) -> Table:
             ("Mean gap between output tokens", format_seconds(p.tpot.mean_s), ""),
         ),
         numeric=(1, 2),
-    )
-
-
-def curve(recommendation: Recommendation) -> Table:
-    """The recommended layout under batches of other sizes; the chosen one is marked."""
-    best, points = recommendation.best, recommendation.batch_curve
-    chosen = best and best.groups[0].group.limits.max_num_seqs
-    return Table(
-        title="Batch size: the smallest within 2 % of the soonest is taken",
-        heads=("max seqs", "", "time", "tokens/s", "mean TPOT", "KV cache used"),
-        rows=tuple(
-            (
-                str(point.max_num_seqs),
-                "chosen" if point.max_num_seqs == chosen else "",
-                format_duration(point.job_s),
-                format_count(point.output_tokens_per_s),
-                format_seconds(point.tpot_s),
-                f"{point.kv_peak_share:.0%}",
-            )
-            for point in points
-        ),
-        numeric=(0, 2, 3, 4, 5),
     )

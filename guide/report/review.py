@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import job
+from guide.report import batches
 from guide.report import tables as rows
+from guide.report.extremes import three_answers
 from guide.report.sentences import addition, decision_changers, outcome, precision_reason
 from guide.spec import InferencePlan
 from guide.units import format_seconds, format_usd
@@ -46,11 +47,12 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
     changers = decision_changers(plan.spec.workload.to_domain(), plan.spec.slo_to_domain(), r)
     return [
         _section(rows.top(r)),
+        _section(three_answers(r)),
         _section(rows.predictions(best)),
         _section(rows.costs(best)),
         _section(rows.memory(best)),
         _section(rows.operating_point(best)),
-        _section(job.curve(r)),
+        _section(batches.curve(r)),
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),

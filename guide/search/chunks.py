@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guide.domain import Catalog, Evaluation
+from guide.domain import Catalog, Evaluation, ReplicaGroup
 from guide.frameworks import FRAMEWORKS
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import Ledger
@@ -41,13 +41,18 @@ def better_chunk(
     return chosen
 
 
+def own_chunk(group: ReplicaGroup, catalog: Catalog) -> int:
+    """Tokens of a step that the framework takes by itself: the base value of segments (P7)."""
+    release = modelled_release(catalog, group.framework)
+    limits = FRAMEWORKS[group.framework].default_limits(release, group.gpu, 1)
+    return limits.max_num_batched_tokens
+
+
 def about_chunk(best: Evaluation, catalog: Catalog) -> list[str]:
     """Why a step of the best holds other than the framework's own number of tokens."""
     said: list[str] = []
     for group in best.candidate.groups:
-        framework, tokens = FRAMEWORKS[group.framework], group.limits.max_num_batched_tokens
-        release = modelled_release(catalog, group.framework)
-        own = framework.default_limits(release, group.gpu, 1).max_num_batched_tokens
+        tokens, own = group.limits.max_num_batched_tokens, own_chunk(group, catalog)
         if tokens == own:
             continue
         why = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from guide.domain import Catalog, ContextTier, Inventory, Plan
-from guide.perf.adjust import longest_sequence
+from bisect import bisect_left
+
+from guide.domain import Catalog, ContextTier, Inventory, MemoryFit, Plan
+from guide.perf.adjust import CONTEXT_STEP_TOKENS, longest_sequence
 from guide.perf.memory import memory_fit
 from guide.search.bounds import LAYOUT_RULES
 from guide.search.operating_point import default_limits
@@ -31,9 +33,17 @@ def context_tiers(plan: Plan, inventory: Inventory, catalog: Catalog) -> tuple[C
 
 
 def _longest(shape: Shape, plan: Plan) -> int:
-    limits = default_limits(shape, shape.variant.model.max_context_tokens)
-    memory = memory_fit(shape.group(limits), shape.release, plan.switches)
-    return longest_sequence(memory, shape.variant.model.max_context_tokens, 0)
+    most = shape.variant.model.max_context_tokens
+
+    def held(tokens: int) -> MemoryFit:
+        limits = default_limits(shape, tokens)
+        return memory_fit(shape.group(limits), shape.release, plan.switches)
+
+    if plan.switches.flash_attention:
+        return longest_sequence(held(most), most, 0)
+    steps = range(CONTEXT_STEP_TOKENS, most + 1, CONTEXT_STEP_TOKENS)  # scores grow with each
+    fit = bisect_left(steps, True, key=lambda tokens: held(tokens).longest_request(tokens) < tokens)
+    return fit * CONTEXT_STEP_TOKENS
 
 
 def _tier(shape: Shape, tokens: int) -> ContextTier:

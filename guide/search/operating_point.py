@@ -44,6 +44,7 @@ from guide.simulate.arrivals import DEFAULT_P95_RATIO, quantile_tokens, within
 from guide.simulate.capacity import request_tokens, saturation, zero_load
 
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
+SHORTER, LONGER = (1 / 4, 1 / 2), 2  # tuning factors (P7) on the framework's own chunk
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 SURE_QUANTILE = 0.88  # of the lengths: the p95 of half of the shortest run lies 3 errors above it
 FULL, MANY_PREEMPTIONS = 0.98, 12  # of the cache, in a run: memory decides the times
@@ -175,7 +176,8 @@ def operate(
     broken = weights_do_not_fit(memory) or _guessed(plan, context_does_not_fit(memory, needed))
     if broken is not None:
         return broken
-    if plan.workload.max_context_tokens is None and running is None:
+    stated = plan.workload.max_context_tokens is not None or running is not None
+    if not stated and plan.switches.flash_attention:  # without it activations grow with the context
         model_limit = shape.variant.model.max_context_tokens
         longest = longest_sequence(memory, model_limit, needed)
         limits = replace(limits, max_model_len=longest)
@@ -285,8 +287,9 @@ def _chunk_sizes(release: Release, limits: Limits, workload: Workload) -> tuple[
     if release.scheduling is not Scheduling.TOKEN_BUDGET:
         return ()
     own, long = limits.max_num_batched_tokens, _long_prompt(workload)
-    smaller = [size for size in (own // 4, own // 2) if LEAST_CHUNK <= size < long]
-    return (*smaller, *([2 * own] if long > own / 2 else []))
+    tuned = [int(own * factor) for factor in SHORTER]
+    smaller = [size for size in tuned if LEAST_CHUNK <= size < long]
+    return (*smaller, *([LONGER * own] if long > own / 2 else []))
 
 
 def _long_prompt(workload: Workload) -> float:

@@ -14,6 +14,8 @@ from guide.search.sizing import Prospect, Trial
 from guide.search.space import caches_fp8, is_online, precision_loss
 
 NEAR = 0.05  # of any merit: what a tested checkpoint is worth
+EIGHT, FOUR = 1, 2  # as `precision_loss` counts
+BITS = {EIGHT: "8-bit weights or cache", FOUR: "4-bit weights"}
 
 
 def published_first(
@@ -57,11 +59,11 @@ def about_tolerance(
     if plan.tolerance is Tolerance.LOSSLESS or not top:
         return []
     best, said = top[0], list[str]()
-    if not worst_loss(best):
-        said.append(
-            f"spec.precisionTolerance {plan.tolerance.value} changed nothing: "
-            f"{_in_vain(best, top, rejections)}"
-        )
+    given, name = worst_loss(best), f"spec.precisionTolerance {plan.tolerance.value}"
+    if given < EIGHT:
+        said.append(f"{name} changed nothing: {_in_vain(plan, EIGHT, top, rejections)}")
+    if plan.tolerance is Tolerance.INT4 and given < FOUR:
+        said.append(f"{name} took no 4-bit weights: {_in_vain(plan, FOUR, top, rejections)}")
     kept = {g.gpu.name: g.gpu.vendor for g in best.candidate.groups if not caches_fp8(g.gpu)}
     said.extend(
         f"the KV cache stays in 16 bit on {name}, which multiplies no FP8"
@@ -71,22 +73,25 @@ def about_tolerance(
     return said
 
 
-def _in_vain(best: Evaluation, top: Sequence[Evaluation], rejections: Sequence[Rejection]) -> str:
-    pools = {g.pool.name for g in best.candidate.groups}
+def _in_vain(
+    plan: Plan, loss: int, top: Sequence[Evaluation], rejections: Sequence[Rejection]
+) -> str:
+    """Why nothing that gives up so many bits is the best."""
+    groups = top[0].candidate.groups
+    pools, gpus = {g.pool.name for g in groups}, " and ".join(sorted({g.gpu.name for g in groups}))
     smaller = [
         r
         for r in rejections
-        if r.candidate is not None and r.pool in pools and _loss(r.candidate) > 0
+        if r.candidate is not None and r.pool in pools and _loss(r.candidate) == loss
     ]
-    kept = any(r.reason is Reason.DOMINATED for r in smaller)
-    if kept or any(worst_loss(one) for one in top):
-        return "fewer bits keep every limit too, but nothing that is preferred gets better by them"
+    if any(r.reason is Reason.DOMINATED for r in smaller) or loss in map(worst_loss, top):
+        return f"{BITS[loss]} keep every limit too, but nothing that is preferred gets better"
     if not smaller:
-        return f"no smaller precision of it is known for {best.groups[0].group.gpu.name}"
+        return f"no checkpoint of {plan.model.name} with {BITS[loss]} is known that {gpus} runs"
     nearest = min(smaller, key=lambda r: r.margin)
     assert nearest.candidate is not None  # those without were left out
     group = nearest.candidate.groups[0]
-    return f"the nearest of fewer bits ({group.precision.name}) is refused: {nearest.detail}"
+    return f"the nearest with {BITS[loss]} ({group.precision.name}) is refused: {nearest.detail}"
 
 
 def _loss(candidate: Candidate) -> int:

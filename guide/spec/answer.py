@@ -150,10 +150,13 @@ class BatchPointDocument(TypedDict):
     """The recommended layout with a batch of another size."""
 
     maxNumSeqs: Annotated[int, Field(description="Most sequences in one batch.")]
-    jobSeconds: Annotated[float, Field(description="Until the offline batch is done.")]
     outputTokensPerSecond: Annotated[float, Field(description="Output tokens per second.")]
     tpotSeconds: Annotated[float, Field(description="Mean time per output token.")]
     kvPeakShare: Annotated[float, Field(description="Share of the KV cache used at most.")]
+    jobSeconds: NotRequired[Annotated[float, Field(description="Until an offline batch is done.")]]
+    e2eSeconds: NotRequired[
+        Annotated[float, Field(description="Mean request, where the batch is always full.")]
+    ]
 
 
 class PoolCandidateDocument(TypedDict):

@@ -1,11 +1,12 @@
-"""What an offline batch takes over the size of the running batch (paper, 5.1)."""
+"""Throughput, time and memory over the size of the running batch (paper 2.4.4, 5.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from guide.domain import Recommendation
-from guide.units import format_count, format_duration
+from guide.report.batches import chosen_batch, turning_point
+from guide.units import format_count, format_duration, format_seconds
 from guide.web.charts import (
     LEFT,
     RIGHT,
@@ -21,18 +22,21 @@ from guide.web.charts import (
 
 
 def batch_curves(found: Recommendation) -> tuple[Chart, ...]:
-    """Throughput and time of the recommended layout over the batch size, the chosen one marked."""
-    points, best = found.batch_curve, found.best
-    if best is None or len(points) < 2:
+    """Throughput, time and memory of the recommended layout over the batch size; the chosen one and
+    the knee of the throughput are marked.
+    """
+    points, chosen = found.batch_curve, chosen_batch(found)
+    if chosen is None or len(points) < 2:
         return ()
-    chosen = best.groups[0].group.limits.max_num_seqs
+    offline = points[0].job_s is not None
+    knee = turning_point(points)
     x = LogAxis(
         bottom=points[0].max_num_seqs,
         top=points[-1].max_num_seqs,
         start=LEFT,
         end=WIDTH - RIGHT,
     )
-    turn = Tick(at=x.at(chosen), text="chosen")
+    turn = None if knee is None else Tick(at=x.at(knee), text="knee")
 
     def chart(
         name: str, title: str, y_title: str, values: list[float], write: Callable[[float], str]
@@ -44,8 +48,8 @@ def batch_curves(found: Recommendation) -> tuple[Chart, ...]:
             name=name,
             title=title,
             about=f"{title} with {points[0].max_num_seqs} sequence at a time: {written[0]}; with "
-            f"{points[-1].max_num_seqs}: {written[-1]}. The smallest size within 2 % of the "
-            "soonest is chosen.",
+            f"{points[-1].max_num_seqs}: {written[-1]}. Chosen: {chosen}; knee of the throughput: "
+            f"{knee}.",
             x_title="sequences at a time (max-num-seqs)",
             y_title=y_title,
             x_ticks=x.ticks(lambda value: f"{value:,.0f}"),
@@ -61,14 +65,21 @@ def batch_curves(found: Recommendation) -> tuple[Chart, ...]:
                 for p, v, text in pairs
             ),
             turn=turn,
-            heads=("sequences at a time", y_title, "KV cache used"),
-            rows=tuple(
-                (str(p.max_num_seqs), text, f"{p.kv_peak_share:.0%}") for p, _, text in pairs
-            ),
+            heads=("sequences at a time", y_title),
+            rows=tuple((str(p.max_num_seqs), text) for p, _, text in pairs),
         )
 
-    rates, times = ([p.output_tokens_per_s for p in points], [p.job_s for p in points])
+    rates = [p.output_tokens_per_s for p in points]
+    times = [p.job_s or p.e2e_s or 0.0 for p in points]
+    shares = [p.kv_peak_share for p in points]
     return (
         chart("batch-rate", "Throughput", "tokens/s", rates, format_count),
-        chart("batch-time", "Time of the batch", "time", times, format_duration),
+        chart(
+            "batch-time",
+            "Time of the batch" if offline else "Time of a request",
+            "time",
+            times,
+            format_duration if offline else format_seconds,
+        ),
+        chart("batch-memory", "KV cache", "in use", shares, lambda share: f"{share:.0%}"),
     )

@@ -20,7 +20,9 @@ from guide.domain import (
 )
 from guide.insight.minute import Timeline
 from guide.report import tables as rows
+from guide.report.adjusted import adjusted_table
 from guide.report.document import whole
+from guide.report.extremes import three_answers
 from guide.report.reasons import split_unready
 from guide.report.renting import left_out, where_to_rent
 from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
@@ -97,6 +99,7 @@ class Inside:
 
     title: str
     roofline: charts.Chart
+    cut: rows.Table
     minute: tuple[charts.Chart, ...]
 
 
@@ -146,6 +149,8 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "pareto": pareto(found),
         "loads": charts.loads(loads, asked.plan),
         "batches": batch_curves(found),
+        "offline": asked.plan.workload.offline is not None,
+        "three": three_answers(found),
         "insides": _insides(asked, minutes),
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
@@ -183,6 +188,7 @@ def _insides(asked: PageQuestion, minutes: tuple[Timeline, ...]) -> list[Inside]
         Inside(
             title=f"{item.evaluated.group.gpu.name}, {parallel(item.evaluated)}",
             roofline=roofline(item, number),
+            cut=adjusted_table(item.adjusted),
             minute=minute(timeline, asked.plan.slo.ttft_p95_s, number) if timeline else (),
         )
         for number, (item, timeline) in enumerate(pairs, 1)

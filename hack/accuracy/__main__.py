@@ -21,7 +21,7 @@ from guide.measured.slices import SLICES, Errors, LeftOut, observed
 from guide.perf.fits import UNFITTED
 from guide.report.review import markdown_table
 from guide.report.tables import Table
-from hack.accuracy import ratchet, tables
+from hack.accuracy import left_out, ratchet, tables
 from hack.accuracy.plots import scatter
 
 DATA = Path("tests/accuracy/data")
@@ -97,6 +97,7 @@ def main(
     if not ratchet_only:
         items, table = _fitted(paths, fitted_over)
         _write(REPORT, _report(INTRODUCTION, items, table, shipped, _plots(items)))
+        left_out.write(items)
         if extra is not None:
             everything = [*paths, extra]
             seen = ratchet.by_slice(_shipped(everything, catalog, only_open=False), "shipped")

@@ -15,7 +15,9 @@ from typing import Any
 
 from guide.catalog import load, release
 from guide.domain import Catalog, GpuPool, Lengths, MemoryFit, Plan, ReplicaGroup, Workload
+from guide.perf.fits import fit_of
 from guide.perf.memory import memory_fit
+from guide.perf.novelty import within_reach
 from guide.search.bounds import LAYOUT_RULES, context_does_not_fit, weights_do_not_fit
 from guide.search.hybrid import simulate_hybrid_parallel
 from guide.search.operating_point import default_limits
@@ -30,6 +32,15 @@ BATCHES = (4, 8, 16, 32)
 PROMPTS = (128, 256, 512, 1024)
 OUTPUT_TOKENS = 256
 CONTEXT_TOKENS = 2048  # the shortest limit of the four models
+OWN = "16 bit"
+CHECKPOINTS = {  # published ones in fewer bits; chat models have the sizes of their bases
+    ("Qwen/Qwen2-7B", "int8"): "Qwen/Qwen2-7B-Instruct-GPTQ-Int8",
+    ("Qwen/Qwen2-7B", "int4"): "Qwen/Qwen2-7B-Instruct-AWQ",
+    ("facebook/opt-6.7b", "int4"): "iproskurina/opt-6.7b-gptq-4bit",
+    ("meta-llama/Llama-2-7b-hf", "int8"): "RedHatAI/Llama-2-7b-chat-quantized.w8a8",
+    ("meta-llama/Llama-2-7b-hf", "int4"): "TheBloke/Llama-2-7B-AWQ",
+}
+QUANTISED = ("int8", "int4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +54,8 @@ class Cell:
     batch: int
     prompt_tokens: int
     output_tokens: int
+    weights: str = OWN
+    provenance: str = ""  # what was measured of such a cell
     ttft_s: float | None = None
     batch_latency_s: float | None = None
     decode_tokens_per_s: float | None = None
@@ -61,7 +74,14 @@ def catalog() -> Catalog:
 
 
 def cell(
-    gpu: str, model: str, framework: str, tp: int, batch: int, prompt: int, output: int
+    gpu: str,
+    model: str,
+    framework: str,
+    tp: int,
+    batch: int,
+    prompt: int,
+    output: int,
+    weights: str = OWN,
 ) -> Cell:
     """Simulate one cell, or say why it cannot run."""
     asked = Cell(
@@ -72,15 +92,21 @@ def cell(
         batch=batch,
         prompt_tokens=prompt,
         output_tokens=output,
+        weights=weights,
     )
-    found = replica(gpu, model, framework, tp, max(CONTEXT_TOKENS, prompt + output))
+    served = model if weights == OWN else CHECKPOINTS.get((model, weights))
+    if served is None:
+        return replace(asked, reason=f"no checkpoint in {weights} is known that a framework loads")
+    found = replica(gpu, served, framework, tp, max(CONTEXT_TOKENS, prompt + output))
     if isinstance(found, str):
         return replace(asked, reason=found)
-    memory = found[1]
+    group, memory = found
     load_ = Batch(requests=batch, prompt_tokens=prompt, output_tokens=output)
     report = simulate_hybrid_parallel([found], load_, catalog()).parts[0]
+    fit = fit_of(group, catalog())
     return replace(
         asked,
+        provenance=within_reach(fit.provenance, fit.reach, (batch, prompt, output)).value,
         ttft_s=report.ttft_s,
         batch_latency_s=report.batch_latency_s,
         decode_tokens_per_s=report.decode_tokens_per_s,
@@ -133,15 +159,17 @@ def replica(
     return broken.detail if broken else (group, memory)
 
 
-def grid(tps: Sequence[int] = (1, 2)) -> Iterator[Cell]:
-    """The paper's grid (P15)."""
+def grid(tps: Sequence[int] = (1, 2), weights: str = OWN) -> Iterator[Cell]:
+    """The paper's grid (P15), in the checkpoints' own precision or in fewer bits."""
     for gpu in GPUS:
         for model in MODELS:
             for framework in FRAMEWORKS:
                 for tp in tps:
                     for batch in BATCHES:
                         for prompt in PROMPTS:
-                            yield cell(gpu, model, framework, tp, batch, prompt, OUTPUT_TOKENS)
+                            yield cell(
+                                gpu, model, framework, tp, batch, prompt, OUTPUT_TOKENS, weights
+                            )
 
 
 def write(path: Path, cells: Iterable[Cell]) -> None:

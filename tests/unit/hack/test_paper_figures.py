@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import csv
+import math
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 
-from hack.paper.cells import FRAMEWORKS, GPUS, MODELS, OUTPUT_TOKENS, Cell, cell, grid, write
+from hack.accuracy import left_out
+from hack.accuracy.left_out import WAYS
+from hack.paper.cells import (
+    CHECKPOINTS,
+    FRAMEWORKS,
+    GPUS,
+    MODELS,
+    OUTPUT_TOKENS,
+    OWN,
+    Cell,
+    cell,
+    grid,
+    write,
+)
 from hack.paper.errors import Error, table
+from hack.paper.findings import transitions
 from hack.paper.plots import LLAMA, TASKS, knee
 
 ROOT = Path(__file__).parents[3]
+RATIOS = ("latency-ratio", "ttft-ratio", "errors-by-size")  # of what other figures show
+FIGURES = ("memory-utilisation", "latency-by-batch", "ttft-by-tp", "best-batch", *RATIOS)
 DRAWN = ROOT / "docs" / "paper"
 
 
@@ -38,14 +56,47 @@ def test_p15_a_model_that_does_not_fit_says_so():
     assert "of weights per GPU" in found.reason
 
 
+def test_p15_quantised_cells_have_an_answer_where_a_checkpoint_is_published():
+    def reasons(model: str, bits: str, gpu: str = "A100-80GB", framework: str = "vLLM") -> str:
+        return cell(gpu, model, framework, 1, 4, 128, OUTPUT_TOKENS, bits).reason
+
+    for model, bits in CHECKPOINTS:
+        assert not reasons(model, bits)
+    assert "no checkpoint in int4" in reasons("THUDM/chatglm3-6b", "int4")
+    assert "16-bit checkpoints only" in reasons(LLAMA, "int4", framework="FastGen")
+    assert "compute capability 7.5" in reasons(LLAMA, "int8", "V100-32GB")
+    own, fewer = (cell("A6000", LLAMA, "vLLM", 1, 4, 128, 256, bits) for bits in (OWN, "int4"))
+    assert (fewer.batch_latency_s or 0) < (own.batch_latency_s or 0)
+
+
+def test_p15_every_answer_says_what_was_measured_of_it():
+    assert one("A100-80GB", "vLLM", 1, 4, 128).provenance == "Calibrated"
+    assert one("RTX4090", "vLLM", 1, 4, 128).provenance == "Extrapolated"
+    assert one("V100-32GB", "FastGen", 1, 4, 128).provenance == ""
+
+
 def test_p16_the_table_has_the_papers_form():
     class Row:
         framework, tp, pp = "vLLM", 1, 1
 
-    errors = [Error(Row(), "TTFT", e) for e in (0.1, 0.2, 0.6)]  # pyright: ignore
+    logs = {"row": 0.4}
+    errors = [Error(Row(), "TTFT", e, logs) for e in (0.1, 0.2, 0.6)]  # pyright: ignore
     lines = table(errors, "single").splitlines()
-    assert lines[3].startswith("| TTFT | 30.00 (20.00) | 33.31 | 3 | no measurement | 41.43 | 0 |")
+    assert (
+        lines[4] == "| TTFT | vLLM | 3 | 30.00 (20.00) | 40.00 (40.00) | no measurement | 33.31 |"
+    )
     assert "no measurement" in table(errors, "multi").splitlines()[2]
+
+
+def test_p16_left_out_errors_are_of_the_measured_batches():
+    """And above the fitted ones, over all: the fit has not seen these rows."""
+    with (ROOT / "tests/accuracy/data/measurements.csv").open(encoding="utf-8", newline="") as file:
+        ids = {line["id"] for line in csv.DictReader(file) if line["kind"] == "static_batch"}
+    unseen = left_out.read(ROOT / left_out.PATH)
+    assert {name for name, _ in unseen} <= ids
+    assert len(unseen) > 1000
+    errors = {way: mean(abs(math.expm1(e[way])) for e in unseen.values()) for way in WAYS}
+    assert 0.02 < errors["row"] < errors["model"] < 0.3
 
 
 def test_p17_utilisation_drops_once_the_cache_is_full():
@@ -55,6 +106,12 @@ def test_p17_utilisation_drops_once_the_cache_is_full():
         assert any(later < earlier - 0.01 for earlier, later in pairwise(line))
     roomy = [one("A100-80GB", "vLLM", 1, n, 1024).memory_share or 0 for n in range(4, 33, 4)]
     assert all(later > earlier for earlier, later in pairwise(roomy))
+
+
+def test_p17_nothing_falls_at_the_papers_own_batches():
+    steps, falls = transitions(list(grid()))
+    assert steps == 600
+    assert falls == 0
 
 
 def test_p18_fastgen_gains_on_vllm_as_the_batch_grows():
@@ -94,9 +151,11 @@ def test_p20_the_best_batch_depends_on_task_and_hardware():
 
 
 def test_the_written_folder_is_complete(tmp_path: Path):
-    for name in ("memory-utilisation", "latency-by-batch", "ttft-by-tp", "best-batch"):
+    for name in FIGURES:
         assert (DRAWN / f"{name}.png").stat().st_size > 10_000
         assert f"({name}.png)" in (DRAWN / "README.md").read_text(encoding="utf-8")
+        if name in RATIOS:
+            continue
         text = (DRAWN / f"{name}.csv").read_text(encoding="utf-8")
         assert len(list(csv.DictReader(text.splitlines()))) > 30
     written = tmp_path / "cells.csv"

@@ -12,7 +12,7 @@ from guide.catalog import load, release
 from guide.domain import Limits, MemoryFit, Switches
 from guide.models.arch import weight_counts
 from guide.models.precision import PRECISIONS
-from guide.perf.memory import activation_bytes, fit_memory, pipeline_stages
+from guide.perf.memory import activation_bytes, fit_memory, pipeline_stages, score_bytes
 from guide.perf.ops import Layout
 from guide.units import GIB
 
@@ -149,6 +149,30 @@ def test_what_an_encoder_gave_lies_beside_the_peak():
         known = release(CATALOG, "vLLM", version)
         both, alone = (activation_bytes(one, Layout(), LIMITS, known) for one in (arch, text))
         assert both - alone == more
+
+
+@pytest.mark.parametrize(("tp", "context"), [(1, 4096), (2, 16384)])
+def test_without_flash_attention_the_scores_of_a_layer_stand_in_memory(tp: int, context: int):
+    """Heads x tokens of the largest step x context, in 16 bit; each GPU holds its own heads."""
+    few = replace(LIMITS, max_num_seqs=8, max_model_len=context)
+    off = Switches(flash_attention=False)
+    whole, without = (
+        fit(limits=few, layout=Layout(tp=tp), switches=switches) for switches in (Switches(), off)
+    )
+    scores = 32 / tp * 8192 * context * 2
+    assert without.activation_bytes - whole.activation_bytes == scores
+    assert without.kv_bytes == pytest.approx(whole.kv_bytes - scores)
+
+
+def test_scores_of_windowed_layers_reach_no_further_than_their_window():
+    few = replace(LIMITS, max_num_seqs=8, max_model_len=8192)
+    arch = CATALOG.models["google/gemma-3-27b-it"]
+    off, known = Switches(flash_attention=False), release(CATALOG, "vLLM", "0.11.0")
+    assert score_bytes(arch, Layout(), few, known, off) == 8192 * 8192 * 32 * 2
+    mistral = CATALOG.models["mistralai/Mistral-7B-v0.1"]
+    longer = replace(few, max_model_len=32768)
+    assert mistral.window_tokens == 4096
+    assert score_bytes(mistral, Layout(), longer, known, off) == 8192 * 4096 * 32 * 2
 
 
 def test_v0_takes_whole_prompts():

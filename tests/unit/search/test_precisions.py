@@ -155,3 +155,14 @@ def test_every_precision_is_explained():
     assert "quantises" in precision_reason(
         replace(forced, group=replace(forced.group, model=CATALOG.models[LLAMA]))
     )
+
+
+def test_each_part_of_a_tolerance_that_was_not_taken_has_its_own_sentence():
+    """8-bit and 4-bit weights have different reasons; a published FP8 checkpoint answers one."""
+    found = ask("A100-80GB", Tolerance.INT4, "bigscience/bloom-7b1")
+    eight = next(note for note in found.notes if "changed nothing" in note)
+    assert "8-bit weights or cache keep every limit too" in eight
+    four = next(note for note in found.notes if "took no 4-bit weights" in note)
+    assert "no checkpoint of bigscience/bloom-7b1 with 4-bit weights is known" in four
+    only = ask("A100-80GB", Tolerance.FP8, "bigscience/bloom-7b1")
+    assert not any("4-bit" in note for note in only.notes)
