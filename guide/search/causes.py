@@ -23,7 +23,7 @@ from guide.domain import (
 from guide.search.bounds import context_beyond_model
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
-from guide.search.fleet import cheapest
+from guide.search.fleet import cheapest, feasible
 from guide.search.operating_point import promised_context_tokens
 from guide.search.space import considered_pools
 
@@ -70,7 +70,7 @@ def find_causes(
         cause, in_vain = None, False  # the offers say it
     else:
         stated = plan.slo != Slo()
-        in_vain = stated and _works(study, replace(plan, slo=Slo()), inventory) is None
+        in_vain = stated and not _works(study, replace(plan, slo=Slo()), inventory)
         cause = _cause(study, inventory) if in_vain or not stated else None
     return Findings(
         service_levels_in_vain=in_vain,
@@ -80,11 +80,9 @@ def find_causes(
     )
 
 
-def _works(
-    study: Study, plan: Plan, inventory: Inventory, *, mixed: bool = True
-) -> Evaluation | None:
+def _works(study: Study, plan: Plan, inventory: Inventory, *, mixed: bool = True) -> bool:
     changed = study.under(plan)
-    return cheapest(changed, survey(changed, inventory), Ledger(), mixed=mixed)
+    return feasible(changed, survey(changed, inventory), mixed=mixed)
 
 
 def _cause(study: Study, inventory: Inventory) -> Cause | None:
@@ -95,11 +93,11 @@ def _cause(study: Study, inventory: Inventory) -> Cause | None:
     if not pools:
         return None
     unpaid = replace(plan, budget=Budget(billing=plan.budget.billing))
-    if unpaid != plan and _works(study, unpaid, inventory) is not None:
+    if unpaid != plan and _works(study, unpaid, inventory):
         return Cause.BUDGET
-    if _works(study, plan, with_more_nodes(inventory), mixed=False) is not None:
+    if _works(study, plan, with_more_nodes(inventory), mixed=False):
         return Cause.TOO_FEW_GPUS
-    if _works(study, plan, with_more_memory(inventory), mixed=False) is not None:
+    if _works(study, plan, with_more_memory(inventory), mixed=False):
         return Cause.MEMORY
     return None
 
@@ -134,7 +132,7 @@ def with_more_memory(inventory: Inventory) -> Inventory:
 def _tolerance(study: Study, inventory: Inventory) -> Tolerance | None:
     wider = list(Tolerance)[list(Tolerance).index(study.plan.tolerance) + 1 :]
     for tolerance in wider:
-        if _works(study, replace(study.plan, tolerance=tolerance), inventory) is not None:
+        if _works(study, replace(study.plan, tolerance=tolerance), inventory):
             return tolerance
     return None
 

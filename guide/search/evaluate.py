@@ -38,8 +38,9 @@ ROUNDING = 1e-9  # so that 8.000000001 replicas or users are 8
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What stays the same over one recommendation. `runs` remembers simulations and `operated`
-    operating points, which no limit changes.
+    """What stays the same over one recommendation. `runs` remembers simulations, `operated`
+    operating points, which no limit changes, and `carried` which part of its capacity a replica
+    carries within its limits (`guide.search.fleet`).
     """
 
     plan: Plan
@@ -48,6 +49,9 @@ class Study:
     runs: Runs = field(default_factory=Runs)
     operated: dict[tuple[object, ...], Replica | Broken] = field(
         default_factory=dict[tuple[object, ...], Replica | Broken]
+    )
+    carried: dict[tuple[object, ...], float] = field(
+        default_factory=dict[tuple[object, ...], float]
     )
 
     def under(self, plan: Plan) -> Study:

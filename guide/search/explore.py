@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from guide.domain import (
     Candidate,
@@ -62,16 +62,32 @@ class Ledger:
             del self.broken[key]
 
 
+class Refusal(NamedTuple):
+    """So many replicas of a shape and the limit that they break."""
+
+    shape: Shape
+    limits: Limits | None  # None: those that its framework takes by itself
+    replicas: int
+    broken: Broken
+
+
 @dataclass(slots=True)
 class Survey:
     """What the bounds leave: `prospects` may serve the load from one pool; `replicas` serve at
     their operating point, whatever the count that the whole load would take.
     """
 
+    plan: Plan
+    unknown: list[Rejection]
     prospects: list[Prospect] = field(default_factory=list[Prospect])
     replicas: list[Replica] = field(default_factory=list[Replica])
-    refused: list[Rejection] = field(default_factory=list[Rejection])
+    refusals: list[Refusal] = field(default_factory=list[Refusal])
     placeable: list[Shape] = field(default_factory=list[Shape])  # by the rules of the layout alone
+
+    @property
+    def refused(self) -> list[Rejection]:
+        """What the bounds refuse, written out: who only asks what is left never needs it."""
+        return [*self.unknown, *(_refused(one, self.plan) for one in self.refusals)]
 
 
 def survey(
@@ -79,30 +95,34 @@ def survey(
     inventory: Inventory,
     among: Iterable[Shape] | None = None,
     running: Mapping[LayoutKey, Limits] | None = None,
+    *,
+    placed: bool = False,
 ) -> Survey:
-    """Apply every bound to every shape (or to those given); `running` are limits that are not to
-    be chosen, since servers have them already.
+    """Apply every bound to every shape (or to those given, which with `placed` the rules of the
+    layout admit); `running` are limits that are not to be chosen, since servers have them already.
     """
     plan = study.plan
-    found = Survey(refused=list(_unknown_pools(plan, inventory)))
+    found = Survey(plan=plan, unknown=list(_unknown_pools(plan, inventory)))
     long = tails(plan.workload, promised_context_tokens(plan))
+    load = lengths_and_users(plan)
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
-        broken = next((broken for rule in LAYOUT_RULES if (broken := rule(shape))), None)
+        broken = None
+        if not placed:
+            broken = next((broken for rule in LAYOUT_RULES if (broken := rule(shape))), None)
         if broken is not None:
-            found.refused.append(_refused(shape, 1, broken, study))
+            found.refusals.append(Refusal(shape, None, 1, broken))
             continue
         found.placeable.append(shape)
-        replica = _operated(shape, study, long, (running or {}).get(shape.key))
-        if isinstance(replica, Rejection):
-            found.refused.append(replica)
+        replica = _operated(shape, study, load, long, (running or {}).get(shape.key))
+        if isinstance(replica, Broken):
+            found.refusals.append(Refusal(shape, None, 1, replica))
             continue
         found.replicas.append(replica)
         one = prospect(replica, plan)
         if isinstance(one, Prospect):
             found.prospects.append(one)
         else:
-            replicas, broken = one
-            found.refused.append(rejection(Candidate(groups=(replica.group(replicas),)), broken))
+            found.refusals.append(Refusal(shape, replica.limits, *one))
     return found
 
 
@@ -122,25 +142,28 @@ def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
 def _operated(
     shape: Shape,
     study: Study,
+    load: tuple[object, ...],
     long: Tails,
     running: Limits | None,
-) -> Replica | Rejection:
+) -> Replica | Broken:
     # the same in all pools of a GPU, and under all limits that a relaxation tries
-    alike = (shape.gpu, *shape.key[1:], running, lengths_and_users(study.plan))
-    if alike not in study.operated:
-        study.operated[alike] = operate(shape, study.plan, study.catalog, long, running)
-    found = study.operated[alike]
-    broken = found if isinstance(found, Broken) else too_slow(found, study.plan)
-    if isinstance(found, Replica) and broken is None:
-        return replace(found, shape=shape)
-    assert broken is not None
-    return _refused(shape, 1, broken, study)
+    alike = (shape.gpu, *shape.key[1:], running, load)
+    found = study.operated.get(alike)
+    if found is None:
+        found = study.operated[alike] = operate(shape, study.plan, study.catalog, long, running)
+    if isinstance(found, Broken):
+        return found
+    return too_slow(found, study.plan) or (
+        found if found.shape is shape else replace(found, shape=shape)
+    )
 
 
-def _refused(shape: Shape, replicas: int, broken: Broken, study: Study) -> Rejection:
-    context = study.plan.workload.max_context_tokens or shape.variant.model.max_context_tokens
-    limits = default_limits(shape, context)
-    return rejection(Candidate(groups=(shape.group(limits, replicas),)), broken)
+def _refused(one: Refusal, plan: Plan) -> Rejection:
+    limits = one.limits
+    if limits is None:
+        context = plan.workload.max_context_tokens or one.shape.variant.model.max_context_tokens
+        limits = default_limits(one.shape, context)
+    return rejection(Candidate(groups=(one.shape.group(limits, one.replicas),)), one.broken)
 
 
 def rejection(candidate: Candidate, broken: Broken) -> Rejection:

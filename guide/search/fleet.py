@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 
 from guide.domain import Evaluation, MixRule, Plan
 from guide.search.bounds import Broken
-from guide.search.evaluate import Member, Study, evaluate
+from guide.search.evaluate import Member, Study, evaluate, load_share
 from guide.search.explore import Ledger, Survey, hunt, leaders
 from guide.search.goal import KNEE, Aim, Goal
-from guide.search.knobs import misses_latency, verdict
+from guide.search.knobs import misses_latency, settled, verdict
 from guide.search.mix_solver import (
     MONEY,
     Mix,
@@ -33,7 +33,7 @@ from guide.search.mix_solver import (
     solve,
 )
 from guide.search.operating_point import Replica
-from guide.search.rank import capacity_per_s, identity, preferred, rank_key
+from guide.search.rank import capacity_per_s, identity, optimistic_key, preferred, rank_key
 from guide.search.sizing import Trial, grade, most_replicas, pace_s
 
 RUNGS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the share by capacity
@@ -71,6 +71,18 @@ def cheapest(
     if mixed and not top:
         top = _with_mixes(study, survey, goal, top, 1, ledger)
     return top[0] if top else None
+
+
+def feasible(study: Study, survey: Survey, *, mixed: bool = True) -> bool:
+    """Whether any deployment keeps every limit, without asking which would be cheapest: the fastest
+    layouts first, each with all the replicas that it may have.
+    """
+    goal = Goal(plan=study.plan, aim=Aim.SPEED)
+    for found in sorted(survey.prospects, key=lambda p: optimistic_key(p, goal)):
+        if settled(found.replica, found.most, study)[1] is None:
+            return True
+    goal = replace(goal, aim=Aim.COST)
+    return mixed and bool(_with_mixes(study, survey, goal, [], 1, Ledger()))
 
 
 def _with_mixes(
@@ -144,6 +156,16 @@ class Fleet:
     benefit: float = 0.0  # that a mix must have over the best without one
     most_types: int | None = None
     measured: set[int] = field(default_factory=set[int])  # indices of parts with their true share
+    fresh: int = 0  # shapes measured for this question
+
+    def __post_init__(self) -> None:
+        """What another load or limit of the same study has shown is no question any more."""
+        self.parts = list(self.parts)
+        for index, part in enumerate(self.parts):
+            share = self.study.carried.get(self._asked(part))
+            if share is not None:
+                self.measured.add(index)
+                self.parts[index] = replace(part, share=part.share * share)
 
     # --- whether it can matter, without any programme ---
 
@@ -219,7 +241,7 @@ class Fleet:
             cheapest = min(map(self._below, trial.kept))
             question = replace(question, below_usd_per_h=min(question.below_usd_per_h, cheapest))
         tries = TRIES
-        while tries and len(self.measured) <= MOST_MEASURED:
+        while tries and self.fresh <= MOST_MEASURED:
             mix = solve(replace(question, parts=self.parts))
             if mix is None:
                 return None
@@ -240,11 +262,21 @@ class Fleet:
         """Find the largest rung at which one replica keeps every latency limit."""
         part = self.parts[index]
         self.measured.add(index)
+        self.fresh += 1
         rung = bisect_left(
             range(len(RUNGS)), True, key=lambda i: self._keeps(part.replica, part.share * RUNGS[i])
         )
-        share = part.share * RUNGS[rung] if rung < len(RUNGS) else 0.0
-        self.parts[index] = replace(part, share=share)
+        share = RUNGS[rung] if rung < len(RUNGS) else 0.0
+        self.study.carried[self._asked(part)] = share
+        self.parts[index] = replace(part, share=part.share * share)
+
+    def _asked(self, part: MixPart) -> tuple[object, ...]:
+        """All that the largest rung of a part depends on: it is climbed by load, not by share."""
+        one, plan = part.replica, self.study.plan
+        return (
+            *(one.shape.gpu, one.shape.key, one.limits, plan.slo),
+            load_share(plan.workload, 1, part.share),
+        )
 
     def _keeps(self, replica: Replica, share: float) -> bool:
         one = evaluate((Member(replica=replica, replicas=1, load_share=share),), self.study)

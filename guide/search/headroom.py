@@ -8,9 +8,14 @@ from dataclasses import replace
 
 from guide.domain import Evaluation, Inventory, Plan
 from guide.search.assess import Running, members_of
-from guide.search.evaluate import Member, Study, evaluate, sustained_per_s
+from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
+from guide.search.explore import Ledger, hunt
+from guide.search.goal import Aim, Goal
 from guide.search.knobs import verdict
+from guide.search.rank import adds_nothing
+from guide.search.sizing import Prospect, Trial, prospect
 
+ROOMS = (1.25, 1.1)  # times the load that a bill should hold, before GPUs are saved on it
 MOST_TIMES = 4.0  # the load: beyond, nobody asks
 STEP = 1.02  # between two loads that are told apart
 
@@ -22,14 +27,53 @@ def with_headroom(one: Evaluation, study: Study, inventory: Inventory) -> Evalua
     load, slo = study.plan.workload, study.plan.slo
     if load.offline is not None and slo.job_s is None:  # nothing limits such a batch
         return one
+    members = _members(one, study, inventory)
+    if members is None:
+        return one
+    return replace(one, headroom=round(_times(study, members) - 1, 3))
+
+
+def roomier(
+    top: Sequence[Evaluation],
+    prospects: Sequence[Prospect],
+    study: Study,
+    inventory: Inventory,
+    ledger: Ledger,
+) -> list[Evaluation]:
+    """The same, led by a deployment that holds a quarter more load where the best does not and its
+    bill buys one: GPUs that are billed anyway are no saving.
+
+    The same search is asked about that load under that bill, so the fewest GPUs come first, then
+    the most bits.
+    """
+    best, plan = top[0], study.plan
+    members = _members(best, study, inventory)
+    alone = len(best.groups) == 1 and plan.workload.offline is None
+    if members is None or best.usd_per_h is None or not alone:
+        return list(top)
+    budget = replace(plan.budget, max_usd_per_h=best.usd_per_h * (1 + ROUNDING))
+    for times in ROOMS:
+        if _holds(members, study, times):
+            break
+        fuller = study.under(replace(times_loaded(plan, times), budget=budget))
+        bounded = (prospect(one.replica, fuller.plan) for one in prospects)
+        among = [one for one in bounded if isinstance(one, Prospect)]
+        for found in hunt(among, fuller, Goal(plan=fuller.plan, aim=Aim.COST), 1, Ledger()):
+            others = _members(found, study, inventory)
+            if others is not None and _holds(others, study, 1):
+                one = evaluate(others, study)
+                ledger.add(Trial(kept=[one]))
+                rest = [each for each in top if not adds_nothing(each, one)]
+                return [one, *rest][: len(top)]
+    return list(top)
+
+
+def _members(one: Evaluation, study: Study, inventory: Inventory) -> list[Member] | None:
     layout = [
         Running(key=g.key, replicas=g.replicas, load_share=g.load_share, limits=g.limits)
         for g in one.candidate.groups
     ]
-    members = members_of(study, inventory, layout)
-    if members is None:
-        return one
-    return replace(one, headroom=round(_times(study, members) - 1, 3))
+    return members_of(study, inventory, layout)
 
 
 def times_loaded(plan: Plan, times: float) -> Plan:
@@ -48,11 +92,13 @@ def _times(study: Study, members: Sequence[Member]) -> float:
     offered = study.plan.workload.requests_per_s
     most = MOST_TIMES if offered is None else min(MOST_TIMES, sustained_per_s(members) / offered)
 
-    def holds(times: float) -> bool:
-        under = study.under(times_loaded(study.plan, times))
-        return verdict(evaluate(members, under), members, under.plan) is None
+    return _largest(most, lambda times: _holds(members, study, times))
 
-    return _largest(most, holds)
+
+def _holds(members: Sequence[Member], study: Study, times: float) -> bool:
+    """Whether a deployment keeps every limit under so many times the load."""
+    under = study.under(times_loaded(study.plan, times))
+    return verdict(evaluate(members, under), members, under.plan) is None
 
 
 def _largest(most: float, holds: Callable[[float], bool]) -> float:

@@ -146,6 +146,8 @@ def _may_carry(question: MixProblem, parts: Sequence[MixPart]) -> bool:
         pools = by_type.setdefault(shape.gpu.name, {})
         pools[shape.pool.name] = max(pools.get(shape.pool.name, 0), part.share * part.most)
     widest = sorted((sum(pools.values()) for pools in by_type.values()), reverse=True)
+    if question.equal and not _may_share(question, parts):
+        return False
     budget = question.plan.budget
     usd = min(question.below_usd_per_h, budget.max_usd_per_h or math.inf)
     gpus = budget.max_gpus or math.inf
@@ -158,6 +160,21 @@ def _may_carry(question: MixProblem, parts: Sequence[MixPart]) -> bool:
         )
         >= 1
     )
+
+
+def _may_share(question: MixProblem, parts: Sequence[MixPart]) -> bool:
+    """Whether equal shares may do: the weakest replica of a mix must carry its share, so as many
+    replicas as that takes must find room, none of them weaker.
+    """
+    by_type: dict[str, dict[str, int]] = {}
+    for part in sorted(parts, key=lambda p: -p.share):
+        shape = part.replica.shape
+        pools = by_type.setdefault(shape.gpu.name, {})
+        pools[shape.pool.name] = max(pools.get(shape.pool.name, 0), part.most)
+        most = sorted((sum(pools.values()) for pools in by_type.values()), reverse=True)
+        if question.headroom * part.share * sum(most[: question.most_types]) >= 1 - 1e-9:
+            return True
+    return False
 
 
 def name_of(mix: Mix) -> frozenset[Any]:
@@ -187,11 +204,16 @@ def _bill(model: Highs, part: MixPart, n: Any) -> Any:
     return part.usd_per_h(1) * instances
 
 
-def _pools(model: Highs, parts: Sequence[MixPart], used: Sequence[Any]) -> None:
+def _by_pool(parts: Sequence[MixPart], terms: Sequence[Any]) -> Iterable[list[Any]]:
+    """Terms of the parts of each pool."""
     by_pool: dict[str, list[Any]] = {}
-    for part, y in zip(parts, used, strict=True):
-        by_pool.setdefault(part.replica.shape.pool.name, []).append(y)
-    for choices in by_pool.values():
+    for part, term in zip(parts, terms, strict=True):
+        by_pool.setdefault(part.replica.shape.pool.name, []).append(term)
+    return by_pool.values()
+
+
+def _pools(model: Highs, parts: Sequence[MixPart], used: Sequence[Any]) -> None:
+    for choices in _by_pool(parts, used):
         model.addConstr(_sum(choices) <= 1)
     model.addConstr(_sum(used) >= 2)
 
@@ -214,9 +236,11 @@ def _load(
     used: Sequence[Any],
 ) -> None:
     shares = [part.share * question.headroom for part in parts]
-    if question.equal:
-        for share, y in zip(shares, used, strict=True):
-            model.addConstr(_sum(counts) >= y * (1 / share))
+    if question.equal:  # one shape a pool: a row for all of them says more than a row for each
+        total = _sum(counts)
+        needed = [y * (1 / share) for share, y in zip(shares, used, strict=True)]
+        for one in _by_pool(parts, needed):
+            model.addConstr(total >= _sum(one))
     else:
         model.addConstr(_sum(s * n for s, n in zip(shares, counts, strict=True)) >= MARGIN)
 
@@ -268,8 +292,8 @@ def _optimise(
         model.minimize(money)
     elif question.aim in (Aim.LATENCY, Aim.SPEED):
         slowest = model.addVariable(0)
-        for part, y in zip(parts, used, strict=True):
-            model.addConstr(slowest >= part.e2e_s * y)
+        for one in _by_pool(parts, [p.e2e_s * y for p, y in zip(parts, used, strict=True)]):
+            model.addConstr(slowest >= _sum(one))
         scale = 1e-4 * min(p.e2e_s for p in parts) / max(p.usd_per_h(p.most) for p in parts)
         model.minimize(slowest + scale * money)
     elif question.equal:  # the weakest replica limits all

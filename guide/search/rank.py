@@ -19,6 +19,7 @@ from guide.search.pricing import used_usd_per_h
 from guide.search.sizing import EARLY, Prospect, grade, pace_s, worth_trying
 from guide.search.space import is_online, precision_loss
 
+EASE = 0.8  # of a limit: kept with so much to spare, it might as well not be there
 NOTICED = 0.02  # of a number: less no measurement could show
 Key = tuple[Any, ...]  # compared with keys of the same goal only
 
@@ -103,8 +104,8 @@ def _key(
     identity: Key,
 ) -> Key:
     # at the same cost the checkpoint that was tested as it is served comes first, then the
-    # all-rounder: each factor counts alike, whatever its unit
-    all_round = capacity_per_s / max(math.prod((*others_s, ends_s)), 1e-12)
+    # all-rounder
+    all_round = capacity_per_s / max(_waits((*others_s, ends_s), goal), 1e-12)
     rest = (gpus, loss, online, -grade(all_round), taste, identity)
     # a deployment without a price comes after every one with a price
     bill: Key = (usd_per_h is None, round(usd_per_h or 0.0, 4))
@@ -125,6 +126,18 @@ def _key(
         case Aim.CAPACITY:
             first = (-grade(capacity_per_s),)
     return (lacks_image, *first, *bill, *rest)
+
+
+def _waits(latencies_s: tuple[float, float, float], goal: Goal) -> float:
+    """What TTFT, TPOT and end-to-end time weigh against capacity: each alike, whatever its unit;
+    but whoever states limits and asks for the bill gains nothing by one that is kept with ease.
+    """
+    slo = goal.plan.slo
+    limits = (slo.ttft_p95_s, slo.tpot_p95_s, slo.e2e_p95_s)
+    if goal.aim not in (Aim.COST, Aim.EFFICIENCY) or not any(limits):
+        return math.prod(latencies_s)
+    pairs = zip(latencies_s, limits, strict=True)
+    return math.prod(max(1.0, value / (EASE * limit)) for value, limit in pairs if limit)
 
 
 def _taste(tp: int, pp: int, kv_cache_dtype: str) -> Key:

@@ -32,15 +32,15 @@ from guide.search.context import context_tiers
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
-from guide.search.goal import CURVE, Aim, Goal, goal_of
-from guide.search.headroom import with_headroom
+from guide.search.goal import CURVE, KNEE, Aim, Goal, goal_of
+from guide.search.headroom import roomier, with_headroom
 from guide.search.notes import notes
 from guide.search.precisions import about_tolerance, published_first
 from guide.search.pricing import priced
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.sizing import Prospect, pace_s
-from guide.search.space import releases_of
+from guide.search.space import is_online, releases_of
 from guide.units import format_duration, format_seconds, format_usd
 
 PLACES = 3  # the best and two alternatives (paper P2)
@@ -64,6 +64,10 @@ def recommend(
     ledger = Ledger()
     goal = goal_of(plan)
     top = search(study, found, goal, PLACES, ledger)
+    if top and goal.aim is Aim.LATENCY:
+        top, goal = _at_the_knee(top, found, goal, study, ledger)
+    if top and goal.aim is Aim.COST:
+        top = roomier(top, found.prospects, study, inventory, ledger)
     top = published_first(top, found.prospects, study, ledger)
     top[:1] = [better_chunk(one, found.prospects, goal, study, ledger) for one in top[:1]]
     curve: tuple[BatchPoint, ...] = ()
@@ -127,6 +131,21 @@ def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:
     return [f"{layouts} of the same GPUs, better in nothing by 2 %: not listed as alternatives"]
 
 
+def _at_the_knee(
+    top: list[Evaluation], found: Survey, goal: Goal, study: Study, ledger: Ledger
+) -> tuple[list[Evaluation], Goal]:
+    """Nobody pays double for 5 %: as long as half of the bill is so little slower, it is enough.
+    Also the goal with the time that this leaves.
+    """
+    while True:
+        best, slower = top[0], replace(goal, within_s=KNEE * pace_s(top[0]))
+        cheaper = hunt(found.prospects, study, slower, PLACES, ledger)
+        spent, usd = best.usd_per_h or 0.0, cheaper[0].usd_per_h
+        if not spent or usd is None or usd > spent / 2:
+            return top, replace(goal, within_s=pace_s(best))
+        top = cheaper
+
+
 def _trade_off(study: Study, found: Survey, fastest: Evaluation, ledger: Ledger) -> None:
     """Enter the cheapest deployments that are so many times as slow as the fastest: whoever asks
     for speed sees what it costs.
@@ -162,7 +181,12 @@ def _rejections(
 def _dominated(evaluation: Evaluation, place: int, best: Evaluation, goal: Goal) -> Rejection:
     """Feasible, but others rank before it."""
     if place == 1:  # what is listed was near enough to it
-        detail = "serves like the best, whose checkpoint is published in this precision"
+        group = evaluation.groups[0].group
+        detail = (
+            "serves like the best, whose checkpoint is published in this precision"
+            if is_online(group.model, group.precision)
+            else "keeps every limit, but the best holds more load for the same bill"
+        )
         return rejection(evaluation.candidate, Broken(Reason.DOMINATED, detail, 0.0))
     job = evaluation.job
     detail = f"keeps every limit but ranks {place} by {goal.plan.preference.value.lower()}: " + (

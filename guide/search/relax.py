@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from guide.domain import Evaluation, Inventory, Plan, Relaxation, Workload
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
-from guide.search.fleet import cheapest
+from guide.search.fleet import cheapest, feasible
 from guide.search.operating_point import promised_context_tokens
 from guide.search.space import Shape
 from guide.units import MILLISECOND
@@ -98,9 +98,11 @@ def combined_relaxation(
         return ()
     for dial, current in tuple(moved):
         back = dial.turned(free, current)
-        if _feasible(study.under(back), inventory, among, mixed=mixed) is not None:
+        if _holds(study.under(back), inventory, among, mixed=mixed):
             free = back
             moved.remove((dial, current))
+    if len(moved) < 2:  # one alone is no combination, and was tried by itself
+        return ()
     found: list[Relaxation] = []
     for dial, current in sorted(reversed(moved), key=lambda pair: pair[0].field not in LOADS):
         tight = study.under(dial.turned(free, current))
@@ -109,7 +111,7 @@ def combined_relaxation(
             return ()
         free = dial.turned(free, needed)
         found.append(Relaxation(field=dial.field, current=current, needed=needed))
-    return tuple(found) if len(found) > 1 else ()
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,14 @@ def _feasible(
     study: Study, inventory: Inventory, among: list[Shape], *, mixed: bool = True
 ) -> _Found | None:
     """The same search, content with one deployment."""
-    found = survey(study, inventory, among)
+    found = survey(study, inventory, among, placed=True)
     one = cheapest(study, found, Ledger(), mixed=mixed)
     return None if one is None else _Found(one, [replica.shape for replica in found.replicas])
+
+
+def _holds(study: Study, inventory: Inventory, among: list[Shape], *, mixed: bool) -> bool:
+    """Whether the same search would find a deployment."""
+    return feasible(study, survey(study, inventory, among, placed=True), mixed=mixed)
 
 
 def _smallest(
@@ -150,7 +157,7 @@ def _smallest(
     def holds(steps: int, *, mixed: bool) -> bool:
         # what fails without the limit fails with it: only the shapes that were left can hold
         turned = dial.turned(plan, steps * dial.step)
-        return _feasible(study.under(turned), inventory, answer.left, mixed=mixed) is not None
+        return _holds(study.under(turned), inventory, answer.left, mixed=mixed)
 
     upward = dial.reached(free, answer.evaluation) > current
     round_to_step = math.ceil if upward else math.floor

@@ -99,6 +99,8 @@ class DecodeSet:
 
     def blocks_for(self, steps: int) -> int:
         """New KV blocks that `steps` steps need."""
+        if steps == 1:
+            return self.residue[self.tick % self.block]
         cycles, rest = divmod(steps, self.block)
         first = self.tick % self.block
         end = first + rest

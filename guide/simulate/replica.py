@@ -105,7 +105,7 @@ class ReplicaLoop:
                 self._arrive()
             if more and self.next_arrival >= self.known:
                 return
-            if (self.waiting or self.partial) and form():
+            if (self.partial or (self.waiting and self._has_slot)) and form():
                 continue
             if self.decoding.members:
                 self._decode()
@@ -115,6 +115,11 @@ class ReplicaLoop:
                 return
             else:
                 self.clock = max(self.clock, self.arrival_s[self.next_arrival])
+
+    @property
+    def _has_slot(self) -> bool:
+        """Whether the batch has room for one more that waits."""
+        return len(self.decoding.members) + len(self.partial) < self.policy.max_num_seqs
 
     def _arrive(self) -> None:
         while self.next_arrival < self.known and self.arrival_s[self.next_arrival] <= self.clock:
@@ -242,7 +247,8 @@ class ReplicaLoop:
         """Run decode steps up to the next event."""
         decoding, members = self.decoding, len(self.decoding.members)
         steps = decoding.steps_to_event()
-        if self.next_arrival < self.known and steps > 1:
+        if steps > 1 and self.next_arrival < self.known and (self.partial or self._has_slot):
+            # whoever finds the batch full waits for an end, however many arrive until then
             gap = self.arrival_s[self.next_arrival] - self.clock
             sums = (decoding.context_sum, decoding.window_sum, len(decoding.growing))
             steps = min(steps, self.cost.decode_steps_within(gap, members, *sums))

@@ -227,19 +227,24 @@ def times_of(
     served = [i for i in counted if first[i] < NEVER and finish[i] < NEVER]
     if not served:
         raise ValueError("a replica that serves nothing was simulated")
-    times = Times([], [], [], [], [], [])
-    for i in served:
-        arrival, output = replica.arrival_s[i], requests.outputs[i]
-        around = serving.r0 + serving.rt * requests.prompts[i]
-        gaps = max(0, output - 1)
-        streamed = serving.u * gaps
-        times.arrival.append(arrival)
-        times.ttft.append(first[i] - arrival + around)
-        times.tpot.append((finish[i] - first[i] + streamed) / max(1, gaps))
-        times.e2e.append(finish[i] - arrival + around + streamed)
-        times.queue.append(max(0.0, replica.start_s[i] - arrival))
-        times.outputs.append(output)
-    return times
+    arrival, start, prompts = replica.arrival_s, replica.start_s, requests.prompts
+    outputs = [requests.outputs[i] for i in served]
+    around = [serving.r0 + serving.rt * prompts[i] for i in served]
+    gaps = [max(0, output - 1) for output in outputs]
+    streamed = [serving.u * each for each in gaps]
+    return Times(
+        arrival=[arrival[i] for i in served],
+        ttft=[first[i] - arrival[i] + a for i, a in zip(served, around, strict=True)],
+        tpot=[
+            (finish[i] - first[i] + s) / max(1, g)
+            for i, s, g in zip(served, streamed, gaps, strict=True)
+        ],
+        e2e=[
+            finish[i] - arrival[i] + a + s for i, a, s in zip(served, around, streamed, strict=True)
+        ],
+        queue=[max(0.0, start[i] - arrival[i]) for i in served],
+        outputs=list(map(float, outputs)),
+    )
 
 
 def percentiles(values: Sequence[float], more_s: float = 0.0) -> Percentiles:
