@@ -57,7 +57,7 @@ def simulated(
     cost, serving = layout_cost(group.group, catalog)
     requests = requests_of(load, count, seed, group.group.limits.max_model_len)
     replica = ReplicaLoop(
-        policy_of(group.group, group.memory, catalog, request_tokens(load)),
+        policy_of(group.group, group.memory, catalog, request_tokens(load), requests.most_new),
         SlowCost(cost, bias),
         requests.prompts,
         requests.outputs,

@@ -71,15 +71,20 @@ def cases(
     everything = sum(-(-(p + o) // block) for p, o in zip(prompts, outputs, strict=True))
     blocks = draw(st.integers(1, everything)) if tight else everything
     scheduling = draw(st.sampled_from(schedulers))
+    admits = scheduling is Scheduling.PREFILL_OR_DECODE
+    budget = draw(st.integers(1, 400))
     return Case(
         policy=SchedulerPolicy(
             scheduling=scheduling,
             max_num_seqs=draw(st.integers(1, 12)),
-            token_budget=draw(st.integers(1, 400)),
+            # its chunks are whole pages
+            token_budget=-(-budget // block) * block if admits else budget,
             block_tokens=block,
             kv_blocks=blocks,
             watermark_share=0.01 if scheduling is Scheduling.PREFILL_FIRST else 0.0,
             resume_hit_share=draw(st.sampled_from([0.0, 0.5, 1.0])),
+            max_new_tokens=draw(st.sampled_from([0, 30, 100, 4120])) if admits else 0,
+            mixed_chunk=admits and draw(st.booleans()),
         ),
         prompts=prompts,
         outputs=outputs,
@@ -107,6 +112,8 @@ class StepByStep:
     partial: list[Sequence] = field(default_factory=list[Sequence])
     waiting: deque[int] = field(default_factory=deque[int])
     finish_s: list[float] = field(default_factory=list[float])
+    full: bool = False  # SGLang: the queue is not asked
+    share: float = 0.7  # and of what running requests may still ask, the part kept free
 
     def run(self) -> list[float]:
         case, cost = self.case, LayoutCost(FACTS, PARAMS)
@@ -117,21 +124,27 @@ class StepByStep:
             while arrived < len(arrivals) and arrivals[arrived] <= self.clock:
                 self.waiting.append(arrived)
                 arrived += 1
-            chunks = self._whole() if self._v0() else self._chunks()
-            decodes = [] if chunks and self._v0() else list(self.running)
+            chunks = self._formed()
+            decodes = [] if chunks and not case.policy.mixes else list(self.running)
             if not chunks and not decodes:
                 if arrived == len(arrivals) or arrivals[arrived] == NEVER:
                     return self.finish_s
-                self.clock = arrivals[arrived]
+                self.clock, self.share = arrivals[arrived], 0.7
                 continue
+            if not chunks:
+                self.share = max(0.098, self.share - (0.7 - 0.098) / 600)
             self.clock += self._seconds(cost, chunks, decodes)
             ended = self._decoded(decodes) + self._prompted(chunks)
+            self.full = self.full and not ended
             for _ in range(ended if case.users else 0):
                 if NEVER in arrivals:
                     arrivals[arrivals.index(NEVER)] = self.clock
 
-    def _v0(self) -> bool:
-        return self.case.policy.scheduling == Scheduling.PREFILL_FIRST
+    def _formed(self) -> list[tuple[Sequence, int, int]]:
+        scheduling = self.case.policy.scheduling
+        if scheduling == Scheduling.PREFILL_FIRST:
+            return self._whole()
+        return self._alone() if scheduling == Scheduling.PREFILL_OR_DECODE else self._chunks()
 
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self.case.policy.block_tokens)
@@ -192,6 +205,66 @@ class StepByStep:
             self.partial.append(sequence)
             chunks.append((sequence, hit, end))
             budget, free = budget - (end - hit), free - self._blocks(end)
+        return chunks
+
+    def _alone(self) -> list[tuple[Sequence, int, int]]:
+        """SGLang's get_new_batch_prefill, token by token."""
+        case, policy = self.case, self.case.policy
+        page = policy.block_tokens
+        self.full = self.full and bool(self.running)
+        if not self.partial and (self.full or not self.waiting):
+            return []
+
+        def pages(tokens: int) -> int:
+            return -(-tokens // page) * page
+
+        def ask(sequence: Sequence) -> int:
+            allowed = max(policy.max_new_tokens, case.outputs[sequence.request])
+            return min(allowed - case.outputs[sequence.request] + sequence.left, 4096)
+
+        room, chunk = self._free() * page, policy.token_budget
+        if policy.mixes:
+            room -= page * sum(s.context % page == 0 for s in self.running)
+            chunk -= len(self.running)
+            if room < 0:
+                return []
+        expected = self.share * sum(map(ask, self.running))
+        chunks: list[tuple[Sequence, int, int]] = []
+        for sequence in self.partial:
+            left = case.prompts[sequence.request] - sequence.context
+            new = left if pages(left) <= chunk else chunk // page * page
+            new = min(new, room // page * page)
+            if new <= 0:
+                return []
+            chunks.append((sequence, sequence.context, sequence.context + new))
+            chunk, room, expected = chunk - pages(new), room - pages(new), expected + page
+            if new < left:
+                return chunks
+            expected += ask(sequence)
+        while self.waiting and chunk > 0:
+            if len(self.running) + len(chunks) >= policy.max_num_seqs:
+                self.full = True
+                break
+            sequence = Sequence(self.waiting[0], 0, case.outputs[self.waiting[0]])
+            prompt, hit = case.prompts[sequence.request], self._hit(sequence.request)
+            hit -= hit % page
+            first = not self.running and not chunks
+            if not first and prompt + ask(sequence) + page >= room - expected:
+                self.full = True
+                break
+            if first and pages(prompt) > room:
+                break
+            left = prompt - hit
+            new = left if pages(left) <= chunk else chunk // page * page
+            if not new:
+                break
+            self.waiting.popleft()
+            self.partial.append(sequence)
+            chunks.append((sequence, hit, hit + new))
+            chunk, room, expected = chunk - pages(new), room - pages(hit + new), expected + page
+            if new < left:
+                break
+            expected += ask(sequence)
         return chunks
 
     def _seconds(

@@ -55,6 +55,7 @@ def simulate(
     from guide.insight.explain import half_widths
     from guide.report.sentences import choice
     from guide.report.simulation import tables, to_document
+    from guide.simulate.arrivals import most_new_tokens
     from guide.simulate.play import replay
     from guide.simulate.trace import read_trace
 
@@ -66,7 +67,14 @@ def simulate(
     with shown_when_slow("simulating"):
         offline = question.plan.workload.offline is not None
         played = replay(
-            layout, recorded, hits, question.catalog, seed=seed, slo=slo, offline=offline
+            layout,
+            recorded,
+            hits,
+            question.catalog,
+            seed=seed,
+            slo=slo,
+            offline=offline,
+            most_new_tokens=most_new_tokens(question.plan.workload),
         )
     widths = half_widths(evaluation, question.catalog)
     if output is not Output.TABLE:

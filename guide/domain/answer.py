@@ -100,7 +100,7 @@ class ReplicaGroup:
 
     @property
     def most_sequences(self) -> int:
-        """Sequences that one replica runs at once: each attention rank takes so many."""
+        """Sequences of one replica: each attention rank takes so many."""
         return self.limits.max_num_seqs * self.attention_dp
 
     @property
@@ -136,10 +136,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
-    """Where the memory of one GPU goes, and how many tokens the KV cache of one replica holds.
-
-    A request lives on one attention rank, whose share of a cache is `kv_capacity_tokens` and
-    `pool`; a replica has `attention_ranks` of them.
+    """Where the memory of one GPU goes, and how many tokens the KV cache of one attention rank
+    holds, on which a request lives; a replica has `attention_ranks` of them.
     """
 
     hbm_bytes: float
@@ -221,8 +219,7 @@ class ServingReport:
     preemptions: int
     stable: bool
     seed: int
-    noise: tuple[float, float, float] = (0.0, 0.0, 0.0)  # see `guide.simulate.steady.noise`: of
-    # the p95 of TTFT, TPOT and end-to-end time
+    noise: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the p95 of TTFT, TPOT, end-to-end
     ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
     job_s: float | None = None  # of an offline batch: until its last answer
 

@@ -61,6 +61,7 @@ class Workload:
     arrival_cv: float = 1.0
     prefix_hit_share: float = 0.0
     max_context_tokens: int | None = None
+    max_output_tokens: int | None = None  # what clients send as max_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

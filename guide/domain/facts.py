@@ -20,11 +20,13 @@ class Provenance(StrEnum):
 
 
 class Scheduling(StrEnum):
-    """The three ways a framework turns waiting requests into forward steps."""
+    """The ways a framework turns waiting requests into forward steps."""
 
     PREFILL_FIRST = "PrefillFirst"  # vLLM V0: whole prompts, never mixed with decodes
     TOKEN_BUDGET = "TokenBudget"  # vLLM V1: decodes first, prompts chunked into what is left
     SPLIT_FUSE = "SplitFuse"  # FastGen: the same token budget in every forward
+    # SGLang: chunks of prompts whenever something may enter, decodes in steps of their own
+    PREFILL_OR_DECODE = "PrefillOrDecode"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from guide.domain.facts import Scheduling
+
 
 class StepShape(NamedTuple):
     """All that the cost of one forward step depends on: sums over its sequences, never the
@@ -36,3 +38,13 @@ class SchedulerPolicy:
     kv_blocks: int
     watermark_share: float = 0.0  # share of blocks kept free at admission
     resume_hit_share: float = 0.0  # of a preempted request, found again in the prefix cache
+    max_new_tokens: int = 0  # max_tokens of clients; each asks for its own output at least
+    mixed_chunk: bool = False  # SGLang's --enable-mixed-chunk
+
+    @property
+    def mixes(self) -> bool:
+        """Whether decodes run in the same steps as prompts."""
+        return self.mixed_chunk or self.scheduling in (
+            Scheduling.TOKEN_BUDGET,
+            Scheduling.SPLIT_FUSE,
+        )

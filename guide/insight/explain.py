@@ -15,7 +15,6 @@ from guide.domain import (
     GroupEvaluation,
     Plan,
     Release,
-    Scheduling,
     StepShape,
 )
 from guide.insight.adjusted import Adjusted, adjusted
@@ -193,8 +192,7 @@ def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Step
     """The first step of a mean prompt; under a token budget the mean batch decodes beside it."""
     group, workload = item.group, plan.workload
     policy = policy_of(group, item.memory, catalog, request_tokens(workload))
-    mixed = policy.scheduling != Scheduling.PREFILL_FIRST
-    beside = typical_decode(group, item.report, workload) if mixed else StepShape()
+    beside = typical_decode(group, item.report, workload) if policy.mixes else StepShape()
     hit = int(workload.prompt.mean_tokens * workload.prefix_hit_share)
     left = max(1, policy.token_budget // group.attention_dp - int(beside.decode_sequences))
     new = max(1, min(round(workload.prompt.mean_tokens) - hit, left))

@@ -160,6 +160,7 @@ def workload(found: Observation, plan: Plan) -> Workload:
         arrival_cv=planned.arrival_cv,
         prefix_hit_share=planned.prefix_hit_share if hits is None else min(0.99, hits),
         max_context_tokens=planned.max_context_tokens,
+        max_output_tokens=planned.max_output_tokens,
     )
 
 

@@ -185,10 +185,7 @@ def operate(
     fit = resolve(
         catalog,
         shape.gpu,
-        release.framework,
-        release.version,
-        variant.precision,
-        variant.model,
+        *(release.framework, release.version, variant.precision, variant.model),
         one_batch=shape.key.one_batch,
     )
     if running is None:

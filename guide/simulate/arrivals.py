@@ -38,6 +38,7 @@ class Requests:
     outputs: list[int]
     arrivals: list[float]
     cached: list[int]
+    most_new: int = 0  # tokens that each client allows (max_tokens)
 
 
 def sigma_of(lengths: Lengths) -> float:
@@ -55,6 +56,12 @@ def quantile_tokens(lengths: Lengths, share: float) -> float:
     """The length that this share of all requests does not exceed."""
     sigma = sigma_of(lengths)
     return lengths.mean_tokens * math.exp(sigma * (NORMAL.inv_cdf(share) - sigma / 2))
+
+
+def most_new_tokens(workload: Workload) -> int:
+    """What clients send as max_tokens; nobody stated it: what one answer in a hundred exceeds."""
+    stated = workload.max_output_tokens
+    return math.ceil(quantile_tokens(workload.output, 0.99)) if stated is None else stated
 
 
 @lru_cache(maxsize=64)
@@ -119,4 +126,5 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
     else:
         users = min(count, workload.concurrency or count)
         arrivals = [0.0] * users + [NEVER] * (count - users)
-    return Requests(prompts, outputs, arrivals, cached_tokens(prompts, workload.prefix_hit_share))
+    cached = cached_tokens(prompts, workload.prefix_hit_share)
+    return Requests(prompts, outputs, arrivals, cached, most_new_tokens(workload))

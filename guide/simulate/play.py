@@ -75,9 +75,11 @@ def replay(
     seed: int,
     slo: Slo | None = None,
     offline: bool = False,
+    most_new_tokens: int = 0,
 ) -> Played:
     """Serve a trace by the replicas of `groups`, each group with its share of the load; an
-    `offline` one is dealt out by least work.
+    `offline` one is dealt out by least work. Clients allow each answer `most_new_tokens`, or what
+    it has where that is more.
 
     Raises `SpecError` where no request can be served at all.
     """
@@ -86,7 +88,15 @@ def replay(
     first = next(parts, None)
     typical = 1.0 if first is None else float(np.mean(first.prompts + first.outputs))
     replicas = [
-        _Replica(group, memory, typical, prefix_hit_share, catalog, latencies)
+        _Replica(
+            group,
+            memory,
+            typical,
+            prefix_hit_share,
+            catalog,
+            latencies=latencies,
+            most_new_tokens=most_new_tokens,
+        )
         for group, memory in groups
         for _ in range(group.replicas)
     ]
@@ -151,10 +161,12 @@ class _Replica:
         typical_tokens: float,
         prefix_hit_share: float,
         catalog: Catalog,
+        *,
         latencies: Latencies,
+        most_new_tokens: int,
     ) -> None:
         cost, serving = layout_cost(group, catalog)
-        policy = policy_of(group, memory, catalog, typical_tokens)
+        policy = policy_of(group, memory, catalog, typical_tokens, most_new_tokens)
         window = group.model.window_tokens
         self.group = group
         self.stream = Stream(policy, cost, serving, window=window)

@@ -15,13 +15,17 @@ RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still 
 
 
 def policy_of(
-    group: ReplicaGroup, memory: MemoryFit, catalog: Catalog, request_tokens: float
+    group: ReplicaGroup,
+    memory: MemoryFit,
+    catalog: Catalog,
+    request_tokens: float,
+    most_new_tokens: int = 0,
 ) -> SchedulerPolicy:
     """How the group's framework schedules: a round of a pipeline holds a batch for each stage, and
     a step of data-parallel attention one for each rank.
 
     Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
-    length of a typical one at its end.
+    length of a typical one at its end. `most_new_tokens` is what clients send as max_tokens.
     """
     release = next(
         r for r in catalog.releases if r.framework == group.framework and r.version == group.version
@@ -36,13 +40,21 @@ def policy_of(
         token_budget=budget,
         block_tokens=memory.block_tokens,
         kv_blocks=max(1, blocks),
+        most_new_tokens=most_new_tokens,
     )
 
 
 def scheduler_policy(
-    release: Release, *, max_num_seqs: int, token_budget: int, block_tokens: int, kv_blocks: int
+    release: Release,
+    *,
+    max_num_seqs: int,
+    token_budget: int,
+    block_tokens: int,
+    kv_blocks: int,
+    most_new_tokens: int = 0,
 ) -> SchedulerPolicy:
     """How a release schedules within these limits."""
+    admits = release.scheduling is Scheduling.PREFILL_OR_DECODE
     return SchedulerPolicy(
         scheduling=release.scheduling,
         max_num_seqs=max_num_seqs,
@@ -50,5 +62,7 @@ def scheduler_policy(
         block_tokens=block_tokens,
         kv_blocks=kv_blocks,
         watermark_share=0.01 if release.scheduling is Scheduling.PREFILL_FIRST else 0.0,
-        resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache else 0.0,
+        # what is retracted is freed at once, not put into the tree
+        resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache and not admits else 0.0,
+        max_new_tokens=most_new_tokens if admits else 0,
     )

@@ -3,94 +3,19 @@
 The loop jumps from event to event. Between two events (a finish, a prompt, an arrival, an empty
 block pool) every step is a decode of the same sequences, whose time is affine in its index, so any
 number of steps has a closed form: the cost grows with requests, not with tokens, and never with the
-batch size.
-
-Three schedulers (`guide.domain.Scheduling`): vLLM V0 runs whole prompts first; vLLM V1 gives one
-token budget to decodes and then to chunks of prompts; FastGen's Dynamic SplitFuse does the same
-with a fixed budget and admits a prompt only when all of it fits.
+batch size. What a step holds is decided in `guide.simulate.forming`.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-from guide.domain import SchedulerPolicy, Scheduling
-from guide.perf.step import attended
-from guide.simulate.cost import StepCost
-from guide.simulate.decoding import DecodeSet
-
-NEVER = float("inf")
+from guide.domain import Scheduling
+from guide.simulate.forming import Forming, Prompts
+from guide.simulate.state import NEVER as NEVER
+from guide.simulate.state import blocks_of
 
 
-def blocks_of(tokens: int, policy: SchedulerPolicy) -> int:
-    """Whole KV blocks that `tokens` take."""
-    return -(-tokens // policy.block_tokens)
-
-
-@dataclass(slots=True)
-class _Prompts:
-    """Prompt work gathered for one step."""
-
-    tokens: int = 0
-    sequences: int = 0
-    pairs: float = 0.0
-    window_pairs: float = 0.0
-    complete: list[int] = field(default_factory=list[int])
-
-
-class ReplicaLoop:
-    """State of one simulated replica. Times in seconds; requests are indices into the given arrays.
-
-    `arrivals` hold NEVER for requests of a closed loop that wait for another to finish. After
-    `run`, `start_s`, `first_token_s` and `finish_s` hold one value a request, NEVER for those in
-    `refused`, which can never fit.
-    """
-
-    def __init__(
-        self,
-        policy: SchedulerPolicy,
-        cost: StepCost,
-        prompts: Sequence[int],
-        outputs: Sequence[int],
-        arrivals: Sequence[float],
-        *,
-        window: int | None = None,
-        cached: Sequence[int] | None = None,
-        closed_users: int | None = None,
-    ) -> None:
-        n = len(prompts)
-        self.policy, self.cost, self.window = policy, cost, window or 0
-        self.prompt, self.output = list(prompts), list(outputs)
-        self.cached = list(cached) if cached is not None else [0] * n
-        self.arrival_s = list(arrivals)
-        self.start_s, self.first_token_s, self.finish_s = [NEVER] * n, [NEVER] * n, [NEVER] * n
-        self.clock = 0.0
-        self.next_arrival = 0  # index of the next request to arrive
-        self.closed = closed_users is not None
-        self.known = n if closed_users is None else min(closed_users, n)  # requests with an arrival
-        self.waiting: deque[int] = deque()
-        self.generated = [0] * n  # tokens produced so far
-        self.computed = [0] * n  # tokens of the present (re)computation in the cache
-        self.partial: deque[int] = deque()  # admitted, prompt not finished
-        self.decoding = DecodeSet(n, policy.block_tokens, self.window)
-        self.free_blocks = policy.kv_blocks
-        self.blocks = [0] * n
-        self.fewest_free = policy.kv_blocks
-        self.starved = False  # whether anything ever waited for blocks
-        self.preemptions = 0
-        self.refused: list[int] = []
-
-    @property
-    def block_peak(self) -> int:
-        """Most KV blocks held at any moment."""
-        return self.policy.kv_blocks - self.fewest_free
-
-    @property
-    def kv_peak_share(self) -> float:
-        """The same as a share of all."""
-        return self.block_peak / self.policy.kv_blocks
+class ReplicaLoop(Forming):
+    """A replica that runs: see `ReplicaState` for what it holds."""
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -98,14 +23,17 @@ class ReplicaLoop:
         """Serve every request to its end; with `more`, until the last one has arrived: what comes
         then depends on the next arrival, which is not known yet.
         """
-        prefill_first = self.policy.scheduling == Scheduling.PREFILL_FIRST
-        form = self._whole_prompts if prefill_first else self._chunked_prompts
+        form = {
+            Scheduling.PREFILL_FIRST: self._whole_prompts,
+            Scheduling.PREFILL_OR_DECODE: self._prompts_alone,
+        }.get(Scheduling(self.policy.scheduling), self._chunked_prompts)
         while True:
             if self.next_arrival < self.known:
                 self._arrive()
             if more and self.next_arrival >= self.known:
                 return
-            if (self.partial or (self.waiting and self._has_slot)) and form():
+            able = self.partial or (self.waiting and self._has_slot)
+            if able and self._run_prompts(form()):
                 continue
             if self.decoding.members:
                 self._decode()
@@ -114,6 +42,7 @@ class ReplicaLoop:
             elif self.next_arrival >= self.known:
                 return
             else:
+                self.admission.idle()
                 self.clock = max(self.clock, self.arrival_s[self.next_arrival])
 
     @property
@@ -138,90 +67,11 @@ class ReplicaLoop:
             self.arrival_s[self.known] = self.clock
             self.known += 1
 
-    # -- forming steps ---------------------------------------------------------------------------
-
-    def _target(self, request: int) -> int:
-        """Tokens to (re)compute before it decodes: its prompt and what it generated."""
-        return self.prompt[request] + self.generated[request]
-
-    def _hit(self, request: int) -> int:
-        """Tokens found in the prefix cache; the last one is always computed."""
-        return min(self.cached[request], self._target(request) - 1)
-
-    def _whole_prompts(self) -> bool:
-        policy, work = self.policy, _Prompts()
-        reserve = policy.watermark_share * policy.kv_blocks
-        while self.waiting and len(self.decoding) + work.sequences < policy.max_num_seqs:
-            request = self.waiting[0]
-            length, hit = self._target(request), self._hit(request)
-            need = blocks_of(length, policy)
-            if work.sequences and work.tokens + length - hit > policy.token_budget:
-                break
-            if self.free_blocks - need < reserve:
-                self.starved = True
-                break
-            self.waiting.popleft()
-            self._take(request, need)
-            self._add(work, request, hit, length - hit)
-            work.complete.append(request)
-        return self._run_prompts(work) if work.tokens else False
-
-    def _chunked_prompts(self) -> bool:
-        policy, decodes = self.policy, len(self.decoding.members)
-        promised = self.decoding.blocks_next()  # decodes take their blocks first
-        budget = policy.token_budget - decodes
-        if budget <= 0 or promised > self.free_blocks:
-            self.starved = self.starved or promised > self.free_blocks
+    def _run_prompts(self, work: Prompts) -> bool:
+        """Run one step with prompt work, if there is any; decodes ride along where they may."""
+        if not work.tokens:
             return False
-        work = _Prompts()
-        for request in tuple(self.partial):
-            used = self._chunk(work, request, budget, promised)
-            if not used:
-                break
-            budget -= used
-        whole = policy.scheduling == Scheduling.SPLIT_FUSE
-        while budget > 0 and self.waiting and decodes + len(self.partial) < policy.max_num_seqs:
-            request = self.waiting[0]
-            needed = blocks_of(self._target(request), policy)
-            if whole and needed > self.free_blocks - promised:
-                self.starved = True
-                break
-            self.computed[request] = self._hit(request)
-            used = self._chunk(work, request, budget, promised)
-            if not used:
-                break
-            self.waiting.popleft()
-            self.partial.append(request)
-            budget -= used
-        return self._run_prompts(work) if work.tokens else False
-
-    def _chunk(self, work: _Prompts, request: int, budget: int, promised: int) -> int:
-        """Add the request's next chunk to the step; 0 when the budget or the blocks forbid it."""
-        before, target = self.computed[request], self._target(request)
-        used = min(budget, target - before)
-        need = blocks_of(before + used, self.policy) - self.blocks[request]
-        if used <= 0 or need > self.free_blocks - promised:
-            self.starved = self.starved or used > 0
-            return 0
-        self._take(request, need)
-        self.computed[request] = before + used
-        self._add(work, request, before, used)
-        if before + used == target:
-            work.complete.append(request)
-        return used
-
-    def _add(self, work: _Prompts, request: int, before: int, new: int) -> None:
-        full, window = attended(before, new, self.window)
-        work.tokens += new
-        work.sequences += 1
-        work.pairs += full
-        work.window_pairs += window
-        if self.start_s[request] == NEVER:
-            self.start_s[request] = self.clock
-
-    def _run_prompts(self, work: _Prompts) -> bool:
-        """Run one step with prompt work; under a token budget decodes ride along."""
-        mixed = self.policy.scheduling != Scheduling.PREFILL_FIRST
+        mixed = self.policy.mixes
         decodes = len(self.decoding) if mixed else 0
         self.clock += self.cost.prompt_step(
             work.tokens,
@@ -234,9 +84,9 @@ class ReplicaLoop:
             decodes + len(work.complete),
         )
         if decodes:
-            self._tick(1)
+            self._tick(1, falls=False)
         for request in work.complete:
-            if mixed:
+            if self.policy.scheduling != Scheduling.PREFILL_FIRST:
                 self.partial.remove(request)
             self._first_or_next_token(request)
         return True
@@ -246,7 +96,7 @@ class ReplicaLoop:
     def _decode(self) -> None:
         """Run decode steps up to the next event."""
         decoding, members = self.decoding, len(self.decoding.members)
-        steps = decoding.steps_to_event()
+        steps, retracted = decoding.steps_to_event(), False
         if steps > 1 and self.next_arrival < self.known and (self.partial or self._has_slot):
             # whoever finds the batch full waits for an end, however many arrive until then
             gap = self.arrival_s[self.next_arrival] - self.clock
@@ -259,11 +109,14 @@ class ReplicaLoop:
             self._preempt()
             if not decoding.members:
                 return
+            if self.admits:  # the queue is asked again after one step
+                steps, retracted = 1, True
         members = len(decoding.members)
         self.clock += self.cost.decode_run(possible, members, *decoding.mean_sums(possible))
-        self._tick(possible)
+        self._tick(possible, falls=not retracted)
 
-    def _tick(self, steps: int) -> None:
+    def _tick(self, steps: int, *, falls: bool) -> None:
+        self.admission.decoded(steps, falls=falls)
         self._occupy(self.decoding.blocks_for(steps))
         for request in self.decoding.advance(steps):
             self._leave(request)
@@ -279,15 +132,20 @@ class ReplicaLoop:
             self._end(request)
             return
         self.decoding.enter(request, length, self.output[request] - self.generated[request])
+        if self.admits:
+            self.admission.enter(request, self._most(request) - self.generated[request])
 
     def _leave(self, request: int) -> int:
         length, grown = self.decoding.leave(request)
         self.blocks[request] = blocks_of(length, self.policy)
         self.generated[request] += grown
+        if self.admits:
+            self.admission.leave(request)
         return length
 
     def _end(self, request: int) -> None:
         self.finish_s[request] = self.clock
+        self.admission.full = False
         self._release(request)
         self._next_user()
 
@@ -295,11 +153,13 @@ class ReplicaLoop:
         """It can never fit: it leaves without a time, also one that had begun to answer."""
         self.start_s[request] = self.first_token_s[request] = NEVER
         self.refused.append(request)
+        self.admission.full = False
         self._release(request)
         self._next_user()
 
     def _preempt(self) -> None:
-        """Out of blocks: recompute the newest later (FastGen: all of them, its deadlock flush)."""
+        """Out of blocks: recompute the newest later (FastGen: all of them, its deadlock flush;
+        SGLang: those that it chooses)."""
         if self.partial:
             self._back_to_queue(self.partial.pop())
             return
@@ -309,32 +169,41 @@ class ReplicaLoop:
             self._leave(victims[0])
             self._refuse(victims[0])
             return
+        if self.admits:
+            self._retract()
+            return
         if self.policy.scheduling == Scheduling.SPLIT_FUSE:
             victims = list(reversed(members))
         for request in victims:
             self.computed[request] = self._leave(request)
             self._back_to_queue(request)
 
+    def _retract(self) -> None:
+        """Send the shortest answers (then the longest prompts) to the end of the queue, until a
+        step of the others fits.
+        """
+        decoding = self.decoding
+        produced = {
+            r: self.generated[r] + decoding.tick - decoding.entered[r] for r in decoding.members
+        }
+        stay = sorted(produced, key=lambda r: (-produced[r], self.prompt[r]))
+        while len(stay) > 1:
+            request = stay.pop()
+            self.computed[request] = self._leave(request)
+            self._back_to_queue(request, last=True)
+            if decoding.blocks_next() <= self.free_blocks:
+                break
+        self.admission.retracted(
+            sum(produced[r] for r in stay), sum(map(self._most, stay)), len(stay)
+        )
+
     # -- blocks ----------------------------------------------------------------------------------
 
-    def _back_to_queue(self, request: int) -> None:
+    def _back_to_queue(self, request: int, *, last: bool = False) -> None:
         """Preempted: its blocks are freed, and some may still hold its tokens when it returns."""
         kept = int(self.policy.resume_hit_share * self.computed[request])
         self.cached[request] = max(self.cached[request], kept)
         self.computed[request] = 0
         self._release(request)
-        self.waiting.appendleft(request)
+        (self.waiting.append if last else self.waiting.appendleft)(request)
         self.preemptions += 1
-
-    def _take(self, request: int, blocks: int) -> None:
-        self.blocks[request] += blocks
-        self._occupy(blocks)
-
-    def _occupy(self, blocks: int) -> None:
-        self.free_blocks -= blocks
-        if self.free_blocks < self.fewest_free:
-            self.fewest_free = self.free_blocks
-
-    def _release(self, request: int) -> None:
-        self.free_blocks += self.blocks[request]
-        self.blocks[request] = 0

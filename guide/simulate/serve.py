@@ -18,7 +18,7 @@ from guide.domain import (
     Workload,
 )
 from guide.perf.fits import ServingParams
-from guide.simulate.arrivals import WARM_UP_WAVES, Requests, requests_of
+from guide.simulate.arrivals import WARM_UP_WAVES, Requests, most_new_tokens, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.job import ended_per_s, whole_job
 from guide.simulate.policy import policy_of
@@ -50,7 +50,7 @@ def serve(
     `runs` remembers what was simulated, and is asked first.
     """
     runs = Runs() if runs is None else runs
-    policy = policy_of(group, memory, catalog, request_tokens(workload))
+    policy = policy_of(group, memory, catalog, request_tokens(workload), most_new_tokens(workload))
     cost, serving = layout_cost(group, catalog)
     engine = _Engine(group, memory, workload, catalog)
     count, busy = engine.planned()
@@ -190,7 +190,7 @@ def run(
     cost, serving = layout_cost(group, catalog)
     typical = (sum(requests.prompts) + sum(requests.outputs)) / max(1, len(requests.prompts))
     replica = ReplicaLoop(
-        policy_of(group, memory, catalog, typical),
+        policy_of(group, memory, catalog, typical, requests.most_new),
         cost,
         requests.prompts,
         requests.outputs,

@@ -11,7 +11,8 @@ from collections import deque
 from guide.domain import SchedulerPolicy
 from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import Requests
-from guide.simulate.replica import NEVER, ReplicaLoop, StepCost
+from guide.simulate.cost import StepCost
+from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.serve import Times, times_of
 
 PER_REQUEST = (  # the lists of a replica that have one element a request
@@ -84,4 +85,5 @@ class Stream(ReplicaLoop):
         self.next_arrival = sum(i < self.next_arrival for i in left)
         self.known = len(left)
         self.decoding.renumber(left)
+        self.admission.renumber(place)
         return times

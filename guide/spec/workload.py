@@ -56,6 +56,7 @@ _ONE_LOAD = (
     "batch)"
 )
 _OPEN_LOOP = "arrivalCV describes an open loop: remove it, or state requestsPerSecond"
+_MOST = "maxOutputTokens must be at least the mean output"
 _CONTEXT = "maxContextTokens must hold the mean input and the mean output"
 
 
@@ -73,6 +74,7 @@ class WorkloadSpec(Edge):
             "self.maxContextTokens >= self.inputTokens.mean + self.outputTokens.mean",
             _CONTEXT,
         ),
+        rule("!has(self.maxOutputTokens) || self.maxOutputTokens >= self.outputTokens.mean", _MOST),
     )
 
     input_tokens: TokenLengths = Field(description="Prompt lengths.")
@@ -82,6 +84,12 @@ class WorkloadSpec(Edge):
         description="Longest prompt plus output to be accepted (--max-model-len). Absent: the "
         "smaller of "
         "the model's limit and what the KV cache holds.",
+    )
+    max_output_tokens: Tokens | None = Field(
+        default=None,
+        description="What clients send as max_tokens. Absent: what one answer in a hundred "
+        "exceeds. It decides how many requests run at once where a framework reserves memory for "
+        "it; others ignore it.",
     )
     requests_per_second: Quantity | None = Field(
         default=None,
@@ -127,6 +135,16 @@ class WorkloadSpec(Edge):
             )
         return self
 
+    @model_validator(mode="after")
+    def _most(self) -> WorkloadSpec:
+        most, mean = self.max_output_tokens, self.output_tokens.mean
+        if most is not None and most < mean:
+            raise refuse(
+                f"maxOutputTokens is {most} and below the mean output of {mean}: no answer is "
+                "longer than what its client allows, so raise it or leave it out"
+            )
+        return self
+
     def to_domain(self) -> Workload:
         """The same in domain names and base units."""
         rate = self.requests_per_second
@@ -139,6 +157,7 @@ class WorkloadSpec(Edge):
             arrival_cv=1.0 if self.arrival_cv is None else float(self.arrival_cv),
             prefix_hit_share=self.prefix_cache_hit_percent / 100,
             max_context_tokens=self.max_context_tokens,
+            max_output_tokens=self.max_output_tokens,
         )
 
 

@@ -153,7 +153,11 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
         place = place.rpartition(".")[0] if not place.endswith("]") else place.rpartition("[")[0]
     name, text = BY_PATH.get(place, ""), str(error).removeprefix(path).strip()
     if place == "spec.workload":
-        for word, other in (("maxContextTokens", "context"), ("arrivalCV", "cv")):
+        for word, other in (
+            ("maxContextTokens", "context"),
+            ("maxOutputTokens", "most"),
+            ("arrivalCV", "cv"),
+        ):
             name = other if word in text else name
         if "exactly one" in text:
             text = "fill in requests per second, requests at a time or a batch: one of the three"

@@ -200,6 +200,13 @@ MORE = Group(
             hint="Prompt plus answer that must be accepted.",
         ),
         Field(
+            name="most",
+            path="spec.workload.maxOutputTokens",
+            label="Longest answer allowed",
+            unit="tokens",
+            hint="What clients send as max_tokens.",
+        ),
+        Field(
             name="cv",
             path="spec.workload.arrivalCV",
             label="Burstiness",

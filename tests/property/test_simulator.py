@@ -44,7 +44,7 @@ class Watched:
         assert sequences + len(self.replica.decoding) <= policy.max_num_seqs, "INV-6"
         whole = policy.scheduling == Scheduling.PREFILL_FIRST
         assert tokens + decodes <= policy.token_budget or (whole and sequences == 1), "INV-7"
-        assert decodes == (0 if whole else len(self.replica.decoding))
+        assert decodes == (len(self.replica.decoding) if policy.mixes else 0)
         self.sampled += sampled
         return seconds
 
@@ -54,7 +54,7 @@ class Watched:
         seconds = self.inner.decode_run(steps, decodes, context, window_context)
         self._look(seconds)
         assert decodes == len(self.replica.decoding) <= policy.max_num_seqs, "INV-6"
-        if policy.scheduling != Scheduling.PREFILL_FIRST:
+        if policy.scheduling in (Scheduling.TOKEN_BUDGET, Scheduling.SPLIT_FUSE):
             assert decodes <= policy.token_budget, "INV-7"
         self.sampled += steps * decodes
         return seconds

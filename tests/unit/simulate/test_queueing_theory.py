@@ -67,7 +67,7 @@ def serve(
     policy = SchedulerPolicy(
         scheduling=scheduling,
         max_num_seqs=servers,
-        token_budget=longest + servers,
+        token_budget=-(-(longest + servers) // 16) * 16,
         block_tokens=16,
         kv_blocks=int((prompts + outputs).max() // 16 + 1) * servers * 2 + 1,
     )
@@ -147,12 +147,12 @@ def decoding(
     """Requests that are all decoding: about 1,000 steps of 1 ms.
 
     Where prompts ride along with decodes their step lasts as long as any other; where they run
-    alone (V0), it takes no time, and the first token comes for nothing. Returns the arrival rate
-    and every service time beside the replica and its cost.
+    alone (V0, SGLang), it takes no time, and the first token comes for nothing. Returns the arrival
+    rate and every service time beside the replica and its cost.
     """
     rng = np.random.default_rng(3)
     outputs = 2 + np.floor(rng.exponential(1000, count)).astype(np.int64)
-    alone = scheduling is Scheduling.PREFILL_FIRST
+    alone = scheduling in (Scheduling.PREFILL_FIRST, Scheduling.PREFILL_OR_DECODE)
     services = (outputs - alone) * STEP_S
     rate = busy * servers / (1001.5 - alone) / STEP_S
     cost = Priced(1e-12, STEP_S, 0.0 if alone else STEP_S)

@@ -1,0 +1,175 @@
+"""Which prompts the next step holds: the schedulers (`guide.domain.Scheduling`).
+
+vLLM V0 takes whole prompts first; vLLM V1 gives one token budget to decodes and then to chunks of
+prompts; FastGen's Dynamic SplitFuse does the same with a fixed budget and admits a prompt only
+when all of it fits; SGLang runs prompts whenever something may enter, and else decodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from guide.domain import Scheduling
+from guide.perf.step import attended
+from guide.simulate.admission import CLIP_TOKENS
+from guide.simulate.state import NEVER, ReplicaState, blocks_of
+
+
+@dataclass(slots=True)
+class Prompts:
+    """Prompt work gathered for one step."""
+
+    tokens: int = 0
+    sequences: int = 0
+    pairs: float = 0.0
+    window_pairs: float = 0.0
+    complete: list[int] = field(default_factory=list[int])
+
+
+class Forming(ReplicaState):
+    """Forms steps; what runs them is `guide.simulate.replica`."""
+
+    def _whole_prompts(self) -> Prompts:
+        policy, work = self.policy, Prompts()
+        reserve = policy.watermark_share * policy.kv_blocks
+        while self.waiting and len(self.decoding) + work.sequences < policy.max_num_seqs:
+            request = self.waiting[0]
+            length, hit = self._target(request), self._hit(request)
+            need = blocks_of(length, policy)
+            if work.sequences and work.tokens + length - hit > policy.token_budget:
+                break
+            if self.free_blocks - need < reserve:
+                self.starved = True
+                break
+            self.waiting.popleft()
+            self._take(request, need)
+            self._add(work, request, hit, length - hit)
+            work.complete.append(request)
+        return work
+
+    def _chunked_prompts(self) -> Prompts:
+        policy, decodes, work = self.policy, len(self.decoding.members), Prompts()
+        promised = self.decoding.blocks_next()  # decodes take their blocks first
+        budget = policy.token_budget - decodes
+        if budget <= 0 or promised > self.free_blocks:
+            self.starved = self.starved or promised > self.free_blocks
+            return work
+        for request in tuple(self.partial):
+            used = self._chunk(work, request, budget, promised)
+            if not used:
+                break
+            budget -= used
+        whole = policy.scheduling == Scheduling.SPLIT_FUSE
+        while budget > 0 and self.waiting and decodes + len(self.partial) < policy.max_num_seqs:
+            request = self.waiting[0]
+            needed = blocks_of(self._target(request), policy)
+            if whole and needed > self.free_blocks - promised:
+                self.starved = True
+                break
+            self.computed[request] = self._hit(request)
+            used = self._chunk(work, request, budget, promised)
+            if not used:
+                break
+            self.waiting.popleft()
+            self.partial.append(request)
+            budget -= used
+        return work
+
+    def _chunk(self, work: Prompts, request: int, budget: int, promised: int) -> int:
+        """Add the request's next chunk to the step; 0 when the budget or the blocks forbid it."""
+        before, target = self.computed[request], self._target(request)
+        used = min(budget, target - before)
+        need = blocks_of(before + used, self.policy) - self.blocks[request]
+        if used <= 0 or need > self.free_blocks - promised:
+            self.starved = self.starved or used > 0
+            return 0
+        self._take(request, need)
+        self.computed[request] = before + used
+        self._add(work, request, before, used)
+        if before + used == target:
+            work.complete.append(request)
+        return used
+
+    def _add(self, work: Prompts, request: int, before: int, new: int) -> None:
+        full, window = attended(before, new, self.window)
+        work.tokens += new
+        work.sequences += 1
+        work.pairs += full
+        work.window_pairs += window
+        if self.start_s[request] == NEVER:
+            self.start_s[request] = self.clock
+
+    # -- a batch of prompts, or one of decodes -----------------------------------------------------
+
+    def _prompts_alone(self) -> Prompts:
+        """Prompts whenever something may enter: one that was begun, then the queue in its order.
+
+        Memory is kept free for what those that run may still ask for, and who finds none holds up
+        all behind. Nobody is asked again before somebody leaves.
+        """
+        policy, admission, work = self.policy, self.admission, Prompts()
+        decodes, page = len(self.decoding.members), policy.block_tokens
+        if not decodes:
+            admission.full = False
+        if not self.partial and (admission.full or not self.waiting):
+            return work
+        promised = self.decoding.blocks_next() if policy.mixes else 0
+        if promised > self.free_blocks:
+            self.starved = True
+            return work
+        slots = policy.max_num_seqs - decodes
+        budget = policy.token_budget - (decodes if policy.mixes else 0)
+        kept = promised * page + admission.expected_tokens()
+        for request in tuple(self.partial):
+            budget -= self._pages(work, request, budget, promised)
+            kept += page + (self._may_ask(request) if work.complete else 0)
+        begun = bool(self.partial) and not work.complete  # only one may be half done
+        while budget > 0 and self.waiting and not begun:
+            if work.sequences >= slots:
+                admission.full = True
+                break
+            request = self.waiting[0]
+            alone, length = not decodes and not work.sequences, self._target(request)
+            if alone:  # max_tokens is cut to what there is
+                short = blocks_of(length, policy) > self.free_blocks
+            else:
+                ask = self._may_ask(request)
+                short = length + ask + page >= self.free_blocks * page - kept
+            if short:
+                self.starved = True
+                admission.full = not alone
+                break
+            self.computed[request] = self._hit(request) // page * page
+            done = len(work.complete)
+            used = self._pages(work, request, budget, promised)
+            if not used:
+                break
+            self.waiting.popleft()
+            self.partial.append(request)
+            budget -= used
+            begun = len(work.complete) == done
+            kept += page + (0 if begun else self._may_ask(request))
+        return work
+
+    def _may_ask(self, request: int) -> int:
+        """Tokens that a request may still produce by what its client allows, as counted."""
+        return min(self._most(request) - self.generated[request], CLIP_TOKENS)
+
+    def _pages(self, work: Prompts, request: int, budget: int, promised: int) -> int:
+        """Add what is left of the request, or whole pages of it; the budget that this takes."""
+        page, before = self.policy.block_tokens, self.computed[request]
+        used = self._target(request) - before
+        if -(-used // page) * page > budget:
+            used = budget // page * page
+        room = (self.blocks[request] + self.free_blocks - promised) * page - before
+        if used > room:
+            self.starved = True
+            used = room // page * page
+        if used <= 0:
+            return 0
+        self._take(request, blocks_of(before + used, self.policy) - self.blocks[request])
+        self.computed[request] = before + used
+        self._add(work, request, before, used)
+        if before + used == self._target(request):
+            work.complete.append(request)
+        return -(-used // page) * page

@@ -1,0 +1,100 @@
+"""What a simulated replica is at one moment: its requests, its queue, its KV blocks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from guide.domain import SchedulerPolicy, Scheduling
+from guide.simulate.admission import Admission
+from guide.simulate.cost import StepCost
+from guide.simulate.decoding import DecodeSet
+
+NEVER = float("inf")
+
+
+def blocks_of(tokens: int, policy: SchedulerPolicy) -> int:
+    """Whole KV blocks that `tokens` take."""
+    return -(-tokens // policy.block_tokens)
+
+
+class ReplicaState:
+    """State of one simulated replica. Times in seconds; requests are indices into the given arrays.
+
+    `arrivals` hold NEVER for requests of a closed loop that wait for another to finish. In the end
+    `start_s`, `first_token_s` and `finish_s` hold one value a request, NEVER for those in
+    `refused`, which can never fit.
+    """
+
+    def __init__(
+        self,
+        policy: SchedulerPolicy,
+        cost: StepCost,
+        prompts: Sequence[int],
+        outputs: Sequence[int],
+        arrivals: Sequence[float],
+        *,
+        window: int | None = None,
+        cached: Sequence[int] | None = None,
+        closed_users: int | None = None,
+    ) -> None:
+        n = len(prompts)
+        self.policy, self.cost, self.window = policy, cost, window or 0
+        self.prompt, self.output = list(prompts), list(outputs)
+        self.cached = list(cached) if cached is not None else [0] * n
+        self.arrival_s = list(arrivals)
+        self.start_s, self.first_token_s, self.finish_s = [NEVER] * n, [NEVER] * n, [NEVER] * n
+        self.clock: float = 0.0
+        self.next_arrival: int = 0  # index of the next request to arrive
+        self.closed = closed_users is not None
+        self.known: int = (
+            n if closed_users is None else min(closed_users, n)
+        )  # requests with an arrival
+        self.waiting: deque[int] = deque()
+        self.generated = [0] * n  # tokens produced so far
+        self.computed = [0] * n  # tokens of the present (re)computation in the cache
+        self.partial: deque[int] = deque()  # admitted, prompt not finished
+        self.decoding = DecodeSet(n, policy.block_tokens, self.window)
+        self.admission = Admission()
+        self.admits = policy.scheduling == Scheduling.PREFILL_OR_DECODE  # by what clients allow
+        self.free_blocks: int = policy.kv_blocks
+        self.blocks = [0] * n
+        self.fewest_free = policy.kv_blocks
+        self.starved: bool = False  # whether anything ever waited for blocks
+        self.preemptions: int = 0
+        self.refused: list[int] = []
+
+    @property
+    def block_peak(self) -> int:
+        """Most KV blocks held at any moment."""
+        return self.policy.kv_blocks - self.fewest_free
+
+    @property
+    def kv_peak_share(self) -> float:
+        """The same as a share of all."""
+        return self.block_peak / self.policy.kv_blocks
+
+    def _target(self, request: int) -> int:
+        """Tokens to (re)compute before it decodes: its prompt and what it generated."""
+        return self.prompt[request] + self.generated[request]
+
+    def _hit(self, request: int) -> int:
+        """Tokens found in the prefix cache; the last one is always computed."""
+        return min(self.cached[request], self._target(request) - 1)
+
+    def _most(self, request: int) -> int:
+        """Tokens that it may produce by what its client allows."""
+        return max(self.policy.max_new_tokens, self.output[request])
+
+    def _take(self, request: int, blocks: int) -> None:
+        self.blocks[request] += blocks
+        self._occupy(blocks)
+
+    def _occupy(self, blocks: int) -> None:
+        self.free_blocks -= blocks
+        if self.free_blocks < self.fewest_free:
+            self.fewest_free = self.free_blocks
+
+    def _release(self, request: int) -> None:
+        self.free_blocks += self.blocks[request]
+        self.blocks[request] = 0
