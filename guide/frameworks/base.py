@@ -53,6 +53,16 @@ class Proxy:
     server_port: int  # where the server listens behind it
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question to a server that is up."""
+
+    path: str
+    timeout_s: int = 5
+    period_s: int = 10
+    failures: int = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How one replica starts: an argv, never a shell line."""
@@ -67,6 +77,9 @@ class Launch:
     shm_bytes: int
     files: tuple[tuple[str, str], ...] = ()  # absolute path in the container, text
     proxy: Proxy | None = None  # it then has `port` and `metrics_path`
+    readiness: Probe | None = None  # None: by `health_path`
+    liveness: Probe | None = None
+    startup_timeout_s: int = 5
 
 
 class Framework(ABC):
@@ -79,6 +92,7 @@ class Framework(ABC):
     formats: frozenset[str] = frozenset()  # that can hold it, beside plain Deployments
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
+    by_default: bool = True  # compared where a plan names no frameworks
     caveat: str | None = None  # said wherever it is recommended
 
     @abstractmethod
@@ -97,6 +111,13 @@ class Framework(ABC):
     @abstractmethod
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """The operating point that `release` takes on `gpu` when no flag says otherwise."""
+
+    def limits_of(
+        self, release: Release, gpu: Gpu, model: ModelArch, tp: int, pp: int, max_model_len: int
+    ) -> Limits:
+        """The same for a layout, where it depends on that."""
+        del model, tp, pp
+        return self.default_limits(release, gpu, max_model_len)
 
     @abstractmethod
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:

@@ -47,7 +47,8 @@ def about_chunk(best: Evaluation, catalog: Catalog) -> list[str]:
     for group in best.candidate.groups:
         framework, tokens = FRAMEWORKS[group.framework], group.limits.max_num_batched_tokens
         release = modelled_release(catalog, group.framework)
-        own = framework.default_limits(release, group.gpu, 1).max_num_batched_tokens
+        layout = (group.model, group.tp, group.pp)
+        own = framework.limits_of(release, group.gpu, *layout, 1).max_num_batched_tokens
         if tokens == own:
             continue
         why = (

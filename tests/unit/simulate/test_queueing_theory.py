@@ -147,8 +147,8 @@ def decoding(
     """Requests that are all decoding: about 1,000 steps of 1 ms.
 
     Where prompts ride along with decodes their step lasts as long as any other; where they run
-    alone (V0, SGLang), it takes no time, and the first token comes for nothing. Returns the arrival rate
-    and every service time beside the replica and its cost.
+    alone (V0, SGLang), it takes no time, and the first token comes for nothing. Returns the arrival
+    rate and every service time beside the replica and its cost.
     """
     rng = np.random.default_rng(3)
     outputs = 2 + np.floor(rng.exponential(1000, count)).astype(np.int64)
