@@ -8,9 +8,7 @@ from guide.frameworks.fastgen import FastGen
 from guide.frameworks.sglang import Sglang
 from guide.frameworks.vllm import Vllm
 
-FRAMEWORKS: dict[str, Framework] = {
-    framework.name: framework for framework in (Vllm(), Sglang(), FastGen())
-}
+FRAMEWORKS: dict[str, Framework] = {one.name: one for one in (Vllm(), Sglang(), FastGen())}
 
 
 def what_ifs(frameworks: Iterable[str], switches: Switches) -> list[str]:
