@@ -18,6 +18,7 @@ from guide.domain import (
     Switches,
 )
 from guide.errors import SpecError
+from guide.frameworks.metrics import USUAL, MetricNames
 from guide.units import GIB
 
 HUGGING_FACE_HOME = "/models"  # not below /root, which only root may enter
@@ -93,6 +94,7 @@ class Framework(ABC):
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
     by_default: bool = True  # compared where a plan names no frameworks
+    metrics: MetricNames = USUAL
     caveat: str | None = None  # said wherever it is recommended
 
     @abstractmethod

@@ -47,6 +47,7 @@ from guide.frameworks.sglang_flags import (
     image_version,
     wrong,
 )
+from guide.frameworks.sglang_metrics import NAMES
 
 PORT = 30000
 _READY = (0, 5, 20)  # /ready, which generates nothing
@@ -61,6 +62,7 @@ class Sglang(Framework):
     image_about = "Image of SGLang. Absent: the version that was modelled."
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     by_default = False
+    metrics = NAMES
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
