@@ -142,6 +142,18 @@ class Framework(ABC):
             field="spec.frameworks",
         )
 
+    def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
+        """More arguments of a pod of a replica over `nodes` nodes, in a LeaderWorkerSet, whose
+        controller sets the rank and the address of the leader in the environment.
+
+        Raises `SpecError` where the framework, or the version of the image, cannot do that.
+        """
+        del image, leader
+        raise SpecError(
+            f"{self.name} runs on one node: a replica over {nodes} nodes needs another framework",
+            field="spec.frameworks",
+        )
+
     def what_if(self, switches: Switches) -> str | None:
         """Why no server of this framework runs with `switches`; None where one does."""
         if switches.h2o_keep_share < 1:

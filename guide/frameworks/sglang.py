@@ -50,6 +50,7 @@ from guide.frameworks.sglang_flags import (
 from guide.frameworks.sglang_metrics import NAMES
 
 PORT = 30000
+_RENDEZVOUS_PORT = 20102
 _READY = (0, 5, 20)  # /ready, which generates nothing
 _GENERATES_S = 25  # /health generates a token: it waits a second, then up to 20
 
@@ -60,6 +61,7 @@ class Sglang(Framework):
     name = "SGLang"
     image_field = "imageSGLang"
     image_about = "Image of SGLang. Absent: the version that was modelled."
+    formats = frozenset({"leaderworkerset"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     by_default = False
     metrics = NAMES
@@ -133,6 +135,16 @@ class Sglang(Framework):
             readiness=ready,
             liveness=Probe(path="/health", timeout_s=_GENERATES_S, period_s=30, failures=3),
             startup_timeout_s=_GENERATES_S,
+        )
+
+    def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
+        """Leader and workers run the same command."""
+        del image
+        rank = "0" if leader else "$(LWS_WORKER_INDEX)"
+        return (
+            f"--dist-init-addr=$(LWS_LEADER_ADDRESS):{_RENDEZVOUS_PORT}",
+            f"--nnodes={nodes}",
+            f"--node-rank={rank}",
         )
 
     def image_version(self, image: str) -> tuple[int, ...] | None:

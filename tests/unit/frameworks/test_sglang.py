@@ -229,3 +229,16 @@ def test_a_model_that_came_later_than_the_image():
 )
 def test_every_version_has_a_release(version: str, row: str):
     assert release(CATALOG, "SGLang", version).version == row
+
+
+def test_pods_of_several_nodes_run_one_command():
+    leader, worker = (
+        SGLANG.on_node("lmsysorg/sglang:v0.5.23", 2, first) for first in (True, False)
+    )
+    assert leader[:2] == worker[:2]
+    assert leader[0] == "--dist-init-addr=$(LWS_LEADER_ADDRESS):20102"
+    assert (leader[2], worker[2]) == ("--node-rank=0", "--node-rank=$(LWS_WORKER_INDEX)")
+    flags = [arg.split("=")[0] for arg in leader]
+    assert all(has(flag, parts(version)) for flag in flags for version in VERSIONS)
+    with pytest.raises(SpecError, match="FastGen runs on one node"):
+        FRAMEWORKS["FastGen"].on_node("image:1", 2, True)
