@@ -1,4 +1,4 @@
-"""The metrics of vLLM pods as our own simulator says they are; `hack.standin` serves an API.
+"""The metrics of pods as our own simulator says they are; `hack.standin` serves an API.
 
     python -m hack.fake_vllm -f PLAN --nodes FILE --bias 1.4 --port 8000
 
@@ -21,6 +21,8 @@ import typer
 
 from guide.catalog import load
 from guide.domain import Catalog, GroupEvaluation, Workload
+from guide.frameworks import FRAMEWORKS
+from guide.frameworks.metrics import USUAL, MetricNames
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import Requests, requests_of
 from guide.simulate.capacity import layout_cost, request_tokens
@@ -94,9 +96,15 @@ class FakeVllm:
     """Metrics of one pod while `requests` go by; `old` names are those before vLLM 0.13."""
 
     def __init__(
-        self, requests: Sequence[Served], kv_tokens: int, model: str, *, old: bool
+        self,
+        requests: Sequence[Served],
+        kv_tokens: int,
+        model: str,
+        *,
+        old: bool,
+        names: MetricNames = USUAL,
     ) -> None:
-        self.metrics = ServerMetrics(model, old=old)
+        self.metrics = ServerMetrics(model, old=old, names=names)
         self._requests = requests
         self._kv_tokens = kv_tokens
         self._stop = threading.Event()
@@ -147,7 +155,8 @@ def pods_of(
     for index in range(group.group.replicas):
         rows = served(*simulated(group, share, catalog, bias, count, seed=index + 1))
         tokens = group.memory.replica_kv_tokens
-        yield FakeVllm(rows, tokens, group.group.model.name, old=old)
+        names = FRAMEWORKS[group.group.framework].metrics
+        yield FakeVllm(rows, tokens, group.group.model.name, old=old, names=names)
 
 
 def main(

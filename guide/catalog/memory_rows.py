@@ -9,7 +9,7 @@ from pydantic import Field
 
 from guide.catalog.release_rows import Dotted, dotted
 from guide.catalog.rows import Count, Row, Text
-from guide.domain import MemoryRules
+from guide.domain import MemoryRules, StaticFraction
 from guide.errors import CatalogError
 from guide.units import GIB
 
@@ -23,6 +23,36 @@ class RunnersRow(Row):
 
     v1: NotNegative
     v2: NotNegative
+
+
+class StaticRow(Row):
+    """A fraction of what is free before loading; see the head of memory.yaml."""
+
+    before_gib: NotNegative
+    before_link_gib: NotNegative
+    workspace_gib: NotNegative
+    decode_graph_gib: NotNegative
+    prefill_graph_gib: NotNegative
+    blackwell_page_tokens: Count
+    window_share: Annotated[float, Field(gt=0, le=1)]
+    window_models: tuple[Text, ...]
+    state_ratio: NotNegative
+    state_slots: Count
+
+    def to_domain(self) -> StaticFraction:
+        """The same in bytes."""
+        return StaticFraction(
+            before_bytes=self.before_gib * GIB,
+            before_link_bytes=self.before_link_gib * GIB,
+            workspace_bytes=self.workspace_gib * GIB,
+            decode_graph_bytes=self.decode_graph_gib * GIB,
+            prefill_graph_bytes=self.prefill_graph_gib * GIB,
+            blackwell_page_tokens=self.blackwell_page_tokens,
+            window_share=self.window_share,
+            window_models=self.window_models,
+            state_ratio=self.state_ratio,
+            state_slots=self.state_slots,
+        )
 
 
 class MemoryRow(Row):
@@ -43,6 +73,7 @@ class MemoryRow(Row):
     state_blocks: Count | None = None
     uneven_groups: Annotated[float, Field(ge=1)] | None = None
     full_length_tokens: bool | None = None
+    static: StaticRow | None = None
     source: Text
 
     @property
@@ -65,7 +96,7 @@ def memory_rules(rows: Iterable[MemoryRow]) -> Mapping[str, tuple[MemoryRules, .
 
 
 def _to_domain(row: MemoryRow) -> MemoryRules:
-    lacks = [name for name, value in row.model_dump().items() if value is None]
+    lacks = [name for name, value in row.model_dump(exclude={"static"}).items() if value is None]
     if lacks:
         raise CatalogError(f"memory.yaml, {row.key}: {lacks[0]} is missing.")
     assert row.logit_bytes is not None
@@ -86,4 +117,5 @@ def _to_domain(row: MemoryRow) -> MemoryRules:
         uneven_groups=row.uneven_groups or 1.0,
         full_length_tokens=bool(row.full_length_tokens),
         source=row.source,
+        static=row.static and row.static.to_domain(),
     )

@@ -52,6 +52,7 @@ from guide.domain.facts import MemoryRules as MemoryRules
 from guide.domain.facts import Provenance as Provenance
 from guide.domain.facts import Release as Release
 from guide.domain.facts import Scheduling as Scheduling
+from guide.domain.facts import StaticFraction as StaticFraction
 from guide.domain.layers import BF16 as BF16
 from guide.domain.layers import SIXTEEN_BIT as SIXTEEN_BIT
 from guide.domain.layers import Attention as Attention

@@ -149,6 +149,9 @@ class MemoryFit:
     block_tokens: int
     pool: CachePool | None = None  # None: every layer keeps every token
     attention_ranks: int = 1
+    outside_bytes: float = 0.0  # what is not subtracted and must fit into `outside_room_bytes`
+    outside_room_bytes: float = 0.0
+    max_sequences: int | None = None  # state slots over what a request takes of them
 
     @property
     def spare_bytes(self) -> float:

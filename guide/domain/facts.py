@@ -41,6 +41,25 @@ class LimitTier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StaticFraction:
+    """How a release divides the memory that is free before loading: `guide.perf.static_fraction`.
+
+    `guide/catalog/memory.yaml` says what each figure means.
+    """
+
+    before_bytes: float
+    before_link_bytes: float  # with several GPUs on a fast link
+    workspace_bytes: float
+    decode_graph_bytes: float
+    prefill_graph_bytes: float  # of each captured size
+    blackwell_page_tokens: int
+    window_share: float
+    window_models: tuple[str, ...]
+    state_ratio: float
+    state_slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRules:
     """How a release accounts for GPU memory before it sizes its KV cache; pairs hold a value for
     vLLM's first and second model runner. `guide/catalog/memory.yaml` says what each means."""
@@ -60,6 +79,7 @@ class MemoryRules:
     uneven_groups: float
     full_length_tokens: bool
     source: str
+    static: StaticFraction | None = None  # then nothing above is subtracted
 
     def runs_second(self, model: ModelArch) -> bool:
         """Whether the second model runner serves `model`."""

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from guide.domain import Switches
 from guide.frameworks.base import DeploymentOptions, EnvVar, Framework, Launch
 from guide.frameworks.fastgen import FastGen
+from guide.frameworks.sglang import Sglang
 from guide.frameworks.vllm import Vllm
 
-FRAMEWORKS: dict[str, Framework] = {framework.name: framework for framework in (Vllm(), FastGen())}
+FRAMEWORKS: dict[str, Framework] = {one.name: one for one in (Vllm(), Sglang(), FastGen())}
 
 
 def what_ifs(frameworks: Iterable[str], switches: Switches) -> list[str]:

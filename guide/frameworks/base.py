@@ -18,6 +18,7 @@ from guide.domain import (
     Switches,
 )
 from guide.errors import SpecError
+from guide.frameworks.metrics import USUAL, MetricNames
 from guide.units import GIB
 
 HUGGING_FACE_HOME = "/models"  # not below /root, which only root may enter
@@ -53,6 +54,16 @@ class Proxy:
     server_port: int  # where the server listens behind it
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question to a server that is up."""
+
+    path: str
+    timeout_s: int = 5
+    period_s: int = 10
+    failures: int = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How one replica starts: an argv, never a shell line."""
@@ -67,6 +78,9 @@ class Launch:
     shm_bytes: int
     files: tuple[tuple[str, str], ...] = ()  # absolute path in the container, text
     proxy: Proxy | None = None  # it then has `port` and `metrics_path`
+    readiness: Probe | None = None  # None: by `health_path`
+    liveness: Probe | None = None
+    startup_timeout_s: int = 5
 
 
 class Framework(ABC):
@@ -80,6 +94,8 @@ class Framework(ABC):
     expert_parallel: bool = False  # deals experts out whole, beside data-parallel attention
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
+    by_default: bool = True  # compared where a plan names no frameworks
+    metrics: MetricNames = USUAL
     caveat: str | None = None  # said wherever it is recommended
 
     @abstractmethod
@@ -99,6 +115,13 @@ class Framework(ABC):
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """The operating point that `release` takes on `gpu` when no flag says otherwise."""
 
+    def limits_of(
+        self, release: Release, gpu: Gpu, model: ModelArch, tp: int, pp: int, max_model_len: int
+    ) -> Limits:
+        """The same for a layout, where it depends on that."""
+        del model, tp, pp
+        return self.default_limits(release, gpu, max_model_len)
+
     @abstractmethod
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
         """How one replica of `group` starts, with every flag of its operating point written out.
@@ -117,6 +140,18 @@ class Framework(ABC):
         raise SpecError(
             f"spec.workload.offline: {self.name} has no program that answers a file of requests "
             "and ends: leave it out of spec.frameworks",
+            field="spec.frameworks",
+        )
+
+    def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
+        """More arguments of a pod of a replica over `nodes` nodes, in a LeaderWorkerSet, whose
+        controller sets the rank and the address of the leader in the environment.
+
+        Raises `SpecError` where the framework, or the version of the image, cannot do that.
+        """
+        del image, leader
+        raise SpecError(
+            f"{self.name} runs on one node: a replica over {nodes} nodes needs another framework",
             field="spec.frameworks",
         )
 

@@ -61,6 +61,7 @@ _PRECISIONS_BY_VENDOR: dict[str, frozenset[str]] = {
     "amd": frozenset({"fp16", "bf16", "fp8", "int4", "mxfp4"}),
     "intel": frozenset({"fp16", "bf16", "fp8", "int4"}),
 }
+_MASTER_PORT = 29501
 
 
 class Vllm(Framework):
@@ -141,6 +142,26 @@ class Vllm(Framework):
         )
         _check_batch_flags(image, args)
         return _launch("run-batch", image, args, group, options, health_path=None)
+
+    def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
+        """Without Ray; workers serve nobody."""
+        version = image_version(image)
+        if version is not None and version < FLAGS["--nnodes"]:
+            since = ".".join(map(str, FLAGS["--nnodes"]))
+            raise SpecError(
+                f"spec.deployment.image: {image} cannot span nodes without Ray; --nnodes is known "
+                f"since vLLM {since}: name a newer image",
+                field="spec.deployment.image",
+            )
+        rank = "0" if leader else "$(LWS_WORKER_INDEX)"
+        return (
+            "--distributed-executor-backend=mp",
+            f"--nnodes={nodes}",
+            f"--node-rank={rank}",
+            "--master-addr=$(LWS_LEADER_ADDRESS)",
+            f"--master-port={_MASTER_PORT}",
+            *(() if leader else ("--headless",)),
+        )
 
     def image_version(self, image: str) -> tuple[int, ...] | None:
         """The vLLM version in the tag of an image."""

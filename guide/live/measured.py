@@ -48,7 +48,7 @@ QUERIES: dict[str, Ask] = {
 }
 # Without these nothing can be compared; the histograms or counters that would tell them.
 NEEDED: dict[str, tuple[str, ...]] = {
-    "requests_per_s": ("vllm:request_success_total",),
+    "requests_per_s": q.ENDED,
     "prompt_mean": q.HISTOGRAMS["prompt"],
     "output_mean": q.HISTOGRAMS["output"],
     "ttft_mean_s": q.HISTOGRAMS["ttft"],

@@ -1,4 +1,4 @@
-"""PromQL over the metrics of vLLM, by names that changed between releases (pure).
+"""PromQL over the metrics of every framework, by names that changed between releases (pure).
 
 Dashboards, rules and the operator use the same expressions. `selector` is what stands between the
 braces; series carry `namespace` and `plan` by relabelling (docs/monitoring.md).
@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# quantity -> histograms that tell it, the best first. vLLM 0.13 dropped time_per_output_token.
+from guide.frameworks import FRAMEWORKS
+from guide.frameworks.metrics import MetricNames
+
+# every set of names once, in the order of the frameworks
+NAMES = tuple({each.metrics.ended: each.metrics for each in FRAMEWORKS.values()}.values())
+# quantity -> histograms that tell it, the best first
 HISTOGRAMS: dict[str, tuple[str, ...]] = {
-    "ttft": ("vllm:time_to_first_token_seconds",),
-    "tpot": (
-        "vllm:request_time_per_output_token_seconds",
-        "vllm:inter_token_latency_seconds",
-        "vllm:time_per_output_token_seconds",
-    ),
-    "e2e": ("vllm:e2e_request_latency_seconds",),
-    "queue": ("vllm:request_queue_time_seconds",),
-    "prompt": ("vllm:request_prompt_tokens",),
-    "output": ("vllm:request_generation_tokens",),
+    quantity: tuple(name for names in NAMES for name in names.histograms[quantity])
+    for quantity in NAMES[0].histograms
 }
+ENDED = tuple(names.ended for names in NAMES)
 BY_PLAN = ("namespace", "plan")
-FAILED = 'finished_reason=~"abort|error"'
-_SUCCESS = "vllm:request_success_total"
 
 
 def mean(quantity: str, selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
@@ -55,66 +51,87 @@ def count(quantity: str, selector: str, window: str, by: tuple[str, ...] = BY_PL
 
 def requests_per_second(selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """Requests that ended, per second."""
-    return _sum(by, _SUCCESS, selector, window)
+    return _either(_sum(by, name, selector, window) for name in ENDED)
 
 
 def output_tokens_per_second(selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """Output tokens per second."""
-    return _sum(by, "vllm:generation_tokens_total", selector, window)
+    return _either(_sum(by, names.output_tokens, selector, window) for names in NAMES)
 
 
 def error_ratio(selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """The share of requests that were aborted or failed; 0 where no such series exists yet."""
-    every = _sum(by, _SUCCESS, selector, window)
-    failed = _sum(by, _SUCCESS, ", ".join(part for part in (selector, FAILED) if part), window)
-    return f"({failed} or 0 * {every}) / ({every} > 0)"
+    return _either(_error_ratio(names, selector, window, by) for names in NAMES)
 
 
 def waiting(selector: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """Requests in the queues."""
-    return f"sum by ({', '.join(by)}) (vllm:num_requests_waiting{{{selector}}})"
+    return _either(f"sum by ({', '.join(by)}) ({names.waiting}{{{selector}}})" for names in NAMES)
 
 
 def running(selector: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """Requests in batches."""
-    return f"sum by ({', '.join(by)}) (vllm:num_requests_running{{{selector}}})"
+    return _either(f"sum by ({', '.join(by)}) ({names.running}{{{selector}}})" for names in NAMES)
 
 
 def in_flight(selector: str, ago: str = "", by: tuple[str, ...] = BY_PLAN) -> str:
     """Requests in queues and batches, now or `ago`."""
-    names = '__name__=~"vllm:num_requests_(running|waiting)"'
+    every = "|".join(name for names in NAMES for name in (names.running, names.waiting))
+    names = f'__name__=~"{every}"'
     offset = f" offset {ago}" if ago else ""
     return f"sum by ({', '.join(by)}) ({{{names}, {selector}}}{offset})"
 
 
 def kv_usage(selector: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """The fullest KV cache, as a share."""
-    names = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
-    return _either(f"max by ({', '.join(by)}) ({name}{{{selector}}})" for name in names)
+    return _either(
+        f"max by ({', '.join(by)}) ({name}{{{selector}}})"
+        for names in NAMES
+        for name in names.kv_share
+    )
 
 
 def prefix_hit_share(selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """The share of prompt tokens that the prefix cache held."""
-    hits = _sum(by, "vllm:prefix_cache_hits_total", selector, window)
-    return f"{hits} / ({_sum(by, 'vllm:prefix_cache_queries_total', selector, window)} > 0)"
+    return _either(
+        f"{_sum(by, hits, selector, window)} / ({_sum(by, asked, selector, window)} > 0)"
+        for hits, asked in (names.prefix for names in NAMES)
+    )
 
 
 def preemptions(selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """Requests that lost their KV cache within `window`."""
-    series = f"vllm:num_preemptions_total{{{selector}}}"
-    return f"sum by ({', '.join(by)}) (increase({series}[{window}]))"
+    return _either(
+        f"sum by ({', '.join(by)}) (increase({names.preemptions}{{{selector}}}[{window}]))"
+        for names in NAMES
+    )
 
 
 def pods(selector: str, ago: str = "", by: tuple[str, ...] = BY_PLAN) -> str:
     """How many pods reported, now or `ago`."""
     offset = f" offset {ago}" if ago else ""
-    return f"count by ({', '.join(by)}) (vllm:num_requests_running{{{selector}}}{offset})"
+    return _either(
+        f"count by ({', '.join(by)}) ({names.running}{{{selector}}}{offset})" for names in NAMES
+    )
 
 
 def restarts(selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """How often a counter began anew within `window`: a pod was started again."""
-    name = f"{HISTOGRAMS['ttft'][0]}_count"
-    return f"sum by ({', '.join(by)}) (resets({name}{{{selector}}}[{window}]))"
+    return _either(
+        f"sum by ({', '.join(by)}) (resets({name}_count{{{selector}}}[{window}]))"
+        for name in HISTOGRAMS["ttft"]
+    )
+
+
+def _error_ratio(names: MetricNames, selector: str, window: str, by: tuple[str, ...]) -> str:
+    """By a label of those that ended, or by a counter of its own."""
+    every = _sum(by, names.ended, selector, window)
+    if "=" in names.failed:
+        narrow = ", ".join(part for part in (selector, names.failed) if part)
+        failed = _sum(by, names.ended, narrow, window)
+    else:
+        failed = _sum(by, names.failed, selector, window)
+    return f"({failed} or 0 * {every}) / ({every} > 0)"
 
 
 def _sum(by: tuple[str, ...], name: str, selector: str, window: str) -> str:

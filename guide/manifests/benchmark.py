@@ -16,6 +16,7 @@ from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import HUGGING_FACE_HOME, hugging_face_env
 from guide.frameworks.vllm import Vllm, default_image
+from guide.frameworks.vllm_flags import NEWEST
 from guide.manifests import hardening
 from guide.manifests.deployment import Object, env, models_volume
 from guide.manifests.names import meta, object_name
@@ -54,13 +55,15 @@ def benchmarks(plan: InferencePlan, evaluation: Evaluation, form: str) -> Named:
 
 
 def _job(plan: InferencePlan, evaluation: Evaluation, service: Object, suffix: str) -> Object:
-    first = evaluation.groups[0].group
+    asks = evaluation.groups[0].group
+    if asks.framework != Vllm.name:  # it asks any server of OpenAI's API
+        asks = replace(asks, version=".".join(map(str, NEWEST)))
     pod: Object = {
         "automountServiceAccountToken": False,
         "containers": [
             {
                 "name": "bench",
-                "image": plan.spec.deployment.images.get(Vllm.name) or default_image(first),
+                "image": plan.spec.deployment.images.get(Vllm.name) or default_image(asks),
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["vllm", "bench", "serve"],
                 "args": _args(plan, evaluation, service),

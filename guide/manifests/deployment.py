@@ -12,7 +12,7 @@ from typing import Any
 
 from guide.domain import GroupEvaluation, ReplicaGroup
 from guide.frameworks import EnvVar, Launch
-from guide.frameworks.base import HUGGING_FACE_HOME, Proxy
+from guide.frameworks.base import HUGGING_FACE_HOME, Probe, Proxy
 from guide.manifests import hardening, rollout
 from guide.manifests.claims import claim_name
 from guide.manifests.names import GROUP_LABEL, instance_labels, labels, object_name
@@ -135,7 +135,7 @@ def _pod(plan: InferencePlan, index: int, evaluation: GroupEvaluation, launch: L
         "automountServiceAccountToken": False,
         "containers": containers,
         "dnsPolicy": "ClusterFirst",
-        # A Service called vllm would set VLLM_PORT, which vLLM reads as its own.
+        # A Service of the name of a framework sets its variables: VLLM_PORT, SGLANG_PORT.
         "enableServiceLinks": False,
         "schedulerName": "default-scheduler",
         "securityContext": hardening.pod_security(group.gpu.vendor),
@@ -149,12 +149,14 @@ def _container(group: ReplicaGroup, launch: Launch, start_s: int) -> Object:
 
     probes: Object = {}
     if launch.health_path is not None:
-        for kind, failures in (
-            ("startupProbe", math.ceil(start_s / _PROBE_PERIOD_S)),
-            ("readinessProbe", 3),
-            ("livenessProbe", 6),
+        tries = math.ceil(start_s / _PROBE_PERIOD_S)
+        starts = Probe(launch.health_path, timeout_s=launch.startup_timeout_s, failures=tries)
+        for kind, probe in (
+            ("startupProbe", starts),
+            ("readinessProbe", launch.readiness or Probe(launch.health_path)),
+            ("livenessProbe", launch.liveness or Probe(launch.health_path, failures=6)),
         ):
-            probes[kind] = _probe(launch.health_path, name, failures)
+            probes[kind] = _probe(probe, name)
     return {
         "name": "server",
         "image": launch.image,
@@ -199,8 +201,8 @@ def _proxy(launch: Launch, proxy: Proxy) -> Object:
             "limits": {"memory": "1Gi"},
             "requests": {"cpu": "250m", "memory": "512Mi"},
         },
-        "readinessProbe": _probe(launch.health_path or "/", "http", 3),
-        "livenessProbe": _probe(launch.metrics_path or "/", "http", 6),
+        "readinessProbe": _probe(Probe(launch.health_path or "/"), "http"),
+        "livenessProbe": _probe(Probe(launch.metrics_path or "/", failures=6), "http"),
         "securityContext": hardening.proxy_security(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
@@ -240,13 +242,13 @@ def _cpus(halves: int) -> str:
     return str(halves // 2) if halves % 2 == 0 else f"{500 * halves}m"
 
 
-def _probe(path: str, port: str, failures: int) -> Object:
+def _probe(probe: Probe, port: str) -> Object:
     return {
-        "failureThreshold": failures,
-        "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
-        "periodSeconds": _PROBE_PERIOD_S,
+        "failureThreshold": probe.failures,
+        "httpGet": {"path": probe.path, "port": port, "scheme": "HTTP"},
+        "periodSeconds": probe.period_s,
         "successThreshold": 1,
-        "timeoutSeconds": 5,
+        "timeoutSeconds": probe.timeout_s,
     }
 
 

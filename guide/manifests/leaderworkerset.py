@@ -1,8 +1,8 @@
 """Replicas over several nodes: one LeaderWorkerSet a replica group (leaderworkerset.x-k8s.io/v1).
 
-The leader serves HTTP; every pod runs the pipeline stages of its node. Only vLLM can do this: its
-processes find each other by rank and the address of the leader, both of which the controller sets
-in the environment. https://lws.sigs.k8s.io/docs/overview/
+The leader serves HTTP; every pod runs the pipeline stages of its node. The processes find each
+other by rank and the address of the leader, both of which the controller sets in the environment.
+https://lws.sigs.k8s.io/docs/overview/
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import math
 from dataclasses import replace
 
 from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
-from guide.errors import SpecError
-from guide.frameworks import Launch
-from guide.frameworks.vllm_flags import FLAGS, image_version
+from guide.frameworks import FRAMEWORKS, Launch
 from guide.manifests.claims import claim
 from guide.manifests.computedomain import compute_domain, in_nvlink_domain, join
 from guide.manifests.deployment import Object, pod_template, workload_meta
@@ -23,7 +21,6 @@ from guide.spec import InferencePlan
 
 ROLE_LABEL = "guide.dev/role"
 LEADER, WORKER = "leader", "worker"
-_MASTER_PORT = 29501
 
 
 def leader_worker_sets(plan: InferencePlan, evaluation: Evaluation) -> Named:
@@ -68,14 +65,6 @@ def on_node(group: ReplicaGroup) -> ReplicaGroup:
 
 def _set(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Object:
     nodes = nodes_per_replica(group.group)
-    version = image_version(launch.image)
-    if nodes > 1 and version is not None and version < FLAGS["--nnodes"]:
-        since = ".".join(map(str, FLAGS["--nnodes"]))
-        raise SpecError(
-            f"spec.deployment.image: {launch.image} cannot span nodes without Ray; --nnodes is "
-            f"known since vLLM {since}: name a newer image",
-            field="spec.deployment.image",
-        )
     return {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
@@ -114,15 +103,8 @@ def _template(
     role: str,
 ) -> Object:
     if nodes > 1:
-        rank = "0" if role == LEADER else "$(LWS_WORKER_INDEX)"
-        spread = [
-            "--distributed-executor-backend=mp",
-            f"--nnodes={nodes}",
-            f"--node-rank={rank}",
-            "--master-addr=$(LWS_LEADER_ADDRESS)",
-            f"--master-port={_MASTER_PORT}",
-            *(["--headless"] if role == WORKER else []),
-        ]
+        framework = FRAMEWORKS[group.group.framework]
+        spread = framework.on_node(launch.image, nodes, role == LEADER)
         launch = replace(launch, args=(*launch.args, *spread))
     # The memory of one GPU stays that of the whole replica, and so does the time to start.
     whole = pod_template(plan, index, group, launch)

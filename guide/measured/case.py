@@ -17,6 +17,7 @@ from guide.domain import (
     SchedulerPolicy,
     Scheduling,
 )
+from guide.frameworks import FRAMEWORKS
 from guide.measured.load import Load, load_of
 from guide.measured.measurements import CSV_PRECISION, Measurement
 from guide.measured.protocols import Protocol, protocol_of, version_dates
@@ -176,24 +177,27 @@ def _policy(
     behaviour: Release,
     kv_dtype: str,
 ) -> SchedulerPolicy:
-    tier = next(
-        tier
-        for tier in sorted(behaviour.tiers, key=lambda t: -t.min_hbm_bytes)
-        if gpu.hbm_bytes >= tier.min_hbm_bytes and not gpu.name.startswith(tier.not_gpus or ("?",))
+    framework = FRAMEWORKS[behaviour.framework]
+    longest_context = model.max_context_tokens
+    own = framework.limits_of(behaviour, gpu, model, row.tp, row.pp, longest_context)
+    seqs = (
+        row.noted(r"(?:max_num_seqs|max-running-requests)[ =](\d+)")
+        or protocol.max_num_seqs
+        or own.max_num_seqs
     )
-    seqs = row.noted(r"max_num_seqs[ =](\d+)") or protocol.max_num_seqs or tier.max_num_seqs
     budget = (
-        row.noted(r"max_(?:num_)?batched_tokens[ =](\d+)")
+        row.noted(r"(?:max_(?:num_)?batched_tokens|chunked-prefill-size)[ =](\d+)")
         or protocol.token_budget
         or protocol.token_budget_per_prompt * row.prompt_tokens
-        or tier.max_num_batched_tokens
+        or own.max_num_batched_tokens
     )
     if behaviour.scheduling is Scheduling.PREFILL_FIRST:
         budget = max(budget, 2048, min(model.max_context_tokens, 32768))
     limits = Limits(
         max_num_seqs=int(seqs),
         max_num_batched_tokens=int(budget),
-        gpu_memory_utilization=behaviour.gpu_memory_utilization,
+        gpu_memory_utilization=row.noted(r"mem-fraction-static[ =]([\d.]+)")
+        or own.gpu_memory_utilization,
         max_model_len=model.max_context_tokens,
         kv_cache_dtype=kv_dtype,
     )

@@ -120,6 +120,11 @@ SLICES = (
     _slice("vLLM open loop TPOT", "tpot", "rate", groups=(12, 8)),
     _slice("vLLM open loop TTFT", "ttft", "rate", groups=(30, 15)),
     _slice("vLLM burst e2e", "e2e", "burst", groups=(20, 12)),
+    _slice("SGLang closed loop TPOT", "tpot", "concurrency", groups=(15, 9), rows=(8, 5),
+           framework="SGLang"),
+    _slice("SGLang closed loop TTFT", "ttft", "concurrency", groups=(30, 18), rows=(18, 10),
+           framework="SGLang"),
+    _slice("SGLang burst e2e", "e2e", "burst", groups=(30, 18), framework="SGLang"),
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from guide.domain import (
 )
 from guide.perf.kv_cache import BlockPlan, LayerCache, block_plan, layer_caches
 from guide.perf.ops import Layout, kv_bytes_per_element, layout_of
+from guide.perf.static_fraction import fit_fraction, free_before
 from guide.perf.weights import held_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
@@ -108,6 +109,12 @@ def reserved_bytes(
 ) -> dict[str, float]:
     """What is never weights, activations or KV cache, by its reason."""
     rules = release.memory
+    if rules.static is not None:
+        free = free_before(gpu, layout, rules.static)
+        return {
+            "taken before loading": gpu.process_bytes - free,
+            "left outside the fraction": (1 - limits.gpu_memory_utilization) * free,
+        }
     second, several = rules.runs_second(arch), layout.expert_ranks > 1
     graphs = rules.graph_bytes[second]
     tables = limits.max_num_seqs * arch.vocab * rules.penalty_bytes if second else 0.0
@@ -135,6 +142,8 @@ def fit_memory(
     caches = layer_caches(arch, layout.tp, element_bytes(arch, limits.kv_cache_dtype, switches))
     plan = block_plan(caches, release.block_tokens, release.memory)
     reserved = sum(reserved_bytes(arch, gpu, layout, limits, release).values())
+    if release.memory.static is not None:
+        return _of_fraction(arch, gpu, precision, layout, limits, release=release, caches=caches)
     fits = [
         _fit_stage(
             *(arch, gpu, precision, layout, limits),
@@ -148,7 +157,35 @@ def fit_memory(
         )
         for number, stage in enumerate(pipeline_stages(arch.layers, layout.pp))
     ]
-    return min(fits, key=lambda fit: (fit.kv_capacity_tokens, fit.spare_bytes))
+    return min(fits, key=_least)
+
+
+def _least(fit: MemoryFit) -> tuple[float, ...]:
+    return fit.kv_capacity_tokens, fit.spare_bytes
+
+
+def _of_fraction(
+    arch: ModelArch,
+    gpu: Gpu,
+    precision: Precision,
+    layout: Layout,
+    limits: Limits,
+    *,
+    release: Release,
+    caches: tuple[LayerCache, ...],
+) -> MemoryFit:
+    activations = activation_bytes(arch, layout, limits, release)
+    fits = (
+        fit_fraction(
+            *(arch, gpu, precision, layout, limits),
+            release=release,
+            stage=stage,
+            caches=caches,
+            activations=activations,
+        )
+        for stage in pipeline_stages(arch.layers, layout.pp)
+    )
+    return min(fits, key=_least)
 
 
 def element_bytes(arch: ModelArch, kv_cache_dtype: str, switches: Switches = Switches()) -> float:

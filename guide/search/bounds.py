@@ -191,6 +191,19 @@ def weights_do_not_fit(memory: MemoryFit) -> Broken | None:
     )
 
 
+def outside_does_not_fit(memory: MemoryFit) -> Broken | None:
+    """What an engine does not subtract must fit into what it leaves free."""
+    needed, room = memory.outside_bytes, memory.outside_room_bytes
+    if needed <= room:
+        return None
+    return Broken(
+        Reason.DOES_NOT_FIT,
+        f"activations, captured graphs and the table of requests need {format_bytes(needed)} "
+        f"beside weights and cache, and the memory fraction leaves {format_bytes(room)}",
+        excess(needed, room),
+    )
+
+
 def context_does_not_fit(memory: MemoryFit, needed_tokens: int) -> Broken | None:
     """The KV cache must hold the longest request that the plan promises to accept."""
     longest = memory.longest_request(needed_tokens)

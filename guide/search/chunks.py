@@ -44,7 +44,8 @@ def better_chunk(
 def own_chunk(group: ReplicaGroup, catalog: Catalog) -> int:
     """Tokens of a step that the framework takes by itself: the base value of segments (P7)."""
     release = modelled_release(catalog, group.framework)
-    limits = FRAMEWORKS[group.framework].default_limits(release, group.gpu, 1)
+    layout = (group.model, group.tp, group.pp)
+    limits = FRAMEWORKS[group.framework].limits_of(release, group.gpu, *layout, 1)
     return limits.max_num_batched_tokens
 
 

@@ -36,6 +36,7 @@ from guide.search.bounds import (
     context_beyond_model,
     context_does_not_fit,
     heads_not_divisible,
+    outside_does_not_fit,
     quant_group_not_divisible,
     unsupported,
     weights_do_not_fit,
@@ -154,7 +155,7 @@ def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer
     variant = replace(variant, kv_cache_dtype=question.kv_cache_dtype)
     model, release = variant.model, question.release
     layout = Layout(tp=tp, pp=question.pp, attention_ranks=question.dp if model.experts else 1)
-    limits = _limits(question, gpu, model)
+    limits = _limits(question, gpu, model, tp)
     memory = fit_memory(model, gpu, variant.precision, layout, limits, release)
     if question.fit_model_len:
         longest = max(1, memory.longest_request(model.max_context_tokens))
@@ -168,6 +169,7 @@ def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer
         or context_beyond_model(model, limits.max_model_len)
         or weights_do_not_fit(memory)
         or context_does_not_fit(memory, limits.max_model_len)
+        or outside_does_not_fit(memory)
     )
     return FitAnswer(
         question=question,
@@ -184,11 +186,11 @@ def _at(question: FitQuestion, gpu: Gpu, tp: int, catalog: Catalog) -> FitAnswer
     )
 
 
-def _limits(question: FitQuestion, gpu: Gpu, model: ModelArch) -> Limits:
+def _limits(question: FitQuestion, gpu: Gpu, model: ModelArch, tp: int) -> Limits:
     """What the flags say, over what the server takes by itself."""
     name = question.release.framework
     longest = question.max_model_len or model.max_context_tokens
-    limits = FRAMEWORKS[name].default_limits(question.release, gpu, longest)
+    limits = FRAMEWORKS[name].limits_of(question.release, gpu, model, tp, question.pp, longest)
     stated = {
         "gpu_memory_utilization": question.gpu_memory_utilization,
         "max_num_seqs": question.max_num_seqs,

@@ -37,12 +37,14 @@ from guide.search.bounds import (
     context_beyond_model,
     context_does_not_fit,
     latency_misses,
+    outside_does_not_fit,
     weights_do_not_fit,
 )
 from guide.search.space import Shape
 from guide.simulate.arrivals import DEFAULT_P95_RATIO, quantile_tokens, within
 from guide.simulate.capacity import request_tokens, saturation, zero_load
 
+MOST = 10**9  # requests, where nothing limits them
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 SHORTER, LONGER = (1 / 4, 1 / 2), 2  # tuning factors (P7) on the framework's own chunk
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
@@ -192,6 +194,9 @@ def operate(
         sizes = _batch_sizes(limits, memory, plan.workload)
         limits = replace(limits, max_num_seqs=sizes[-1])
         memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+        broken = outside_does_not_fit(memory)
+        if broken is not None:
+            return broken
         found = _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
         chunks = _chunk_sizes(release, limits, plan.workload)
         return replace(found, smaller=sizes[:-1], chunks=chunks)
@@ -211,15 +216,16 @@ def too_slow(replica: Replica, plan: Plan) -> Broken | None:
 
 def default_limits(shape: Shape, max_model_len: int) -> Limits:
     """The limits that the framework takes by itself on this GPU, with the KV type of the shape."""
-    limits = FRAMEWORKS[shape.release.framework].default_limits(
-        shape.release, shape.gpu, max_model_len
+    limits = FRAMEWORKS[shape.release.framework].limits_of(
+        shape.release, shape.gpu, shape.variant.model, shape.tp, shape.pp, max_model_len
     )
     return replace(limits, kv_cache_dtype=shape.variant.kv_cache_dtype)
 
 
 def _concurrent(memory: MemoryFit, workload: Workload) -> int:
-    """Requests whose KV cache fits at once, at least one."""
-    return max(1, max_parallelism(memory, request_tokens(workload)))
+    """Requests whose KV cache, or state, fits at once, at least one."""
+    fit = max_parallelism(memory, request_tokens(workload))
+    return max(1, fit if memory.max_sequences is None else min(fit, memory.max_sequences))
 
 
 def _at_once(shape: Shape, limits: Limits, memory: MemoryFit, workload: Workload) -> int:
@@ -237,13 +243,14 @@ def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple
     held = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     fit, ranks = _concurrent(memory, workload), memory.attention_ranks
     if workload.offline is not None:  # nobody minds one that has to wait again
-        fit = max(fit, max_parallelism(memory, held))
+        fit = max(fit, min(max_parallelism(memory, held), memory.max_sequences or MOST))
     most = adjust_batch_size(limits.max_num_seqs, fit // ranks).size
     sizes = [size for size in BATCH_LADDER if size <= most] or [1]
     if limits.max_num_seqs <= most:
         sizes.append(limits.max_num_seqs)
     users = math.ceil((workload.concurrency or 0) / ranks)  # of one rank, which has the batch
-    if sizes[-1] < users <= max_parallelism(memory, held) // ranks:
+    held_at_once = min(max_parallelism(memory, held), memory.max_sequences or MOST)
+    if sizes[-1] < users <= held_at_once // ranks:
         sizes.append(users)
     return tuple(sorted(set(sizes)))
 
@@ -260,7 +267,9 @@ def with_chunk(replica: Replica, tokens: int, plan: Plan, catalog: Catalog) -> R
     limits = replace(replica.limits, max_num_batched_tokens=tokens, max_num_seqs=batch)
     found = _under(replica, limits, plan, catalog)
     longest = found.memory.longest_request(limits.max_model_len)
-    return found if longest >= limits.max_model_len else None
+    if longest < limits.max_model_len or outside_does_not_fit(found.memory):
+        return None
+    return found
 
 
 def _under(replica: Replica, limits: Limits, plan: Plan, catalog: Catalog) -> Replica:
@@ -281,7 +290,7 @@ def _chunk_sizes(release: Release, limits: Limits, workload: Workload) -> tuple[
 
     Of the workload alone, so that no service level leaves less to choose from.
     """
-    if release.scheduling is not Scheduling.TOKEN_BUDGET:
+    if release.scheduling not in (Scheduling.TOKEN_BUDGET, Scheduling.PREFILL_OR_DECODE):
         return ()
     own, long = limits.max_num_batched_tokens, _long_prompt(workload)
     tuned = [int(own * factor) for factor in SHORTER]

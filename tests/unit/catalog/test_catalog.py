@@ -171,7 +171,7 @@ def test_defaults_of_the_modelled_releases(catalog: Catalog):
 
 def test_an_unknown_framework_or_version_is_one_sentence(catalog: Catalog):
     with pytest.raises(
-        SpecError, match=r"^Framework 'TGI' is unknown; use one of FastGen, vLLM\.$"
+        SpecError, match=r"^Framework 'TGI' is unknown; use one of FastGen, SGLang, vLLM\.$"
     ):
         release(catalog, "TGI")
     with pytest.raises(SpecError, match=r"^vLLM version 'nightly' is no version; write it like"):
