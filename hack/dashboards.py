@@ -112,6 +112,18 @@ def plan_panels() -> list[Panel]:
             ),
         ),
         Panel(
+            "Time of the batch: predicted",
+            "Of a plan with workload.offline, on running servers; Jobs tell how far it is.",
+            "s",
+            band("guide_predicted_job_seconds"),
+        ),
+        Panel(
+            "Cost of the batch",
+            "US dollars for all of a plan with workload.offline.",
+            "currencyUSD",
+            ((f"max by (namespace, plan) (guide_plan_cost_usd_per_job{{{PLAN}}})", "USD"),),
+        ),
+        Panel(
             "Verdict",
             "Whether the load moved or the prediction was off; status.observed.verdict says more.",
             "none",

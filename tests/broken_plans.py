@@ -125,6 +125,11 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "argument that is a shell line": ("spec.deployment.extraArgs", ["x; rm"], "extraArgs[0]"),
     "image that is no image": ("spec.deployment.image", "a b", "is not a valid image"),
     "keeping none of the cache": ("spec.optimizations.h2oKeepPercent", 0, "must be at least 1"),
+    "keeping more than all of the cache": (
+        "spec.optimizations.h2oKeepPercent",
+        101,
+        "must be at most 100",
+    ),
     "more than all": ("spec.workload.prefixCacheHitPercent", 101, "must be at most 100"),
     "label value with blanks": ("spec.placement.nodeSelector", {"pool": "a b"}, "nodeSelector"),
 }

@@ -40,7 +40,8 @@ class Case:
         if self.plan.spec.workload.offline is None or found.best is None:
             return found
         job = Job(seconds=3000, interval=Interval(lower=2500, upper=3600), usd=14.95)
-        return replace(found, best=replace(found.best, job=job))
+        best = replace(found.best, job=job)
+        return replace(found, best=best, highest_throughput=best, lowest_latency=best)
 
 
 CASES: dict[str, Case] = {

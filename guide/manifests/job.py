@@ -26,6 +26,7 @@ from guide.manifests.objects import (
 )
 from guide.spec import InferencePlan
 
+TO_DO = "guide.dev/to-do"
 _PART = "$(JOB_COMPLETION_INDEX)"  # set by the Job controller
 _RETRIES = 3  # of a part; nodes that are drained or taken away do not count
 _NO_LIMIT = 2**31 - 1  # what the API server makes of a limit that is stated for each index instead
@@ -45,6 +46,25 @@ def batch_objects(plan: InferencePlan, evaluation: Evaluation, requests: int) ->
         objects[f"job-{index}.yaml"] = job(plan, index, group, launch, requests)
         objects |= beside_pods(plan, index, group, launch)
     return sorted((objects | monitoring(plan, launches)).items())
+
+
+def how_to_split(objects: Named) -> str:
+    """A section of REVIEW.md: which files of requests the Jobs read, and how to make them."""
+    lines = ["## Requests of the batch", ""]
+    for _, value in objects:
+        if value["kind"] != "Job":
+            continue
+        metadata, parts = value["metadata"], value["spec"]["completions"]
+        group = metadata["name"].rsplit("-", 2)[1]
+        file = f'"{part_file("requests", int(group), "@")}"'.replace("@", f'" (NR - 1) % {parts} "')
+        lines += [
+            f"Before Job `{metadata['name']}` runs, {metadata['annotations'][TO_DO]}. Dealt in "
+            "turn, the parts are alike:",
+            "",
+            f"    awk '{{ print > ({file}) }}' batch.jsonl",
+            "",
+        ]
+    return "\n".join(lines)
 
 
 def part_file(kind: str, group: int, part: int | str) -> str:
@@ -98,7 +118,7 @@ def job(
             "name": object_name(
                 plan.metadata.name, f"{index}-{digest}", LIMIT - len(f"-{parts - 1}")
             ),
-            "annotations": {**metadata.get("annotations", {}), "guide.dev/to-do": to_do},
+            "annotations": {**metadata.get("annotations", {}), TO_DO: to_do},
         },
         "spec": spec,
     }

@@ -13,7 +13,7 @@ from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
 from guide.manifests.deployment import Object, deployment
 from guide.manifests.helm_values import helm_values
-from guide.manifests.job import batch_objects
+from guide.manifests.job import batch_objects, how_to_split
 from guide.manifests.leaderworkerset import leader_worker_sets
 from guide.manifests.llminferenceservice import llm_inference_service
 from guide.manifests.objects import (
@@ -49,6 +49,8 @@ def render_files(
         return files
     _held_by(plan, form, recommendation.best)
     objects = formats()[form](plan, recommendation.best)
+    if plan.spec.workload.offline is not None:
+        files["REVIEW.md"] += f"\n{how_to_split(objects)}"
     if form != "helm-values":
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",

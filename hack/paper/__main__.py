@@ -35,15 +35,15 @@ cells have an answer; the others cannot run:
 {refused}
 
 What was measured of the cells, on that GPU and under that framework (Calibrated: other models or
-loads there; Extrapolated: relatives alone). Nobody published runs of FastGen on other GPUs than the
-40 GB A100, nor under an open licence of vLLM on the V100, the A6000 or the RTX 4090:
+loads there; Extrapolated: relatives alone). The open measurements hold no run of FastGen on another
+GPU than the 40 GB A100, and none of vLLM on the V100, the A6000 or the RTX 4090:
 
 {provenances}
 
 [quantised.csv](quantised.csv) is the same grid in 8 and 4 bits, {quantised} cells of which
 {quantised_answered} have an answer, from checkpoints that are published and that a framework loads.
-None of them is known for chatglm3-6b, whose own code quantises while it loads, and none in 8 bits
-for opt-6.7b:
+The catalogue knows none for chatglm3-6b, whose own code quantises while it loads, and none in 8
+bits for opt-6.7b:
 
 {quantised_refused}
 
@@ -65,6 +65,10 @@ Several GPUs (its second table):
 
 {multi}
 
+One number is worse than the paper's: decode throughput on several GPUs with the model left out.
+Nearly all of its runs are Llama-2-70B on the A100, most from one source, so that little is left of
+that GPU to learn from.
+
 Batch latency by GPU:
 
 {by_gpu}
@@ -73,8 +77,8 @@ By prompt length and batch, with the row left out (the paper's figure 13):
 
 ![Batch-latency errors by prompt length and batch](errors-by-size.png)
 
-The paper's errors rise with prompt and batch. These follow rather how many runs were measured of a
-size: where there are few, they are larger.
+The paper's errors rise with prompt and batch. Those of vLLM hardly depend on either; those of
+FastGen do rise with the prompt, where few runs were measured.
 
 ## Memory utilisation drops as the batch grows (paper 2.4.1)
 

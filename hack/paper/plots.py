@@ -23,6 +23,7 @@ LINKED = ("A100-80GB", "A6000", "RTX4090")  # those that run both frameworks
 COLOURS = {"vLLM": "#1f77b4", "FastGen": "#d95f02"}
 BY_MODEL = dict(zip(MODELS, ("#7570b3", "#1b9e77", "#e7298a", "#222222"), strict=True))
 DPI = 110
+DARK = 0.13  # an error from which on its cell is too dark for black letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +324,8 @@ def draw_errors(folder: Path, found: Sequence[Error]) -> None:
             for x, b in enumerate(BATCHES):
                 runs = _unseen(groups.get((p, b), []))
                 text = f"{100 * mean(runs):.1f} %\n{len(runs)} runs" if runs else "none"
-                axis.text(x, y, text, ha="center", va="center", fontsize=8)
+                dark = bool(runs) and mean(runs) > DARK
+                axis.text(x, y, text, ha="center", va="center", color="w" if dark else "k")
     _save(figure, folder, "errors-by-size", ())
 
 

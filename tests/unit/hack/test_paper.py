@@ -199,9 +199,7 @@ def test_p8_h2o_changes_memory_and_time():
 def test_p8_flash_attention_changes_the_time_of_prompts_and_the_activations():
     without = replica(asked=plan(switches=Switches(flash_attention=False)))
     assert without.zero_load_ttft_s > replica().zero_load_ttft_s
-    scores = 32 * without.limits.max_num_batched_tokens * 2048 * 2  # heads, step, context, 16 bit
-    more = without.memory.activation_bytes - replica().memory.activation_bytes
-    assert 0 < more <= scores
+    assert without.memory.activation_bytes > replica().memory.activation_bytes
     assert without.memory.kv_capacity_tokens < replica().memory.kv_capacity_tokens
 
 

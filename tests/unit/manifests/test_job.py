@@ -84,6 +84,18 @@ def test_groups_read_files_of_their_own_and_say_how_many_requests():
     assert "requests-1-0.jsonl to requests-1-0.jsonl, up to 100 requests" in told[1]
 
 
+def test_the_review_says_how_to_split_the_requests():
+    case = BATCHES["batch-two-pools"]
+    review = render_files(case.plan, case.recommendation)["REVIEW.md"]
+    section = review[review.index("## Requests of the batch") :]
+    for value in objects(case):
+        if value["kind"] == "Job":
+            assert value["metadata"]["name"] in section
+            assert value["metadata"]["annotations"]["guide.dev/to-do"] in section
+    assert '("requests-0-" (NR - 1) % 12 ".jsonl")' in section
+    assert '("requests-1-" (NR - 1) % 1 ".jsonl")' in section
+
+
 def test_names_leave_room_for_the_index_of_a_pod():
     for value in objects(BATCHES["batch-two-pools"]):
         if value["kind"] == "Job":
