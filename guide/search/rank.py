@@ -44,6 +44,7 @@ def rank_key(evaluation: Evaluation, goal: Goal) -> Key:
             evaluation.predicted.ttft_interval.upper,
             evaluation.predicted.tpot_interval.upper,
         ),
+        stages=max(g.pp for g in groups),
         taste=max(_taste(g.tp, g.pp, g.limits.kv_cache_dtype) for g in groups),
         identity=identity(evaluation),
     )
@@ -81,6 +82,7 @@ def optimistic_key(prospect: Prospect, goal: Goal) -> Key:
             ttft_s * math.exp(half_width(replica.fit, "ttft")),
             tpot_s * math.exp(half_width(replica.fit, "tpot")),
         ),
+        stages=shape.pp,
         taste=_taste(shape.tp, shape.pp, shape.variant.kv_cache_dtype),
         identity=(*shape.key, count),
     )
@@ -100,13 +102,14 @@ def _key(
     output_per_s: float,
     capacity_per_s: float,
     others_s: tuple[float, float],
+    stages: int,
     taste: Key,
     identity: Key,
 ) -> Key:
-    # at the same cost the checkpoint that was tested as it is served comes first, then the
-    # all-rounder
+    # at the same cost the checkpoint that was tested as it is served comes first, then what needs
+    # no pipeline, which nobody measured, then the all-rounder
     all_round = capacity_per_s / max(_waits((*others_s, ends_s), goal), 1e-12)
-    rest = (gpus, loss, online, -grade(all_round), taste, identity)
+    rest = (gpus, loss, online, stages > 1, -grade(all_round), taste, identity)
     # a deployment without a price comes after every one with a price
     bill: Key = (usd_per_h is None, round(usd_per_h or 0.0, 4))
     if goal.plan.workload.offline is not None:  # of two bills that look alike the sooner end
