@@ -49,6 +49,7 @@ class Case:
     protocol: Protocol
     gpu: Gpu
     model: ModelArch
+    precision: Precision
     facts: StepFacts
     priced: Curves | None  # by measured kernels
     policy: SchedulerPolicy
@@ -111,6 +112,7 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
         protocol=protocol,
         gpu=gpu,
         model=model,
+        precision=precision,
         facts=facts,
         priced=priced_by_kernels(model, gpu, precision, layout, kv_dtype)
         if traits.kernels
