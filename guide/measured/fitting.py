@@ -101,10 +101,14 @@ def served_errors(
     points = Counter(key for i in known for key in dataset.cases[i].keys)
     table = FitTable(rows=rows, points=points, residuals={})
     gpus = {case.gpu.name: case.gpu for case in dataset.cases}.values()
-    found = [
-        constants_of(table, case.keys, case.gpu, case.precision, case.model, gpus)
-        for case in dataset.cases
-    ]
+    known_at: dict[tuple[object, ...], tuple[StepParams, ServingParams]] = {}
+    found: list[tuple[StepParams, ServingParams]] = []
+    for case in dataset.cases:
+        alike = (case.keys, case.precision, case.model.hidden)
+        if alike not in known_at:
+            asked = (case.gpu, case.precision, case.model)
+            known_at[alike] = constants_of(table, case.keys, *asked, gpus)
+        found.append(known_at[alike])
     step, serving = (np.array(values).T for values in zip(*found, strict=True))
     return log_errors_at(dataset.batch, StepParams(*step), ServingParams(*serving))
 

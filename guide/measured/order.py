@@ -42,8 +42,7 @@ class Order:
         """The derivatives of `beyond` in the deviations."""
         ours, theirs = self.better.latent(deviations), self.lesser.latent(deviations)
         base = self._beyond(ours, theirs)
-        total = sparse.csr_matrix((len(base), len(deviations)))
-        copies = len(base) // max(1, len(ours))
+        entries: list[Floats] = [np.zeros((3, 0))]  # slope, row, column
         for i in range(len(NAMES)):
             moved = np.zeros_like(ours)
             moved[:, i] = STEP
@@ -51,9 +50,14 @@ class Order:
                 (self.better, self._beyond(ours + moved, theirs)),
                 (self.lesser, self._beyond(ours, theirs + moved)),
             ):
-                slopes = sparse.diags((beyond - base) / STEP)
-                total = total + slopes @ sparse.vstack([side.incidence[i]] * copies)
-        return total.tocsr()
+                pairs, columns = side.incidence[i].nonzero()
+                for first in range(0, len(base), max(1, len(ours))):
+                    rows = first + pairs
+                    entries.append(np.stack([(beyond - base)[rows] / STEP, rows, columns]))
+        slopes, rows, columns = np.concatenate(entries, axis=1)
+        places = (rows.astype(int), columns.astype(int))
+        shape = (len(base), len(deviations))
+        return sparse.coo_matrix((slopes, places), shape=shape).tocsr()
 
     def _beyond(self, ours: Floats, theirs: Floats) -> Floats:
         if not len(ours):
