@@ -9,7 +9,7 @@ believed, the other moves as little as it must. The fit is asked for the same be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from guide.domain import Gpu, Precision
@@ -128,22 +128,42 @@ def in_order(
     believed: Iterable[tuple[Gpu, StepParams]],
     precision: Precision,
     width: float,
+    *,
+    latent: bool = False,
 ) -> StepParams:
     """The constants of `gpu`, held to those of its generation before it in `believed`.
 
     Whoever comes first is believed as it is; each next one is no faster than a better one before
-    it and no slower than a lesser one. Decode tokens, too, stay below the peak.
+    it and no slower than a lesser one. Decode tokens, too, stay below the peak. Attention on a
+    `latent` is bound by bytes or by FLOPs, so its share keeps the order at both roofs.
     """
     settled: list[tuple[Roofs, Paces]] = []
     for one, constants in believed:
         roofs = roofs_of(one, precision)
         raw = paces_of(constants, roofs, width)
         raw = raw._replace(decode_flop=max(raw.decode_flop, 1.0 / roofs.dense_flop_per_s))
-        least = [raw, *(paces for other, paces in settled if at_least(other, roofs))]
-        floor = Paces(*map(max, zip(*least, strict=True)))
-        most = [floor, *(paces for other, paces in settled if at_least(roofs, other))]
-        held = Paces(*map(min, zip(*most, strict=True)))
+        least = (
+            _seen(t, other, roofs, max, latent) for other, t in settled if at_least(other, roofs)
+        )
+        floor = Paces(*map(max, zip(raw, *least, strict=True)))
+        most = (
+            _seen(t, other, roofs, min, latent) for other, t in settled if at_least(roofs, other)
+        )
+        held = Paces(*map(min, zip(floor, *most, strict=True)))
         if one.name == gpu.name:
             return constants_at(held, constants, roofs, width)
         settled.append((roofs, held))
     raise ValueError(f"{gpu.name} is not among the GPUs of its generation")
+
+
+def _seen(
+    paces: Paces, theirs: Roofs, ours: Roofs, side: Callable[[float, float], float], latent: bool
+) -> Paces:
+    """The paces of another GPU as bounds of ours: of the KV cache at the roof that binds more."""
+    if not latent:
+        return paces
+    byte, flop = (
+        theirs.bytes_per_s / ours.bytes_per_s,
+        theirs.plain_flop_per_s / ours.plain_flop_per_s,
+    )
+    return paces._replace(kv_byte=paces.kv_byte * side(1.0, byte / flop))

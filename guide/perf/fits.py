@@ -212,9 +212,8 @@ def constants_of(
         (one, constants(latent_values(table, _at(table, keys, gpu, one)))[0])
         for one in sorted(peers.values(), key=lambda one: (-rows(one), one.name))
     )
-    return in_order(
-        gpu, believed, precision, 1.0 if model is None else model.hidden / 4096
-    ), serving
+    width, latent = (1.0, False) if model is None else (model.hidden / 4096, model.mla is not None)
+    return in_order(gpu, believed, precision, width, latent=latent), serving
 
 
 def _at(table: FitTable, keys: Iterable[Key], gpu: Gpu, other: Gpu) -> list[Key]:

@@ -64,4 +64,4 @@ def test_no_gpu_alone_is_out_of_order():
     design = design_of(batch)
     order = order_of(batch.cases, design.columns)
     free, held = (fit(batch, design, order=o, iterations=2) for o in (None, order))
-    np.testing.assert_allclose(held, free, atol=1e-6)
+    np.testing.assert_allclose(held, free, atol=1e-4)
