@@ -53,7 +53,8 @@ class Order:
                 pairs, columns = side.incidence[i].nonzero()
                 for first in range(0, len(base), max(1, len(ours))):
                     rows = first + pairs
-                    entries.append(np.stack([(beyond - base)[rows] / STEP, rows, columns]))
+                    slopes = (beyond - base)[rows] / STEP
+                    entries.append(np.array([slopes, rows, columns], dtype=float))
         slopes, rows, columns = np.concatenate(entries, axis=1)
         places = (rows.astype(int), columns.astype(int))
         shape = (len(base), len(deviations))
