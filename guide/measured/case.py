@@ -50,6 +50,7 @@ class Case:
     protocol: Protocol
     gpu: Gpu
     model: ModelArch
+    precision: Precision
     facts: StepFacts
     priced: Curves | None  # by measured kernels
     policy: SchedulerPolicy
@@ -112,6 +113,7 @@ def build(row: Measurement, catalog: Catalog, known: Protocol | None = None) -> 
         protocol=protocol,
         gpu=gpu,
         model=model,
+        precision=precision,
         facts=facts,
         priced=priced_by_kernels(model, gpu, precision, layout, kv_dtype)
         if traits.kernels

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from guide.measured.case import Case
 from guide.measured.record import METRICS, Recording
-from guide.perf.fits import NAMES, constants
+from guide.perf.fits import NAMES, ServingParams, constants
 from guide.perf.step import (
     NO_WORK,
     KernelWork,
@@ -124,8 +124,12 @@ def _extras(cases: list[Case], recordings: list[Recording]) -> dict[str, Floats]
 
 def predict(batch: CountedSteps, latent: Floats) -> Floats:
     """Predicted seconds (cases, metrics) for latent constants (cases, parameters)."""
-    step, serving = constants({name: latent[:, i] for i, name in enumerate(NAMES)})
-    lines = StepParams(*(np.asarray(v)[batch.owner] for v in step))
+    return predict_at(batch, *constants({name: latent[:, i] for i, name in enumerate(NAMES)}))
+
+
+def predict_at(batch: CountedSteps, step: StepParams, serving: ServingParams) -> Floats:
+    """The same for the constants themselves: of every case, or one for all."""
+    lines = StepParams(*(np.broadcast_to(v, len(batch.cases))[batch.owner] for v in step))
     facts = batch.facts
     tokens, prompts, decodes, sampled = batch.shapes.T
     fixed = fixed_seconds(fixed_terms(facts, lines), tokens, prompts, decodes, sampled, batch.work)
@@ -151,8 +155,16 @@ def predict(batch: CountedSteps, latent: Floats) -> Floats:
 
 def log_errors(batch: CountedSteps, latent: Floats) -> Floats:
     """Log(predicted / measured) of every observation."""
-    predicted = predict(batch, latent)[batch.case_of, batch.metric_of]
-    return np.log(predicted / batch.measured)
+    return _log_errors(batch, predict(batch, latent))
+
+
+def log_errors_at(batch: CountedSteps, step: StepParams, serving: ServingParams) -> Floats:
+    """The same for the constants themselves: of every case, or one for all."""
+    return _log_errors(batch, predict_at(batch, step, serving))
+
+
+def _log_errors(batch: CountedSteps, seconds: Floats) -> Floats:
+    return np.log(seconds[batch.case_of, batch.metric_of] / batch.measured)
 
 
 def sensitivities(batch: CountedSteps, latent: Floats, wanted: Sequence[int]) -> Floats:

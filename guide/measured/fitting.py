@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,10 +14,11 @@ from guide.measured.case import Case
 from guide.measured.conformal import half_widths
 from guide.measured.dataset import Dataset, recorded_at
 from guide.measured.doubts import notes_of
-from guide.measured.evaluate import log_errors
+from guide.measured.evaluate import log_errors_at
 from guide.measured.folds import Bools, Texts, folds, telling
 from guide.measured.partial_pooling import NEAR_DAMPING, Design, design_of, fit_both
-from guide.perf.fits import Key
+from guide.perf.fits import Key, ServingParams, constants_of
+from guide.perf.step import StepParams
 
 Floats = npt.NDArray[np.float64]
 SMALLEST = 1e-3  # latent deviations below this are not worth a row
@@ -55,7 +57,7 @@ def fit_all(dataset: Dataset, say: Say) -> Fitted:
             report=say,
         )
         damping = NEAR_DAMPING
-    errors = {"fitted": log_errors(dataset.batch, design.latent(deviations))}
+    errors = {"fitted": served_errors(dataset, design, deviations)}
     by_fold = folds(dataset)
     for name, members in by_fold.items():
         errors[name] = left_out(dataset, design, deviations, members, say)
@@ -63,21 +65,52 @@ def fit_all(dataset: Dataset, say: Say) -> Fitted:
 
 
 def left_out(dataset: Dataset, design: Design, start: Floats, members: Texts, say: Say) -> Floats:
-    """Errors of every observation under the fit of all folds (`members`) but its own."""
+    """Errors of every observation under the fit of all folds (`members`) but its own.
+
+    What only the fold has seen begins at nothing.
+    """
     errors = np.zeros(len(members))
     for member in np.unique(members):
         outside = members != member
+        cases = np.zeros(len(dataset.cases), dtype=np.bool_)
+        cases[dataset.batch.case_of[outside]] = True
         deviations = fit_both(
             dataset.batch,
             design,
             outside & dataset.usable,
-            start,
+            np.where(design.seen(cases), start, 0.0),
             iterations=FOLD_ITERATIONS,
             damping=NEAR_DAMPING,
         )
-        errors[~outside] = log_errors(dataset.batch, design.latent(deviations))[~outside]
+        errors[~outside] = served_errors(dataset, design, deviations, outside)[~outside]
         say(f"  left out fold {member}: {int((~outside).sum())} observations")
     return errors
+
+
+def served_errors(
+    dataset: Dataset, design: Design, deviations: Floats, seen: Bools | None = None
+) -> Floats:
+    """Errors of every observation as an answer has them: in the order of the datasheets, where the
+    GPU with more of the `seen` observations (all by default) is believed.
+    """
+    rows: dict[Key, dict[str, float]] = {}
+    for (name, key), value in zip(design.columns, deviations.tolist(), strict=True):
+        rows.setdefault(key, {})[name] = value
+    at = dataset.batch.case_of
+    known: set[int] = set(at.tolist() if seen is None else at[seen].tolist())
+    points = Counter(key for i in known for key in dataset.cases[i].keys)
+    table = FitTable(rows=rows, points=points, residuals={})
+    gpus = {case.gpu.name: case.gpu for case in dataset.cases}.values()
+    known_at: dict[tuple[object, ...], tuple[StepParams, ServingParams]] = {}
+    found: list[tuple[StepParams, ServingParams]] = []
+    for case in dataset.cases:
+        alike = (case.keys, case.precision, case.model.hidden)
+        if alike not in known_at:
+            asked = (case.gpu, case.precision, case.model)
+            known_at[alike] = constants_of(table, case.keys, *asked, gpus)
+        found.append(known_at[alike])
+    step, serving = (np.array(values).T for values in zip(*found, strict=True))
+    return log_errors_at(dataset.batch, StepParams(*step), ServingParams(*serving))
 
 
 def reached(case: Case, before: tuple[float, float, float] | None) -> tuple[float, float, float]:

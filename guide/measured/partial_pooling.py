@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from guide.measured.evaluate import CountedSteps, log_errors, sensitivities
+from guide.measured.order import Order, order_of
 from guide.perf.fits import (
     KERNELS_ENGINE,
     OF_KERNELS,
@@ -37,6 +39,8 @@ FROZEN = 1e12  # on the diagonal of the normal equations: such a column does not
 SHARED_NOISE = 2.5  # times the noise of a row
 OWN_ITERATIONS, NEAR_DAMPING = 4, 0.05
 MOST_DAMPING = 1e6
+ACTIVE_ROUNDS = 6  # of finding which paces a step throws out of order
+NOTHING = 1e-6
 ROBUST = 2.0  # residuals beyond this many sigmas count linearly (Huber)
 
 
@@ -48,6 +52,11 @@ class Design:
     spread: Floats  # prior standard deviation of each column
     by_parameter: tuple[sparse.csr_matrix, ...]  # per parameter: (cases, columns), 0 or 1
     centre: Floats  # (parameters, cases)
+
+    def seen(self, cases: Bools) -> Bools:
+        """The columns that some of these cases see."""
+        counts = sum(np.asarray(x[cases].sum(axis=0)).ravel() for x in self.by_parameter)
+        return np.asarray(counts > 0)
 
     def latent(self, deviations: Floats) -> Floats:
         """Latent constants of every case: (cases, parameters)."""
@@ -92,6 +101,13 @@ def _incidence(seen: list[tuple[int, int]], shape: tuple[int, int]) -> sparse.cs
     return triplets.tocsr()
 
 
+class Asked(NamedTuple):
+    """What datasheets ask, made linear: how far each pace is beyond, and its derivatives."""
+
+    beyond: Floats
+    slopes: sparse.csr_matrix
+
+
 def noise_of(batch: CountedSteps, shared: bool = False) -> Floats:
     """Standard deviation of each observation's log error that the model is not asked to beat.
 
@@ -120,24 +136,42 @@ def _huber(residuals: Floats) -> Floats:
     return np.where(size <= ROBUST, 1.0, ROBUST / np.maximum(size, 1e-12))
 
 
-def _objective(residuals: Floats, deviations: Floats, spread: Floats) -> float:
+def _objective(residuals: Floats, deviations: Floats, spread: Floats, order: Order | None) -> float:
     size = np.abs(residuals)
     loss = np.where(size <= ROBUST, 0.5 * size**2, ROBUST * size - 0.5 * ROBUST**2)
-    return float(loss.sum() + 0.5 * np.sum((deviations / spread) ** 2))
+    asked = 0.0 if order is None else np.sum(np.maximum(0.0, order.beyond(deviations)) ** 2)
+    return float(loss.sum() + 0.5 * np.sum((deviations / spread) ** 2) + 0.5 * asked)
 
 
-def _solve(
-    jacobian: sparse.csr_matrix,
-    weight: Floats,
-    spread: Floats,
-    damping: float,
-    frozen: Floats,
-) -> Callable[[Floats], Floats]:
+def _normal(jacobian: sparse.csr_matrix, weight: Floats, spread: Floats, frozen: Floats) -> Floats:
+    """The normal equations of the observations and the prior."""
     weighted = sparse.diags(weight) @ jacobian
     normal = np.asarray((jacobian.T @ weighted).todense())
-    normal[np.diag_indices_from(normal)] += (1 + damping) / spread**2 + frozen
+    normal[np.diag_indices_from(normal)] += 1 / spread**2 + frozen
+    return normal
+
+
+def _step(normal: Floats, gradient: Floats, asked: Asked | None) -> Floats:
+    """The step that solves the normal equations and what is `asked` (by Woodbury's identity).
+
+    Which paces are out of order after it is found by repeating, so that a step does not throw out
+    of order what was not.
+    """
     factor = cho_factor(normal, overwrite_a=True, check_finite=False)
-    return lambda gradient: cho_solve(factor, gradient, check_finite=False)
+    free = -cho_solve(factor, gradient, check_finite=False)
+    if asked is None:
+        return free
+    step, broken = free, asked.beyond > 0
+    for _ in range(ACTIVE_ROUNDS):
+        slopes = asked.slopes[broken].toarray()
+        moves = cho_solve(factor, slopes.T, check_finite=False)
+        beyond = asked.beyond[broken] + slopes @ free
+        step = free - moves @ np.linalg.solve(np.eye(len(slopes)) + slopes @ moves, beyond)
+        now = asked.beyond + asked.slopes @ step > NOTHING
+        if np.array_equal(now, broken):
+            break
+        broken = now
+    return step
 
 
 def fit(
@@ -150,29 +184,34 @@ def fit(
     damping: float = 1.0,
     report: Callable[[str], None] | None = None,
     free: Bools | None = None,
+    order: Order | None = None,
 ) -> Floats:
     """Fit deviations on the observations in `keep` (all by default): Levenberg-Marquardt.
 
     All columns, at the noise of what is shared; or those in `free` alone, at the noise of a row.
 
     `damping` starts low when `start` is near the solution, as for a fold of a cross-validation.
+    `order` is what datasheets ask between GPUs.
     """
     use = np.ones(len(batch.measured)) if keep is None else keep.astype(float)
     sigma = noise_of(batch, shared=free is None)
     frozen = np.zeros(len(design.columns)) if free is None else np.where(free, 0.0, FROZEN)
     beta = np.zeros(len(design.columns)) if start is None else start.copy()
     error = log_errors(batch, design.latent(beta)) / sigma
-    best = _objective(error[use > 0], beta, design.spread)
+    best = _objective(error[use > 0], beta, design.spread, order)
     for step in range(iterations):
         jacobian = sparse.csr_matrix(sparse.diags(1 / sigma) @ _jacobian(batch, design, beta))
         weight = use * _huber(error)
         gradient = jacobian.T @ (weight * error) + beta / design.spread**2
         gradient = np.where(frozen > 0, 0.0, gradient)
+        normal = _normal(jacobian, weight, design.spread, frozen)
+        asked = None if order is None else Asked(order.beyond(beta), order.slopes(beta))
         before = best
         while damping < MOST_DAMPING:
-            moved = beta - _solve(jacobian, weight, design.spread, damping, frozen)(gradient)
+            damped = normal + np.diag(damping / design.spread**2)
+            moved = beta + _step(damped, gradient, asked)
             trial = log_errors(batch, design.latent(moved)) / sigma
-            value = _objective(trial[use > 0], moved, design.spread)
+            value = _objective(trial[use > 0], moved, design.spread, order)
             if value < best:
                 beta, error, best = moved, trial, value
                 damping /= 5
@@ -205,8 +244,17 @@ def fit_both(
     damping: float,
     report: Callable[[str], None] | None = None,
 ) -> Floats:
-    """What models share, then what each does on its own."""
-    shared = fit(batch, design, keep, start, iterations=iterations, damping=damping, report=report)
+    """What models share, in the order of the datasheets; then what each does on its own."""
+    shared = fit(
+        batch,
+        design,
+        keep,
+        start,
+        iterations=iterations,
+        damping=damping,
+        report=report,
+        order=order_of(batch.cases, design.columns),
+    )
     own = own_columns(design)
     if not own.any():
         return shared

@@ -9,9 +9,9 @@ import numpy as np
 
 from guide.domain import Catalog, Provenance
 from guide.measured.case import Case
-from guide.measured.evaluate import batch_of, predict
+from guide.measured.evaluate import batch_of, predict_at
 from guide.measured.record import METRICS, record
-from guide.perf.fits import NAMES, Key, constants, known_keys, latent_values
+from guide.perf.fits import Key, constants_of, known_keys
 from guide.perf.novelty import LEFT_OUT, combined, novelties, provenance_of, within_reach
 
 STARVED_PER_REQUEST = 0.02  # preemptions a request from which the KV cache decides the times
@@ -61,11 +61,11 @@ def half_width(
 def predict_case(case: Case, catalog: Catalog) -> Prediction:
     """Replay a case and read its metrics off."""
     keys: list[Key] = known_keys(catalog.fits, case.keys, case.gpu)
-    latent = latent_values(catalog.fits, keys)
-    step, _ = constants(latent)
+    step, serving = constants_of(
+        *(catalog.fits, keys, case.gpu, case.precision, case.model), catalog.gpus.values()
+    )
     recording = record(case, step)
-    table = np.array([[latent[name] for name in NAMES]])
-    seconds = predict(batch_of([case], [recording]), table)[0]
+    seconds = predict_at(batch_of([case], [recording]), step, serving)[0]
     values = {metric: float(seconds[i]) for i, metric in enumerate(METRICS)}
     run_s = recording.replica.clock
     if case.row.kind == "concurrency" and WHOLE_RUN in case.row.semantics:

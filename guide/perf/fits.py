@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import Any
 
 from guide.domain import (
     SIXTEEN_BIT,
@@ -25,6 +25,10 @@ from guide.domain import (
     Precision,
     ReplicaGroup,
 )
+from guide.perf.dominance import in_order
+from guide.perf.learnt import OBSERVED as OBSERVED
+from guide.perf.learnt import observed_key as observed_key
+from guide.perf.learnt import paced as paced
 from guide.perf.novelty import ENOUGH_POINTS as ENOUGH_POINTS
 from guide.perf.novelty import novelties, provenance_of, served_width
 from guide.perf.priors import (
@@ -57,19 +61,11 @@ from guide.perf.priors import (
 from guide.perf.priors import (
     spreads_of as spreads_of,
 )
-from guide.perf.step import StepParams
+from guide.perf.terms import ServingParams as ServingParams
+from guide.perf.terms import StepParams
 
 Key = tuple[str, str]
 GPU_LEVELS = ("gpu", "gpu-engine", "precision-gpu", "model-gpu")  # whose keys name a GPU
-
-
-class ServingParams(NamedTuple):
-    """Fitted constants around the engine: what a request pays outside its forward steps."""
-
-    r0: Any  # s per request before its prompt enters the scheduler
-    rt: Any  # s per prompt token (tokenising, transport)
-    rw: Any  # s per request that arrives in the same instant: the API server takes them one by one
-    u: Any  # s per output token (detokenising, streaming) on top of the step
 
 
 def _sigmoid(x: Any) -> Any:
@@ -173,15 +169,72 @@ def levels(
     return keys
 
 
+@cache
+def _centres(kernels: bool) -> Mapping[str, float]:
+    return {q.name: latent_centre(q, kernels) for q in PARAMETERS}
+
+
 def latent_values(table: FitTable, keys: Iterable[Key]) -> dict[str, float]:
     """Sum the deviations of the levels over the prior centres."""
     keys = tuple(keys)
     kernels = WIDEST in keys
-    latent = {q.name: latent_centre(q, kernels) for q in PARAMETERS}
+    latent = dict(_centres(kernels))
     for key in keys:
         for name, deviation in table.rows.get(key, {}).items():
             latent[name] += deviation
     return latent
+
+
+def constants_of(
+    table: FitTable,
+    keys: Iterable[Key],
+    gpu: Gpu,
+    precision: Precision,
+    model: ModelArch | None,
+    gpus: Iterable[Gpu],
+) -> tuple[StepParams, ServingParams]:
+    """The constants of a case with these levels, in the order of the datasheets of `gpus`.
+
+    Steps that measured kernels price have that order from their kernels.
+    """
+    keys = tuple(keys)
+    step, serving = constants(latent_values(table, keys))
+    if WIDEST in keys:
+        return step, serving
+    engine = dict(keys)["engine"]
+
+    def rows(one: Gpu) -> int:
+        return table.points.get(("gpu-engine", f"{one.name}/{engine}"), 0)
+
+    peers = {one.name: one for one in gpus if one.generation == gpu.generation}
+    peers[gpu.name] = gpu
+    believed = (
+        (one, constants(latent_values(table, _at(table, keys, gpu, one)))[0])
+        for one in sorted(peers.values(), key=lambda one: (-rows(one), one.name))
+    )
+    width, latent = (1.0, False) if model is None else (model.hidden / 4096, model.mla is not None)
+    return in_order(gpu, believed, precision, width, latent=latent), serving
+
+
+def _at(table: FitTable, keys: Iterable[Key], gpu: Gpu, other: Gpu) -> list[Key]:
+    """The same levels of the same case on another GPU of the generation."""
+    before, after = _speaker(table, gpu), _speaker(table, other)
+
+    def moved(level: str, key: str) -> str:
+        if level == "link":
+            return other.link.kind
+        return _renamed(key, before, after) if level in GPU_LEVELS else key
+
+    return [(level, moved(level, key)) for level, key in keys]
+
+
+def _speaker(table: FitTable, gpu: Gpu) -> str:
+    """The GPU whose rows speak for `gpu`: itself, or its relative where it has none."""
+    return gpu.relative if gpu.relative and not table.points.get(("gpu", gpu.name)) else gpu.name
+
+
+def _renamed(key: str, before: str, after: str) -> str:
+    return "/".join(after if part == before else part for part in key.split("/"))
 
 
 INTERVAL_METRICS = ("ttft", "tpot", "e2e", "throughput")
@@ -206,7 +259,8 @@ def resolve(
     kernels = kernels_price(catalog.fits, gpu, engine)
     family = version_family(framework, parts)
     keys = levels(gpu, engine, precision, model, version=family, kernels=kernels)
-    step, serving = constants(latent_values(catalog.fits, known_keys(catalog.fits, keys, gpu)))
+    known = known_keys(catalog.fits, keys, gpu)
+    step, serving = constants_of(catalog.fits, known, gpu, precision, model, catalog.gpus.values())
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)
     points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
@@ -238,37 +292,6 @@ def _widths(table: FitTable, new: tuple[str, ...], pressed: bool) -> dict[str, f
     return {m: DEFAULT_HALF_WIDTH[m] if w is None else w for m, w in widths.items()}
 
 
-OBSERVED = "observed"  # level of what running pods taught, for the layouts of one cluster
-_STEP_TIMES = (
-    *("c0", "cl", "cm", "cq", "cs", "cb", "cp", "clp", "ca"),
-    *("k_dense", "k_expert", "k_network", "k_context", "k_pair"),
-)
-_STEP_SHARES = ("share_c", "share_w", "share_ec", "share_ew", "share_kv", "share_a", "share_l")
-
-
-def observed_key(gpu: Gpu, framework: str, version: str, model: ModelArch | None) -> Key:
-    """The level of corrections learnt from running pods: model, GPU, framework and version."""
-    name = "*" if model is None else model.base or model.name
-    return OBSERVED, f"{name}/{gpu.name}/{framework}-{version}"
-
-
-def paced(
-    step: StepParams, serving: ServingParams, row: Mapping[str, float]
-) -> tuple[StepParams, ServingParams]:
-    """All step times slower by exp(row["step"]), and what surrounds them by exp(row["serving"]).
-
-    A step is homogeneous in its times and the inverse of its shares, so a factor on all of them is
-    a factor on every step.
-    """
-    slower, around = math.exp(row.get("step", 0.0)), math.exp(row.get("serving", 0.0))
-    times = {name: getattr(step, name) * slower for name in _STEP_TIMES}
-    shares = {name: getattr(step, name) / slower for name in _STEP_SHARES}
-    return (
-        step._replace(**times, **shares),
-        ServingParams(*(value * around for value in serving)),
-    )
-
-
 def engine_for(catalog: Catalog, framework: str, version: str) -> str:
     """The engine generation of a framework's version."""
     return _engine(catalog, framework, _parts(version))
@@ -292,13 +315,13 @@ def known_keys(table: FitTable, keys: Iterable[Key], gpu: Gpu) -> list[Key]:
 
     Overheads fall over releases and stay down, so the nearest at or below speaks for a new release.
     """
-    speaks = gpu.relative if gpu.relative and not table.points.get(("gpu", gpu.name)) else gpu.name
+    speaks = _speaker(table, gpu)
 
     def known(level: str, key: str) -> str:
         if level == "version":
             return _nearest_family(table, key)
         if level in GPU_LEVELS:
-            return "/".join(speaks if part == gpu.name else part for part in key.split("/"))
+            return _renamed(key, gpu.name, speaks)
         return key
 
     return [(level, known(level, key)) for level, key in keys]

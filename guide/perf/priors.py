@@ -50,11 +50,12 @@ SPREADS: dict[str, dict[str, float]] = {
     },
     "link": {
         "all": 0.5, "link": 0.6, "engine": 0.3, "gpu": 0.3, "gpu-engine": 0.2, "version": 0.1,
+        "source": 0.6,
     },
     "serving": {"all": 1.0, "engine": 0.3, "version": 0.2, "model": 0.1, "source": 0.7},
     "shape": {"all": 0.4, "vendor": 0.4, "engine": 0.3, "gpu-engine": 0.2},
     "kernels": {},  # no roof is priced by it: see OF_KERNELS
-    "kernel": {"all": 0.3, "vendor": 0.6, "gpu-engine": 0.6},
+    "kernel": {"all": 0.3, "vendor": 0.6, "gpu-engine": 0.6, "precision": 0.3},
 }  # fmt: skip
 
 PARAMETERS: tuple[Parameter, ...] = (

@@ -46,6 +46,15 @@ class StepParams(NamedTuple):
     p: Number  # exponent of the soft maximum of memory and compute
 
 
+class ServingParams(NamedTuple):
+    """Fitted constants around the engine: what a request pays outside its forward steps."""
+
+    r0: Number  # s per request before its prompt enters the scheduler
+    rt: Number  # s per prompt token (tokenising, transport)
+    rw: Number  # s per request that arrives in the same instant: the API server takes them in turn
+    u: Number  # s per output token (detokenising, streaming) on top of the step
+
+
 class StepFacts(NamedTuple):
     """The operator table of one layout on one GPU type, folded: no fitted number in it."""
 

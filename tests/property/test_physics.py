@@ -1,20 +1,25 @@
 """What no fit may contradict, over GPUs, models, layouts and steps of the shipped fits.
 
-A step stays above each roof of its datasheet: `tests/unit/perf/test_step.py`, over all constants.
+Over all constants that a fit could find: `tests/unit/perf/test_step.py`.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from itertools import permutations, product
 
+import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
-from guide.perf.fits import resolve
+from guide.perf.dominance import at_least, roofs_of
+from guide.perf.fits import PARAMETERS, resolve
 from guide.perf.ops import Layout
+from guide.perf.roofline import roofs
 from guide.perf.step import StepFacts, StepParams, fold, step_seconds
 
 CATALOG = load()
@@ -103,3 +108,67 @@ def test_longer_prompts_larger_batches_and_contexts_take_no_less_time(
     assert all(before <= seconds(gpu, asked, one) * ROUNDING for one in larger)
     assert seconds(gpu, asked, chunk(tokens)) <= before * ROUNDING
     assert seconds(gpu, asked, decode(sequences, context)) <= before * ROUNDING
+
+
+@given(GPUS, LAYOUTS, SEQUENCES, CONTEXTS, st.integers(1, 512))
+def test_two_batches_are_never_cheaper_than_one(
+    gpu: str, asked: Asked, sequences: int, context: int, others: int
+):
+    one = seconds(gpu, asked, decode(sequences + others, context))
+    two = seconds(gpu, asked, decode(sequences, context))
+    two += seconds(gpu, asked, decode(others, context))
+    assert one <= two * ROUNDING
+
+
+@given(GPUS, LAYOUTS, PROMPTS, SEQUENCES, CONTEXTS)
+def test_no_step_is_faster_than_its_datasheet_allows(
+    gpu: str, asked: Asked, tokens: int, sequences: int, context: int
+):
+    """Norm weights and position tables are left out: they are held, and hardly read."""
+    (model, precision), _, tp = asked
+    for shape in (decode(sequences, context), together(chunk(tokens), decode(sequences, context))):
+        found = roofs(
+            *(CATALOG.models[model], CATALOG.gpus[gpu], PRECISIONS[precision], Layout(tp=tp), shape)
+        )
+        read = [r for r in found if r.name not in ("norms and element-wise", "embedding")]
+        for roof in ("compute_s", "memory_s", "network_s"):
+            floor = sum(getattr(r, roof) for r in read)
+            assert seconds(gpu, asked, shape) * ROUNDING >= floor, roof
+
+
+@given(GPUS, LAYOUTS)
+def test_no_share_of_a_roof_is_above_all_of_it(gpu: str, asked: Asked):
+    (model, precision), version, tp = asked
+    facts, v = known(gpu, model, precision, version, tp)
+    shares = [getattr(v, q.name) for q in PARAMETERS if q.link == "share" and q.name in v._fields]
+    decoding = v.share_c * v.decode_c * facts.width**v.decode_h
+    assert all(0 < share <= ROUNDING for share in (*shares, decoding))
+
+
+LOADS = [
+    *(decode(n, context) for n, context in product((1, 32, 512), (128, 32_768))),
+    *(chunk(tokens) for tokens in (16, 512, 8192)),
+    *(together(chunk(tokens), decode(128, 2048)) for tokens in (128, 2048)),
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("model", "precision"), MODELS)
+def test_no_gpu_is_slower_than_a_lesser_one_of_its_generation(
+    model: str, precision: str, version: str
+):
+    """Also where nobody measured either: by fits alone, H200 was three times slower than H100."""
+    for tp in (1, 8):
+        steps = StepShape(*np.array(LOADS, dtype=float).T)
+        took = {
+            name: np.asarray(step_seconds(*known(name, model, precision, version, tp), steps))
+            for name in CATALOG.gpus
+        }
+        compared = 0
+        for better, lesser in permutations(CATALOG.gpus.values(), 2):
+            sheets = [roofs_of(gpu, PRECISIONS[precision]) for gpu in (better, lesser)]
+            if better.generation == lesser.generation and at_least(*sheets):
+                compared += 1
+                faster = took[better.name] <= took[lesser.name] * ROUNDING
+                assert faster.all(), f"{better.name} against {lesser.name}, tp {tp}"
+        assert compared > 90
