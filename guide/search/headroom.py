@@ -52,8 +52,9 @@ def roomier(
     if members is None or best.usd_per_h is None or not alone:
         return list(top)
     budget = replace(plan.budget, max_usd_per_h=best.usd_per_h * (1 + ROUNDING))
+    held = _times(study, members)
     for times in ROOMS:
-        if _holds(members, study, times):
+        if held >= times:
             break
         fuller = study.under(replace(times_loaded(plan, times), budget=budget))
         bounded = (prospect(one.replica, fuller.plan) for one in prospects)
