@@ -15,7 +15,8 @@ from guide.search.knobs import verdict
 from guide.search.rank import adds_nothing
 from guide.search.sizing import Prospect, Trial, prospect
 
-ROOMS = (1.25, 1.1)  # times the load that a bill should hold, before GPUs are saved on it
+EDGE = 1.1  # times the load: what holds less runs at its edge
+ROOMS = (1.25, EDGE)  # that its bill should hold instead, before GPUs are saved on it
 MOST_TIMES = 4.0  # the load: beyond, nobody asks
 STEP = 1.02  # between two loads that are told apart
 
@@ -40,11 +41,11 @@ def roomier(
     inventory: Inventory,
     ledger: Ledger,
 ) -> list[Evaluation]:
-    """The same, led by a deployment that holds a quarter more load where the best does not and its
-    bill buys one: GPUs that are billed anyway are no saving.
+    """The same, led by a deployment with more room where the best runs at its edge and its bill buys
+    one: GPUs that are billed anyway are no saving then.
 
     The same search is asked about that load under that bill, so the fewest GPUs come first, then
-    the most bits.
+    the most bits. No pipeline is taken for its room.
     """
     best, plan = top[0], study.plan
     members = _members(best, study, inventory)
@@ -52,12 +53,12 @@ def roomier(
     if members is None or best.usd_per_h is None or not alone:
         return list(top)
     budget = replace(plan.budget, max_usd_per_h=best.usd_per_h * (1 + ROUNDING))
-    held = _times(study, members)
+    if _times(study, members) >= EDGE:
+        return list(top)
+    flat = [one.replica for one in prospects if one.replica.shape.pp == 1]
     for times in ROOMS:
-        if held >= times:
-            break
         fuller = study.under(replace(times_loaded(plan, times), budget=budget))
-        bounded = (prospect(one.replica, fuller.plan) for one in prospects)
+        bounded = (prospect(one, fuller.plan) for one in flat)
         among = [one for one in bounded if isinstance(one, Prospect)]
         for found in hunt(among, fuller, Goal(plan=fuller.plan, aim=Aim.COST), 1, Ledger()):
             others = _members(found, study, inventory)
