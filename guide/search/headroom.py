@@ -41,8 +41,8 @@ def roomier(
     inventory: Inventory,
     ledger: Ledger,
 ) -> list[Evaluation]:
-    """The same, led by a deployment with more room where the best runs at its edge and its bill buys
-    one: GPUs that are billed anyway are no saving then.
+    """The same, led by a deployment with more room where the best runs at its edge and its bill
+    buys one: GPUs that are billed anyway are no saving then.
 
     The same search is asked about that load under that bill, so the fewest GPUs come first, then
     the most bits. No pipeline is taken for its room.
