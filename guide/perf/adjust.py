@@ -44,7 +44,14 @@ def available_memory(memory: MemoryFit) -> float:
 
 
 def max_parallelism(memory: MemoryFit, request_tokens: float) -> int:
-    """Requests of `request_tokens` whose KV cache fits at once (P5): whole blocks, rounded down."""
+    """Requests of `request_tokens` whose KV cache, or state, fits at once (P5): whole blocks, rounded
+    down.
+    """
+    fit = _by_blocks(memory, request_tokens)
+    return fit if memory.max_sequences is None else min(fit, memory.max_sequences)
+
+
+def _by_blocks(memory: MemoryFit, request_tokens: float) -> int:
     if memory.pool is not None:
         return memory.pool.blocks // memory.pool.held_blocks(math.ceil(request_tokens))
     blocks = math.ceil(request_tokens / memory.block_tokens)

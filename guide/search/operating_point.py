@@ -44,7 +44,6 @@ from guide.search.space import Shape
 from guide.simulate.arrivals import DEFAULT_P95_RATIO, quantile_tokens, within
 from guide.simulate.capacity import request_tokens, saturation, zero_load
 
-MOST = 10**9  # requests, where nothing limits them
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 SURE_QUANTILE = 0.88  # of the lengths: the p95 of half of the shortest run lies 3 errors above it
@@ -224,9 +223,8 @@ def default_limits(shape: Shape, max_model_len: int) -> Limits:
 
 
 def _concurrent(memory: MemoryFit, workload: Workload) -> int:
-    """Requests whose KV cache, or state, fits at once, at least one."""
-    fit = max_parallelism(memory, request_tokens(workload))
-    return max(1, fit if memory.max_sequences is None else min(fit, memory.max_sequences))
+    """Requests whose KV cache fits at once, at least one."""
+    return max(1, max_parallelism(memory, request_tokens(workload)))
 
 
 def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple[int, ...]:
@@ -239,13 +237,12 @@ def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple
     held = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     fit = _concurrent(memory, workload)
     if workload.offline is not None:  # nobody minds one that has to wait again
-        fit = max(fit, min(max_parallelism(memory, held), memory.max_sequences or MOST))
+        fit = max(fit, max_parallelism(memory, held))
     most = adjust_batch_size(limits.max_num_seqs, fit).size
     sizes = [size for size in BATCH_LADDER if size <= most] or [1]
     if limits.max_num_seqs <= most:
         sizes.append(limits.max_num_seqs)
-    held_at_once = min(max_parallelism(memory, held), memory.max_sequences or MOST)
-    if sizes[-1] < (workload.concurrency or 0) <= held_at_once:
+    if sizes[-1] < (workload.concurrency or 0) <= max_parallelism(memory, held):
         sizes.append(workload.concurrency or 0)
     return tuple(sorted(set(sizes)))
 
