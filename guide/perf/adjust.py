@@ -44,9 +44,7 @@ def available_memory(memory: MemoryFit) -> float:
 
 
 def max_parallelism(memory: MemoryFit, request_tokens: float) -> int:
-    """Requests of `request_tokens` whose KV cache, or state, fits at once (P5): whole blocks, rounded
-    down.
-    """
+    """Requests of `request_tokens` whose KV cache or state fits at once (P5), rounded down."""
     fit = _by_blocks(memory, request_tokens)
     return fit if memory.max_sequences is None else min(fit, memory.max_sequences)
 
