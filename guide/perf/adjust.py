@@ -44,14 +44,18 @@ def available_memory(memory: MemoryFit) -> float:
 
 
 def max_parallelism(memory: MemoryFit, request_tokens: float) -> int:
-    """Requests of `request_tokens` whose KV cache fits at once (P5): whole blocks, rounded down on
-    each attention rank."""
-    if memory.pool is not None:
-        fit = memory.pool.blocks // memory.pool.held_blocks(math.ceil(request_tokens))
-    else:
-        blocks = math.ceil(request_tokens / memory.block_tokens)
-        fit = memory.kv_capacity_tokens // memory.block_tokens // blocks
+    """Requests of `request_tokens` whose KV cache or state fits at once (P5): rounded down on each
+    attention rank."""
+    fit = _by_blocks(memory, request_tokens)
+    fit = fit if memory.max_sequences is None else min(fit, memory.max_sequences)
     return fit * memory.attention_ranks
+
+
+def _by_blocks(memory: MemoryFit, request_tokens: float) -> int:
+    if memory.pool is not None:
+        return memory.pool.blocks // memory.pool.held_blocks(math.ceil(request_tokens))
+    blocks = math.ceil(request_tokens / memory.block_tokens)
+    return memory.kv_capacity_tokens // memory.block_tokens // blocks
 
 
 @dataclass(frozen=True, slots=True)

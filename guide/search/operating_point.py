@@ -44,7 +44,6 @@ from guide.search.space import Shape
 from guide.simulate.arrivals import DEFAULT_P95_RATIO, quantile_tokens, within
 from guide.simulate.capacity import request_tokens, saturation, zero_load
 
-MOST = 10**9  # requests, where nothing limits them
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 SHORTER, LONGER = (1 / 4, 1 / 2), 2  # tuning factors (P7) on the framework's own chunk
 CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
@@ -223,9 +222,8 @@ def default_limits(shape: Shape, max_model_len: int) -> Limits:
 
 
 def _concurrent(memory: MemoryFit, workload: Workload) -> int:
-    """Requests whose KV cache, or state, fits at once, at least one."""
-    fit = max_parallelism(memory, request_tokens(workload))
-    return max(1, fit if memory.max_sequences is None else min(fit, memory.max_sequences))
+    """Requests whose KV cache fits at once, at least one."""
+    return max(1, max_parallelism(memory, request_tokens(workload)))
 
 
 def _at_once(shape: Shape, limits: Limits, memory: MemoryFit, workload: Workload) -> int:
@@ -243,14 +241,13 @@ def _batch_sizes(limits: Limits, memory: MemoryFit, workload: Workload) -> tuple
     held = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     fit, ranks = _concurrent(memory, workload), memory.attention_ranks
     if workload.offline is not None:  # nobody minds one that has to wait again
-        fit = max(fit, min(max_parallelism(memory, held), memory.max_sequences or MOST))
+        fit = max(fit, max_parallelism(memory, held))
     most = adjust_batch_size(limits.max_num_seqs, fit // ranks).size
     sizes = [size for size in BATCH_LADDER if size <= most] or [1]
     if limits.max_num_seqs <= most:
         sizes.append(limits.max_num_seqs)
     users = math.ceil((workload.concurrency or 0) / ranks)  # of one rank, which has the batch
-    held_at_once = min(max_parallelism(memory, held), memory.max_sequences or MOST)
-    if sizes[-1] < users <= held_at_once // ranks:
+    if sizes[-1] < users <= max_parallelism(memory, held) // ranks:
         sizes.append(users)
     return tuple(sorted(set(sizes)))
 

@@ -11,6 +11,7 @@ import yaml
 
 from guide.catalog import load
 from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS
 from guide.manifests.leaderworkerset import nodes_per_replica
 from guide.manifests.render import DEFAULT_FORMAT, formats, render_files
 from tests.golden.compare import compare
@@ -47,7 +48,9 @@ def test_the_operating_point_stands_in_every_form(form: str):
 
 @pytest.mark.parametrize("form", OTHERS)
 def test_fastgen_is_refused_with_a_sentence(form: str):
-    with pytest.raises(SpecError, match=f"--format {form} serves vLLM only"):
+    able = " and ".join(each.name for each in FRAMEWORKS.values() if form in each.formats)
+    assert "FastGen" not in able
+    with pytest.raises(SpecError, match=f"--format {form} serves {able} only"):
         render(CASES["fastgen"], form)
 
 

@@ -45,7 +45,7 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str):
         ("tpot_ms", "fast", "'fast' is no number"),
         ("e2e_s", "-0.5", "never below zero"),
         ("kind", "soak", "'soak' is none of static_batch, burst, concurrency, rate"),
-        ("framework", "tgi", "'tgi' is none of vllm, fastgen"),
+        ("framework", "tgi", "'tgi' is none of vllm, sglang, fastgen"),
     ],
 )
 def test_a_bad_value_names_line_and_column(tmp_path: Path, column: str, value: str, what: str):
