@@ -149,8 +149,8 @@ class MemoryFit:
     block_tokens: int
     pool: CachePool | None = None  # None: every layer keeps every token
     attention_ranks: int = 1
-    outside_bytes: float = 0.0  # what is not subtracted and must fit into `outside_room_bytes`
-    outside_room_bytes: float = 0.0
+    outside_bytes: float = 0.0  # what is not subtracted, and must fit into ...
+    outside_room_bytes: float = 0.0  # ... so much
     max_sequences: int | None = None  # state slots over what a request takes of them
 
     @property
@@ -267,10 +267,7 @@ class GroupEvaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """A candidate that was simulated.
-
-    ``usd_*`` are None where a pool has no price.
-    """
+    """A candidate that was simulated; ``usd_*`` are None where a pool has no price."""
 
     groups: tuple[GroupEvaluation, ...]
     predicted: Predicted

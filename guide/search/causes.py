@@ -24,7 +24,7 @@ from guide.search.bounds import context_beyond_model
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
 from guide.search.fleet import cheapest, feasible
-from guide.search.operating_point import promised_context_tokens
+from guide.search.promised import promised_context_tokens
 from guide.search.space import considered_pools
 
 MORE_NODES = 256  # of each kind that is there: more than any question asks for

@@ -14,8 +14,8 @@ from guide.perf.pipeline import NIC_BYTES_PER_S, handed_on_bytes
 from guide.search.additions import Tried
 from guide.search.causes import Cause, Findings
 from guide.search.headroom import MOST_TIMES
-from guide.search.operating_point import promised_context_tokens, unstated_p95
 from guide.search.pricing import usd_per_h
+from guide.search.promised import promised_context_tokens, unstated_p95
 from guide.search.space import considered_pools
 from guide.simulate.arrivals import DEFAULT_P95_RATIO
 from guide.units import format_bytes, format_rate, format_usd

@@ -40,13 +40,13 @@ from guide.search.bounds import (
     outside_does_not_fit,
     weights_do_not_fit,
 )
+from guide.search.promised import guessed, promised_context_tokens
 from guide.search.space import Shape
 from guide.simulate.arrivals import DEFAULT_P95_RATIO, quantile_tokens, within
 from guide.simulate.capacity import request_tokens, saturation, zero_load
 
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 SHORTER, LONGER = (1 / 4, 1 / 2), 2  # tuning factors (P7) on the framework's own chunk
-CONTEXT_MEANS = 4  # without a p95, how many mean requests the context must hold
 SURE_QUANTILE = 0.88  # of the lengths: the p95 of half of the shortest run lies 3 errors above it
 FULL, MANY_PREEMPTIONS = 0.98, 12  # of the cache, in a run: memory decides the times
 WIDEST_LOG = 3.0  # half-width, a factor of 20: beyond, there is no number
@@ -109,52 +109,12 @@ def half_width_near(fit: Fit, report: ServingReport, metric: str) -> float:
     return max(width, min(math.hypot(width, beyond * waits), WIDEST_LOG))
 
 
-def promised_context_tokens(plan: Plan) -> int:
-    """The context that every request of the plan needs, whether stated or not.
-
-    Stated: ``maxContextTokens``. Else p95 of the prompt plus p95 of the output; without a p95, four
-    mean requests, but never more than the model takes, since those four are a guess.
-    """
-    workload = plan.workload
-    if workload.max_context_tokens is not None:
-        return workload.max_context_tokens
-    prompt, output = workload.prompt, workload.output
-    if prompt.p95_tokens is not None and output.p95_tokens is not None:
-        return math.ceil(prompt.p95_tokens + output.p95_tokens)
-    ends = [
-        CONTEXT_MEANS * side.mean_tokens if side.p95_tokens is None else side.p95_tokens
-        for side in (prompt, output)
-    ]
-    return max(
-        math.ceil(request_tokens(workload)),
-        min(math.ceil(sum(ends)), plan.model.max_context_tokens),
-    )
-
-
 def lengths_and_users(plan: Plan) -> tuple[object, ...]:
     """All of a plan that the operating point of a shape depends on."""
     workload = plan.workload
     rate = None if workload.requests_per_s is None else 1.0
     batch = None if workload.offline is None else 1
     return replace(workload, requests_per_s=rate, arrival_cv=1.0, offline=batch), plan.switches
-
-
-def unstated_p95(workload: Workload) -> list[str]:
-    """The sides of which the plan states no p95: inputTokens, outputTokens."""
-    sides = {"inputTokens": workload.prompt, "outputTokens": workload.output}
-    return [name for name, lengths in sides.items() if lengths.p95_tokens is None]
-
-
-def _guessed(plan: Plan, broken: Broken | None) -> Broken | None:
-    """The same limit, which says so where the context that breaks it was not stated."""
-    sides = unstated_p95(plan.workload)
-    if broken is None or not sides or plan.workload.max_context_tokens is not None:
-        return broken
-    return replace(
-        broken,
-        detail=f"{broken.detail} (no p95 of {' and '.join(sides)} stated: {CONTEXT_MEANS} x the "
-        "mean reserved; state p95 = mean for fixed lengths)",
-    )
 
 
 def operate(
@@ -166,15 +126,15 @@ def operate(
     With `running`, the operating point of a deployment that is there: it is judged, not chosen.
     """
     needed = promised_context_tokens(plan)
-    broken = _guessed(plan, context_beyond_model(shape.variant.model, needed))
+    broken = guessed(plan, context_beyond_model(shape.variant.model, needed))
     if broken is not None:
         return broken
     limits = running or default_limits(shape, needed)
-    broken = _guessed(plan, context_beyond_limits(limits, needed))
+    broken = guessed(plan, context_beyond_limits(limits, needed))
     if broken is not None:
         return broken
     memory = memory_fit(shape.group(limits), shape.release, plan.switches)
-    broken = weights_do_not_fit(memory) or _guessed(plan, context_does_not_fit(memory, needed))
+    broken = weights_do_not_fit(memory) or guessed(plan, context_does_not_fit(memory, needed))
     if broken is not None:
         return broken
     stated = plan.workload.max_context_tokens is not None or running is not None

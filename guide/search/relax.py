@@ -15,7 +15,7 @@ from guide.domain import Evaluation, Inventory, Plan, Relaxation, Workload
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
 from guide.search.fleet import cheapest, feasible
-from guide.search.operating_point import promised_context_tokens
+from guide.search.promised import promised_context_tokens
 from guide.search.space import Shape
 from guide.units import MILLISECOND
 

@@ -20,8 +20,9 @@ from guide.domain import (
     Tolerance,
 )
 from guide.search.evaluate import load_share
-from guide.search.operating_point import operate, promised_context_tokens, tails
+from guide.search.operating_point import operate, tails
 from guide.search.pricing import billed_gpus, usd_per_h
+from guide.search.promised import promised_context_tokens
 from guide.search.recommend import recommend
 from guide.search.relax import DIALS, Dial
 from guide.search.space import shapes
