@@ -68,6 +68,7 @@ MODEL_TYPE = {
     "Gemma3ForConditionalGeneration": "gemma3",
     "Glm4ForCausalLM": "glm4",
 }
+SWITCHES = ("--trust-remote-code", "--enable-expert-parallel")  # flags without a value
 MIN_CAPABILITY = {"fp8": 75, "int4": 75, "int8": 75, "mxfp4": 80, "nvfp4": 75}
 BUILT_FOR = 75  # CUDA 13: the oldest architecture of the official images
 NATIVE = {"bf16", "fp16"}
@@ -112,15 +113,17 @@ def parser() -> argparse.ArgumentParser:
     known = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     known.add_argument("model")
     for flag in FLAGS:
-        known.add_argument(flag, nargs="?" if flag == "--trust-remote-code" else None)
+        known.add_argument(flag, nargs="?" if flag in SWITCHES else None)
     return known
 
 
-def block_fp8_mismatch(model: ModelArch, tp: int) -> Iterator[str]:
+def block_fp8_mismatch(model: ModelArch, tp: int, *, whole_experts: bool) -> Iterator[str]:
     for group in model.groups:
         for weight in group.weights:
             form = weight.format
             if form.name != "fp8" or form.group_inputs != 128 or form.group_outputs != 128:
+                continue
+            if weight.part is Part.EXPERTS and whole_experts:
                 continue
             if weight.part is Part.EXPERTS:
                 width = min(weight.outputs, weight.inputs) // tp
@@ -152,8 +155,10 @@ def check_start(
     else:
         assert major >= 8, "bfloat16 needs 8.0"
     assert model.heads % tp == 0
+    whole = "--enable-expert-parallel" in args
+    assert model.experts or not whole, "verify_with_parallel_config"
     if flags["quantization"] is None:
-        assert not list(block_fp8_mismatch(model, tp))
+        assert not list(block_fp8_mismatch(model, tp, whole_experts=whole))
     assert 0 < float(flags["gpu_memory_utilization"] or 0.9) <= 1
     assert int(flags["max_model_len"]) <= model.max_context_tokens
     seqs, tokens = int(flags["max_num_seqs"]), int(flags["max_num_batched_tokens"])

@@ -80,8 +80,8 @@ def test_api_takes_nodes_or_the_cluster_of_the_server(client: TestClient):
 
 
 TWO_POOLS = [{"gpu": gpu, "nodes": 1, "gpusPerNode": 4} for gpu in ("A100-80GB", "L40S")]
-LAYOUT = {"pool", "gpu", "framework", "checkpoint", "precision", "kvCacheDtype", "tp", "pp",
-          "replicas"}  # fmt: skip
+LAYOUT = {"pool", "gpu", "framework", "checkpoint", "precision", "kvCacheDtype", "tp", "pp", "ep",
+          "attentionDp", "replicas"}  # fmt: skip
 
 
 def closed(schema: Any) -> Any:
