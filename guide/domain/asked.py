@@ -105,7 +105,7 @@ class Plan:
     budget: Budget = Budget()
     preference: Preference = Preference.COST
     tolerance: Tolerance = Tolerance.LOSSLESS
-    frameworks: tuple[str, ...] = ()  # empty: all that the catalogue knows
+    frameworks: tuple[str, ...] = ()  # empty: those that are compared by default
     switches: Switches = Switches()
     gpus: tuple[str, ...] = ()  # placement: catalogue names allowed; empty = all
     node_selector: tuple[tuple[str, str], ...] = ()

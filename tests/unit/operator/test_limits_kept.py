@@ -33,7 +33,7 @@ WRITTEN = parse_plan(
                 "maxContextTokens": 8192,
                 "requestsPerSecond": 2,
             },
-            "slo": {"tpotP95Milliseconds": 26, "e2eP95Milliseconds": 30000},
+            "slo": {"tpotP95Milliseconds": 28, "e2eP95Milliseconds": 30000},
             "budget": {"maxGPUs": 1},
             "frameworks": ["vLLM"],
         },

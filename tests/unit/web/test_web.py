@@ -80,6 +80,7 @@ def test_api_takes_nodes_or_the_cluster_of_the_server(client: TestClient):
 
 
 TWO_POOLS = [{"gpu": gpu, "nodes": 1, "gpusPerNode": 4} for gpu in ("A100-80GB", "L40S")]
+FREE = {"ttft": "", "tpot": "", "e2e": ""}  # no limits
 LAYOUT = {"pool", "gpu", "framework", "checkpoint", "precision", "kvCacheDtype", "tp", "pp", "ep",
           "attentionDp", "replicas"}  # fmt: skip
 
@@ -106,7 +107,7 @@ def unknown_gpu() -> list[dict[str, Any]]:
         ([CHAT], {}, LAYOUT),
         ([SLOW], {}, LAYOUT),  # infeasible, with relaxations
         # fleets of two pools: at some loads one of them is tried and loses
-        ([{**CHAT, "rps": rps} for rps in ("6", "16")], {"pools": TWO_POOLS}, {"groups"}),
+        ([{**CHAT, **FREE, "rps": rps} for rps in ("22", "30")], {"pools": TWO_POOLS}, {"groups"}),
         ([CHAT], {"nodes": unknown_gpu()}, {"pool"}),  # refused as a whole
     ],
     ids=["feasible", "infeasible", "mixed", "unknown GPU"],
