@@ -31,6 +31,7 @@ from guide.perf.terms import KernelWork as KernelWork
 from guide.perf.terms import Number as Number
 from guide.perf.terms import StepFacts as StepFacts
 from guide.perf.terms import StepParams as StepParams
+from guide.perf.terms import ramp_tokens
 
 if TYPE_CHECKING:
     from guide.perf.kernels.curves import Curves
@@ -215,7 +216,7 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
         decode_weight=1.0 / (v.decode_c * f.width**v.decode_h),
         dense_s=f.dense_s / v.share_w,
         dense_token_s=f.dense_token_s / v.share_c,
-        ramp=_ramp(f, v),
+        ramp=ramp_tokens(f, v),
         expert_s=f.expert_s / v.share_ew,
         expert_token_s=f.expert_token_s / v.share_ec,
         expert_ramp=v.ramp_e * f.experts,
@@ -233,16 +234,6 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
         k_prompt=v.k_prompt,
         k_step=v.k_step,
     )
-
-
-def _ramp(f: StepFacts, v: StepParams) -> Number:
-    """Tokens of the ramp, but no more than leave a GEMM of one token bound by its weights: what
-    other formats and GPUs taught goes beyond that on GPUs with few FLOPs a byte.
-    """
-    weights_s, token_s = f.dense_s / v.share_w, f.dense_token_s / v.share_c
-    spare = weights_s / (token_s + (token_s == 0)) - 1.0
-    beyond = v.ramp - spare
-    return v.ramp - beyond * ((beyond > 0) & (spare > 0))
 
 
 def fixed_seconds(

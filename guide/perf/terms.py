@@ -102,3 +102,13 @@ class KernelWork(NamedTuple):
 
 
 NO_WORK = KernelWork(0.0, 0.0, 0.0)
+
+
+def ramp_tokens(f: StepFacts, v: StepParams) -> Number:
+    """Tokens of the ramp, but no more than leave a GEMM of one token bound by its weights: what
+    other formats and GPUs taught goes beyond that on GPUs with few FLOPs a byte.
+    """
+    weights_s, token_s = f.dense_s / v.share_w, f.dense_token_s / v.share_c
+    spare = weights_s / (token_s + (token_s == 0)) - 1.0
+    beyond = v.ramp - spare
+    return v.ramp - beyond * ((beyond > 0) & (spare > 0))
