@@ -14,6 +14,7 @@ from hack.controlplane.kubectl import Kubectl
 from hack.crd import TARGETS
 from tests import handmade
 from tests.broken_plans import BROKEN, PLAN, broken
+from tests.e2e.operator_process import eventually
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/chat.yaml"
 
@@ -38,8 +39,9 @@ def test_no_rule_of_the_schema_costs_too_much_or_warns(kubectl: Kubectl):
 
 
 def test_explain_says_how_a_decimal_is_written(kubectl: Kubectl):
-    told = kubectl("explain", "inferenceplan.spec.workload.requestsPerSecond").stdout
-    assert "Quote decimals" in " ".join(told.split())
+    asked = ("explain", "inferenceplan.spec.workload.requestsPerSecond")
+    # its schema is published a little after the definition is served
+    eventually(lambda: "Quote decimals" in " ".join(kubectl(*asked).stdout.split()))
 
 
 def test_the_example_is_accepted_and_stays_as_it_was_written(kubectl: Kubectl, namespace: str):
