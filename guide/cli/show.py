@@ -13,9 +13,7 @@ import typer
 
 from guide.cli.options import Listing, Output
 from guide.domain import Catalog, Recommendation
-from guide.report import batches
 from guide.report import tables as rows
-from guide.report.extremes import three_answers
 
 
 def document(value: Mapping[str, Any], form: Output | Listing) -> None:
@@ -49,6 +47,8 @@ def names(objects: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _tables(found: Recommendation, *, wide: bool, rented: Catalog | None) -> None:
+    from guide.report import batches
+    from guide.report.extremes import three_answers
     from guide.report.renting import left_out, where_to_rent
     from guide.report.sentences import addition, outcome
 

@@ -8,10 +8,10 @@ of 0.5.20. Only flags that GUIDE writes, or lets a plan add, are listed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-Version = tuple[int, ...]
+from guide.frameworks.launches import Version, flags_of
+from guide.frameworks.launches import image_version as image_version
 
 NEWEST: Version = (0, 5, 23)
 _OLDEST: Version = (0, 4, 0)
@@ -54,21 +54,10 @@ EXTRA = frozenset(
     }
 )  # fmt: skip
 
-_TAG = re.compile(r":v?([0-9]+(?:\.[0-9]+)+)(?![0-9.])[^@/]*(?:@.*)?$")
-
-
-def image_version(image: str) -> Version | None:
-    """The version in the tag of `image`, three numbers; None where the tag does not say it."""
-    found = _TAG.search(image)
-    if found is None:
-        return None
-    return tuple(int(part) for part in (found.group(1) + ".0.0").split(".")[:3])
-
 
 def wrong(args: Iterable[str], version: Version) -> list[str]:
     """Those of `args` that SGLang `version` does not have, sorted."""
-    names = {arg.split("=", 1)[0] for arg in args if arg.startswith("--")}
-    return sorted(name for name in names if not has(name, version))
+    return sorted(name for name in flags_of(args) if not has(name, version))
 
 
 def has(flag: str, version: Version) -> bool:

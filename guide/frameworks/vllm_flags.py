@@ -7,10 +7,10 @@ GUIDE writes, or lets a plan add, are listed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
-Version = tuple[int, ...]
+from guide.frameworks.launches import Version, flags_of
+from guide.frameworks.launches import image_version as image_version
 
 READ = ("0.7.3", "0.8.5", "0.13.0", "0.20.0", "0.30.0", "0.31.0", "0.32.0", "0.33.0")
 
@@ -52,21 +52,10 @@ BATCH_FLAGS: dict[str, Version] = {
     **dict.fromkeys(("--enable-metrics", "--input-file", "--model", "--output-file"), _RUN_BATCH),
 }
 
-_TAG = re.compile(r":v?([0-9]+(?:\.[0-9]+)+)(?![0-9.])[^@/]*(?:@.*)?$")
-
-
-def image_version(image: str) -> Version | None:
-    """The vLLM version in the tag of `image`, three numbers; None where the tag does not say it."""
-    found = _TAG.search(image)
-    if found is None:
-        return None
-    return tuple(int(part) for part in (found.group(1) + ".0.0").split(".")[:3])
-
 
 def missing(
     args: Iterable[str], version: Version, flags: Mapping[str, Version] = FLAGS
 ) -> list[str]:
     """Those of `args` that vLLM `version` is not known to have among `flags`, sorted."""
-    names = {arg.split("=", 1)[0] for arg in args if arg.startswith("--")}
     never = (max(version) + 1,)
-    return sorted(name for name in names if flags.get(name, never) > version)
+    return sorted(name for name in flags_of(args) if flags.get(name, never) > version)
