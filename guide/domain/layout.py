@@ -19,11 +19,6 @@ class LayoutKey(NamedTuple):
     attention_dp: int = 1  # groups of `tp` GPUs that attend to requests of their own
 
     @property
-    def gpus(self) -> int:
-        """GPUs of the replica."""
-        return self.tp * self.pp * self.attention_dp
-
-    @property
     def one_batch(self) -> bool:
         """Whether a step is one batch: no stages, no attention ranks, which nobody measured."""
         return self.pp == 1 and self.attention_dp == 1

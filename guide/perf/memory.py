@@ -140,10 +140,10 @@ def fit_memory(
     """Divide the memory of the GPU with the fewest blocks; `kv_capacity_tokens` is 0 when the
     weights leave no whole block."""
     caches = layer_caches(arch, layout.tp, element_bytes(arch, limits.kv_cache_dtype, switches))
-    plan = block_plan(caches, release.block_tokens, release.memory)
-    reserved = sum(reserved_bytes(arch, gpu, layout, limits, release).values())
     if release.memory.static is not None:
         return _of_fraction(arch, gpu, precision, layout, limits, release=release, caches=caches)
+    plan = block_plan(caches, release.block_tokens, release.memory)
+    reserved = sum(reserved_bytes(arch, gpu, layout, limits, release).values())
     fits = [
         _fit_stage(
             *(arch, gpu, precision, layout, limits),

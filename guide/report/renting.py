@@ -18,24 +18,15 @@ def where_to_rent(best: Evaluation, catalog: Catalog) -> Table:
     rows: list[tuple[str, ...]] = []
     for item in best.groups:
         group = item.group
+        node = f"{group.pool.gpus_per_node} x {group.gpu.name}"
         for one in offers(group, catalog)[:MOST]:
-            name = f"{group.pool.gpus_per_node} x {group.gpu.name}"
             place = one.region or "any"
             usd = format_usd(one.usd_per_h)
-            rows.append((name, one.provider, one.instance_type, place, usd, one.as_of))
+            rows.append((node, one.provider, one.instance_type, place, usd, one.as_of))
         price = group.pool.price
         if price is not None:
-            node = price.usd_per_gpu_h * group.pool.gpus_per_node
-            rows.append(
-                (
-                    f"{group.pool.gpus_per_node} x {group.gpu.name}",
-                    price.source,
-                    "",
-                    "",
-                    format_usd(node),
-                    price.as_of,
-                )
-            )
+            usd = format_usd(price.usd_per_gpu_h * group.pool.gpus_per_node)
+            rows.append((node, price.source, "", "", usd, price.as_of))
     return Table(
         title="Where to rent a node (on demand; the answer counts with the last row)",
         heads=("node", "provider", "instance type", "region", "USD/h", "as of"),

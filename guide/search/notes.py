@@ -225,7 +225,7 @@ def _caveats(best: Evaluation) -> list[str]:
             sent = handed_on_bytes(group.model) * group.limits.max_num_batched_tokens
             found.append(
                 f"a replica goes over {over} nodes: a full step "
-                f" sends {format_bytes(sent)} from node to node, counted at an assumed "
+                f"sends {format_bytes(sent)} from node to node, counted at an assumed "
                 f"{NIC_BYTES_PER_S * 8 / 1e9:.0f} Gbit/s"
             )
         if group.attention_dp > 1:

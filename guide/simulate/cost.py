@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from guide.perf.step import (
     NO_WORK,
+    FixedTerms,
     StepFacts,
     StepParams,
     context_seconds,
@@ -58,11 +59,18 @@ class LayoutCost:
         self._pair_s, self._window_pair_s = pair_seconds(facts, params)
         self._decode: dict[int, tuple[float, float, float]] = {}
 
-    def _fixed_seconds(self, tokens: int, sequences: int, decodes: int, sampled: int) -> float:
+    def _fixed_seconds(
+        self,
+        tokens: float,
+        sequences: int,
+        decodes: int,
+        sampled: int,
+        terms: FixedTerms | None = None,
+    ) -> float:
         work = NO_WORK
         if self.priced is not None:
             work = self.priced.work(tokens, sequences, decodes, sampled)
-        return fixed_seconds(self._fixed, tokens, sequences, decodes, sampled, work)
+        return fixed_seconds(terms or self._fixed, tokens, sequences, decodes, sampled, work)
 
     def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Fixed seconds of a decode step, seconds per context token, and inside a window."""

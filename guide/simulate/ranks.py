@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 
-from guide.perf.step import NO_WORK, fixed_seconds
+from guide.perf.step import context_seconds, window_seconds
 from guide.simulate.cost import LayoutCost
 
 
@@ -25,27 +25,26 @@ class RankedCost(LayoutCost):
         """`rank` prices the step of one of `ranks` alike."""
         super().__init__(rank.facts, rank.params, rank.priced)
         self.ranks = ranks
-        self._of_all: dict[int, tuple[float, float, float]] = {}
 
     def _step(
         self, tokens: float, sequences: int, decodes: int, sampled: int, all_: float
     ) -> float:
         """A step of the rank with most to do, whose experts see `all_` tokens."""
-        work = NO_WORK
-        if self.priced is not None:
-            work = self.priced.work(tokens, sequences, decodes, sampled)
         terms = self._fixed._replace(expert_tokens=all_ / (tokens + decodes))
-        return fixed_seconds(terms, tokens, sequences, decodes, sampled, work)
+        return self._fixed_seconds(tokens, sequences, decodes, sampled, terms)
 
     def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Of a step: fixed seconds, and seconds per context token of all ranks."""
-        found = self._of_all.get(decodes)
+        found = self._decode.get(decodes)
         if found is None:
-            own = math.ceil(decodes / self.ranks)
-            _, token_s, window_s = super().decode_coefficients(own)
+            f, v, own = self.facts, self.params, math.ceil(decodes / self.ranks)
             share = own / decodes
-            found = (self._step(0, 0, own, own, decodes), token_s * share, window_s * share)
-            self._of_all[decodes] = found
+            found = (
+                self._step(0, 0, own, own, decodes),
+                context_seconds(f, v, own) * share,
+                window_seconds(f, v, own) * share,
+            )
+            self._decode[decodes] = found
         return found
 
     def prompt_step(
