@@ -21,6 +21,7 @@ from guide.perf.fits import PARAMETERS, resolve
 from guide.perf.ops import Layout
 from guide.perf.roofline import roofs
 from guide.perf.step import StepFacts, StepParams, fold, step_seconds
+from guide.perf.terms import ramp_tokens
 
 CATALOG = load()
 ROUNDING = 1 + 1e-9
@@ -134,6 +135,14 @@ def test_no_step_is_faster_than_its_datasheet_allows(
         for roof in ("compute_s", "memory_s", "network_s"):
             floor = sum(getattr(r, roof) for r in read)
             assert seconds(gpu, asked, shape) * ROUNDING >= floor, roof
+
+
+@pytest.mark.parametrize(("model", "precision"), MODELS)
+def test_a_gemm_of_one_token_is_bound_by_its_weights(model: str, precision: str):
+    for gpu in sorted(CATALOG.gpus):
+        f, v = known(gpu, model, precision, VERSIONS[-1], 1)
+        weights_s, token_s = f.dense_s / v.share_w, f.dense_token_s / v.share_c
+        assert token_s * (1 + ramp_tokens(f, v)) <= weights_s * ROUNDING, gpu
 
 
 @given(GPUS, LAYOUTS)

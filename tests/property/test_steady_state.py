@@ -176,6 +176,20 @@ def test_users_are_throughput_times_residence(given_: tuple[Replica, Workload], 
     assert again.requests_per_s == pytest.approx(report.requests_per_s, rel=0.03)
 
 
+def test_the_batch_of_a_closed_loop_is_that_of_its_users():
+    """Not the mean over the steps of a server that empties behind its longest answers."""
+    load = Workload(
+        prompt=Lengths(mean_tokens=100),
+        output=Lengths(mean_tokens=300, p95_tokens=1000),
+        concurrency=64,
+    )
+    plan = Plan(model=catalog().models[MODELS[0]], workload=load, frameworks=("vLLM",))
+    pool = toy.pool("a", catalog().gpus["H100-SXM"], (1,))
+    best = recommend(plan, Inventory(pools=(pool,)), catalog()).best
+    assert best is not None
+    assert 0.95 * 64 < best.groups[0].report.batch_mean <= 64
+
+
 def test_a_recommendation_obeys_it_too():
     """Over several replicas that do not share the users evenly."""
     asked = Workload(
