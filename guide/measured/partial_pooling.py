@@ -225,13 +225,13 @@ def fit(
 
 
 def own_columns(design: Design) -> Bools:
-    """The columns of one model, or of one model and GPU, beside measured kernels: they hold what no
+    """The columns of one model, or of one model and generation, beside measured kernels: they hold what no
     other model shares, and are fitted again once that is known."""
     return np.array([name in OF_KERNELS and _own(key) for name, key in design.columns])
 
 
 def _own(key: Key) -> bool:
-    return key[0] in ("model", "model-gpu") and key[1].endswith(f"/{KERNELS_ENGINE}")
+    return key[0] in ("model", "model-generation") and key[1].endswith(f"/{KERNELS_ENGINE}")
 
 
 def fit_both(

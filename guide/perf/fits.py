@@ -153,6 +153,8 @@ def levels(
         ("precision", f"{kernel}/{engine}"),
         ("precision-gpu", f"{kernel}/{gpu.name}/{engine}"),
     ]
+    if kernels:
+        keys.append(("precision-generation", f"{kernel}/{gpu.generation}/{engine}"))
     if version:
         keys.append(("version", version))
     if model is not None:
@@ -162,6 +164,8 @@ def levels(
             ("model", f"{shape}/{engine}"),
             ("model-gpu", f"{shape}/{kernel}/{gpu.name}/{engine}"),
         ]
+        if kernels:
+            keys.append(("model-generation", f"{shape}/{kernel}/{gpu.generation}/{engine}"))
     if source:
         keys.append(("source", f"{source}/{engine}" if kernels else source))
     if kv_kernel:  # an attention kernel of its own, such as paged FP8 of early releases

@@ -42,13 +42,24 @@ def table_gpu(gpu: Gpu) -> str | None:
     return next((r["table"] for r in _document()["relatives"] if r["gpu"] == name), None)
 
 
-def lesser_gpu(gpu: Gpu) -> Gpu | None:
-    """A measured GPU whose datasheet is nowhere above that of `gpu`, with the roofs of its fits."""
-    for row in _document()["lesser"]:
-        if row["gpu"] == (gpu.parent or gpu.name):
-            roofs = cast("dict[str, Any]", kernel_document(row["than"]))["roofs"]
-            return replace(gpu, name=row["than"], parent=None, **roofs)
-    return None
+def lesser_gpus(gpu: Gpu) -> list[Gpu]:
+    """GPUs of lesser tables, each at the lower of its roofs and those of `gpu`: whoever is priced by
+    such a table and has no better datasheet is no faster."""
+    table = table_gpu(gpu)
+    names: list[str] = next((r["than"] for r in _document()["lesser"] if r["table"] == table), [])
+    return [_at_lower_roofs(gpu, name) for name in names]
+
+
+@cache
+def _roofs(table: str) -> dict[str, float]:
+    return cast("dict[str, Any]", kernel_document(table))["roofs"]
+
+
+def _at_lower_roofs(gpu: Gpu, name: str) -> Gpu:
+    roofs = _roofs(name)
+    own = {roof: getattr(gpu, roof) for roof in roofs}
+    lower = {roof: min(own[roof], roofs[roof]) for roof in roofs if own[roof]}
+    return replace(gpu, name=name, parent=None, **lower)
 
 
 def _relative(gpu: Gpu) -> dict[str, Any]:
