@@ -42,24 +42,17 @@ def table_gpu(gpu: Gpu) -> str | None:
     return next((r["table"] for r in _document()["relatives"] if r["gpu"] == name), None)
 
 
+def link_kind(table: str) -> str:
+    """What linked the GPUs on which the all-reduces of a table were measured."""
+    return "pcie" if table in _document()["over_pcie"] else "nvlink"
+
+
 def lesser_gpus(gpu: Gpu) -> list[Gpu]:
-    """GPUs of lesser tables, each at the lower of its roofs and those of `gpu`: whoever is priced by
-    such a table and has no better datasheet is no faster."""
+    """`gpu` under the names of lesser tables: it has no worse roofs than any GPU of theirs that it
+    is compared with, so priced by these it is no slower."""
     table = table_gpu(gpu)
     names: list[str] = next((r["than"] for r in _document()["lesser"] if r["table"] == table), [])
-    return [_at_lower_roofs(gpu, name) for name in names]
-
-
-@cache
-def _roofs(table: str) -> dict[str, float]:
-    return cast("dict[str, Any]", kernel_document(table))["roofs"]
-
-
-def _at_lower_roofs(gpu: Gpu, name: str) -> Gpu:
-    roofs = _roofs(name)
-    own = {roof: getattr(gpu, roof) for roof in roofs}
-    lower = {roof: min(own[roof], roofs[roof]) for roof in roofs if own[roof]}
-    return replace(gpu, name=name, parent=None, **lower)
+    return [replace(gpu, name=name, parent=None) for name in names]
 
 
 def _relative(gpu: Gpu) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from guide.perf.kernels.choice import (
     choose,
     latent,
     lesser_gpus,
+    link_kind,
     normalises_queries,
     table_gpu,
     weights_of,
@@ -297,9 +298,7 @@ def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) ->
     """One all-reduce over `gpus` GPUs: measured points where the link is the tables', else a
     launch and the ring's share of the link."""
     table = table_gpu(gpu)
-    found = all_reduces(table) if table and table == (gpu.parent or gpu.name) else {}
-    if not found and table and gpu.link.kind == "nvlink":
-        found = all_reduces(table)
+    found = all_reduces(table) if table and link_kind(table) == gpu.link.kind else {}
     exact = found.get((mode, gpus))
     if exact is not None:
         return _interpolated(exact, message_bytes)
