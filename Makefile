@@ -48,16 +48,16 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
 	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
 
-calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS; KERNELS=--kernels: by measured kernels
-	$(BIN)/guide calibrate --from-scratch $(KERNELS) $(MEASUREMENTS) --out guide/catalog/calibration.yaml
+calibrate: $(SETUP) ## refit calibration.yaml from MEASUREMENTS, over the kernels of `make kernels`
+	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out guide/catalog/calibration.yaml
 
 reproduce: $(SETUP) ## prove that calibrate gives the shipped fits, byte for byte (a quarter of an hour)
 	@mkdir -p .run
-	$(BIN)/guide calibrate --from-scratch $(KERNELS) $(MEASUREMENTS) --out .run/calibration.yaml
+	$(BIN)/guide calibrate --from-scratch $(MEASUREMENTS) --out .run/calibration.yaml
 	cmp .run/calibration.yaml guide/catalog/calibration.yaml
 
-accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept, KERNELS=--kernels
-	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT) $(KERNELS)
+accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
+	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
 
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper

@@ -49,14 +49,6 @@ def calibrate(
             " the shipped fits are made.",
         ),
     ] = False,
-    kernels: Annotated[
-        bool,
-        typer.Option(
-            "--kernels",
-            help="With --from-scratch: price steps of vLLM V1 on NVIDIA GPUs by measured kernels"
-            " instead of datasheet roofs. Predictions with such fits do the same.",
-        ),
-    ] = False,
     calibration: CalibrationFile = None,
     prometheus: Annotated[
         str | None,
@@ -115,7 +107,6 @@ def calibrate(
         sources=tuple(measurements),
         setup=setup,
         from_scratch=from_scratch,
-        kernels=kernels,
         base=calibration,
     )
     written = run(request, out, lambda text: typer.echo(text, err=True))

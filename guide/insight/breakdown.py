@@ -29,7 +29,7 @@ WORK = {"dense": "dense", "experts": "expert", "network": "network"}  # by measu
 _PRICED_BY = {  # which fitted constants price each part; and all of them, `k_step`
     "host": HOST,
     "dense": ("share_w", "share_c", "ramp", "decode_c", "decode_h", "p", "k_dense", "k_prompt"),
-    "experts": ("share_ew", "share_ec", "ramp_e", "p", "k_expert", "k_prompt"),
+    "experts": ("share_ew", "share_ec", "ramp_e", "p", "k_expert", "k_prompt_expert"),
     "head": ("share_w", "share_c", "p"),
     "kv": ("share_kv", "gqa", "v1", "v1_len", "k_context", "share_w"),
     "attention": ("share_a", "k_pair"),

@@ -40,7 +40,6 @@ class Request:
     sources: tuple[Path, ...]
     setup: Setup
     from_scratch: bool = False
-    kernels: bool = False  # from scratch: priced by measured kernels where they speak
     base: Path | None = None  # fits to start from; None: the shipped ones
 
 
@@ -56,7 +55,7 @@ class Written:
 def run(request: Request, out: Path, say: Say) -> Written:
     """Fit the request's measurements and write `out`; `SpecError` where nothing can be fitted."""
     catalog = load(calibration=request.base)
-    if request.from_scratch and request.kernels:
+    if request.from_scratch:
         catalog = replace(catalog, fits=UNFITTED)
     runs = [run for source in request.sources for run in runs_of(source, request.setup)]
     closed = [row for row, _ in runs if request.from_scratch and not is_open(row)]

@@ -3,8 +3,9 @@ constants."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from guide.perf.step import (
 )
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 STEP = 1e-4  # finite difference in latent space
 
 
@@ -43,6 +45,25 @@ class CountedSteps:
     metric_of: npt.NDArray[np.int_]  # observation -> index into METRICS
     measured: Floats  # observation, seconds
     extras: dict[str, Floats]  # per case: coefficients of the serving constants
+
+    def only(self, cases: Bools) -> tuple[CountedSteps, npt.NDArray[np.int_]]:
+        """The same of some cases, and which observations these are."""
+        lines = cases[self.owner]
+        observed = np.flatnonzero(cases[self.case_of])
+        place = np.cumsum(cases) - 1
+        part = CountedSteps(
+            cases=tuple(compress(self.cases, cases)),
+            owner=place[self.owner[lines]],
+            shapes=self.shapes[lines],
+            facts=StepFacts(*(v[lines] for v in self.facts)),
+            work=KernelWork(*(v[lines] for v in self.work)),
+            sums={metric: s[lines] for metric, s in self.sums.items()},
+            case_of=place[self.case_of[observed]],
+            metric_of=self.metric_of[observed],
+            measured=self.measured[observed],
+            extras={name: s[cases] for name, s in self.extras.items()},
+        )
+        return part, observed
 
 
 def batch_of(cases: list[Case], recordings: list[Recording]) -> CountedSteps:
@@ -124,11 +145,16 @@ def _extras(cases: list[Case], recordings: list[Recording]) -> dict[str, Floats]
 
 def predict(batch: CountedSteps, latent: Floats) -> Floats:
     """Predicted seconds (cases, metrics) for latent constants (cases, parameters)."""
-    return predict_at(batch, *constants({name: latent[:, i] for i, name in enumerate(NAMES)}))
+    return predict_at(batch, *_constants(latent))
 
 
 def predict_at(batch: CountedSteps, step: StepParams, serving: ServingParams) -> Floats:
     """The same for the constants themselves: of every case, or one for all."""
+    return np.maximum(_in_steps(batch, step) + _around_steps(batch, serving), 1e-9)
+
+
+def _in_steps(batch: CountedSteps, step: StepParams) -> Floats:
+    """Seconds inside forward steps: (cases, metrics)."""
     lines = StepParams(*(np.broadcast_to(v, len(batch.cases))[batch.owner] for v in step))
     facts = batch.facts
     tokens, prompts, decodes, sampled = batch.shapes.T
@@ -147,10 +173,15 @@ def predict_at(batch: CountedSteps, step: StepParams, serving: ServingParams) ->
             + s[:, 4] * inside
         )
         out[:, m] = np.bincount(batch.owner, weights=seconds, minlength=len(batch.cases))
-        out[:, m] += batch.extras["fixed"][:, m]
-        for name in ("r0", "rt", "rw", "u"):
-            out[:, m] += batch.extras[name][:, m] * getattr(serving, name)
-    return np.maximum(out, 1e-9)
+    return out
+
+
+def _around_steps(batch: CountedSteps, serving: ServingParams) -> Floats:
+    """Seconds outside them: (cases, metrics)."""
+    out = batch.extras["fixed"].copy()
+    for name, value in serving._asdict().items():
+        out += batch.extras[name] * np.reshape(value, (-1, 1))
+    return out
 
 
 def log_errors(batch: CountedSteps, latent: Floats) -> Floats:
@@ -167,13 +198,35 @@ def _log_errors(batch: CountedSteps, seconds: Floats) -> Floats:
     return np.log(seconds[batch.case_of, batch.metric_of] / batch.measured)
 
 
-def sensitivities(batch: CountedSteps, latent: Floats, wanted: Sequence[int]) -> Floats:
-    """Derivatives of the log errors in the `wanted` latent constants of their case, 0 in the
-    others: (observations, parameters)."""
-    base = log_errors(batch, latent)
-    out = np.zeros((len(base), len(NAMES)))
-    for i in wanted:
-        moved = latent.copy()
+def sensitivities(
+    batch: CountedSteps, latent: Floats, seen: Mapping[int, Bools]
+) -> dict[int, tuple[Floats, npt.NDArray[np.int_]]]:
+    """Derivatives of the log errors in latent constants of their case, with the observations that
+    they are of: by constant, of the cases (`seen`) that depend on it.
+
+    What is outside the steps is linear, so that no step is priced again for it.
+    """
+    found: dict[int, tuple[Floats, npt.NDArray[np.int_]]] = {}
+    parts: dict[bytes, tuple[CountedSteps, npt.NDArray[np.int_], Floats, Floats]] = {}
+    for i, cases in seen.items():
+        mark = cases.tobytes()
+        if mark not in parts:
+            part, observed = batch.only(cases)
+            inside = _in_steps(part, _constants(latent[cases])[0])
+            parts[mark] = part, observed, latent[cases], inside
+        part, observed, at, inside = parts[mark]
+        moved = at.copy()
         moved[:, i] += STEP
-        out[:, i] = (log_errors(batch, moved) - base) / STEP
-    return out
+        before, after = _constants(at), _constants(moved)
+        within = inside if NAMES[i] in ServingParams._fields else _in_steps(part, after[0])
+        outside = (_around_steps(part, serving) for _, serving in (before, after))
+        base, other = (
+            _log_errors(part, np.maximum(a + b, 1e-9))
+            for a, b in zip((inside, within), outside, strict=True)
+        )
+        found[i] = (other - base) / STEP, observed
+    return found
+
+
+def _constants(latent: Floats) -> tuple[StepParams, ServingParams]:
+    return constants({name: latent[:, i] for i, name in enumerate(NAMES)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,17 @@ class Design:
         """The columns that some of these cases see."""
         counts = sum(np.asarray(x[cases].sum(axis=0)).ravel() for x in self.by_parameter)
         return np.asarray(counts > 0)
+
+    def only(self, cases: Bools) -> tuple[Bools, Design]:
+        """The columns that some of these cases see, and the design of both."""
+        seen = self.seen(cases)
+        kept = Design(
+            columns=tuple(compress(self.columns, seen)),
+            spread=self.spread[seen],
+            by_parameter=tuple(x[cases][:, seen] for x in self.by_parameter),
+            centre=self.centre[:, cases],
+        )
+        return seen, kept
 
     def latent(self, deviations: Floats) -> Floats:
         """Latent constants of every case: (cases, parameters)."""
@@ -122,11 +134,14 @@ def noise_of(batch: CountedSteps, shared: bool = False) -> Floats:
 
 
 def _jacobian(batch: CountedSteps, design: Design, deviations: Floats) -> sparse.csr_matrix:
-    fitted = [i for i, matrix in enumerate(design.by_parameter) if matrix.nnz]
-    by_constant = sensitivities(batch, design.latent(deviations), fitted)
+    seen = {
+        i: np.diff(matrix.indptr) > 0 for i, matrix in enumerate(design.by_parameter) if matrix.nnz
+    }
     total = sparse.csr_matrix((len(batch.measured), len(design.columns)))
-    for i, matrix in enumerate(design.by_parameter):
-        total = total + sparse.diags(by_constant[:, i]) @ matrix[batch.case_of]
+    for i, (slopes, observed) in sensitivities(batch, design.latent(deviations), seen).items():
+        slope = np.zeros(len(batch.measured))
+        slope[observed] = slopes
+        total = total + sparse.diags(slope) @ design.by_parameter[i][batch.case_of]
     return total.tocsr()
 
 
@@ -225,13 +240,13 @@ def fit(
 
 
 def own_columns(design: Design) -> Bools:
-    """The columns of one model, or of one model and GPU, beside measured kernels: they hold what no
-    other model shares, and are fitted again once that is known."""
+    """The columns of one model, or of one on a generation, beside measured kernels: they hold what
+    no other model shares, and are fitted again once that is known."""
     return np.array([name in OF_KERNELS and _own(key) for name, key in design.columns])
 
 
 def _own(key: Key) -> bool:
-    return key[0] in ("model", "model-gpu") and key[1].endswith(f"/{KERNELS_ENGINE}")
+    return key[0] in ("model", "model-generation") and key[1].endswith(f"/{KERNELS_ENGINE}")
 
 
 def fit_both(
@@ -244,27 +259,37 @@ def fit_both(
     damping: float,
     report: Callable[[str], None] | None = None,
 ) -> Floats:
-    """What models share, in the order of the datasheets; then what each does on its own."""
-    shared = fit(
-        batch,
-        design,
-        keep,
-        start,
-        iterations=iterations,
-        damping=damping,
-        report=report,
-        order=order_of(batch.cases, design.columns),
-    )
-    own = own_columns(design)
-    if not own.any():
-        return shared
-    return fit(
-        batch,
-        design,
-        keep,
-        shared,
-        iterations=OWN_ITERATIONS,
-        damping=NEAR_DAMPING,
-        report=report,
-        free=own,
-    )
+    """Steps priced by datasheet roofs, in the order of the datasheets, and steps priced by measured
+    kernels, which share no constant with them: what models share, then what each does on its own.
+    """
+    found = start.copy()
+    kernels = np.array([case.priced is not None for case in batch.cases])
+    for cases in (~kernels, kernels):
+        if not cases.any():
+            continue
+        part, observed = batch.only(cases)
+        columns, own = design.only(cases)
+        asked = keep[observed]
+        found[columns] = fit(
+            part,
+            own,
+            asked,
+            start[columns],
+            iterations=iterations,
+            damping=damping,
+            report=report,
+            order=None if kernels[cases].any() else order_of(part.cases, own.columns),
+        )
+        alone = own_columns(own)
+        if alone.any():
+            found[columns] = fit(
+                part,
+                own,
+                asked,
+                found[columns],
+                iterations=OWN_ITERATIONS,
+                damping=NEAR_DAMPING,
+                report=report,
+                free=alone,
+            )
+    return found

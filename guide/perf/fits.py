@@ -153,8 +153,12 @@ def levels(
         ("precision", f"{kernel}/{engine}"),
         ("precision-gpu", f"{kernel}/{gpu.name}/{engine}"),
     ]
+    if kernels:
+        keys.append(("precision-generation", f"{kernel}/{gpu.generation}/{engine}"))
     if version:
         keys.append(("version", version))
+    if version and kernels:
+        keys.append(("kernels-version", version))
     if model is not None:
         shape = shape_of(model) if kernels else model.base or model.name
         keys += [
@@ -162,6 +166,8 @@ def levels(
             ("model", f"{shape}/{engine}"),
             ("model-gpu", f"{shape}/{kernel}/{gpu.name}/{engine}"),
         ]
+        if kernels:
+            keys.append(("model-generation", f"{shape}/{kernel}/{gpu.generation}/{engine}"))
     if source:
         keys.append(("source", f"{source}/{engine}" if kernels else source))
     if kv_kernel:  # an attention kernel of its own, such as paged FP8 of early releases
@@ -318,8 +324,8 @@ def known_keys(table: FitTable, keys: Iterable[Key], gpu: Gpu) -> list[Key]:
     speaks = _speaker(table, gpu)
 
     def known(level: str, key: str) -> str:
-        if level == "version":
-            return _nearest_family(table, key)
+        if level in ("version", "kernels-version"):
+            return _nearest_family(table, level, key)
         if level in GPU_LEVELS:
             return _renamed(key, gpu.name, speaks)
         return key
@@ -327,15 +333,15 @@ def known_keys(table: FitTable, keys: Iterable[Key], gpu: Gpu) -> list[Key]:
     return [(level, known(level, key)) for level, key in keys]
 
 
-def _nearest_family(table: FitTable, family: str) -> str:
+def _nearest_family(table: FitTable, level: str, family: str) -> str:
     framework, _, wanted = family.rpartition("-")
     if wanted == "?":
         return family
     prefix = f"{framework}-"
     measured = sorted(
         (_numbers(key.removeprefix(prefix)), key)
-        for level, key in table.rows
-        if level == "version" and key.startswith(prefix) and not key.endswith("?")
+        for one, key in table.rows
+        if one == level and key.startswith(prefix) and not key.endswith("?")
     )
     below = [key for numbers, key in measured if numbers <= _numbers(wanted)]
     return below[-1] if below else family

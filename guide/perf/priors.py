@@ -88,6 +88,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("k_context", 1.0, "positive", "kernels"),
     Parameter("k_pair", 1.0, "positive", "kernels"),
     Parameter("k_prompt", 1.15, "positive", "kernels"),
+    Parameter("k_prompt_expert", 1.15, "positive", "kernels"),
     Parameter("k_step", 1.0, "positive", "kernels"),
     Parameter("p", 2.0, "positive", "shape"),  # the exponent is 1 + this
     Parameter("r0", 5e-3, "positive", "serving"),
@@ -98,29 +99,30 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 
 # Constants of steps that measured kernels price. The kernels hold what a GPU does, so these stay
-# near their centres: few, and what a pair of model and GPU does differently is one factor on its
-# whole step, wide, so that it does not pass for the host's, the GPU's or the data type's.
-_FACTOR = {"kernels": 0.02, "gpu-engine": 0.02, "precision-gpu": 0.02, "model-gpu": 0.15}
-_AROUND = {"kernels": 1.0, "version": 0.2, "model": 0.1, "model-gpu": 0.3, "source": 0.7}
+# near their centres: few, and none of one GPU, so that the order of datasheets is that of the
+# kernels. What a model does differently on a generation is one factor on its whole step, wide, so
+# that it does not pass for the host's or the data type's.
+_OWN, _RELEASE = "model-generation", "kernels-version"
+_FACTOR = {"kernels": 0.02, "generation": 0.02, "precision-generation": 0.02, _OWN: 0.15}
+_PROMPT = {"kernels": 0.2, _RELEASE: 0.05, "source": 0.1, _OWN: 0.4}
+_AROUND = {"kernels": 1.0, _RELEASE: 0.2, "model": 0.1, _OWN: 0.3, "source": 0.7}
 OF_KERNELS: Mapping[str, tuple[float, Mapping[str, float]]] = {
-    "cl": (13.4e-6, {"kernels": 0.1, "version": 0.08, "model-gpu": 0.15}),
+    "cl": (13.4e-6, {"kernels": 0.1, _RELEASE: 0.08, _OWN: 0.15}),
     "cq": (20e-6, {"kernels": 0.2}),
-    "cs": (4e-6, {"kernels": 0.2, "source": 1.0, "model-gpu": 0.3}),
-    "cp": (2.4e-3, {"kernels": 0.3, "version": 0.2, "source": 0.3, "model-gpu": 0.5}),
+    "cs": (4e-6, {"kernels": 0.2, "source": 1.0, _OWN: 0.3}),
+    "cp": (2.4e-3, {"kernels": 0.3, _RELEASE: 0.2, "source": 0.3, _OWN: 0.5}),
     "k_dense": (1.0, _FACTOR),
     "k_expert": (1.0, _FACTOR),
     "k_context": (1.0, _FACTOR),
-    "k_network": (1.0, {"kernels": 0.05, "link": 0.15, "gpu-engine": 0.05, "model-gpu": 0.15}),
-    "k_pair": (1.0, {"kernels": 0.2, "gpu-engine": 0.05, "model-gpu": 0.15}),
-    "k_prompt": (
-        1.15,
-        {"kernels": 0.1, "version": 0.05, "precision-gpu": 0.05, "source": 0.1, "model-gpu": 0.4},
-    ),
-    "k_step": (1.0, {"version": 0.03, "model": 0.1, "model-gpu": 0.4}),
+    "k_network": (1.0, {"kernels": 0.05, "generation": 0.05, _OWN: 0.15}),
+    "k_pair": (1.0, {"kernels": 0.5, "generation": 0.05, _OWN: 0.15}),
+    "k_prompt": (1.15, {**_PROMPT, "precision-generation": 0.1}),
+    "k_prompt_expert": (1.15, {**_PROMPT, "precision-generation": 0.2}),
+    "k_step": (1.0, {_RELEASE: 0.03, "model": 0.1, _OWN: 0.4}),
     "r0": (5e-3, _AROUND),
     "rt": (2e-6, _AROUND),
     "rw": (5e-4, _AROUND),
-    "u": (5e-6, {"kernels": 0.5, "source": 0.7, "model-gpu": 0.5}),
+    "u": (5e-6, {"kernels": 0.5, "source": 0.7, _OWN: 0.5}),
 }
 HELD_BY_KERNELS = ("c0", "cm", "cb", "clp")  # launches and gaps are in the measured times
 LEAST = 1e-12  # what these are beside measured kernels

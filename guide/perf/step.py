@@ -199,6 +199,7 @@ class FixedTerms(NamedTuple):
     k_expert: Number
     k_network: Number
     k_prompt: Number
+    k_prompt_expert: Number
     k_step: Number
 
 
@@ -232,6 +233,7 @@ def fixed_terms(f: StepFacts, v: StepParams) -> FixedTerms:
         k_expert=v.k_expert,
         k_network=v.k_network,
         k_prompt=v.k_prompt,
+        k_prompt_expert=v.k_prompt_expert,
         k_step=v.k_step,
     )
 
@@ -249,9 +251,12 @@ def fixed_seconds(
     `work` is what measured kernels say of it, and 0 where datasheet roofs price the step.
     """
     t = terms
-    kernels = (t.k_dense * work.dense + t.k_expert * work.expert) * (
-        1.0 + (t.k_prompt - 1.0) * (prefill_sequences > 0)
-    ) + t.k_network * work.network
+    prompt = 1.0 * (prefill_sequences > 0)
+    kernels = (
+        t.k_dense * work.dense * (1.0 + (t.k_prompt - 1.0) * prompt)
+        + t.k_expert * work.expert * (1.0 + (t.k_prompt_expert - 1.0) * prompt)
+        + t.k_network * work.network
+    )
     tokens = prefill_tokens + decode_sequences
     weighted = prefill_tokens + decode_sequences * t.decode_weight
     routed = tokens * t.expert_tokens

@@ -81,9 +81,6 @@ def main(
     accept: Annotated[
         bool, typer.Option("--accept", help="Commit the errors to the ratchet even if they grew.")
     ] = False,
-    kernels: Annotated[
-        bool, typer.Option("--kernels", help="Refit with steps priced by measured kernels.")
-    ] = False,
     ratchet_only: Annotated[
         bool,
         typer.Option("--ratchet-only", help="No refit and no report: seconds instead of minutes."),
@@ -91,17 +88,17 @@ def main(
 ) -> None:
     """Measure the errors of the engine on measured rows and write the report."""
     catalog = load()
-    fitted_over = replace(catalog, fits=UNFITTED) if kernels else catalog
+    unfitted = replace(catalog, fits=UNFITTED)
     paths = sources or sorted(DATA.glob("*.csv"))
     shipped = ratchet.by_slice(_shipped(paths, catalog, only_open=True), "shipped")
     if not ratchet_only:
-        items, table = _fitted(paths, fitted_over)
+        items, table = _fitted(paths, unfitted)
         _write(REPORT, _report(INTRODUCTION, items, table, shipped, _plots(items)))
         left_out.write(items)
         if extra is not None:
             everything = [*paths, extra]
             seen = ratchet.by_slice(_shipped(everything, catalog, only_open=False), "shipped")
-            items, table = _fitted(everything, fitted_over)
+            items, table = _fitted(everything, unfitted)
             _write(ALL_ROWS, _report(ALL_INTRODUCTION, items, table, seen, ()))
     _turn(ratchet.numbers(shipped), accept)
 

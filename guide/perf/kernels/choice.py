@@ -42,13 +42,17 @@ def table_gpu(gpu: Gpu) -> str | None:
     return next((r["table"] for r in _document()["relatives"] if r["gpu"] == name), None)
 
 
-def lesser_gpu(gpu: Gpu) -> Gpu | None:
-    """A measured GPU whose datasheet is nowhere above that of `gpu`, with the roofs of its fits."""
-    for row in _document()["lesser"]:
-        if row["gpu"] == (gpu.parent or gpu.name):
-            roofs = cast("dict[str, Any]", kernel_document(row["than"]))["roofs"]
-            return replace(gpu, name=row["than"], parent=None, **roofs)
-    return None
+def link_kind(table: str) -> str:
+    """What linked the GPUs on which the all-reduces of a table were measured."""
+    return "pcie" if table in _document()["over_pcie"] else "nvlink"
+
+
+def lesser_gpus(gpu: Gpu) -> list[Gpu]:
+    """`gpu` under the names of lesser tables: it has no worse roofs than any GPU of theirs that it
+    is compared with, so priced by these it is no slower."""
+    table = table_gpu(gpu)
+    names: list[str] = next((r["than"] for r in _document()["lesser"] if r["table"] == table), [])
+    return [replace(gpu, name=name, parent=None) for name in names]
 
 
 def _relative(gpu: Gpu) -> dict[str, Any]:

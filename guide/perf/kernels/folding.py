@@ -17,7 +17,8 @@ from guide.perf.kernels.choice import (
     attention_level,
     choose,
     latent,
-    lesser_gpu,
+    lesser_gpus,
+    link_kind,
     normalises_queries,
     table_gpu,
     weights_of,
@@ -33,6 +34,7 @@ from guide.perf.kernels.curves import (
 from guide.perf.kernels.levels import COMPUTE, AllReduce, all_reduces, latent_size
 from guide.perf.kernels.residual import AXES, factor_along, moe_place
 from guide.perf.ops import Layout
+from guide.perf.routing import unevenness
 
 ELEMENTWISE_SHARE = 0.8  # of the bandwidth: norms, residuals, activations between the GEMMs
 ROW_PARALLEL = ("o_proj", "down_proj")  # split over their inputs, the others over their outputs
@@ -51,11 +53,12 @@ def curves(
     pricing = _Pricing(arch, gpu, precision, layout, kv)
     if not pricing.complete:
         return None
-    found, lesser = pricing.curves(), lesser_gpu(gpu)
-    if lesser is None:
-        return found
-    other = _Pricing(arch, lesser, precision, layout, kv)
-    return found.no_slower_than(other.curves()) if other.complete else found
+    found = pricing.curves()
+    for lesser in lesser_gpus(gpu):
+        other = _Pricing(arch, lesser, precision, layout, kv)
+        if other.complete:
+            found = found.no_slower_than(other.curves())
+    return found
 
 
 @dataclass(slots=True)
@@ -177,8 +180,11 @@ class _Pricing:
         level, hidden = chosen.level, self.arch.hidden
         inner = mlp.expert_width * self.ep / self.layout.expert_ranks
         chip = self._chip(level.dtype.split("/")[0])
+        # a step ends with its slowest rank, which has the experts of more tokens than the mean one
+        uneven = unevenness(self.ep, mlp.experts, mlp.active_experts)
+        tokens = TOKENS + uneven.load * np.sqrt(TOKENS)
         shape: dict[str, Any] = {
-            **{"n": TOKENS, "h": hidden, "i": inner},
+            **{"n": tokens, "h": hidden, "i": inner},
             **{"k": mlp.active_experts, "experts": mlp.experts, "ranks": self.ep},
         }
         weight_bytes = chosen.width.weight
@@ -188,18 +194,24 @@ class _Pricing:
         if level.residual is not None:
             places = moe_place(**shape)
             seconds = seconds * factor_along(level.residual, AXES["moe"], *places)
-        reached = forms.reached_experts(mlp.experts, mlp.active_experts, TOKENS, self.ep)
+        reached = forms.reached_experts(mlp.experts, mlp.active_experts, tokens, self.ep)
         weights = reached * matrices * hidden * inner * chosen.width.weight
         seconds = np.maximum(seconds, weights / chip.bytes_per_s)
         return self._times("routed experts", chosen, group.count * seconds)
 
     def _network(self, mode: str) -> Floats:
-        """Two all-reduces a layer over the tensor-parallel GPUs."""
-        a, tp = self.arch, self.layout.tp
-        if tp == 1:
-            return np.zeros(len(TOKENS))
+        """Two all-reduces a layer over the tensor-parallel GPUs; and where attention ranks share
+        experts, the gathering of all tokens and the scattering of what experts make of them, which
+        together move what an all-reduce does."""
+        a, tp, ranks = self.arch, self.layout.tp, self.layout.attention_ranks
         message = TOKENS * a.hidden * 2
-        return 2 * a.layers * all_reduce_seconds(self.gpu, mode, tp, message)
+        total = np.zeros(len(TOKENS))
+        if tp > 1:
+            total = total + 2 * a.layers * all_reduce_seconds(self.gpu, mode, tp, message)
+        if ranks > 1:
+            gathered = all_reduce_seconds(self.gpu, mode, tp * ranks, message * ranks)
+            total = total + a.expert_layers * gathered
+        return total
 
     def _latent(self, group: LayerGroup) -> bool:
         """Whether a measured module holds the projections of a group."""
@@ -286,9 +298,7 @@ def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) ->
     """One all-reduce over `gpus` GPUs: measured points where the link is the tables', else a
     launch and the ring's share of the link."""
     table = table_gpu(gpu)
-    found = all_reduces(table) if table and table == (gpu.parent or gpu.name) else {}
-    if not found and table and gpu.link.kind == "nvlink":
-        found = all_reduces(table)
+    found = all_reduces(table) if table and link_kind(table) == gpu.link.kind else {}
     exact = found.get((mode, gpus))
     if exact is not None:
         return _interpolated(exact, message_bytes)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
 from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
+from guide.perf.kernels import folding
 from guide.perf.kernels.choice import choose, table_gpu
 from guide.perf.kernels.curves import NODES, Curves
 from guide.perf.kernels.folding import curves
 from guide.perf.kernels.levels import all_reduces, levels
 from guide.perf.ops import Layout, Role, operator_table
+from guide.perf.routing import Unevenness
 
 CATALOG = load()
 TABLES = ("A100-80GB", "H100-SXM", "H200", "B200", "B300", "GB200", "L40S", "RTXPRO6000")
@@ -68,6 +71,32 @@ def test_more_tokens_take_no_less_time(model: str, gpu: str) -> None:
     found = priced(model, gpu, tp=2)
     times = [step(found, tokens) for tokens in NODES[1:]]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "nvfp4"])
+@pytest.mark.parametrize("model", [LLAMA, MIXTURE])
+@pytest.mark.parametrize("gpu", TABLES)
+def test_no_token_takes_longer_in_a_larger_step(model: str, gpu: str, precision: str) -> None:
+    """A table's slow point would be cut or padded around: one token in FP8 was twice eight."""
+    found = priced(model, gpu, precision)
+    for curve in (found.dense, found.expert, found.head):
+        each = [curve(tokens) / tokens for tokens in (*NODES[1:], 100_000)]
+        assert all(b <= a * (1 + 1e-9) for a, b in pairwise(each))
+
+
+@pytest.mark.parametrize("gpu", ["H200", "B200"])
+def test_ranks_pay_for_the_exchange_and_wait_for_the_slowest(
+    gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (CATALOG.models[LATENT], CATALOG.gpus[gpu], PRECISIONS["fp8"])
+    layout = Layout(attention_ranks=8, expert_parallel=8)
+    ranks = curves(*asked, layout)
+    monkeypatch.setattr(folding, "unevenness", lambda *_: Unevenness(0.0, 0.0))
+    even = curves(*asked, layout)
+    assert ranks is not None
+    assert even is not None
+    assert ranks.network_graph(32) > 0
+    assert ranks.expert(2048) > even.expert(2048)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp8"])
