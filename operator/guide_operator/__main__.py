@@ -114,6 +114,7 @@ async def _operate(
     from guide.spec.node_pools import read_node_pools
     from guide_operator.controller import Controller
     from guide_operator.engine import Engine
+    from guide_operator.hands import Hands
     from guide_operator.observer import Observer
     from guide_operator.pulse import Beat
     from guide_operator.sweep import Sweep
@@ -141,7 +142,8 @@ async def _operate(
         gauge.set_function(age_s)
     metrics.event_loop_age.set_function(beat.age_s)
     engine.start()
-    tasks = [asyncio.create_task(sweep.run()), asyncio.create_task(beat.go_on())]
+    hands = Hands(client, controller)
+    tasks = [asyncio.create_task(one) for one in (sweep.run(), beat.go_on(), hands.run())]
     if settings.prometheus_url:
         tasks.append(asyncio.create_task(Observer(settings, client, controller, engine).run()))
     try:

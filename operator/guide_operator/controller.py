@@ -147,6 +147,21 @@ class Controller:
         if plan["spec"].get("output", {}).get("mode") == "Apply":
             self._turns.join(_key(plan), _age(plan))
 
+    # --- what others did to applied objects ------------------------------------------------------
+
+    def applied(self) -> list[Work]:
+        """The plans of which mode Apply has put something into the cluster."""
+        return [
+            work
+            for work in self._work.values()
+            if statuses.find(work.plan.get("status") or {}, "Applied")
+        ]
+
+    def touched(self, work: Work) -> None:
+        """Others wrote or deleted what was applied: it is applied again, without force."""
+        work.asked = True
+        self._wake(work)
+
     # --- what the observer asks and tells --------------------------------------------------------
 
     def answered(self) -> list[Work]:

@@ -11,6 +11,7 @@ from guide.manifests.names import PLAN_LABEL, manifests_name, object_name
 from guide.spec import InferencePlan
 from guide_operator import jobs, pods
 from guide_operator import layouts as apply
+from guide_operator.field_owners import conflict, stopped
 from guide_operator.rolling import adapted
 from guide_operator.status import CONFLICT, Condition
 
@@ -53,7 +54,7 @@ def apply_layout(
         scaled = apply.scaled_deployments(autoscalers)
         objects = apply.wanted(plan, best, uid, live, scaled)
         objects = adapted(objects, best, live, _own(client, plan, *_CLAIMS) if live else ())
-        held = [_put(client, value, scaled, dry_run=rehearsal) for value in objects]
+        held = [_put(client, value, live, scaled, dry_run=rehearsal) for value in objects]
         if rehearsal:
             return []
         waiting = apply.rollout([value for value in held if value["kind"] == "Deployment"])
@@ -62,7 +63,7 @@ def apply_layout(
         if begun:
             waiting = jobs.progress(begun, pods.Report(ready=False))
     except FieldConflict as error:
-        return apply.refusal(CONFLICT, f"{error}: give the field up there, or leave it to GUIDE.")
+        return apply.refusal(CONFLICT, f"{error}: set it back or give the field up there.")
     except Refused as error:
         message = f"{error}: is namespace {namespace} in apply.namespaces of the chart?"
         return apply.refusal(FORBIDDEN, message)
@@ -72,14 +73,29 @@ def apply_layout(
 
 
 def _put(
-    client: ClusterClient, value: dict[str, Any], scaled: frozenset[str], *, dry_run: bool
+    client: ClusterClient,
+    value: dict[str, Any],
+    live: Mapping[str, Object],
+    scaled: frozenset[str],
+    *,
+    dry_run: bool,
 ) -> Object:
-    """Apply without force, but for what an autoscaler that is gone has left behind."""
+    """Apply without force, but for what an autoscaler that is gone has left behind.
+
+    `live` are the Deployments that exist, by name.
+    """
+    name = value["metadata"]["name"]
+    found = live.get(name) if value["kind"] == "Deployment" else None
+    replicas = value.get("spec", {}).get("replicas")
+    if found is not None and replicas and name not in scaled and stopped(found):
+        what = f"Deployment {value['metadata']['namespace']}/{name}"
+        message = f"{what} was scaled to 0 replicas by hand instead of {replicas}"
+        raise FieldConflict(message, (("somebody", ".spec.replicas"),))
     try:
         return client.apply(value, dry_run=dry_run)
     except FieldConflict as error:
-        if value["metadata"]["name"] in scaled or not apply.left_behind(error.owners):
-            raise
+        if name in scaled or not apply.left_behind(error.owners):
+            raise FieldConflict(conflict(error, value, found), error.owners) from error
         return client.apply(value, dry_run=dry_run, force=True)
 
 

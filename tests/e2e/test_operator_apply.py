@@ -122,6 +122,69 @@ def test_a_conflict_is_named_and_not_forced(kubectl: Kubectl, namespace: str, op
     assert deployment(kubectl, namespace)["spec"]["progressDeadlineSeconds"] == 77
 
 
+@pytest.fixture(scope="module")
+def unasked(
+    control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """An operator that looks at nothing again by itself before the tests have ended."""
+    install_crd(kubectl)
+    log = tmp_path_factory.mktemp("unasked") / "log"
+    with running(control_plane.kubeconfig, log, resync_s="3600") as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "told"),
+    [
+        (
+            ("scale", "deployment/chat-0", "--replicas=0"),
+            ("Deployment ", "chat-0 was scaled to 0 replicas by hand instead of"),
+        ),
+        (
+            ("scale", "deployment/chat-0", "--replicas=9"),
+            (".spec.replicas belongs to kubectl, 9 instead of",),
+        ),
+        (
+            ("set", "image", "deployment/chat-0", "server=example.com/other:1"),
+            ("].image belongs to kubectl-set, example.com/other:1 instead of vllm/",),
+        ),
+        (
+            (
+                "patch",
+                "service",
+                "chat",
+                "--field-manager=me",
+                '-p={"spec":{"selector":{"a":"b"}}}',
+            ),
+            (),
+        ),
+    ],
+)
+def test_what_is_done_by_hand_is_told_within_half_a_minute(
+    kubectl: Kubectl,
+    namespace: str,
+    unasked: Operator,
+    by_hand: tuple[str, ...],
+    told: tuple[str, ...],
+):
+    applied(kubectl, namespace)
+    before = kubectl.json("-n", namespace, "get", "deployment", "chat-0")["spec"]
+    looks = unasked.looks()
+    kubectl("-n", namespace, *by_hand)
+
+    def seen() -> bool:
+        plan = kubectl.json("-n", namespace, "get", "iplan", "chat")
+        message = condition(plan, "Applied")["message"]
+        return unasked.looks() > looks and all(part in message for part in told)
+
+    eventually(seen, limit_s=30)
+    if told:
+        plan_when(kubectl, namespace, "chat", "Conflict", "False")
+        undo = {"spec": {"replicas": before["replicas"], "template": before["template"]}}
+        kubectl("-n", namespace, "patch", "deployment", "chat-0", "-p", json.dumps(undo))
+    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+
+
 def test_what_runs_stays_when_a_cheaper_layout_appears(
     kubectl: Kubectl, namespace: str, operator: Operator
 ):
