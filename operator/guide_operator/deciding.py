@@ -18,7 +18,7 @@ from guide.manifests.render import build_objects
 from guide.search.assess import Running
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide.spec.checkpoint_files import with_files_beside
-from guide_operator import jobs, pods, reconcile
+from guide_operator import jobs, pods, reconcile, releasing
 from guide_operator import layouts as apply
 from guide_operator import status as statuses
 from guide_operator.cluster import ClusterState
@@ -75,7 +75,7 @@ class Decider:
         self._metrics = metrics
         self._cluster = cluster
         self._settle = settle
-        self._follower = Follower(client, cluster)
+        self._follower = Follower(client, cluster, settings.release_s)
         self.catalog = catalog
         self.turns = Turns()
 
@@ -226,7 +226,7 @@ class Decider:
             answer.recommendation,
             answer.running,
             since,
-            _seconds_since(since, one.now),
+            releasing.seconds_since(since, one.now),
             one.now,
             edited=apply.edited(status, one.observed.generation),
         )
@@ -256,6 +256,7 @@ class Decider:
         more = self._explained(one, await asyncio.to_thread(*arguments, rehearsal=False))
         self._poll(work, more)
         layout = jobs.with_end(layout, more) if begun else layout
+        layout, more = self._released(one, layout, more)
         more = [*more, chosen.better]
         return self._result(one, chosen.recommendation, inputs, more, layout)
 
@@ -278,8 +279,9 @@ class Decider:
         self._poll(work, more)
         if not waiting and not self._follower.report(one.written).ready:
             work.poll_s = _POLL_S  # pods tell first, their Deployment soon
+        layout, more = self._released(one, observed.status["applied"], more)
         stamp = Stamp(generation=observed.generation, now=one.now, previous=observed.status)
-        status = statuses.progressed(more, stamp)
+        status = {**statuses.progressed(more, stamp), "applied": layout}
         if statuses.same(status, observed.status):
             return Decision()
         return Decision(status=status, events=reconcile.pod_events(status, observed.status))
@@ -287,6 +289,13 @@ class Decider:
     def _explained(self, one: _Asked, said: Sequence[Condition]) -> list[Condition]:
         """What Deployments say of a rollout, with the words of the plan's pods."""
         return apply.explained(said, self._follower.report(one.written))
+
+    def _released(
+        self, one: _Asked, applied: Mapping[str, Any], more: Sequence[Condition]
+    ) -> tuple[dict[str, Any], list[Condition]]:
+        """Whether GPUs that no pod takes are given back, where their pods do not start."""
+        before = one.observed.status.get("applied", {})
+        return releasing.judged(applied, before, more, one.now, self._settings.release_s)
 
     def _poll(self, work: Work, conditions: Iterable[Condition]) -> None:
         """Look again soon while a rollout goes on, later where something is in the way."""
@@ -315,9 +324,3 @@ def observed_of(plan: Object) -> Observed:
 def time_now() -> str:
     """The wall clock, as the API writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _seconds_since(then: str | None, now: str) -> float:
-    if then is None:
-        return 0.0
-    return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()

@@ -19,6 +19,7 @@ from guide.domain import GpuPool
 from guide.manifests.names import PLAN_LABEL, object_name
 from guide_operator import jobs
 from guide_operator import status as statuses
+from guide_operator.releasing import RELEASED
 
 Object = dict[str, Any]
 Owner = tuple[str, str]  # namespace, label of the plan
@@ -58,13 +59,17 @@ class Holder:
 def holder(plan: Mapping[str, Any]) -> Holder | None:
     """What a plan holds; None for one that holds nothing.
 
-    A batch that has ended holds nothing. Without condition Applied a plan has no say: one that was
+    A batch that has ended holds nothing, nor do pods that do not start for too long: what they have
+    is counted with all pods. Without condition Applied a plan has no say: one that was
     in mode Recommend meanwhile must ask for its layout again.
     """
     spec, status = mapping(plan.get("spec")), mapping(plan.get("status"))
-    groups = sequence(mapping(status.get("applied")).get("groups"))
+    applied = mapping(status.get("applied"))
+    groups = sequence(applied.get("groups"))
     applies = mapping(spec.get("output")).get("mode") == "Apply"
     if not applies or not groups or not statuses.find(status, "Applied") or jobs.ended(status):
+        return None
+    if applied.get(RELEASED):
         return None
     metadata = plan["metadata"]
     return Holder(

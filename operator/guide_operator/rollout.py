@@ -7,6 +7,7 @@ from typing import Any
 
 from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Refused
 from guide.domain import Evaluation
+from guide.errors import ClusterError
 from guide.manifests.names import PLAN_LABEL, manifests_name, object_name
 from guide.spec import InferencePlan
 from guide_operator import jobs, pods
@@ -17,8 +18,8 @@ from guide_operator.status import CONFLICT, Condition
 
 Object = Mapping[str, Any]
 
-FORBIDDEN, MISSING = "Refused", "KindMissing"
-REFUSALS = (CONFLICT, FORBIDDEN, MISSING)
+FORBIDDEN, MISSING, NO_PODS = "Refused", "KindMissing", "PodsRefused"
+REFUSALS = (CONFLICT, FORBIDDEN, MISSING, NO_PODS)
 
 _DEPLOYMENTS = ("apps/v1", "Deployment")
 _JOBS = ("batch/v1", "Job")
@@ -56,7 +57,7 @@ def apply_layout(
         objects = adapted(objects, best, live, _own(client, plan, *_CLAIMS) if live else ())
         held = [_put(client, value, live, scaled, dry_run=rehearsal) for value in objects]
         if rehearsal:
-            return []
+            return _pods_rehearsed(client, objects, replacing=bool(live))
         waiting = apply.rollout([value for value in held if value["kind"] == "Deployment"])
         begun = [value for value in held if value["kind"] == "Job"]
         _prune(client, plan, objects, uid, _KINDS if begun or not waiting else (_JOBS,))
@@ -70,6 +71,29 @@ def apply_layout(
     except NotFound as error:
         return apply.refusal(MISSING, f"{error}: is its CustomResourceDefinition installed?")
     return [apply.applied(), *waiting]
+
+
+def _pods_rehearsed(
+    client: ClusterClient, objects: Sequence[dict[str, Any]], *, replacing: bool
+) -> list[Condition]:
+    """Why no pod of the layout may be made: a Deployment is taken where its pods are not.
+
+    A quota says nothing while the layout is `replacing` another one, whose pods make room.
+    """
+    for value in objects:
+        if value["kind"] not in ("Deployment", "Job"):
+            continue
+        meta, template = value["metadata"], value["spec"]["template"]
+        try:
+            client.rehearse_pod(meta["namespace"], meta["name"], template)
+        except ClusterError as error:
+            why = pods.refused(str(error), replacing=replacing)
+            if why is None:
+                raise
+            if why:
+                what = f"Pods of {value['kind']} {meta['namespace']}/{meta['name']} may not start"
+                return apply.refusal(NO_PODS, f"{what}: {why} No GPU is reserved for them.")
+    return []
 
 
 def _put(

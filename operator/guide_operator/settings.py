@@ -44,6 +44,12 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds of computing that one plan may cost before it is given up.",
     )
+    release_s: float = Field(
+        default=900,
+        gt=0,
+        description="Seconds after which GPUs are given back that were reserved for pods which "
+        "do not start.",
+    )
     sweep_s: float = Field(
         default=300,
         ge=1,
