@@ -45,19 +45,20 @@ def main() -> int:
 async def _lead(settings: Settings) -> None:
     """Operate; with a Lease only once this replica leads. It is healthy while it waits."""
     import kopf
-    from prometheus_client import start_http_server
 
     from guide.cluster.client import connect
     from guide_operator.leadership import Leadership
     from guide_operator.liveness import Liveness
     from guide_operator.metrics import Metrics
+    from guide_operator.metrics_server import Readers, serve
     from guide_operator.readiness import Readiness
 
     kopf.configure(log_format=kopf.LogFormat.FULL)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
     metrics = Metrics()
-    start_http_server(settings.metrics_port, settings.bind_address, metrics.registry)
     client, loop, task = connect(), asyncio.get_running_loop(), asyncio.current_task()
+    readers = Readers(client) if settings.metrics_by_token else None
+    serve(settings.metrics_port, settings.bind_address, metrics.registry, readers)
     readiness, liveness = Readiness(client), Liveness(settings.longest_s())
     await _serve_health(settings, readiness, liveness, metrics)
     if not settings.lease or task is None:
@@ -125,7 +126,11 @@ async def _operate(
     )
     catalog = load(extra_gpus=gpus, prices=prices)
     observe, longest_s = metrics.planning_duration.observe, settings.longest_question_s
-    engine = Engine(settings.workers, observe, gpus, prices, longest_s=longest_s)
+    engine = Engine(
+        *(settings.workers, observe, gpus, prices),
+        longest_s=longest_s,
+        by_namespace=settings.learn_by_namespace,
+    )
     controller = Controller(settings, client, catalog, engine, metrics)
     if pools is not None:
         asked = read_node_pools(pools.read_text(encoding="utf-8"), str(pools))

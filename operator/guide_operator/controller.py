@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Stale
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, TookTooLong
-from guide.live.learn import Corrections, factors, overlay
+from guide.live.learn import Corrections, factors
 from guide.manifests.names import object_name
 from guide.spec import parse_plan
 from guide_operator import findings, reconcile
@@ -55,7 +55,6 @@ class Controller:
     ) -> None:
         self._settings = settings
         self._client = client
-        self._shipped = catalog
         self._engine = engine
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
@@ -181,7 +180,7 @@ class Controller:
     def use(self, ledger: Corrections) -> None:
         """Answer by other corrections from now on: plans that they concern are planned again."""
         self._engine.use(ledger)
-        self._decider.catalog = overlay(self._shipped, ledger)
+        self._decider.catalogs.clear()
         self._metrics.plans.show_corrections(factors(ledger))
         for work in self._work.values():
             self._wake(work)

@@ -13,6 +13,7 @@ from typing import Any
 from guide.cluster.client import ClusterClient, Stale
 from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.errors import ClusterError, SpecError
+from guide.live.learn import overlay
 from guide.manifests.names import manifests_name
 from guide.manifests.render import build_objects
 from guide.search.assess import Running
@@ -76,7 +77,8 @@ class Decider:
         self._cluster = cluster
         self._settle = settle
         self._follower = Follower(client, cluster, settings.release_s)
-        self.catalog = catalog
+        self._shipped = catalog
+        self.catalogs: dict[str, Catalog] = {}  # with the corrections in force, by namespace
         self.turns = Turns()
 
     async def decide(self, work: Work, plan: Object, *, asked: bool) -> Decision:
@@ -103,7 +105,7 @@ class Decider:
         """What a plan asks, with its model's config.json read from where the plan says."""
         source = written.spec.model.config_from
         if source is None:
-            return resolve_plan(written, self.catalog)
+            return resolve_plan(written, self._shipped)
         reference, namespace = source.config_map_key_ref, written.metadata.namespace
         found = await asyncio.to_thread(self._client.config_map, namespace, reference.name)
         data: dict[str, str] = {} if found is None else found.get("data", {})
@@ -117,12 +119,19 @@ class Decider:
                 field="spec.model.configFrom",
             )
         config = with_files_beside(reference.key, config, data.get)
-        return resolve_plan(written, self.catalog, config)
+        return resolve_plan(written, self._shipped, config)
+
+    def _catalog(self, one: _Asked) -> Catalog:
+        namespace = one.key[0]
+        if namespace not in self.catalogs:
+            ledger = self._engine.ledger_of(namespace)
+            self.catalogs[namespace] = overlay(self._shipped, ledger)
+        return self.catalogs[namespace]
 
     def _inputs(self, one: _Asked) -> tuple[Inventory, str]:
         edited = apply.edited(one.observed.status, one.observed.generation)
         inventory = self._cluster.inventory(one.question, *one.key, edited=edited)
-        digest = reconcile.inputs_digest(one.written, one.question, inventory, self.catalog)
+        digest = reconcile.inputs_digest(one.written, one.question, inventory, self._catalog(one))
         return inventory, digest
 
     async def _observe(self, one: _Asked) -> _Asked:
@@ -172,11 +181,12 @@ class Decider:
     ) -> Decision:
         held = ""
         if not answer.feasible:
-            held = self._cluster.held_by_others(one.question, answer, *one.key)
+            hide = self._settings.hide_other_tenants
+            held = self._cluster.held_by_others(one.question, answer, *one.key, hide=hide)
         return reconcile.decide(
             one.written,
             answer,
-            self.catalog,
+            self._catalog(one),
             one.observed,
             inputs=inputs,
             now=one.now,

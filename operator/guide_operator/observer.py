@@ -17,7 +17,7 @@ from typing import Any
 
 from guide.cluster.client import ClusterClient
 from guide.errors import ClusterError, SpecError
-from guide.live.learn import Corrections, Sample, learnt, sample
+from guide.live.learn import Corrections, Sample, learnt, of_namespace, sample, scoped
 from guide.live.ledger import NAME, config_map, from_config_map
 from guide.live.measured import Observation, lacking, unfit, workload
 from guide.live.prometheus import Prometheus, PrometheusError
@@ -150,7 +150,8 @@ class Observer:
         layout = findings.layout_of(plan["status"])
         question, inventory = await self._controller.question(work)
         load = workload(found, question)
-        expected = await self._engine.expect(question, inventory, layout, load)
+        namespace, _ = _key(work)
+        expected = await self._engine.expect(question, inventory, layout, load, namespace=namespace)
         if expected is None:
             message = "the running layout is no candidate any more"
             return findings.blind(plan["metadata"]["generation"], "LayoutGone", message)
@@ -166,6 +167,8 @@ class Observer:
         if others:
             refusal = refusal or "several kinds of GPU share the load"
         if refusal is None:
+            if self._settings.learn_by_namespace:
+                key = of_namespace(key, namespace)
             watched.samples.append((now_s, key, sample(found, expected)))
         told = f"Not learnt from: {refusal}." if refusal else "Learnt from."
         return findings.compared(
@@ -173,7 +176,7 @@ class Observer:
             question,
             found,
             expected,
-            ledger,
+            scoped(ledger, namespace) if self._settings.learn_by_namespace else ledger,
             replicas=replicas,
             learning=told,
             drift_s=self._settings.drift_s,

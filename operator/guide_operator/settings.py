@@ -23,6 +23,10 @@ class Settings(BaseModel):
         default=2, ge=1, le=64, description="Processes that work out recommendations."
     )
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of /metrics.")
+    metrics_by_token: bool = Field(
+        default=False,
+        description="Whether only bearers of a token that may get /metrics are given them.",
+    )
     health_port: int = Field(
         default=8081, ge=0, le=65535, description="Port of /healthz and /readyz."
     )
@@ -74,6 +78,10 @@ class Settings(BaseModel):
         default=(),
         description="Taints that the pods of every plan may tolerate, as JSON, as in a pod.",
     )
+    hide_other_tenants: bool = Field(
+        default=False,
+        description="Whether statuses name no plan of another namespace.",
+    )
     node_selector: Json[dict[str, str]] = Field(
         default={}, description="Labels that nodes for plans must carry, as JSON."
     )
@@ -109,6 +117,10 @@ class Settings(BaseModel):
     )
     learn: bool = Field(
         default=True, description="Whether predictions are corrected by what pods did."
+    )
+    learn_by_namespace: bool = Field(
+        default=False,
+        description="Whether corrections hold for the namespace alone whose pods taught them.",
     )
     namespace: str = Field(
         default="guide-system",
