@@ -86,6 +86,7 @@ class Decider:
         now = time_now()
         try:
             written = parse_plan(plan)
+            self._check_wishes(written)
             if followed := await self._follower.follow(written, observed_of(plan), now):
                 self._poll(work, followed[1])
                 return followed[0]
@@ -100,6 +101,16 @@ class Decider:
         if written.spec.output.mode == "Apply":
             return await self._apply(work, one)
         return await self._recommend(work, one)
+
+    def _check_wishes(self, written: InferencePlan) -> None:
+        """Pods of mode Apply are made by our account: no plan is a way round a policy."""
+        asked = () if written.spec.output.mode != "Apply" else written.spec.deployment.wishes()
+        if denied := [name for name in asked if name not in self._settings.deployment_fields]:
+            raise SpecError(
+                f"spec.deployment.{denied[0]} is not for mode Apply here: leave it out, or ask who "
+                "runs the operator to name it in apply.deploymentFields of the chart",
+                field=f"spec.deployment.{denied[0]}",
+            )
 
     async def question(self, work: Work, written: InferencePlan) -> Plan:
         """What a plan asks, with its model's config.json read from where the plan says."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from guide.cluster.taints import NodeBounds
 from guide.errors import SpecError
+from guide.spec.pods import HARMLESS
 from guide.spec.tolerations import Toleration
 
 PREFIX = "GUIDE_"
@@ -77,6 +78,11 @@ class Settings(BaseModel):
     tolerations: Json[tuple[Toleration, ...]] = Field(
         default=(),
         description="Taints that the pods of every plan may tolerate, as JSON, as in a pod.",
+    )
+    deployment_fields: Json[tuple[str, ...]] = Field(
+        default=HARMLESS,
+        description="Fields of spec.deployment that plans of mode Apply may set besides images, "
+        "arguments, token and claim, as JSON.",
     )
     hide_other_tenants: bool = Field(
         default=False,

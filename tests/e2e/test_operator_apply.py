@@ -289,6 +289,32 @@ def test_former_objects_go_only_when_the_new_ones_are_available(
     assert found["status"]["availableReplicas"] == plan["status"]["summary"]["replicas"]
 
 
+def test_what_a_plan_asks_of_its_pods_is_done_where_the_platform_lets_it(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    asked = {
+        "env": [{"name": "TZ", "value": "UTC"}],
+        "resources": {"limits": {"memory": "64Gi"}},
+        "labels": {"team": "search"},
+        "imagePullSecrets": ["registry"],
+    }
+    kubectl.apply(chat(namespace, output=APPLY, deployment={**asked, "serviceAccountName": "boss"}))
+    plan = plan_when(kubectl, namespace, "chat", "InvalidSpec", "False")
+    message = condition(plan, "Ready")["message"]
+    assert message.startswith("spec.deployment.serviceAccountName is not for mode Apply here")
+    kubectl.apply(chat(namespace, output=APPLY, deployment=asked))
+    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    template = deployment(kubectl, namespace)["spec"]["template"]
+    assert template["metadata"]["labels"]["team"] == "search"
+    assert template["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    (server,) = template["spec"]["containers"]
+    assert server["resources"]["limits"]["memory"] == "64Gi"
+    assert {"name": "TZ", "value": "UTC"} in server["env"]
+    files = kubectl.json("-n", namespace, "get", "configmap", "chat-manifests")["data"]
+    assert "They get the variables TZ." in files["REVIEW.md"]
+    assert "each new pod loads them anew" in files["REVIEW.md"]
+
+
 def test_a_missing_kind_is_said(kubectl: Kubectl, namespace: str, operator: Operator):
     output = {"mode": "Apply", "monitoring": "PodMonitor"}
     if "podmonitors" in kubectl("api-resources", "-o", "name").stdout:
