@@ -123,6 +123,41 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         "'--max-num-seqs' is not allowed here",
     ),
     "argument that is a shell line": ("spec.deployment.extraArgs", ["x; rm"], "extraArgs[0]"),
+    "variable from two sources": (
+        "spec.deployment.env",
+        [{"name": "A", "value": "b", "secretKeyRef": {"name": "s", "key": "k"}}],
+        "state one of value, secretKeyRef and configMapKeyRef",
+    ),
+    "variable that GUIDE sets": (
+        "spec.deployment.env",
+        [{"name": "VLLM_ATTENTION_BACKEND", "value": "x"}],
+        "GUIDE sets this variable",
+    ),
+    "variable twice": (
+        "spec.deployment.env",
+        [{"name": "A", "value": "b"}, {"name": "A", "value": "c"}],
+        "env",
+    ),
+    "cache of two kinds": (
+        "spec.deployment.modelCache",
+        {"claimName": "models", "hostPath": "/models"},
+        "state one of claimName, ephemeral and hostPath",
+    ),
+    "cache that climbs": (
+        "spec.deployment.modelCache",
+        {"hostPath": "/models/../etc"},
+        "hostPath goes no level up",
+    ),
+    "label of GUIDE": (
+        "spec.deployment.labels",
+        {"guide.dev/plan": "other"},
+        "labels of guide.dev and app.kubernetes.io are GUIDE's own",
+    ),
+    "user that is root": (
+        "spec.deployment.podSecurityContext.runAsUser",
+        0,
+        "must be at least 1",
+    ),
     "image that is no image": ("spec.deployment.image", "a b", "is not a valid image"),
     "keeping none of the cache": ("spec.optimizations.h2oKeepPercent", 0, "must be at least 1"),
     "keeping more than all of the cache": (

@@ -80,6 +80,50 @@ CASES: dict[str, Case] = {
             "output": {"monitoring": "PodMonitor"},
         }
     ),
+    "production": Case(
+        spec={
+            "deployment": {
+                "modelCache": {"ephemeral": {"size": "100Gi", "storageClassName": "fast"}},
+                "resources": {
+                    "requests": {"cpu": "6", "memory": "48Gi"},
+                    "limits": {"memory": "64Gi", "ephemeralStorage": "20Gi"},
+                },
+                "imagePullSecrets": ["registry"],
+                "serviceAccountName": "models",
+                "priorityClassName": "serving",
+                "podSecurityContext": {
+                    "runAsUser": 1000,
+                    "runAsGroup": 1000,
+                    "fsGroup": 1000,
+                    "supplementalGroups": [44, 109],
+                },
+                "env": [
+                    {"name": "TZ", "value": "UTC"},
+                    {
+                        "name": "AWS_SECRET_ACCESS_KEY",
+                        "secretKeyRef": {"name": "bucket", "key": "secret"},
+                    },
+                    {"name": "REGION", "configMapKeyRef": {"name": "site", "key": "region"}},
+                ],
+                "proxy": {"httpsProxy": "http://proxy.example:3128", "noProxy": ".svc"},
+                "topologySpread": [
+                    {
+                        "topologyKey": "topology.kubernetes.io/zone",
+                        "whenUnsatisfiable": "DoNotSchedule",
+                    }
+                ],
+                "nodeAffinity": [
+                    {"key": "disk", "values": ["nvme"], "weight": 50},
+                    {"key": "spot", "operator": "DoesNotExist"},
+                ],
+                "labels": {"team": "search"},
+                "annotations": {"sidecar.istio.io/inject": "false"},
+            },
+        }
+    ),
+    "node-cache": Case(
+        spec={"deployment": {"modelCache": {"hostPath": "/var/lib/models"}}},
+    ),
     "latency-limits": Case(
         spec={"slo": {"ttftP95Milliseconds": 500, "tpotP95Milliseconds": 7}},
     ),

@@ -222,6 +222,19 @@ class ClusterClient:
         arguments |= {"group": group, "version": version, "plural": _plural(kind)}
         return call(what, CustomObjectsApi(self.api).patch_namespaced_custom_object, **arguments)
 
+    def rehearse_pod(self, namespace: str, name: str, template: Mapping[str, Any]) -> None:
+        """Ask whether a pod of a template could be made now; nothing is made."""
+        from kubernetes.client import CoreV1Api
+
+        meta = {**mapping(template["metadata"]), "generateName": f"{name}-"}
+        call(
+            f"make pods of {namespace}/{name}",
+            CoreV1Api(self.api).create_namespaced_pod,
+            namespace=namespace,
+            body={"apiVersion": "v1", "kind": "Pod", **template, "metadata": meta},
+            dry_run="All",
+        )
+
     def write_status(
         self,
         namespace: str,

@@ -98,6 +98,18 @@ def reset(ledger: Corrections, now: str, keys: Sequence[str] = ()) -> Correction
     return _next(ledger, kept, f"reset by hand: {gone}", now)
 
 
+def of_namespace(key: str, namespace: str) -> str:
+    """The name under which a correction is kept that holds for the plans of one namespace alone."""
+    return f"{namespace}: {key}"
+
+
+def scoped(ledger: Corrections, namespace: str) -> Corrections:
+    """What was learnt from the plans of `namespace`, where every namespace learns for itself."""
+    own = of_namespace("", namespace)
+    kept = {k.removeprefix(own): v for k, v in ledger.corrections.items() if k.startswith(own)}
+    return Corrections(corrections=kept)
+
+
 def overlay(catalog: Catalog, ledger: Corrections) -> Catalog:
     """`catalog` with the corrections as a level of its fits; its digest tells them apart."""
     if not ledger.corrections:

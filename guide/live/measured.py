@@ -17,34 +17,35 @@ MOST_GROWTH = 0.05  # of requests in flight over a window, as a share of those t
 _HEAVIEST_TAIL = 3.5  # p95 over mean that a lognormal can hold (guide.simulate.arrivals)
 _PODS = ("instance",)
 
-Ask = Callable[[str, str], str]  # selector, window -> PromQL
+By = tuple[str, ...]
+Ask = Callable[[str, str, By], str]  # selector, window, labels that tell plans apart -> PromQL
 
 # Means of latencies are asked pod by pod: the median pod counts, so that one that lies does not.
 QUERIES: dict[str, Ask] = {
-    "requests": lambda s, w: q.count("e2e", s, w, ()),
-    "requests_per_s": lambda s, w: q.requests_per_second(s, w, ()),
-    "output_tokens_per_s": lambda s, w: q.output_tokens_per_second(s, w, ()),
-    "prompt_mean": lambda s, w: q.mean("prompt", s, w, ()),
-    "prompt_p95": lambda s, w: q.quantile(0.95, "prompt", s, w, ()),
-    "output_mean": lambda s, w: q.mean("output", s, w, ()),
-    "output_p95": lambda s, w: q.quantile(0.95, "output", s, w, ()),
-    "ttft_mean_s": lambda s, w: q.mean("ttft", s, w, _PODS),
-    "tpot_mean_s": lambda s, w: q.mean("tpot", s, w, _PODS),
-    "e2e_mean_s": lambda s, w: q.mean("e2e", s, w, _PODS),
-    "ttft_p95_s": lambda s, w: q.quantile(0.95, "ttft", s, w, ()),
-    "tpot_p95_s": lambda s, w: q.quantile(0.95, "tpot", s, w, ()),
-    "e2e_p95_s": lambda s, w: q.quantile(0.95, "e2e", s, w, ()),
-    "error_ratio": lambda s, w: q.error_ratio(s, w, ()),
-    "waiting": lambda s, _: q.waiting(s, ()),
-    "running": lambda s, _: q.running(s, ()),
-    "in_flight": lambda s, _: q.in_flight(s, "", ()),
-    "in_flight_before": lambda s, w: q.in_flight(s, w, ()),
-    "kv_usage": lambda s, _: q.kv_usage(s, ()),
-    "prefix_hit_share": lambda s, w: q.prefix_hit_share(s, w, ()),
-    "preemptions": lambda s, w: q.preemptions(s, w, ()),
-    "pods": lambda s, _: q.pods(s, "", ()),
-    "pods_before": lambda s, w: q.pods(s, w, ()),
-    "restarts": lambda s, w: q.restarts(s, w, ()),
+    "requests": lambda s, w, by: q.count("e2e", s, w, by),
+    "requests_per_s": lambda s, w, by: q.requests_per_second(s, w, by),
+    "output_tokens_per_s": lambda s, w, by: q.output_tokens_per_second(s, w, by),
+    "prompt_mean": lambda s, w, by: q.mean("prompt", s, w, by),
+    "prompt_p95": lambda s, w, by: q.quantile(0.95, "prompt", s, w, by),
+    "output_mean": lambda s, w, by: q.mean("output", s, w, by),
+    "output_p95": lambda s, w, by: q.quantile(0.95, "output", s, w, by),
+    "ttft_mean_s": lambda s, w, by: q.mean("ttft", s, w, (*by, *_PODS)),
+    "tpot_mean_s": lambda s, w, by: q.mean("tpot", s, w, (*by, *_PODS)),
+    "e2e_mean_s": lambda s, w, by: q.mean("e2e", s, w, (*by, *_PODS)),
+    "ttft_p95_s": lambda s, w, by: q.quantile(0.95, "ttft", s, w, by),
+    "tpot_p95_s": lambda s, w, by: q.quantile(0.95, "tpot", s, w, by),
+    "e2e_p95_s": lambda s, w, by: q.quantile(0.95, "e2e", s, w, by),
+    "error_ratio": lambda s, w, by: q.error_ratio(s, w, by),
+    "waiting": lambda s, _, by: q.waiting(s, by),
+    "running": lambda s, _, by: q.running(s, by),
+    "in_flight": lambda s, _, by: q.in_flight(s, "", by),
+    "in_flight_before": lambda s, w, by: q.in_flight(s, w, by),
+    "kv_usage": lambda s, _, by: q.kv_usage(s, by),
+    "prefix_hit_share": lambda s, w, by: q.prefix_hit_share(s, w, by),
+    "preemptions": lambda s, w, by: q.preemptions(s, w, by),
+    "pods": lambda s, _, by: q.pods(s, "", by),
+    "pods_before": lambda s, w, by: q.pods(s, w, by),
+    "restarts": lambda s, w, by: q.restarts(s, w, by),
 }
 # Without these nothing can be compared; the histograms or counters that would tell them.
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -98,6 +99,9 @@ def observation(values: Mapping[str, float]) -> Observation:
     """Values by name of `QUERIES`; those that are no finite number at or above 0 are left out."""
     good = {key: value for key, value in values.items() if math.isfinite(value) and value >= 0}
     return Observation(**good)
+
+
+EVERY_PLAN = 'namespace!="", plan!=""'  # the series of the pods of all plans
 
 
 def selector(namespace: str, plan_label: str) -> str:

@@ -18,9 +18,10 @@ from guide.frameworks.base import HUGGING_FACE_HOME, hugging_face_env
 from guide.frameworks.vllm import Vllm, default_image
 from guide.frameworks.vllm_flags import NEWEST
 from guide.manifests import hardening
-from guide.manifests.deployment import Object, env, models_volume
+from guide.manifests.deployment import Object, env
 from guide.manifests.names import meta, object_name
 from guide.manifests.objects import PORT, Named, launch_options, traffic
+from guide.manifests.wishes import models_volume
 from guide.spec import InferencePlan
 
 FORMATS = ("kustomize", "leaderworkerset")  # those that write the Services which it asks

@@ -13,7 +13,7 @@ from typing import Any
 from guide.domain import GroupEvaluation, ReplicaGroup
 from guide.frameworks import EnvVar, Launch
 from guide.frameworks.base import HUGGING_FACE_HOME, Probe, Proxy
-from guide.manifests import hardening, rollout
+from guide.manifests import hardening, rollout, wishes
 from guide.manifests.claims import claim_name
 from guide.manifests.names import GROUP_LABEL, instance_labels, labels, object_name
 from guide.spec import InferencePlan
@@ -70,7 +70,10 @@ def pod_template(plan: InferencePlan, index: int, group: GroupEvaluation, launch
         "containers": [{**one, "lifecycle": rollout.lifecycle(drain_s)} for one in containers],
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": rollout.grace_seconds(drain_s),
-        "topologySpreadConstraints": rollout.spread(selector(plan.metadata.name, index)),
+        "topologySpreadConstraints": wishes.spread(
+            plan.spec.deployment.topology_spread,
+            rollout.spread(selector(plan.metadata.name, index)),
+        ),
     }
     return {**template, "spec": {**template["spec"], **serving}}
 
@@ -80,10 +83,11 @@ def replica_template(
 ) -> Object:
     """What the pods of a replica group are, whether they serve or work through a batch."""
     pod_labels = _pod_labels(plan, index, group)
-    return {
+    template = {
         "metadata": {"labels": pod_labels, **_annotations(plan, launch)},
         "spec": _pod(plan, index, group, launch),
     }
+    return wishes.with_wishes(template, plan)
 
 
 def _pod_labels(plan: InferencePlan, index: int, group: GroupEvaluation) -> dict[str, str]:
@@ -262,21 +266,13 @@ def _file_mounts(launch: Launch) -> list[Object]:
 def _volumes(plan: InferencePlan, index: int, launch: Launch) -> list[Object]:
     volumes: list[Object] = [
         {"emptyDir": {"medium": "Memory", "sizeLimit": _quantity(launch.shm_bytes)}, "name": "shm"},
-        models_volume(plan),
+        wishes.models_volume(plan),
         {**hardening.SCRATCH_VOLUME},
     ]
     if launch.files:
         config = {"defaultMode": 0o644, "name": files_name(plan.metadata.name, index)}
         volumes.append({"configMap": config, "name": "files"})
     return volumes
-
-
-def models_volume(plan: InferencePlan) -> Object:
-    """The claim that the plan names, or a folder that ends with its pod."""
-    cache = plan.spec.deployment.model_cache
-    if cache:
-        return {"name": "models", "persistentVolumeClaim": {"claimName": cache.claim_name}}
-    return {"emptyDir": {}, "name": "models"}
 
 
 def _quantity(count: int) -> str:

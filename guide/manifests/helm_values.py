@@ -35,6 +35,11 @@ _CPUS_PER_GPU, _MEMORY_GIB_PER_GPU = 4, 10
 def helm_values(plan: InferencePlan, evaluation: Evaluation) -> Named:
     """The one file ``values.yaml``."""
     options = launch_options(plan)
+    if asked := plan.spec.deployment.wishes():
+        raise SpecError(
+            f"--format helm-values cannot hold spec.deployment.{asked[0]}: set it in the values of "
+            "that chart, or take another format"
+        )
     shares = {g.group.load_share / g.group.replicas for g in evaluation.groups}
     if max(shares) - min(shares) > 1e-6:
         raise SpecError(
@@ -111,7 +116,7 @@ def _model(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Laun
     }
     if secret:
         model["hf_token"] = {"secretKey": secret.key, "secretName": secret.name}
-    if cache:
+    if cache and cache.claim_name:
         claim = {"claimName": cache.claim_name}
         model["extraVolumes"] = [{"name": "models", "persistentVolumeClaim": claim}]
         model["extraVolumeMounts"] = [{"mountPath": "/tmp/hub", "name": "models", "subPath": "hub"}]

@@ -19,6 +19,12 @@ from guide.report.sentences import addition, decision_changers, outcome, precisi
 from guide.spec import InferencePlan
 from guide.units import format_seconds, format_usd
 
+_WEIGHTS = "them anew unless spec.deployment.modelCache names a volume that stays"
+_TOLD = {
+    *("serviceAccountName", "priorityClassName", "imagePullSecrets", "env"),
+    *("modelCache.ephemeral", "modelCache.hostPath"),
+}
+
 
 def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
     """The review of `recommendation` for `plan` as Markdown."""
@@ -56,6 +62,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),
+        *_pods(plan),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),
@@ -79,6 +86,31 @@ def _tolerated(best: Evaluation) -> list[str]:
         }
     )
     return [f"Its pods tolerate these taints of nodes: {', '.join(said)}."] if said else []
+
+
+def _pods(plan: InferencePlan) -> list[str]:
+    """What the plan asks of its pods, and that weights without a volume are fetched by each."""
+    asked, cache = plan.spec.deployment, plan.spec.deployment.model_cache
+    said = [f"Their cache of weights ends with them: each new pod loads {_WEIGHTS}."]
+    if cache is not None:
+        where = {
+            "claim": cache.claim_name,
+            "a volume of its own for each pod, of": cache.ephemeral and cache.ephemeral.size,
+            "the folder of the node": cache.host_path,
+        }
+        said = [f"Their weights lie on {kind} {name}." for kind, name in where.items() if name]
+    for what, names in (
+        ("run under the account", [asked.service_account_name]),
+        ("have the priority", [asked.priority_class_name]),
+        ("pull with the Secrets", asked.image_pull_secrets),
+        ("get the variables", [each.name for each in asked.env]),
+    ):
+        if found := [name for name in names if name]:
+            said.append(f"They {what} {', '.join(found)}.")
+    rest = sorted({*asked.wishes()} - _TOLD)
+    if rest:
+        said.append(f"Also as the plan asks: {', '.join(rest)}.")
+    return ["## Its pods", _bullets(said)]
 
 
 def _asked(plan: InferencePlan) -> str:

@@ -16,6 +16,7 @@ from guide.domain import MixRule, ModelArch, Plan, Preference, Slo, Tolerance
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
 from guide.spec.edge import Edge, refuse, rule, rules
+from guide.spec.pods import PodWishes
 from guide.spec.scalars import (
     ConfigKey,
     ExtraArg,
@@ -117,14 +118,6 @@ class SecretKey(Edge):
     key: ConfigKey = Field(default="token", description="Key that holds the Hugging Face token.")
 
 
-class ModelCache(Edge):
-    """A volume that keeps downloaded weights between restarts."""
-
-    claim_name: ObjectName = Field(
-        description="PersistentVolumeClaim, mounted at the Hugging Face cache."
-    )
-
-
 MaybeImage: TypeAlias = Image | None
 _IMAGES: dict[str, Any] = {
     f"image_of_{framework.name}": (
@@ -133,15 +126,12 @@ _IMAGES: dict[str, Any] = {
     )
     for framework in FRAMEWORKS.values()
 }
-_Images = create_model("_Images", __base__=Edge, **_IMAGES)
+_Images = create_model("_Images", __base__=PodWishes, **_IMAGES)
 
 
 class DeploymentSpec(_Images):
     """How the generated Deployments look."""
 
-    model_cache: ModelCache | None = Field(
-        default=None, description="Volume for downloaded weights."
-    )
     token_secret_ref: SecretKey | None = Field(
         default=None, description="Hugging Face token for gated models."
     )

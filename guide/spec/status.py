@@ -100,6 +100,13 @@ class AppliedStatus(Edge):
         default=None,
         description="Of an offline batch: JobComplete or JobFailed; it holds no GPU any more.",
     )
+    notStartingSince: Annotated[
+        Time | None, Field(description="Since when its pods do not start.")
+    ] = None
+    released: bool = Field(
+        default=False,
+        description="Whether GPUs that no pod has taken are given back, for pods do not start.",
+    )
     better_since: Time | None = Field(
         default=None, description="Since when a deployment is known that costs much less."
     )

@@ -45,19 +45,20 @@ def main() -> int:
 async def _lead(settings: Settings) -> None:
     """Operate; with a Lease only once this replica leads. It is healthy while it waits."""
     import kopf
-    from prometheus_client import start_http_server
 
     from guide.cluster.client import connect
     from guide_operator.leadership import Leadership
     from guide_operator.liveness import Liveness
     from guide_operator.metrics import Metrics
+    from guide_operator.metrics_server import Readers, serve
     from guide_operator.readiness import Readiness
 
     kopf.configure(log_format=kopf.LogFormat.FULL)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
     metrics = Metrics()
-    start_http_server(settings.metrics_port, settings.bind_address, metrics.registry)
     client, loop, task = connect(), asyncio.get_running_loop(), asyncio.current_task()
+    readers = Readers(client) if settings.metrics_by_token else None
+    serve(settings.metrics_port, settings.bind_address, metrics.registry, readers)
     readiness, liveness = Readiness(client), Liveness(settings.longest_s())
     await _serve_health(settings, readiness, liveness, metrics)
     if not settings.lease or task is None:
@@ -114,6 +115,7 @@ async def _operate(
     from guide.spec.node_pools import read_node_pools
     from guide_operator.controller import Controller
     from guide_operator.engine import Engine
+    from guide_operator.hands import Hands
     from guide_operator.observer import Observer
     from guide_operator.pulse import Beat
     from guide_operator.sweep import Sweep
@@ -124,7 +126,11 @@ async def _operate(
     )
     catalog = load(extra_gpus=gpus, prices=prices)
     observe, longest_s = metrics.planning_duration.observe, settings.longest_question_s
-    engine = Engine(settings.workers, observe, gpus, prices, longest_s=longest_s)
+    engine = Engine(
+        *(settings.workers, observe, gpus, prices),
+        longest_s=longest_s,
+        by_namespace=settings.learn_by_namespace,
+    )
     controller = Controller(settings, client, catalog, engine, metrics)
     if pools is not None:
         asked = read_node_pools(pools.read_text(encoding="utf-8"), str(pools))
@@ -141,7 +147,8 @@ async def _operate(
         gauge.set_function(age_s)
     metrics.event_loop_age.set_function(beat.age_s)
     engine.start()
-    tasks = [asyncio.create_task(sweep.run()), asyncio.create_task(beat.go_on())]
+    hands = Hands(client, controller)
+    tasks = [asyncio.create_task(one) for one in (sweep.run(), beat.go_on(), hands.run())]
     if settings.prometheus_url:
         tasks.append(asyncio.create_task(Observer(settings, client, controller, engine).run()))
     try:

@@ -155,9 +155,17 @@ class ClusterState:
         return self._read((), None, ANY)
 
     def held_by_others(
-        self, question: Plan, answer: Recommendation, namespace: str, name: str
+        self,
+        question: Plan,
+        answer: Recommendation,
+        namespace: str,
+        name: str,
+        *,
+        hide: bool = False,
     ) -> str:
-        """Which plans hold the GPUs that `answer` lacks; empty when it lacks none."""
+        """Which plans hold the GPUs that `answer` lacks; empty when it lacks none. `hide` names
+        none of another namespace.
+        """
         short = {item.pool for item in answer.rejections if item.reason is Reason.NOT_ENOUGH_GPUS}
         pools = [p for p in considered_pools(question, answer.inventory) if p.name in short]
         spots = self.spots(question.node_selector)
@@ -166,7 +174,7 @@ class ClusterState:
             for owner, counts in self._taken.by_plan.items()
             if owner is not None
         }
-        return holdings.held_by_others(pools, by_plan, (namespace, object_name(name)))
+        return holdings.held_by_others(pools, by_plan, (namespace, object_name(name)), hide=hide)
 
     def _read(
         self, selector: Selector, own: Owner | None, tolerations: tuple[Toleration, ...]

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Stale
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, TookTooLong
-from guide.live.learn import Corrections, factors, overlay
+from guide.live.learn import Corrections, factors
 from guide.manifests.names import object_name
 from guide.spec import parse_plan
 from guide_operator import findings, reconcile
@@ -55,7 +55,6 @@ class Controller:
     ) -> None:
         self._settings = settings
         self._client = client
-        self._shipped = catalog
         self._engine = engine
         self._metrics = metrics
         self._work: dict[Key, Work] = {}
@@ -147,6 +146,21 @@ class Controller:
         if plan["spec"].get("output", {}).get("mode") == "Apply":
             self._turns.join(_key(plan), _age(plan))
 
+    # --- what others did to applied objects ------------------------------------------------------
+
+    def applied(self) -> list[Work]:
+        """The plans of which mode Apply has put something into the cluster."""
+        return [
+            work
+            for work in self._work.values()
+            if statuses.find(work.plan.get("status") or {}, "Applied")
+        ]
+
+    def touched(self, work: Work) -> None:
+        """Others wrote or deleted what was applied: it is applied again, without force."""
+        work.asked = True
+        self._wake(work)
+
     # --- what the observer asks and tells --------------------------------------------------------
 
     def answered(self) -> list[Work]:
@@ -166,7 +180,7 @@ class Controller:
     def use(self, ledger: Corrections) -> None:
         """Answer by other corrections from now on: plans that they concern are planned again."""
         self._engine.use(ledger)
-        self._decider.catalog = overlay(self._shipped, ledger)
+        self._decider.catalogs.clear()
         self._metrics.plans.show_corrections(factors(ledger))
         for work in self._work.values():
             self._wake(work)

@@ -13,12 +13,13 @@ from typing import Any
 from guide.cluster.client import ClusterClient, Stale
 from guide.domain import Catalog, Inventory, Plan, Recommendation
 from guide.errors import ClusterError, SpecError
+from guide.live.learn import overlay
 from guide.manifests.names import manifests_name
 from guide.manifests.render import build_objects
 from guide.search.assess import Running
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from guide.spec.checkpoint_files import with_files_beside
-from guide_operator import jobs, pods, reconcile
+from guide_operator import jobs, pods, reconcile, releasing
 from guide_operator import layouts as apply
 from guide_operator import status as statuses
 from guide_operator.cluster import ClusterState
@@ -75,8 +76,9 @@ class Decider:
         self._metrics = metrics
         self._cluster = cluster
         self._settle = settle
-        self._follower = Follower(client, cluster)
-        self.catalog = catalog
+        self._follower = Follower(client, cluster, settings.release_s)
+        self._shipped = catalog
+        self.catalogs: dict[str, Catalog] = {}  # with the corrections in force, by namespace
         self.turns = Turns()
 
     async def decide(self, work: Work, plan: Object, *, asked: bool) -> Decision:
@@ -84,6 +86,7 @@ class Decider:
         now = time_now()
         try:
             written = parse_plan(plan)
+            self._check_wishes(written)
             if followed := await self._follower.follow(written, observed_of(plan), now):
                 self._poll(work, followed[1])
                 return followed[0]
@@ -99,11 +102,21 @@ class Decider:
             return await self._apply(work, one)
         return await self._recommend(work, one)
 
+    def _check_wishes(self, written: InferencePlan) -> None:
+        """Pods of mode Apply are made by our account: no plan is a way round a policy."""
+        asked = () if written.spec.output.mode != "Apply" else written.spec.deployment.wishes()
+        if denied := [name for name in asked if name not in self._settings.deployment_fields]:
+            raise SpecError(
+                f"spec.deployment.{denied[0]} is not for mode Apply here: leave it out, or ask who "
+                "runs the operator to name it in apply.deploymentFields of the chart",
+                field=f"spec.deployment.{denied[0]}",
+            )
+
     async def question(self, work: Work, written: InferencePlan) -> Plan:
         """What a plan asks, with its model's config.json read from where the plan says."""
         source = written.spec.model.config_from
         if source is None:
-            return resolve_plan(written, self.catalog)
+            return resolve_plan(written, self._shipped)
         reference, namespace = source.config_map_key_ref, written.metadata.namespace
         found = await asyncio.to_thread(self._client.config_map, namespace, reference.name)
         data: dict[str, str] = {} if found is None else found.get("data", {})
@@ -117,12 +130,19 @@ class Decider:
                 field="spec.model.configFrom",
             )
         config = with_files_beside(reference.key, config, data.get)
-        return resolve_plan(written, self.catalog, config)
+        return resolve_plan(written, self._shipped, config)
+
+    def _catalog(self, one: _Asked) -> Catalog:
+        namespace = one.key[0]
+        if namespace not in self.catalogs:
+            ledger = self._engine.ledger_of(namespace)
+            self.catalogs[namespace] = overlay(self._shipped, ledger)
+        return self.catalogs[namespace]
 
     def _inputs(self, one: _Asked) -> tuple[Inventory, str]:
         edited = apply.edited(one.observed.status, one.observed.generation)
         inventory = self._cluster.inventory(one.question, *one.key, edited=edited)
-        digest = reconcile.inputs_digest(one.written, one.question, inventory, self.catalog)
+        digest = reconcile.inputs_digest(one.written, one.question, inventory, self._catalog(one))
         return inventory, digest
 
     async def _observe(self, one: _Asked) -> _Asked:
@@ -172,11 +192,12 @@ class Decider:
     ) -> Decision:
         held = ""
         if not answer.feasible:
-            held = self._cluster.held_by_others(one.question, answer, *one.key)
+            hide = self._settings.hide_other_tenants
+            held = self._cluster.held_by_others(one.question, answer, *one.key, hide=hide)
         return reconcile.decide(
             one.written,
             answer,
-            self.catalog,
+            self._catalog(one),
             one.observed,
             inputs=inputs,
             now=one.now,
@@ -226,7 +247,7 @@ class Decider:
             answer.recommendation,
             answer.running,
             since,
-            _seconds_since(since, one.now),
+            releasing.seconds_since(since, one.now),
             one.now,
             edited=apply.edited(status, one.observed.generation),
         )
@@ -256,6 +277,7 @@ class Decider:
         more = self._explained(one, await asyncio.to_thread(*arguments, rehearsal=False))
         self._poll(work, more)
         layout = jobs.with_end(layout, more) if begun else layout
+        layout, more = self._released(one, layout, more)
         more = [*more, chosen.better]
         return self._result(one, chosen.recommendation, inputs, more, layout)
 
@@ -278,8 +300,9 @@ class Decider:
         self._poll(work, more)
         if not waiting and not self._follower.report(one.written).ready:
             work.poll_s = _POLL_S  # pods tell first, their Deployment soon
+        layout, more = self._released(one, observed.status["applied"], more)
         stamp = Stamp(generation=observed.generation, now=one.now, previous=observed.status)
-        status = statuses.progressed(more, stamp)
+        status = {**statuses.progressed(more, stamp), "applied": layout}
         if statuses.same(status, observed.status):
             return Decision()
         return Decision(status=status, events=reconcile.pod_events(status, observed.status))
@@ -287,6 +310,13 @@ class Decider:
     def _explained(self, one: _Asked, said: Sequence[Condition]) -> list[Condition]:
         """What Deployments say of a rollout, with the words of the plan's pods."""
         return apply.explained(said, self._follower.report(one.written))
+
+    def _released(
+        self, one: _Asked, applied: Mapping[str, Any], more: Sequence[Condition]
+    ) -> tuple[dict[str, Any], list[Condition]]:
+        """Whether GPUs that no pod takes are given back, where their pods do not start."""
+        before = one.observed.status.get("applied", {})
+        return releasing.judged(applied, before, more, one.now, self._settings.release_s)
 
     def _poll(self, work: Work, conditions: Iterable[Condition]) -> None:
         """Look again soon while a rollout goes on, later where something is in the way."""
@@ -315,9 +345,3 @@ def observed_of(plan: Object) -> Observed:
 def time_now() -> str:
     """The wall clock, as the API writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _seconds_since(then: str | None, now: str) -> float:
-    if then is None:
-        return 0.0
-    return (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()

@@ -18,7 +18,7 @@ from guide.catalog import load
 from guide.domain import Catalog, Inventory, Plan, Recommendation, Workload
 from guide.errors import ClusterError, TookTooLong
 from guide.live.expect import Expected, expect
-from guide.live.learn import Corrections, overlay
+from guide.live.learn import Corrections, overlay, scoped
 from guide.processes import Worker, cpu_deadline
 from guide.search.assess import Assessment, Running, assess
 from guide.search.recommend import recommend
@@ -26,10 +26,11 @@ from guide_operator.pulse import Pulse
 
 T = TypeVar("T")
 
+_MOST_CORRECTED = 8  # catalogues; more than one where namespaces learn for themselves
 _MOST_ANSWERS = 100  # remembered; one holds about 100 kB
 
 _catalog: Catalog | None = None  # of a worker process
-_corrections: tuple[Corrections, Catalog] | None = None  # the last, and the catalogue under them
+_corrected_by: list[tuple[Corrections, Catalog]] = []  # the last ones, and the catalogue under them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +70,19 @@ class Engine:
         prices: Path | None = None,
         *,
         longest_s: float | None = None,
+        by_namespace: bool = False,
     ) -> None:
         """`observe` is told how many seconds each recommendation took.
 
         `gpus` and `prices` are files of the user for `guide.catalog.load`; `longest_s` is the
-        computing that one question may cost.
+        computing that one question may cost; `by_namespace`: corrections hold for the namespace
+        alone that they were learnt in.
         """
         self._files = (gpus, prices)
         self._workers = workers
         self._observe = observe
         self._longest_s = longest_s
+        self._by_namespace = by_namespace
         self._numbers = itertools.count()
         self._round, self._rounds = 0, dict[str, int]()  # now, and the last of each namespace
         self._waiting: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
@@ -131,7 +135,7 @@ class Engine:
                 self._answers.clear()
             self._answers[key] = inventory, found
 
-        arguments = (plan, inventory, running, self.ledger)
+        arguments = (plan, inventory, running, self.ledger_of(namespace))
         found = await self._asked(
             _Call(_answer, arguments, known, keep), routine=routine, namespace=namespace
         )
@@ -144,14 +148,24 @@ class Engine:
         self.ledger = ledger
         self._answers.clear()  # a digest may have been made before the change, its answer after it
 
+    def ledger_of(self, namespace: str) -> Corrections:
+        """The corrections that hold for the plans of a namespace."""
+        return scoped(self.ledger, namespace) if self._by_namespace else self.ledger
+
     async def expect(
-        self, plan: Plan, inventory: Inventory, layout: tuple[Running, ...], workload: Workload
+        self,
+        plan: Plan,
+        inventory: Inventory,
+        layout: tuple[Running, ...],
+        workload: Workload,
+        *,
+        namespace: str = "",
     ) -> Expected | None:
         """What `layout` should do under `workload`; None when it is no candidate any more.
 
         Raises `ClusterError` when a process died or took too long.
         """
-        arguments = (plan, inventory, layout, workload, self.ledger)
+        arguments = (plan, inventory, layout, workload, self.ledger_of(namespace))
         call = _Call(_expect, arguments, lambda: None, lambda found: None)
         found = await self._asked(call, routine=True, namespace="")
         if isinstance(found, TookTooLong):
@@ -218,12 +232,14 @@ def _begin(gpus: Path | None, prices: Path | None) -> None:
 
 def _corrected(ledger: Corrections) -> Catalog:
     """The same object for the same ledger, since what follows from it is remembered by it."""
-    global _corrections
     if _catalog is None:
         raise RuntimeError("the worker process has no catalogue")
-    if _corrections is None or _corrections[0] != ledger:
-        _corrections = ledger, overlay(_catalog, ledger)
-    return _corrections[1]
+    for known, catalog in _corrected_by:
+        if known == ledger:
+            return catalog
+    del _corrected_by[: len(_corrected_by) - _MOST_CORRECTED + 1]
+    _corrected_by.append((ledger, overlay(_catalog, ledger)))
+    return _corrected_by[-1][1]
 
 
 def _expect(

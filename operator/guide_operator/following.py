@@ -9,7 +9,7 @@ from dataclasses import replace
 from guide.cluster.client import ClusterClient
 from guide.manifests.names import object_name
 from guide.spec import InferencePlan
-from guide_operator import jobs, reconcile
+from guide_operator import jobs, reconcile, releasing
 from guide_operator import status as statuses
 from guide_operator.cluster import ClusterState
 from guide_operator.pods import Report
@@ -21,12 +21,16 @@ from guide_operator.status import Condition, Stamp
 class Follower:
     """Looks at the Jobs of plans."""
 
-    def __init__(self, client: ClusterClient, cluster: ClusterState) -> None:
+    def __init__(self, client: ClusterClient, cluster: ClusterState, release_s: float) -> None:
         self._client = client
         self._cluster = cluster
+        self._release_s = release_s
 
     async def follow(
-        self, plan: InferencePlan, observed: Observed, now: str
+        self,
+        plan: InferencePlan,
+        observed: Observed,
+        now: str,
     ) -> tuple[Decision, Sequence[Condition]] | None:
         """How far the batch of a plan has come; None when its Jobs must be applied (again).
 
@@ -41,11 +45,10 @@ class Follower:
         more = await self._progress(plan, names)
         if more is None:
             return None
+        applied = jobs.with_end(status["applied"], more)
+        applied, more = releasing.judged(applied, applied, more, now, self._release_s)
         stamp = Stamp(generation=observed.generation, now=now, previous=status)
-        new = {
-            **statuses.progressed(more, stamp),
-            "applied": jobs.with_end(status["applied"], more),
-        }
+        new = {**statuses.progressed(more, stamp), "applied": applied}
         if statuses.same(new, status):
             return Decision(), more
         return Decision(status=new, events=reconcile.job_events(new, status)), more

@@ -19,6 +19,7 @@ from guide.domain import GpuPool
 from guide.manifests.names import PLAN_LABEL, object_name
 from guide_operator import jobs
 from guide_operator import status as statuses
+from guide_operator.releasing import RELEASED
 
 Object = dict[str, Any]
 Owner = tuple[str, str]  # namespace, label of the plan
@@ -58,13 +59,17 @@ class Holder:
 def holder(plan: Mapping[str, Any]) -> Holder | None:
     """What a plan holds; None for one that holds nothing.
 
-    A batch that has ended holds nothing. Without condition Applied a plan has no say: one that was
+    A batch that has ended holds nothing, nor do pods that do not start for too long: what they have
+    is counted with all pods. Without condition Applied a plan has no say: one that was
     in mode Recommend meanwhile must ask for its layout again.
     """
     spec, status = mapping(plan.get("spec")), mapping(plan.get("status"))
-    groups = sequence(mapping(status.get("applied")).get("groups"))
+    applied = mapping(status.get("applied"))
+    groups = sequence(applied.get("groups"))
     applies = mapping(spec.get("output")).get("mode") == "Apply"
     if not applies or not groups or not statuses.find(status, "Applied") or jobs.ended(status):
+        return None
+    if applied.get(RELEASED):
         return None
     metadata = plan["metadata"]
     return Holder(
@@ -197,20 +202,30 @@ def _stand_in(owner: Owner, spot: Spot, gpus: int) -> Object:
     }
 
 
-def held_by_others(pools: Sequence[GpuPool], by_plan: Mapping[Owner, Counts], own: Owner) -> str:
-    """A sentence for each of `pools` in which other plans hold GPUs; empty when none does."""
+def held_by_others(
+    pools: Sequence[GpuPool], by_plan: Mapping[Owner, Counts], own: Owner, *, hide: bool = False
+) -> str:
+    """A sentence for each of `pools` in which other plans hold GPUs; empty when none does.
+
+    With `hide`, plans of other namespaces than that of `own` are counted and not named.
+    """
     sentences: list[str] = []
     for pool in pools:
         held = {plan: counts[pool.name] for plan, counts in by_plan.items() if plan != own}
         held = {plan: gpus for plan, gpus in held.items() if gpus}
         if not held:
             continue
-        largest = sorted(held, key=lambda plan: (-held[plan], plan))
+        seen = [plan for plan in held if plan[0] == own[0] or not hide]
+        largest = sorted(seen, key=lambda plan: (-held[plan], plan))
         named = [f"{'/'.join(plan)} ({held[plan]})" for plan in largest[:_NAMED]]
-        more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
+        more = f" and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
+        who = [f"{'plans' if len(seen) > 1 else 'plan'} {', '.join(named)}{more}"] if seen else []
+        if len(held) > len(seen):
+            gpus = sum(held.values()) - sum(held[plan] for plan in seen)
+            who.append(f"other namespaces ({gpus})")
         whole = pool.free_gpus + pool.used_gpus
         sentences.append(
             f"{sum(held.values())} of {whole} GPUs of pool {pool.name} are held by "
-            f"{'plans' if len(held) > 1 else 'plan'} {', '.join(named)}{more}."
+            f"{' and '.join(who)}."
         )
     return " ".join(sentences)

@@ -10,15 +10,16 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from guide.cluster.client import ClusterClient
 from guide.errors import ClusterError, SpecError
-from guide.live.learn import Corrections, Sample, learnt, sample
+from guide.live.learn import Corrections, Sample, learnt, of_namespace, sample, scoped
 from guide.live.ledger import NAME, config_map, from_config_map
-from guide.live.measured import Observation, lacking, selector, unfit, workload
+from guide.live.measured import Observation, lacking, unfit, workload
 from guide.live.prometheus import Prometheus, PrometheusError
 from guide.live.verdict import Judgement, Verdict, other_replicas, too_little
 from guide.manifests.names import object_name
@@ -33,6 +34,7 @@ from guide_operator.work import Work
 log = logging.getLogger("guide")
 
 Key = tuple[str, str]
+Seen = Mapping[Key, Observation] | PrometheusError
 
 
 @dataclass
@@ -83,8 +85,14 @@ class Observer:
         works = self._controller.answered()
         keys = {_key(work) for work in works}
         self._watched = {key: one for key, one in self._watched.items() if key in keys}
-        for work in works:
-            self._controller.found(work, await self._find_or_say_why(work, ledger))
+        seen: Seen = await self._seen() if works else {}
+        at_once = asyncio.Semaphore(2 * self._settings.workers)  # the event loop has other work
+
+        async def compare(work: Work) -> None:
+            async with at_once:
+                await self._compare_or_say_why(work, ledger, seen)
+
+        await asyncio.gather(*map(compare, works))
         if self._settings.learn and not damaged:
             await self._learn(ledger)
 
@@ -99,28 +107,34 @@ class Observer:
             self._controller.use(ledger)
         return ledger
 
-    async def _find_or_say_why(self, work: Work, ledger: Corrections) -> LiveFinding:
+    async def _seen(self) -> Seen:
+        """What the pods of every plan did, or why nobody knows."""
+        window = f"{self._settings.window_s:.0f}s"
+        try:
+            return await asyncio.to_thread(self._prometheus.observe_plans, window)
+        except PrometheusError as error:
+            return error
+
+    async def _compare_or_say_why(self, work: Work, ledger: Corrections, seen: Seen) -> None:
         """One plan that cannot be compared must not keep others from it."""
         generation = work.plan["metadata"]["generation"]
         try:
-            return await self._find(work, ledger)
+            finding = await self._find(work, ledger, seen)
         except (ClusterError, SpecError) as error:
-            return findings.blind(generation, "NotCompared", str(error))
+            finding = findings.blind(generation, "NotCompared", str(error))
         except Exception as error:
             log.exception("observing %s: this is a bug in GUIDE", "/".join(_key(work)))
-            return findings.blind(generation, "InternalError", f"{type(error).__name__}: {error}")
+            what = f"{type(error).__name__}: {error}"
+            finding = findings.blind(generation, "InternalError", what)
+        self._controller.found(work, finding)
 
-    async def _find(self, work: Work, ledger: Corrections) -> LiveFinding:
+    async def _find(self, work: Work, ledger: Corrections, seen: Seen) -> LiveFinding:
         plan = work.plan
         generation = plan["metadata"]["generation"]
+        if isinstance(seen, PrometheusError):
+            return findings.blind(generation, findings.UNAVAILABLE, str(seen))
         namespace, name = _key(work)
-        window = f"{self._settings.window_s:.0f}s"
-        try:
-            found = await asyncio.to_thread(
-                self._prometheus.observe, selector(namespace, object_name(name)), window
-            )
-        except PrometheusError as error:
-            return findings.blind(generation, findings.UNAVAILABLE, str(error))
+        found = seen[namespace, object_name(name)]
         missing = lacking(found)
         if missing is not None:
             judgement = Judgement(
@@ -136,7 +150,8 @@ class Observer:
         layout = findings.layout_of(plan["status"])
         question, inventory = await self._controller.question(work)
         load = workload(found, question)
-        expected = await self._engine.expect(question, inventory, layout, load)
+        namespace, _ = _key(work)
+        expected = await self._engine.expect(question, inventory, layout, load, namespace=namespace)
         if expected is None:
             message = "the running layout is no candidate any more"
             return findings.blind(plan["metadata"]["generation"], "LayoutGone", message)
@@ -152,6 +167,8 @@ class Observer:
         if others:
             refusal = refusal or "several kinds of GPU share the load"
         if refusal is None:
+            if self._settings.learn_by_namespace:
+                key = of_namespace(key, namespace)
             watched.samples.append((now_s, key, sample(found, expected)))
         told = f"Not learnt from: {refusal}." if refusal else "Learnt from."
         return findings.compared(
@@ -159,7 +176,7 @@ class Observer:
             question,
             found,
             expected,
-            ledger,
+            scoped(ledger, namespace) if self._settings.learn_by_namespace else ledger,
             replicas=replicas,
             learning=told,
             drift_s=self._settings.drift_s,

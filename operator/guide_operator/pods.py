@@ -233,6 +233,20 @@ def failed_create(deployment: Mapping[str, Any]) -> str:
     return ""
 
 
+def refused(said: str, *, replacing: bool) -> str | None:
+    """Why a rehearsed pod would not be taken; empty where that proves nothing; None for trouble of
+    another kind, which trying again may help.
+    """
+    unknown = ("does not support dry run", 'cannot create resource "pods"')  # by role or webhook
+    if any(one in said for one in unknown) or (replacing and "exceeded quota" in said):
+        return ""
+    found = re.search(r"the API server says (403|422), (.*)", said, re.DOTALL)
+    if found is None or 'serviceaccount "default" not found' in said:
+        return None  # that of a namespace that is being made comes a moment later
+    text = re.sub(r'^pods "[^"]*" is forbidden', "pods are forbidden", _single_line(found[2]))
+    return f"{_cut(text)}."
+
+
 def told_anew(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
     """What a status says of pods and the one before it did not say; empty for nothing.
 

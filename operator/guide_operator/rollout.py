@@ -7,17 +7,19 @@ from typing import Any
 
 from guide.cluster.client import ClusterClient, FieldConflict, NotFound, Refused
 from guide.domain import Evaluation
+from guide.errors import ClusterError
 from guide.manifests.names import PLAN_LABEL, manifests_name, object_name
 from guide.spec import InferencePlan
 from guide_operator import jobs, pods
 from guide_operator import layouts as apply
+from guide_operator.field_owners import conflict, stopped
 from guide_operator.rolling import adapted
 from guide_operator.status import CONFLICT, Condition
 
 Object = Mapping[str, Any]
 
-FORBIDDEN, MISSING = "Refused", "KindMissing"
-REFUSALS = (CONFLICT, FORBIDDEN, MISSING)
+FORBIDDEN, MISSING, NO_PODS = "Refused", "KindMissing", "PodsRefused"
+REFUSALS = (CONFLICT, FORBIDDEN, MISSING, NO_PODS)
 
 _DEPLOYMENTS = ("apps/v1", "Deployment")
 _JOBS = ("batch/v1", "Job")
@@ -53,16 +55,16 @@ def apply_layout(
         scaled = apply.scaled_deployments(autoscalers)
         objects = apply.wanted(plan, best, uid, live, scaled)
         objects = adapted(objects, best, live, _own(client, plan, *_CLAIMS) if live else ())
-        held = [_put(client, value, scaled, dry_run=rehearsal) for value in objects]
+        held = [_put(client, value, live, scaled, dry_run=rehearsal) for value in objects]
         if rehearsal:
-            return []
+            return _pods_rehearsed(client, objects, replacing=bool(live))
         waiting = apply.rollout([value for value in held if value["kind"] == "Deployment"])
         begun = [value for value in held if value["kind"] == "Job"]
         _prune(client, plan, objects, uid, _KINDS if begun or not waiting else (_JOBS,))
         if begun:
             waiting = jobs.progress(begun, pods.Report(ready=False))
     except FieldConflict as error:
-        return apply.refusal(CONFLICT, f"{error}: give the field up there, or leave it to GUIDE.")
+        return apply.refusal(CONFLICT, f"{error}: set it back or give the field up there.")
     except Refused as error:
         message = f"{error}: is namespace {namespace} in apply.namespaces of the chart?"
         return apply.refusal(FORBIDDEN, message)
@@ -71,15 +73,53 @@ def apply_layout(
     return [apply.applied(), *waiting]
 
 
+def _pods_rehearsed(
+    client: ClusterClient, objects: Sequence[dict[str, Any]], *, replacing: bool
+) -> list[Condition]:
+    """Why no pod of the layout may be made: a Deployment is taken where its pods are not.
+
+    A quota says nothing while the layout is `replacing` another one, whose pods make room.
+    """
+    for value in objects:
+        if value["kind"] not in ("Deployment", "Job"):
+            continue
+        meta, template = value["metadata"], value["spec"]["template"]
+        try:
+            client.rehearse_pod(meta["namespace"], meta["name"], template)
+        except ClusterError as error:
+            why = pods.refused(str(error), replacing=replacing)
+            if why is None:
+                raise
+            if why:
+                what = f"Pods of {value['kind']} {meta['namespace']}/{meta['name']} may not start"
+                return apply.refusal(NO_PODS, f"{what}: {why} No GPU is reserved for them.")
+    return []
+
+
 def _put(
-    client: ClusterClient, value: dict[str, Any], scaled: frozenset[str], *, dry_run: bool
+    client: ClusterClient,
+    value: dict[str, Any],
+    live: Mapping[str, Object],
+    scaled: frozenset[str],
+    *,
+    dry_run: bool,
 ) -> Object:
-    """Apply without force, but for what an autoscaler that is gone has left behind."""
+    """Apply without force, but for what an autoscaler that is gone has left behind.
+
+    `live` are the Deployments that exist, by name.
+    """
+    name = value["metadata"]["name"]
+    found = live.get(name) if value["kind"] == "Deployment" else None
+    replicas = value.get("spec", {}).get("replicas")
+    if found is not None and replicas and name not in scaled and stopped(found):
+        what = f"Deployment {value['metadata']['namespace']}/{name}"
+        message = f"{what} was scaled to 0 replicas by hand instead of {replicas}"
+        raise FieldConflict(message, (("somebody", ".spec.replicas"),))
     try:
         return client.apply(value, dry_run=dry_run)
     except FieldConflict as error:
-        if value["metadata"]["name"] in scaled or not apply.left_behind(error.owners):
-            raise
+        if name in scaled or not apply.left_behind(error.owners):
+            raise FieldConflict(conflict(error, value, found), error.owners) from error
         return client.apply(value, dry_run=dry_run, force=True)
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from guide.cluster.taints import NodeBounds
 from guide.errors import SpecError
+from guide.spec.pods import HARMLESS
 from guide.spec.tolerations import Toleration
 
 PREFIX = "GUIDE_"
@@ -23,6 +24,10 @@ class Settings(BaseModel):
         default=2, ge=1, le=64, description="Processes that work out recommendations."
     )
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of /metrics.")
+    metrics_by_token: bool = Field(
+        default=False,
+        description="Whether only bearers of a token that may get /metrics are given them.",
+    )
     health_port: int = Field(
         default=8081, ge=0, le=65535, description="Port of /healthz and /readyz."
     )
@@ -43,6 +48,12 @@ class Settings(BaseModel):
         default=20,
         gt=0,
         description="Seconds of computing that one plan may cost before it is given up.",
+    )
+    release_s: float = Field(
+        default=900,
+        gt=0,
+        description="Seconds after which GPUs are given back that were reserved for pods which "
+        "do not start.",
     )
     sweep_s: float = Field(
         default=300,
@@ -67,6 +78,15 @@ class Settings(BaseModel):
     tolerations: Json[tuple[Toleration, ...]] = Field(
         default=(),
         description="Taints that the pods of every plan may tolerate, as JSON, as in a pod.",
+    )
+    deployment_fields: Json[tuple[str, ...]] = Field(
+        default=HARMLESS,
+        description="Fields of spec.deployment that plans of mode Apply may set besides images, "
+        "arguments, token and claim, as JSON.",
+    )
+    hide_other_tenants: bool = Field(
+        default=False,
+        description="Whether statuses name no plan of another namespace.",
     )
     node_selector: Json[dict[str, str]] = Field(
         default={}, description="Labels that nodes for plans must carry, as JSON."
@@ -103,6 +123,10 @@ class Settings(BaseModel):
     )
     learn: bool = Field(
         default=True, description="Whether predictions are corrected by what pods did."
+    )
+    learn_by_namespace: bool = Field(
+        default=False,
+        description="Whether corrections hold for the namespace alone whose pods taught them.",
     )
     namespace: str = Field(
         default="guide-system",

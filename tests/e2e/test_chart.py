@@ -113,6 +113,22 @@ def test_its_token_writes_no_configmap_of_others(
         operator("-n", namespace, *patch, '{"data":{"a":"c"}}', "theirs")
 
 
+def test_its_token_rehearses_pods_and_makes_none(
+    kubectl: Kubectl, programs: Path, namespace: str, tmp_path: Path
+):
+    install_crd(kubectl)
+    kubeconfig = tmp_path / "kubeconfig"
+    with rights(kubectl, programs, namespace, kubeconfig, apply__namespaces=f"{{{namespace}}}"):
+        operator = Kubectl(kubectl.program, kubeconfig)
+        run = ("-n", namespace, "run", "one", "--image=example.com/x:1", "--restart=Never")
+
+        def refused() -> bool:  # a policy counts a moment after it was made
+            return "rehearses pods and makes none" in operator(*run, check=False).stderr
+
+        eventually(refused)
+        operator("-n", namespace, "run", "two", "--image=example.com/x:1", "--dry-run=server")
+
+
 def test_named_namespaces_are_all_that_it_writes_in(programs: Path):
     def answers(**values: str) -> list[str]:
         roles = (d for d in rendered(programs, "x", **values) if d["kind"] == "Role")

@@ -11,18 +11,16 @@ import yaml
 
 from guide.report import to_status
 from hack.controlplane.kubectl import Kubectl
-from hack.crd import TARGETS
 from tests import handmade
 from tests.broken_plans import BROKEN, PLAN, broken
-from tests.e2e.operator_process import eventually
+from tests.e2e.operator_process import eventually, install_crd
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/chat.yaml"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _crd(kubectl: Kubectl) -> None:  # pyright: ignore[reportUnusedFunction]
-    kubectl("apply", "--server-side", "-f", TARGETS[0])
-    kubectl("wait", "--for=condition=Established", "crd/inferenceplans.guide.dev", "--timeout=30s")
+    install_crd(kubectl)
 
 
 def create(kubectl: Kubectl, plan: dict[str, Any], namespace: str) -> Any:

@@ -122,6 +122,69 @@ def test_a_conflict_is_named_and_not_forced(kubectl: Kubectl, namespace: str, op
     assert deployment(kubectl, namespace)["spec"]["progressDeadlineSeconds"] == 77
 
 
+@pytest.fixture(scope="module")
+def unasked(
+    control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """An operator that looks at nothing again by itself before the tests have ended."""
+    install_crd(kubectl)
+    log = tmp_path_factory.mktemp("unasked") / "log"
+    with running(control_plane.kubeconfig, log, resync_s="3600") as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "told"),
+    [
+        (
+            ("scale", "deployment/chat-0", "--replicas=0"),
+            ("Deployment ", "chat-0 was scaled to 0 replicas by hand instead of"),
+        ),
+        (
+            ("scale", "deployment/chat-0", "--replicas=9"),
+            (".spec.replicas belongs to kubectl, 9 instead of",),
+        ),
+        (
+            ("set", "image", "deployment/chat-0", "server=example.com/other:1"),
+            ("].image belongs to kubectl-set, example.com/other:1 instead of vllm/",),
+        ),
+        (
+            (
+                "patch",
+                "service",
+                "chat",
+                "--field-manager=me",
+                '-p={"spec":{"selector":{"a":"b"}}}',
+            ),
+            (),
+        ),
+    ],
+)
+def test_what_is_done_by_hand_is_told_within_half_a_minute(
+    kubectl: Kubectl,
+    namespace: str,
+    unasked: Operator,
+    by_hand: tuple[str, ...],
+    told: tuple[str, ...],
+):
+    applied(kubectl, namespace)
+    before = kubectl.json("-n", namespace, "get", "deployment", "chat-0")["spec"]
+    looks = unasked.looks()
+    kubectl("-n", namespace, *by_hand)
+
+    def seen() -> bool:
+        plan = kubectl.json("-n", namespace, "get", "iplan", "chat")
+        message = condition(plan, "Applied")["message"]
+        return unasked.looks() > looks and all(part in message for part in told)
+
+    eventually(seen, limit_s=30)
+    if told:
+        plan_when(kubectl, namespace, "chat", "Conflict", "False")
+        undo = {"spec": {"replicas": before["replicas"], "template": before["template"]}}
+        kubectl("-n", namespace, "patch", "deployment", "chat-0", "-p", json.dumps(undo))
+    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+
+
 def test_what_runs_stays_when_a_cheaper_layout_appears(
     kubectl: Kubectl, namespace: str, operator: Operator
 ):
@@ -224,6 +287,32 @@ def test_former_objects_go_only_when_the_new_ones_are_available(
     eventually(lambda: "chat-7" not in kubectl(*names).stdout)
     found = deployment(kubectl, namespace)
     assert found["status"]["availableReplicas"] == plan["status"]["summary"]["replicas"]
+
+
+def test_what_a_plan_asks_of_its_pods_is_done_where_the_platform_lets_it(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    asked = {
+        "env": [{"name": "TZ", "value": "UTC"}],
+        "resources": {"limits": {"memory": "64Gi"}},
+        "labels": {"team": "search"},
+        "imagePullSecrets": ["registry"],
+    }
+    kubectl.apply(chat(namespace, output=APPLY, deployment={**asked, "serviceAccountName": "boss"}))
+    plan = plan_when(kubectl, namespace, "chat", "InvalidSpec", "False")
+    message = condition(plan, "Ready")["message"]
+    assert message.startswith("spec.deployment.serviceAccountName is not for mode Apply here")
+    kubectl.apply(chat(namespace, output=APPLY, deployment=asked))
+    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    template = deployment(kubectl, namespace)["spec"]["template"]
+    assert template["metadata"]["labels"]["team"] == "search"
+    assert template["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    (server,) = template["spec"]["containers"]
+    assert server["resources"]["limits"]["memory"] == "64Gi"
+    assert {"name": "TZ", "value": "UTC"} in server["env"]
+    files = kubectl.json("-n", namespace, "get", "configmap", "chat-manifests")["data"]
+    assert "They get the variables TZ." in files["REVIEW.md"]
+    assert "each new pod loads them anew" in files["REVIEW.md"]
 
 
 def test_a_missing_kind_is_said(kubectl: Kubectl, namespace: str, operator: Operator):

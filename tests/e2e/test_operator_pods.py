@@ -37,7 +37,7 @@ def operator(
 ) -> Iterator[Operator]:
     install_crd(kubectl)
     log = tmp_path_factory.mktemp("operator") / "log"
-    with running(control_plane.kubeconfig, log) as found:
+    with running(control_plane.kubeconfig, log, max_backoff_s="2", release_s="20") as found:
         yield found
     assert "Traceback" not in log.read_text()
 
@@ -85,6 +85,14 @@ def version(kubectl: Kubectl, namespace: str) -> str:
     return kubectl.json("-n", namespace, "get", "iplan", "chat")["metadata"]["resourceVersion"]
 
 
+def reserved(operator: Operator, plan: dict[str, Any]) -> float:
+    """GPUs of the pool of a plan that are taken."""
+    pool = plan["status"]["applied"]["groups"][0]["pool"]
+    rows = operator.metrics()["guide_inventory_gpus"]
+    wanted = {("pool", pool), ("state", "used")}
+    return next(value for labels, value in rows.items() if wanted <= labels)
+
+
 def waiting(reason: str, message: str) -> dict[str, Any]:
     return {"waiting": {"reason": reason, "message": message}}
 
@@ -125,16 +133,39 @@ def test_a_crash_of_what_ran_is_told_once_and_heals(
 def test_pods_that_nobody_may_make_are_told_with_the_reason(
     kubectl: Kubectl, namespace: str, operator: Operator
 ):
-    kubectl.apply({**NO_PODS, "metadata": {"name": "none", "namespace": namespace}})
     kubectl.apply(chat(namespace, output=APPLY))
+    plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    kubectl.apply({**NO_PODS, "metadata": {"name": "none", "namespace": namespace}})
+    kubectl("-n", namespace, "delete", "pods", "--all", "--wait=false")  # none comes back
     plan = plan_when(kubectl, namespace, "chat", "PodsNotStarting", "False")
     message = condition(plan, "Ready")["message"]
     assert message.startswith(f"Deployment {namespace}/chat-0: FailedCreate: pods are forbidden: ")
     assert "exceeded quota: none" in message
     assert condition(plan, "Stalled")["status"] == "True"
     eventually(lambda: events_of(kubectl, namespace) == [message])
+    assert reserved(operator, plan)
+    eventually(lambda: not reserved(operator, plan))
+    given_back = kubectl.json("-n", namespace, "get", "iplan", "chat")
+    assert given_back["status"]["applied"]["released"] is True
+    assert condition(given_back, "Ready")["message"].endswith("after 20 s are given back.")
     kubectl("-n", namespace, "delete", "resourcequota", "none")
     kubectl("-n", namespace, "rollout", "restart", "deployment", "chat-0")  # or minutes of back-off
+    plan = plan_when(kubectl, namespace, "chat", "Recommended", "True")
+    assert "released" not in plan["status"]["applied"]
+
+
+def test_pods_that_would_be_refused_reserve_nothing(
+    kubectl: Kubectl, namespace: str, operator: Operator
+):
+    kubectl.apply({**NO_PODS, "metadata": {"name": "none", "namespace": namespace}})
+    kubectl.apply(chat(namespace, output=APPLY))
+    plan = plan_when(kubectl, namespace, "chat", "PodsRefused", "False")
+    message = condition(plan, "Applied")["message"]
+    assert message.startswith(f"Pods of Deployment {namespace}/chat-0 may not start: ")
+    assert "exceeded quota: none" in message
+    assert "applied" not in plan["status"]
+    assert not kubectl("-n", namespace, "get", "deployments,services", "-o", "name").stdout
+    kubectl("-n", namespace, "delete", "resourcequota", "none")
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
 
 

@@ -19,7 +19,7 @@ from guide.domain import Lengths, Workload
 from guide.live.by_hand import running_layout
 from guide.live.expect import expect
 from guide.live.learn import Corrections
-from guide.live.measured import lacking, selector, workload
+from guide.live.measured import lacking, workload
 from guide.live.prometheus import Prometheus
 from guide.live.verdict import Verdict
 from guide.search.assess import assess
@@ -120,7 +120,7 @@ def seen(layout: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prom
 
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_the_verdict_is_what_was_made(name: str, seen: Prometheus, layout: Any):
-    found = seen.observe(selector("ml", name), f"{WINDOW_S}s")
+    found = seen.observe_plans(f"{WINDOW_S}s")["ml", name]
     assert lacking(found) is None, found
     load_: Workload = workload(found, PLAN)
     expected = expect(PLAN, INVENTORY, CATALOG, layout, load_)

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from guide.live import queries as q
+from guide.live.measured import QUERIES, Observation
 from guide.live.prometheus import Prometheus, PrometheusError
 
 
 @contextmanager
-def answering(body: bytes, code: int = 200) -> Iterator[str]:
+def answering(body: bytes, code: int = 200, asked: list[bytes] | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            query = self.rfile.read(int(self.headers["Content-Length"]))
+            if asked is not None:
+                asked.append(query)
             self.send_response(code)
             self.end_headers()
             self.wfile.write(body)
@@ -51,7 +54,7 @@ def test_nan_is_no_value_and_the_median_pod_counts():
     series = [{"value": [0, text]} for text in ("NaN", "0.02", "0.021", "9")]
     body = json.dumps({"data": {"result": series}}).encode()
     with answering(body) as url:
-        assert Prometheus(url).values("x") == [0.02, 0.021, 9.0]
+        assert Prometheus(url).values("x") == {("", ""): [0.02, 0.021, 9.0]}
         seen = Prometheus(url).observe("", "1m")
         assert seen.tpot_mean_s == 0.021
         assert seen.pods_apart == pytest.approx(1 - 0.02 / 0.021)  # one that lies, of three
@@ -67,3 +70,22 @@ def test_queries_name_old_and_new_metrics():
     text = q.quantile(0.95, "tpot", "", "5m")
     assert text.index("inter_token_latency") < text.index("vllm:time_per_output_token")
     assert "gpu_cache_usage_perc" in q.kv_usage("")
+
+
+@pytest.mark.parametrize("plans", [1, 1000])
+def test_all_plans_cost_one_query_a_quantity(plans: int):
+    series = [
+        {
+            "metric": {"namespace": "ml", "plan": f"p{n}", "instance": pod},
+            "value": [0, f"0.{n + 1}"],
+        }
+        for n in range(plans)
+        for pod in "ab"
+    ]
+    asked: list[bytes] = []
+    with answering(json.dumps({"data": {"result": series}}).encode(), asked=asked) as url:
+        seen = Prometheus(url).observe_plans("1m")
+        assert seen["ml", "p0"].tpot_mean_s == 0.1
+        assert len(seen) == plans
+        assert seen["ml", "other"] == Observation()
+    assert len(asked) == len(QUERIES)

@@ -153,6 +153,10 @@ def test_the_loser_is_told_who_holds_the_gpus():
         "16 of 16 GPUs of pool h100-sxm-x8 are held by plans ml/holder-3 (4), ml/rest (4), "
         "ml/holder-0 (2) and 3 more."
     )
+    hidden = found.held_by_others(asks, answer, "ml", "asks", hide=True)
+    assert hidden == told, "its own namespace is no secret"
+    hidden = found.held_by_others(asks, answer, "other", "asks", hide=True)
+    assert hidden == "16 of 16 GPUs of pool h100-sxm-x8 are held by other namespaces (16)."
     assert "held" not in found.held_by_others(
         ASKS, recommend(ASKS, Inventory(pools=()), CATALOG), *("ml", "x")
     )

@@ -151,7 +151,7 @@ class Cluster:
 
 
 def follow(cluster: Cluster, found: dict[str, Any], generation: int = 1) -> Any:
-    follower = Follower(cast("ClusterClient", cluster), ClusterState(CATALOG))
+    follower = Follower(cast("ClusterClient", cluster), ClusterState(CATALOG), 900)
     observed = Observed(uid="u", generation=generation, status=found, config_map=None)
     return asyncio.run(follower.follow(CASE.plan, observed, "2026-11-28T05:00:00Z"))
 
@@ -182,7 +182,7 @@ def test_only_an_edit_or_a_job_that_is_gone_asks_again():
 
 @pytest.mark.parametrize("found", [(), (complete(),), (failed(),)])
 def test_jobs_of_a_former_generation_are_seen_to_end(found: tuple[dict[str, Any], ...]):
-    follower = Follower(cast("ClusterClient", Cluster(*found)), ClusterState(CATALOG))
+    follower = Follower(cast("ClusterClient", Cluster(*found)), ClusterState(CATALOG), 900)
     observed = Observed(uid="u", generation=2, status=status(), config_map=None)
     after = asyncio.run(follower.with_former(CASE.plan, observed))
     assert jobs.ended(after.status)

@@ -10,7 +10,10 @@ from guide.cluster.client import FieldConflict
 from guide_operator.rollout import _put
 
 HPA = ("kube-controller-manager", ".spec.replicas")
-VALUE: dict[str, Any] = {"kind": "Deployment", "metadata": {"name": "chat-0"}}
+VALUE: dict[str, Any] = {
+    "kind": "Deployment",
+    "metadata": {"namespace": "ml", "name": "chat-0"},
+}
 
 
 class Server:
@@ -30,7 +33,7 @@ class Server:
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_what_it_left_behind_is_taken_over(dry_run: bool):
     server = Server(HPA)
-    assert _put(cast("Any", server), VALUE, frozenset(), dry_run=dry_run) is VALUE
+    assert _put(cast("Any", server), VALUE, {}, frozenset(), dry_run=dry_run) is VALUE
     assert server.forced == 1
 
 
@@ -45,12 +48,12 @@ def test_what_it_left_behind_is_taken_over(dry_run: bool):
 def test_what_belongs_to_anybody_else_is_left_alone(owners: tuple[tuple[str, str], ...]):
     server = Server(*owners)
     with pytest.raises(FieldConflict):
-        _put(cast("Any", server), VALUE, frozenset(), dry_run=False)
+        _put(cast("Any", server), VALUE, {}, frozenset(), dry_run=False)
     assert not server.forced
 
 
 def test_an_autoscaler_that_is_there_keeps_what_it_set():
     server = Server(HPA)
     with pytest.raises(FieldConflict):
-        _put(cast("Any", server), VALUE, frozenset({"chat-0"}), dry_run=False)
+        _put(cast("Any", server), VALUE, {}, frozenset({"chat-0"}), dry_run=False)
     assert not server.forced

@@ -13,6 +13,7 @@ from guide.catalog import load
 from guide.errors import SpecError
 from guide.spec import parse_plan
 from guide_operator.deciding import Decider
+from guide_operator.settings import Settings
 from guide_operator.work import Work
 from tests.broken_plans import PLAN
 from tests.llama_config import LLAMA
@@ -25,7 +26,7 @@ def precision_of(**data: Any) -> str:
     held = {name.replace("__", "."): json.dumps(value) for name, value in data.items()}
     nothing = cast("Any", SimpleNamespace())
     client = cast("Any", SimpleNamespace(config_map=lambda *_: {"data": held}))  # pyright: ignore[reportUnknownLambdaType]
-    decider = Decider(nothing, client, load(), nothing, nothing, nothing, lambda: None)
+    decider = Decider(Settings(), client, load(), nothing, nothing, nothing, lambda: None)
     model = {"name": "own/model", "configFrom": KEY}
     written = parse_plan({**PLAN, "spec": {**PLAN["spec"], "model": model}})
     work = cast("Work", SimpleNamespace(look_again_s=None))

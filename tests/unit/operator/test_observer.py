@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -11,12 +13,14 @@ from typing import Any, cast
 
 import pytest
 
+from guide.catalog import load
 from guide.errors import ClusterError, SpecError
 from guide.live.expect import Expected
-from guide.live.learn import Corrections
+from guide.live.learn import Corrections, overlay, scoped
 from guide.live.ledger import FILE, config_map
 from guide.live.measured import Observation
 from guide.live.prometheus import PrometheusError
+from guide_operator.engine import Engine
 from guide_operator.findings import LiveFinding
 from guide_operator.observer import Observer
 from guide_operator.settings import Settings
@@ -24,6 +28,7 @@ from guide_operator.work import Work
 from tests.toy import question
 from tests.unit.live.test_observe import EXPECTED, GOOD, KEY, SHOWN
 
+CATALOG = load()
 GROUP = {
     "pool": "p",
     "framework": "vLLM",
@@ -45,6 +50,7 @@ class Cluster:
         self.works = [Work(_plan(name)) for name in names]
         self.breaks = breaks or {}
         self.ledger = Corrections()
+        self.asked = 0
         self.load: Observation | Exception = GOOD
 
     def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
@@ -68,15 +74,18 @@ class Cluster:
     def use(self, ledger: Corrections) -> None:
         self.ledger = ledger
 
-    async def expect(self, *_: Any) -> Expected:
+    async def expect(self, *_: Any, namespace: str) -> Expected:
+        del namespace
         factor = self.ledger.corrections[KEY].step if self.ledger.corrections else 0.0
         tpot = EXPECTED.tpot
         return replace(EXPECTED, tpot=replace(tpot, mean_s=tpot.mean_s * 2.718281828**factor))
 
-    def observe(self, selector: str, window: str) -> Observation:
-        if isinstance(self.load, Exception):
-            raise self.load
-        return self.load
+    def observe_plans(self, window: str) -> dict[tuple[str, str], Observation]:
+        load = self.load
+        self.asked += 1
+        if isinstance(load, Exception):
+            raise load
+        return defaultdict(lambda: load)
 
 
 def _plan(name: str) -> dict[str, Any]:
@@ -196,3 +205,25 @@ def test_a_damaged_config_map_changes_nothing(caplog: pytest.LogCaptureFixture):
     assert cluster.ledger is good
     assert cluster.held == {"data": {FILE: "{"}}
     assert "--reset" in caplog.text
+
+
+def test_a_thousand_plans_are_compared_within_seconds_by_one_look_at_prometheus():
+    cluster = Cluster(*(f"p{n}" for n in range(1000)))
+    began_s = time.monotonic()
+    looks(observer(cluster))
+    assert time.monotonic() - began_s < 10
+    assert cluster.asked == 1
+    assert set(reasons(cluster).values()) == {"OutsideBandBriefly"}
+
+
+def test_a_namespace_that_learns_for_itself_moves_no_other():
+    cluster = Cluster("chat")
+    looks(observer(cluster, learn_by_namespace=True), 6)
+    (key,) = cluster.ledger.corrections
+    assert key == f"ml: {KEY}"
+    assert scoped(cluster.ledger, "ml").corrections.keys() == {KEY}
+    assert not scoped(cluster.ledger, "m").corrections
+    engine = Engine(1, lambda _: None, by_namespace=True)
+    engine.use(cluster.ledger)
+    assert engine.ledger_of("ml").corrections
+    assert overlay(CATALOG, engine.ledger_of("other")) is CATALOG
