@@ -117,8 +117,8 @@ def test_chunks_and_graphs_follow_memory(
 @pytest.mark.parametrize("pp", [1, 2])
 @pytest.mark.parametrize("dtype", ["auto", "fp8"])
 def test_every_flag_that_is_written_exists_in_that_version(version: str, pp: int, dtype: str):
-    """Against the table of flags (first and last version of each, read from 27 argument parsers)
-    and not against a parser: the wheel wants torch with CUDA to be imported.
+    """Against the table of flags (first and last version of each, read from 27 argument parsers),
+    for more versions than those whose parsers are asked in tests/e2e/test_sglang_parser.py.
     """
     limits = replace(group().limits, kv_cache_dtype=dtype)
     slo = Slo(ttft_p95_s=0.5, tpot_p95_s=0.05, e2e_p95_s=10)
