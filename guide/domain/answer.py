@@ -26,6 +26,7 @@ class Reason(StrEnum):
     SPANS_NODES = "SpansNodes"
     NOT_ENOUGH_GPUS = "NotEnoughGPUs"
     COMPUTE_CAPABILITY = "ComputeCapability"
+    DRIVER_TOO_OLD = "DriverTooOld"
     UNSUPPORTED_MODEL = "UnsupportedModel"
     UNSUPPORTED_PRECISION = "UnsupportedPrecision"
     SHARED_GPU = "SharedGPU"
@@ -42,8 +43,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The operating point of one replica: what the manifest must hold for the prediction to
-    hold."""
+    """The operating point of one replica: the prediction holds where the manifest does."""
 
     max_num_seqs: int
     max_num_batched_tokens: int

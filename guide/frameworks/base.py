@@ -96,6 +96,8 @@ class Framework(ABC):
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
     by_default: bool = True  # compared where a plan names no frameworks
     metrics: MetricNames = USUAL
+    # Services of these names set variables that end its servers in the same namespace
+    service_names: frozenset[str] = frozenset()
     caveat: str | None = None  # said wherever it is recommended
 
     @abstractmethod

@@ -64,6 +64,7 @@ class Sglang(Framework):
     formats = frozenset({"leaderworkerset"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     by_default = False
+    service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
     metrics = NAMES
 
     def unsupported(

@@ -13,7 +13,9 @@ from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
 from guide.frameworks.sglang_defaults import chunk_tokens, graph_batch, memory_fraction
 from guide.frameworks.sglang_flags import FLAGS, has, image_version
+from guide.manifests.objects import service
 from guide.models.precision import PRECISIONS
+from tests.manifest_cases import Case
 from tests.toy import pool
 
 CATALOG = load()
@@ -242,3 +244,12 @@ def test_pods_of_several_nodes_run_one_command():
     assert all(has(flag, parts(version)) for flag in flags for version in VERSIONS)
     with pytest.raises(SpecError, match="FastGen runs on one node"):
         FRAMEWORKS["FastGen"].on_node("image:1", 2, True)
+
+
+@pytest.mark.parametrize("name", ["sglang", "sglang-grpc"])
+def test_a_service_that_would_end_servers_is_one_sentence(name: str):
+    """Kubernetes sets SGLANG_PORT=tcp://... for it, and SGLang to 0.5.14 reads a number there."""
+    with pytest.raises(SpecError, match=f"a Service named {name} sets SGLANG_") as found:
+        service(Case(name=name).plan, name, {})
+    assert found.value.field == "metadata.name"
+    assert service(Case(name="sglang-chat").plan, "sglang-chat", {})["kind"] == "Service"
