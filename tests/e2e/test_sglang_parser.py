@@ -1,4 +1,4 @@
-"""Every argv of SGLang that GUIDE writes, read by the parsers of its own wheels.
+"""Every argv of SGLang that GUIDE writes, and every metric that it reads, in SGLang's own wheels.
 
 They are fetched once into the cache of the user. What their parser imports wants torch with CUDA,
 so `tests.e2e.sglang_parser` puts stand-ins there: what is parsed is the wheel's, what follows (its
@@ -128,6 +128,30 @@ def test_the_table_of_flags_is_that_of_the_parser(version: str):
     assert len(flags) > 400
     assert {flag for flag in FLAGS if has(flag, parts(version))} == flags & FLAGS.keys()
     assert flags >= {flag for flag in EXTRA if has(flag, parts(version))}
+
+
+SINCE = {"sglang:request_time_per_output_token_seconds": (0, 5, 22)}
+SINCE |= dict.fromkeys(
+    (gauge.partition("{")[0] for gauge in SGLANG.metrics.started.values()), (0, 5, 17)
+)
+SINCE["sglang:max_total_num_tokens"] = (0, 5, 6)
+
+
+def families() -> set[str]:
+    names = SGLANG.metrics
+    found = {name for group in names.histograms.values() for name in group}
+    found |= {names.ended, names.failed, names.output_tokens, names.running, names.waiting}
+    found |= {*names.kv_share, *names.prefix, names.preemptions}
+    return found | SINCE.keys()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_metrics_that_are_read_are_those_of_the_wheel(version: str):
+    """By their names in its sources: a quantity that has two is told by the other before."""
+    sources = (fetched(version) / "sglang" / "srt").rglob("*metrics*.py")
+    text = "".join(source.read_text("utf-8") for source in sources)
+    told = {name for name in families() if f'"{name}"' in text}
+    assert told == {name for name in families() if SINCE.get(name, (0,)) <= parts(version)}
 
 
 def test_a_parser_refuses_what_has_gone():
