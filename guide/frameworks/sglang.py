@@ -17,8 +17,10 @@ from guide.domain import (
     Slo,
 )
 from guide.errors import SpecError
-from guide.frameworks import sglang_rules
+from guide.frameworks import sglang_bench, sglang_rules
 from guide.frameworks.base import (
+    Bench,
+    BenchLoad,
     DeploymentOptions,
     Framework,
     Launch,
@@ -137,6 +139,12 @@ class Sglang(Framework):
             liveness=Probe(path="/health", timeout_s=_GENERATES_S, period_s=30, failures=3),
             startup_timeout_s=_GENERATES_S,
         )
+
+    def bench(self, group: ReplicaGroup, options: DeploymentOptions, load: BenchLoad) -> Bench:
+        """``sglang.bench_serving``, in the image of the server."""
+        image = options.images.get(self.name) or default_image(group)
+        args = sglang_bench.arguments(group.model.name, load)
+        return Bench(image, sglang_bench.COMMAND, args)
 
     def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
         """Leader and workers run the same command."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 from guide.domain import (
     SIXTEEN_BIT,
@@ -19,6 +20,8 @@ from guide.domain import (
 from guide.errors import SpecError
 from guide.frameworks.base import (
     PORT,
+    Bench,
+    BenchLoad,
     DeploymentOptions,
     Framework,
     Launch,
@@ -143,6 +146,31 @@ class Vllm(Framework):
         _check_batch_flags(image, args)
         return _launch("run-batch", image, args, group, options, health_path=None)
 
+    def bench(self, group: ReplicaGroup, options: DeploymentOptions, load: BenchLoad) -> Bench:
+        """``vllm bench serve`` (benchmarks/serve.py, 0.33): asks any server of OpenAI's API."""
+        if group.framework != self.name:
+            group = replace(group, version=".".join(map(str, NEWEST)))
+        return Bench(
+            options.images.get(self.name) or default_image(group),
+            ("vllm", "bench", "serve"),
+            (
+                "--backend=openai",
+                f"--base-url={load.url}",
+                f"--model={group.model.name}",
+                f"--served-model-name={load.served_name}",
+                "--dataset-name=random",
+                f"--random-input-len={load.prompt_tokens - load.prefix_tokens}",
+                f"--random-prefix-len={load.prefix_tokens}",
+                f"--random-output-len={load.output_tokens}",
+                "--ignore-eos",
+                *_arrivals(load),
+                f"--num-prompts={load.requests}",
+                "--save-result",  # into the log, as its last line
+                "--result-dir=/dev",
+                "--result-filename=stdout",
+            ),
+        )
+
     def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
         """Without Ray; workers serve nobody."""
         version = image_version(image)
@@ -166,6 +194,13 @@ class Vllm(Framework):
     def image_version(self, image: str) -> tuple[int, ...] | None:
         """The vLLM version in the tag of an image."""
         return image_version(image)
+
+
+def _arrivals(load: BenchLoad) -> tuple[str, ...]:
+    if load.requests_per_s is None:
+        return (f"--max-concurrency={load.concurrency}",)
+    burstiness = 1 / max(load.arrival_cv, 0.01) ** 2  # the shape of a gamma distribution
+    return (f"--request-rate={load.requests_per_s:g}", f"--burstiness={burstiness:g}")
 
 
 def _launch(

@@ -19,7 +19,8 @@ import pytest
 
 from guide.domain import Limits, ReplicaGroup, Slo
 from guide.frameworks import FRAMEWORKS
-from guide.frameworks.base import DeploymentOptions
+from guide.frameworks.base import BenchLoad, DeploymentOptions
+from guide.frameworks.sglang_bench import arguments
 from guide.frameworks.sglang_flags import EXTRA, FLAGS, GRAPH, has
 from guide.models.precision import PRECISIONS
 from hack.controlplane.build import ControlPlaneError, cache_dir, locked
@@ -128,6 +129,29 @@ def test_the_table_of_flags_is_that_of_the_parser(version: str):
     assert len(flags) > 400
     assert {flag for flag in FLAGS if has(flag, parts(version))} == flags & FLAGS.keys()
     assert flags >= {flag for flag in EXTRA if has(flag, parts(version))}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_its_benchmark_has_every_flag_that_a_job_gives(version: str):
+    """By their names in its source, which declares them where it runs."""
+    load = BenchLoad(
+        url="http://chat",
+        served_name="chat",
+        prompt_tokens=100,
+        prefix_tokens=0,
+        output_tokens=10,
+        requests=100,
+        requests_per_s=2.0,
+        concurrency=None,
+    )
+    given = {*arguments("m", load), *arguments("m", replace(load, prefix_tokens=25))}
+    given |= {*arguments("m", replace(load, requests_per_s=None, concurrency=8))}
+    folder = fetched(version) / "sglang"
+    sources = [folder / "bench_serving.py", folder / "benchmark" / "serving.py"]
+    text = "".join(source.read_text("utf-8") for source in sources if source.exists())
+    assert [one for one in given if f'"{one.partition("=")[0]}"' not in text] == []
+    for choice in ("sglang", "random-ids", "generated-shared-prefix"):
+        assert f'"{choice}"' in text
 
 
 SINCE = {"sglang:request_time_per_output_token_seconds": (0, 5, 22)}
