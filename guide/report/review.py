@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches
+from guide.report import batches, rivals
 from guide.report import tables as rows
 from guide.report.extremes import three_answers
 from guide.report.sentences import addition, decision_changers, outcome, precision_reason
@@ -48,6 +48,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
     return [
         _section(rows.top(r)),
         _section(three_answers(r)),
+        *_frameworks(r),
         _section(rows.predictions(best)),
         _section(rows.costs(best)),
         _section(rows.memory(best)),
@@ -60,6 +61,12 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _bullets(changers),
         _section(rows.pareto(r)),
     ]
+
+
+def _frameworks(r: Recommendation) -> list[str]:
+    """Why this framework, where others were compared."""
+    said = list(rivals.reasons(r))
+    return [_section(rivals.side_by_side(r)), _bullets(said)] if said else []
 
 
 def _add(r: Recommendation) -> str:
