@@ -2,9 +2,9 @@
 
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
 known of both, `layout` which replica, `schedule` its steps, `answer` what comes out, `beside` what
-it is shown with, `offers` what would help. Base units stand in the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s``
-``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All types are frozen; methods only do
-arithmetic.
+it is shown with, `offers` what would help. Base units stand in the names (``_s`` ``_bytes``
+``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All
+types are frozen; methods only do arithmetic.
 """
 
 from guide.domain.answer import Candidate as Candidate

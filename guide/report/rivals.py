@@ -28,9 +28,11 @@ def side_by_side(recommendation: Recommendation) -> Table:
 def reasons(recommendation: Recommendation) -> Iterator[str]:
     """One sentence for each framework that was compared and is not that of the best."""
     r = recommendation
-    if r.best is None or len(r.best.groups) > 1:
+    if r.best is None:
         return
     own = r.best.groups[0].group.framework
+    if len(r.best.groups) > 1:  # a mix has no single framework
+        return
     beside = {one.evaluation.groups[0].group.framework: one for one in r.rivals}
     for name, _ in r.framework_versions:
         if name in (own, *r.unready):

@@ -18,15 +18,16 @@ def rivals(best: Evaluation, found: Survey, goal: Goal, study: Study) -> tuple[R
     They are looked for apart, so that nothing else of the answer changes by them.
     """
     plan, catalog = study.plan, study.catalog
+    mine = best.groups[0]
     if len(best.groups) > 1:
         return ()
-    own = best.groups[0].group.framework
+    own = mine.group.framework
     names = {release.framework for release in releases_of(plan, catalog)} - {own, *plan.unready}
     beside: list[Rival] = []
     for name in sorted(names):
         prospects = [p for p in found.prospects if p.replica.shape.release.framework == name]
         for one in hunt(prospects, study, goal, 1, Ledger()):
-            mine, other = best.groups[0], one.groups[0]
+            other = one.groups[0]
             beside.append(
                 Rival(
                     evaluation=one,

@@ -86,8 +86,8 @@ def test_one_that_runs_nothing_says_why():
     assert found.best is not None
     assert found.rivals == ()
     assert list(reasons(found)) == [
-        "Why vLLM and not SGLang: none of its layouts keeps every limit; the nearest fails by this: "
-        "SGLang has no implementation of FalconForCausalLM of its own."
+        "Why vLLM and not SGLang: none of its layouts keeps every limit; the nearest fails by "
+        "this: SGLang has no implementation of FalconForCausalLM of its own."
     ]
 
 
