@@ -122,6 +122,7 @@ class Framework(ABC):
     metrics: MetricNames = USUAL
     # Services of these names set variables that end its servers in the same namespace
     service_names: frozenset[str] = frozenset()
+    router: str | None = None  # what keeps prefix hits where a Service deals requests out
     caveat: str | None = None  # said wherever it is recommended
 
     @abstractmethod

@@ -68,6 +68,10 @@ class Sglang(Framework):
     by_default = False
     service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
     metrics = NAMES
+    router = (  # PyPI: sglang-router; a gateway of its own image
+        "`python3 -m sglang_router.launch_router --policy=cache_aware --worker-urls URL ...` "
+        "(image lmsysorg/sgl-model-gateway) sends a prompt where its prefix lies"
+    )
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int

@@ -57,6 +57,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),
+        *_router(plan, best),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),
@@ -73,6 +74,22 @@ def _add(r: Recommendation) -> str:
     """What to add, the cheapest first."""
     said = [f"{addition(item)}." for item in r.additions]
     return f"## What to add\n\n{_bullets(said)}" if said else ""
+
+
+def _router(plan: InferencePlan, best: Evaluation) -> list[str]:
+    """A Service deals requests out at random, and prefix hits with them."""
+    counts = {item.group.framework: item.group.replicas for item in best.groups}
+    routers = [FRAMEWORKS[name].router for name, count in counts.items() if count > 1]
+    said = next((router for router in routers if router), None)
+    if said is None or best.job is not None:
+        return []
+    hits = plan.spec.workload.prefix_cache_hit_percent
+    counted = (
+        f"the {hits:g} % of prompt tokens that the plan counts as seen before need that"
+        if hits
+        else "this plan counts on no such hits, so its Service is enough"
+    )
+    return ["## Router", f"Replicas do not share their prefix caches. {said}; {counted}."]
 
 
 def _tolerated(best: Evaluation) -> list[str]:
