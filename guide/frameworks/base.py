@@ -118,6 +118,7 @@ class Framework(ABC):
     expert_parallel: bool = False  # deals experts out whole, beside data-parallel attention
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
+    extra_flags: frozenset[str] = frozenset()  # that a plan may add: none moves the prediction
     by_default: bool = True  # compared where a plan names no frameworks
     metrics: MetricNames = USUAL
     # Services of these names set variables that end its servers in the same namespace

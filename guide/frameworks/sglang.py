@@ -31,6 +31,7 @@ from guide.frameworks.base import (
     slo_buckets,
     tier_limits,
 )
+from guide.frameworks.launches import flags_of
 from guide.frameworks.sglang_defaults import (
     MAX_RUNNING,
     chunk_tokens,
@@ -44,7 +45,6 @@ from guide.frameworks.sglang_flags import (
     EXTRA,
     FLAGS,
     GRAPH,
-    NEWEST,
     has,
     image_version,
     wrong,
@@ -68,6 +68,7 @@ class Sglang(Framework):
     by_default = False
     service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
     metrics = NAMES
+    extra_flags = EXTRA
     router = (  # PyPI: sglang-router; a gateway of its own image
         "`python3 -m sglang_router.launch_router --policy=cache_aware --worker-urls URL ...` "
         "(image lmsysorg/sgl-model-gateway) sends a prompt where its prefix lies"
@@ -219,8 +220,7 @@ def _operating_point(
 def _check(
     image: str, version: tuple[int, ...], args: tuple[str, ...], extra: tuple[str, ...]
 ) -> None:
-    strange = [flag for flag in wrong(extra, NEWEST) if flag not in EXTRA]
-    strange += sorted({e.split("=", 1)[0] for e in extra if e.startswith("--")} - EXTRA)
+    strange = sorted(flags_of(extra) - EXTRA)
     if strange:
         raise SpecError(
             f"spec.deployment.extraArgs: {strange[0]} is no flag that may be added to SGLang: "

@@ -31,6 +31,7 @@ from guide.frameworks.base import (
     slo_buckets,
     tier_limits,
 )
+from guide.frameworks.launches import flags_of
 from guide.frameworks.vllm_flags import BATCH_FLAGS, BUCKETS, FLAGS, NEWEST, image_version, missing
 from guide.frameworks.vllm_starts import brings_code, refusal
 
@@ -76,6 +77,7 @@ class Vllm(Framework):
     formats = frozenset({"helm-values", "leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     expert_parallel = True
+    extra_flags = EXTRA_ARG_FLAGS
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
@@ -122,7 +124,7 @@ class Vllm(Framework):
             *_operating_point(group, options.served_name),
             *options.extra_args,
         )
-        _check_flags(image, args)
+        _check_flags(image, args, options.extra_args)
         args = (*args, *_buckets(image, options.slo))
         return _launch("serve", image, args, group, options, health_path="/health")
 
@@ -276,7 +278,14 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
     return tuple(args)
 
 
-def _check_flags(image: str, args: tuple[str, ...]) -> None:
+def _check_flags(image: str, args: tuple[str, ...], extra: tuple[str, ...]) -> None:
+    strange = sorted(flags_of(extra) - EXTRA_ARG_FLAGS)
+    if strange:
+        raise SpecError(
+            f"spec.deployment.extraArgs: {strange[0]} is no flag that may be added to vLLM: remove "
+            "it, or leave vLLM out of spec.frameworks",
+            field="spec.deployment.extraArgs",
+        )
     version = image_version(image)
     lacks = missing(args, version) if version else []
     if lacks:

@@ -253,3 +253,17 @@ def test_a_service_that_would_end_servers_is_one_sentence(name: str):
         service(Case(name=name).plan, name, {})
     assert found.value.field == "metadata.name"
     assert service(Case(name="sglang-chat").plan, "sglang-chat", {})["kind"] == "Service"
+
+
+def test_each_framework_takes_its_own_flags_and_refuses_the_others():
+    """A plan may add what any of them knows, and the one that is started says what it does not."""
+    spec = {"deployment": {"extraArgs": ["--skip-server-warmup"]}}
+    assert Case(spec=spec).plan.spec.deployment.extra_args == ("--skip-server-warmup",)
+    args = SGLANG.launch(group(), options("0.5.23", "--skip-server-warmup")).args
+    assert "--skip-server-warmup" in args
+    with pytest.raises(
+        SpecError, match="--skip-server-warmup is no flag that may be added to vLLM"
+    ):
+        FRAMEWORKS["vLLM"].launch(
+            group(framework="vLLM", version="0.33.0"), options("0.5.23", "--skip-server-warmup")
+        )

@@ -13,6 +13,7 @@ from guide.cluster.inventory import read_inventory
 from guide.domain import Inventory, Lengths, Plan, Reason, Workload
 from guide.frameworks.launches import image_cuda
 from guide.search.bounds import driver_too_old
+from guide.search.recommend import recommend
 from guide.search.space import shapes
 
 CATALOG = load()
@@ -79,3 +80,16 @@ def test_a_driver_that_is_too_old_for_the_image_is_one_sentence(
     assert broken("repo/image:v0.5.20-cu130", 580) == {""}
     assert broken("repo/image:v0.5.20-cu130", None) == {""}
     assert broken("repo/image:v0.5.20") == broken(None) == {""}
+
+
+def test_the_answer_says_so_once(inventory: Inventory):
+    plan = replace(
+        PLAN, frameworks=("SGLang",), images=(("SGLang", "lmsysorg/sglang:v0.5.23-cu130"),)
+    )
+    found = recommend(plan, Inventory(pools=inventory.pools[:1]), CATALOG)
+    assert found.best is None
+    assert [note for note in found.notes if "driver 580 or later" in note] == [
+        "lmsysorg/sglang:v0.5.23-cu130 is built on CUDA 13, which needs NVIDIA driver 580 or "
+        f"later, and nodes of {inventory.pools[0].name} have 570: name an image with an older "
+        "CUDA, or renew the driver"
+    ]
