@@ -50,6 +50,11 @@ def format_rate(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{float(f'{value:.3g}'):,.0f}"
 
 
+def format_share(share: float) -> str:
+    """Render a share of memory as a flag states it: two digits, or three where they tell more."""
+    return f"{share:.3f}".removesuffix("0")
+
+
 def format_milliseconds(seconds: float) -> str:
     """Render a latency in the unit in which plans state their limits."""
     return f"{format_count(seconds * 1e3)} ms"

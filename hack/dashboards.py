@@ -42,7 +42,7 @@ def latency(title: str, quantity: str) -> Panel:
     return Panel(
         f"{title}: predicted and observed",
         "The plan's limit; predicted p95 with its 90 % interval, as planned, and for the load as "
-        "it is (from status.observed). Observed quantiles are as exact as vLLM's buckets; "
+        "it is (from status.observed). Observed quantiles are as exact as the server's buckets; "
         "the mean is exact. Of FastGen, TTFT and TPOT are those of streamed answers.",
         "s",
         (

@@ -14,6 +14,7 @@ from guide.spec import InferencePlan, parse_plan
 from tests.broken_plans import PLAN
 from tests.handmade import AMD_POOL, DRA_POOL, GROUP, V100_POOL, recommendation
 
+SGLANG = replace(GROUP, framework="SGLang", version="0.5.23")
 FASTGEN = replace(GROUP, framework="FastGen", version="0.3.3")
 SLOW = replace(GROUP, pool=V100_POOL, tp=4, replicas=1)
 QUANTISED = replace(GROUP.model, name="neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8", precision="fp8")
@@ -47,6 +48,7 @@ class Case:
 CASES: dict[str, Case] = {
     "vllm": Case(),
     "fastgen": Case(groups=(FASTGEN,), spec={"deployment": {"imageFastGen": "reg.example/fg:1"}}),
+    "sglang": Case(groups=(SGLANG,), spec={"slo": {"ttftP95Milliseconds": 500}}),
     "fp8-checkpoint": Case(
         groups=(replace(GROUP, model=QUANTISED, precision=PRECISIONS["fp8"], tp=1),)
     ),

@@ -20,7 +20,8 @@ def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[st
 
     Yields lines to print. Raises `SpecError` where nothing can be learnt.
     """
-    from guide.live import by_hand
+    from guide.frameworks import FRAMEWORKS
+    from guide.live import by_hand, started
     from guide.live.learn import overlay
     from guide.live.measured import selector
     from guide.live.prometheus import Prometheus
@@ -56,6 +57,11 @@ def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[st
     ):
         if seen:
             yield f"{name}: observed mean {seen:.4g} s, predicted {told:.4g} s once corrected."
+    for item in best.groups if len(best.groups) == 1 else ():  # pods of a mix are not told apart
+        asked_of = started.queries(FRAMEWORKS[item.group.framework].metrics, series)
+        values = {name: server.values(query, end) for name, query in asked_of.items()}
+        seen_at_start = {name: found[0] for name, found in values.items() if found}
+        yield from started.beside(seen_at_start, started.predicted(item, question.catalog))
     store.write(overlay(question.catalog, ledger).fits, out)
     yield f"Wrote {out}."
 

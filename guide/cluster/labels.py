@@ -39,6 +39,7 @@ class LabelRow(BaseModel):
     multiprocessors: str | None = None
     slice: str | None = None
     clique: str | None = None
+    driver: tuple[str, ...] = ()
     partition: str | None = None
     whole: tuple[str, ...] = ()
     documentation: str

@@ -102,6 +102,7 @@ def pool_of(key: Key, groups: Groups, near: Iterable[Key], held: Held) -> GpuPoo
         node_selector=tuple(selector.items()),
         tolerations=tuple(_toleration(t) for t in key.taints),
         shared=key.shared,
+        driver=min((d for m in ready if (d := _driver(m)) is not None), default=None),
         device_class=ready[0].offer.device_class,
         device_profile=key.profile or None,
         node_share=share,
@@ -161,6 +162,13 @@ def _clique(member: PoolNode) -> str | None:
     """The NVLink domain of several nodes that the node stands in."""
     label = member.offer.match and member.offer.match.row.clique
     return member.node.labels.get(label) if label else None
+
+
+def _driver(member: PoolNode) -> int | None:
+    """The branch of the driver, such as 580 of 580.95.05."""
+    row, labels = member.offer.match and member.offer.match.row, member.node.labels
+    stated = (labels[name] for name in (row.driver if row else ()) if name in labels)
+    return count(next(stated, "").partition(".")[0])
 
 
 def _domains(members: Sequence[PoolNode], free: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -1,15 +1,13 @@
 """Every value that crosses a module boundary. Read this room first.
 
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
-known of both, `layout` which replica, `schedule` its steps, `answer` what comes out, `offers` what
-would help. Base units stand in the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s``
-``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All types are frozen; methods only do
-arithmetic.
+known of both, `layout` which replica, `schedule` its steps, `answer` what comes out, `beside` what
+it is shown with, `offers` what would help. Base units stand in the names (``_s`` ``_bytes``
+``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All
+types are frozen; methods only do arithmetic.
 """
 
-from guide.domain.answer import BatchPoint as BatchPoint
 from guide.domain.answer import Candidate as Candidate
-from guide.domain.answer import ContextTier as ContextTier
 from guide.domain.answer import Evaluation as Evaluation
 from guide.domain.answer import GroupEvaluation as GroupEvaluation
 from guide.domain.answer import Interval as Interval
@@ -22,6 +20,7 @@ from guide.domain.answer import Reason as Reason
 from guide.domain.answer import Recommendation as Recommendation
 from guide.domain.answer import Rejection as Rejection
 from guide.domain.answer import ReplicaGroup as ReplicaGroup
+from guide.domain.answer import Rival as Rival
 from guide.domain.answer import ServingReport as ServingReport
 from guide.domain.asked import Billing as Billing
 from guide.domain.asked import Budget as Budget
@@ -33,6 +32,8 @@ from guide.domain.asked import Slo as Slo
 from guide.domain.asked import Switches as Switches
 from guide.domain.asked import Tolerance as Tolerance
 from guide.domain.asked import Workload as Workload
+from guide.domain.beside import BatchPoint as BatchPoint
+from guide.domain.beside import ContextTier as ContextTier
 from guide.domain.cache import CacheGroup as CacheGroup
 from guide.domain.cache import CachePool as CachePool
 from guide.domain.cluster import Gpu as Gpu

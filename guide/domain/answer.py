@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain.asked import Switches
+from guide.domain.beside import BatchPoint, ContextTier
 from guide.domain.cache import CachePool
 from guide.domain.cluster import Gpu, GpuPool, Inventory
 from guide.domain.facts import Provenance
@@ -26,6 +27,7 @@ class Reason(StrEnum):
     SPANS_NODES = "SpansNodes"
     NOT_ENOUGH_GPUS = "NotEnoughGPUs"
     COMPUTE_CAPABILITY = "ComputeCapability"
+    DRIVER_TOO_OLD = "DriverTooOld"
     UNSUPPORTED_MODEL = "UnsupportedModel"
     UNSUPPORTED_PRECISION = "UnsupportedPrecision"
     SHARED_GPU = "SharedGPU"
@@ -42,8 +44,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The operating point of one replica: what the manifest must hold for the prediction to
-    hold."""
+    """The operating point of one replica: the prediction holds where the manifest does."""
 
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -287,17 +288,13 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPoint:
-    """What the recommended layout does with a batch of another size: an offline load as a whole,
-    any other with replicas whose batch is always full.
-    """
+class Rival:
+    """The best deployment of another framework beside the best of all, both of one pool."""
 
-    max_num_seqs: int
-    output_tokens_per_s: float  # over all replicas
-    tpot_s: float  # mean
-    kv_peak_share: float
-    job_s: float | None = None  # of an offline load
-    e2e_s: float | None = None  # of a mean request otherwise
+    evaluation: Evaluation
+    decode_step_s: float  # of its mean batch
+    same_batch_step_s: float  # of the mean batch of the best
+    best_step_s: float  # the same under the best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,16 +306,6 @@ class Rejection:
     detail: str
     margin: float
     pool: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextTier:
-    """The longest context of a replica of so many GPUs, and the layout that holds it."""
-
-    gpus: int
-    tokens: int
-    gpu: str
-    layout: LayoutKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +329,7 @@ class Recommendation:
     context_tiers: tuple[ContextTier, ...] = ()  # by GPUs of a replica
     batch_curve: tuple[BatchPoint, ...] = ()  # of the best, by size
     additions: tuple[Addition, ...] = ()  # any one of them, when there is no answer
+    rivals: tuple[Rival, ...] = ()  # of the other frameworks that were compared
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property

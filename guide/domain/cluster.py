@@ -157,6 +157,7 @@ class GpuPool:
     ] = ()  # each a sorted tuple of key-value pairs
     shared: bool = False  # time-slicing or MPS: one pod may not hold two
     potential: bool = False  # an autoscaled pool whose nodes do not exist yet
+    driver: int | None = None  # branch of the oldest NVIDIA driver of its nodes; None: unknown
     device_class: str | None = None  # DRA: request devices of this class instead of `resource`
     device_profile: str | None = None  # DRA: the MIG profile of the devices
     node_share: float = 1.0  # of the GPUs of a node: below 1 where other pools hold the rest

@@ -10,6 +10,9 @@ from guide.frameworks.vllm import Vllm
 
 FRAMEWORKS: dict[str, Framework] = {one.name: one for one in (Vllm(), Sglang(), FastGen())}
 
+# Flags that a plan may add; each framework refuses those that are not its own.
+EXTRA_FLAGS = frozenset[str]().union(*(one.extra_flags for one in FRAMEWORKS.values()))
+
 
 def what_ifs(frameworks: Iterable[str], switches: Switches) -> list[str]:
     """Why no server of these frameworks runs with `switches`; nothing where all do."""
@@ -17,4 +20,12 @@ def what_ifs(frameworks: Iterable[str], switches: Switches) -> list[str]:
     return sorted(why for why in said if why)
 
 
-__all__ = ["FRAMEWORKS", "DeploymentOptions", "EnvVar", "Framework", "Launch", "what_ifs"]
+__all__ = [
+    "EXTRA_FLAGS",
+    "FRAMEWORKS",
+    "DeploymentOptions",
+    "EnvVar",
+    "Framework",
+    "Launch",
+    "what_ifs",
+]

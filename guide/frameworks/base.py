@@ -83,6 +83,30 @@ class Launch:
     startup_timeout_s: int = 5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchLoad:
+    """What a benchmark sends to a server; lengths in tokens, the same for every request."""
+
+    url: str
+    served_name: str
+    prompt_tokens: int
+    prefix_tokens: int  # of the prompt, common to all
+    output_tokens: int
+    requests: int
+    requests_per_s: float | None  # None: a closed loop ...
+    concurrency: int | None  # ... of so many users
+    arrival_cv: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A program that sends such a load and prints the result as its last line."""
+
+    image: str
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+
+
 class Framework(ABC):
     """One inference framework; stateless, so that every method is a function of its arguments."""
 
@@ -94,8 +118,12 @@ class Framework(ABC):
     expert_parallel: bool = False  # deals experts out whole, beside data-parallel attention
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
+    extra_flags: frozenset[str] = frozenset()  # that a plan may add: none moves the prediction
     by_default: bool = True  # compared where a plan names no frameworks
     metrics: MetricNames = USUAL
+    # Services of these names set variables that end its servers in the same namespace
+    service_names: frozenset[str] = frozenset()
+    router: str | None = None  # what keeps prefix hits where a Service deals requests out
     caveat: str | None = None  # said wherever it is recommended
 
     @abstractmethod
@@ -142,6 +170,13 @@ class Framework(ABC):
             "and ends: leave it out of spec.frameworks",
             field="spec.frameworks",
         )
+
+    def bench(
+        self, group: ReplicaGroup, options: DeploymentOptions, load: BenchLoad
+    ) -> Bench | None:
+        """The framework's own benchmark of a server; None where it has none."""
+        del group, options, load
+        return None
 
     def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
         """More arguments of a pod of a replica over `nodes` nodes, in a LeaderWorkerSet, whose

@@ -22,6 +22,8 @@ class MetricNames:
     kv_share: tuple[str, ...]
     prefix: tuple[str, str]  # tokens found, tokens asked for
     preemptions: str
+    # gauges of a start, one GPU's: weights_gib, kv_gib, kv_tokens, graphs_gib, start_s
+    started: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 # vLLM 0.13 dropped time_per_output_token; the proxy of FastGen exports the same names.

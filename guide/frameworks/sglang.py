@@ -17,8 +17,10 @@ from guide.domain import (
     Slo,
 )
 from guide.errors import SpecError
-from guide.frameworks import sglang_rules
+from guide.frameworks import sglang_bench, sglang_rules
 from guide.frameworks.base import (
+    Bench,
+    BenchLoad,
     DeploymentOptions,
     Framework,
     Launch,
@@ -29,6 +31,7 @@ from guide.frameworks.base import (
     slo_buckets,
     tier_limits,
 )
+from guide.frameworks.launches import flags_of
 from guide.frameworks.sglang_defaults import (
     MAX_RUNNING,
     chunk_tokens,
@@ -42,7 +45,6 @@ from guide.frameworks.sglang_flags import (
     EXTRA,
     FLAGS,
     GRAPH,
-    NEWEST,
     has,
     image_version,
     wrong,
@@ -64,7 +66,13 @@ class Sglang(Framework):
     formats = frozenset({"leaderworkerset"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     by_default = False
+    service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
     metrics = NAMES
+    extra_flags = EXTRA
+    router = (  # PyPI: sglang-router; a gateway of its own image
+        "`python3 -m sglang_router.launch_router --policy=cache_aware --worker-urls URL ...` "
+        "(image lmsysorg/sgl-model-gateway) sends a prompt where its prefix lies"
+    )
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
@@ -137,6 +145,12 @@ class Sglang(Framework):
             startup_timeout_s=_GENERATES_S,
         )
 
+    def bench(self, group: ReplicaGroup, options: DeploymentOptions, load: BenchLoad) -> Bench:
+        """``sglang.bench_serving``, in the image of the server."""
+        image = options.images.get(self.name) or default_image(group)
+        args = sglang_bench.arguments(group.model.name, load)
+        return Bench(image, sglang_bench.COMMAND, args)
+
     def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
         """Leader and workers run the same command."""
         del image
@@ -206,8 +220,7 @@ def _operating_point(
 def _check(
     image: str, version: tuple[int, ...], args: tuple[str, ...], extra: tuple[str, ...]
 ) -> None:
-    strange = [flag for flag in wrong(extra, NEWEST) if flag not in EXTRA]
-    strange += sorted({e.split("=", 1)[0] for e in extra if e.startswith("--")} - EXTRA)
+    strange = sorted(flags_of(extra) - EXTRA)
     if strange:
         raise SpecError(
             f"spec.deployment.extraArgs: {strange[0]} is no flag that may be added to SGLang: "

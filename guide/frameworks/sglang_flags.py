@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from guide.frameworks.launches import Version, flags_of
 from guide.frameworks.launches import image_version as image_version
 
-NEWEST: Version = (0, 5, 23)
 _OLDEST: Version = (0, 4, 0)
 _ALWAYS = (
     "--chat-template", "--chunked-prefill-size", "--context-length", "--disable-radix-cache",

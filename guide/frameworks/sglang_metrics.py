@@ -27,4 +27,11 @@ NAMES = MetricNames(
     kv_share=("sglang:token_usage",),
     prefix=("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
     preemptions="sglang:num_retracted_requests_total",
+    started={  # since 0.5.17, the tokens since 0.5.6; what it calls GB is 2**30 bytes
+        "weights_gib": "sglang:weight_memory_usage_gb",
+        "kv_gib": "sglang:kv_cache_memory_usage_gb",
+        "kv_tokens": "sglang:max_total_num_tokens",
+        "graphs_gib": "sglang:graph_memory_usage_gb",
+        "start_s": 'sglang:startup_time_seconds{phase="tokenizer_e2e"}',
+    },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 from guide.domain import (
     SIXTEEN_BIT,
@@ -19,6 +20,8 @@ from guide.domain import (
 from guide.errors import SpecError
 from guide.frameworks.base import (
     PORT,
+    Bench,
+    BenchLoad,
     DeploymentOptions,
     Framework,
     Launch,
@@ -28,6 +31,7 @@ from guide.frameworks.base import (
     slo_buckets,
     tier_limits,
 )
+from guide.frameworks.launches import flags_of
 from guide.frameworks.vllm_flags import BATCH_FLAGS, BUCKETS, FLAGS, NEWEST, image_version, missing
 from guide.frameworks.vllm_starts import brings_code, refusal
 
@@ -73,6 +77,7 @@ class Vllm(Framework):
     formats = frozenset({"helm-values", "leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     expert_parallel = True
+    extra_flags = EXTRA_ARG_FLAGS
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
@@ -119,7 +124,7 @@ class Vllm(Framework):
             *_operating_point(group, options.served_name),
             *options.extra_args,
         )
-        _check_flags(image, args)
+        _check_flags(image, args, options.extra_args)
         args = (*args, *_buckets(image, options.slo))
         return _launch("serve", image, args, group, options, health_path="/health")
 
@@ -142,6 +147,31 @@ class Vllm(Framework):
         )
         _check_batch_flags(image, args)
         return _launch("run-batch", image, args, group, options, health_path=None)
+
+    def bench(self, group: ReplicaGroup, options: DeploymentOptions, load: BenchLoad) -> Bench:
+        """``vllm bench serve`` (benchmarks/serve.py, 0.33): asks any server of OpenAI's API."""
+        if group.framework != self.name:
+            group = replace(group, version=".".join(map(str, NEWEST)))
+        return Bench(
+            options.images.get(self.name) or default_image(group),
+            ("vllm", "bench", "serve"),
+            (
+                "--backend=openai",
+                f"--base-url={load.url}",
+                f"--model={group.model.name}",
+                f"--served-model-name={load.served_name}",
+                "--dataset-name=random",
+                f"--random-input-len={load.prompt_tokens - load.prefix_tokens}",
+                f"--random-prefix-len={load.prefix_tokens}",
+                f"--random-output-len={load.output_tokens}",
+                "--ignore-eos",
+                *_arrivals(load),
+                f"--num-prompts={load.requests}",
+                "--save-result",  # into the log, as its last line
+                "--result-dir=/dev",
+                "--result-filename=stdout",
+            ),
+        )
 
     def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
         """Without Ray; workers serve nobody."""
@@ -166,6 +196,13 @@ class Vllm(Framework):
     def image_version(self, image: str) -> tuple[int, ...] | None:
         """The vLLM version in the tag of an image."""
         return image_version(image)
+
+
+def _arrivals(load: BenchLoad) -> tuple[str, ...]:
+    if load.requests_per_s is None:
+        return (f"--max-concurrency={load.concurrency}",)
+    burstiness = 1 / max(load.arrival_cv, 0.01) ** 2  # the shape of a gamma distribution
+    return (f"--request-rate={load.requests_per_s:g}", f"--burstiness={burstiness:g}")
 
 
 def _launch(
@@ -241,7 +278,14 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
     return tuple(args)
 
 
-def _check_flags(image: str, args: tuple[str, ...]) -> None:
+def _check_flags(image: str, args: tuple[str, ...], extra: tuple[str, ...]) -> None:
+    strange = sorted(flags_of(extra) - EXTRA_ARG_FLAGS)
+    if strange:
+        raise SpecError(
+            f"spec.deployment.extraArgs: {strange[0]} is no flag that may be added to vLLM: remove "
+            "it, or leave vLLM out of spec.frameworks",
+            field="spec.deployment.extraArgs",
+        )
     version = image_version(image)
     lacks = missing(args, version) if version else []
     if lacks:

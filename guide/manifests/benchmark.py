@@ -1,9 +1,8 @@
-"""`vllm bench serve` at the planned load, as Jobs that a person starts (pure).
+"""The framework's benchmark at the planned load, as Jobs that a person starts (pure).
 
 No kustomization lists them: a Job that has run and is gone would be made anew by every sync of a
 GitOps tool. What the pods report while it runs is what the operator learns from, as from any load;
-the result, the last line of the log, is for `guide calibrate`. Flags: benchmarks/serve.py of vLLM
-0.33.
+the result is the last line of the log.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from guide.domain import Evaluation, Workload
+from guide.domain import Evaluation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS
-from guide.frameworks.base import HUGGING_FACE_HOME, hugging_face_env
-from guide.frameworks.vllm import Vllm, default_image
-from guide.frameworks.vllm_flags import NEWEST
+from guide.frameworks.base import HUGGING_FACE_HOME, BenchLoad, hugging_face_env
+from guide.frameworks.vllm import Vllm
 from guide.manifests import hardening
 from guide.manifests.deployment import Object, env
 from guide.manifests.names import meta, object_name
@@ -56,22 +54,23 @@ def benchmarks(plan: InferencePlan, evaluation: Evaluation, form: str) -> Named:
 
 
 def _job(plan: InferencePlan, evaluation: Evaluation, service: Object, suffix: str) -> Object:
-    asks = evaluation.groups[0].group
-    if asks.framework != Vllm.name:  # it asks any server of OpenAI's API
-        asks = replace(asks, version=".".join(map(str, NEWEST)))
+    asks, options = evaluation.groups[0].group, launch_options(plan)
+    load = _load(plan, evaluation, service)
+    bench = FRAMEWORKS[asks.framework].bench(asks, options, load)
+    bench = bench or Vllm().bench(asks, options, load)  # it asks any server of OpenAI's API
     pod: Object = {
         "automountServiceAccountToken": False,
         "containers": [
             {
                 "name": "bench",
-                "image": plan.spec.deployment.images.get(Vllm.name) or default_image(asks),
+                "image": bench.image,
                 "imagePullPolicy": "IfNotPresent",
-                "command": ["vllm", "bench", "serve"],
-                "args": _args(plan, evaluation, service),
+                "command": list(bench.command),
+                "args": list(bench.args),
                 "env": [
                     {"name": "HF_HOME", "value": HUGGING_FACE_HOME},
                     *map(dict, hardening.HOME_ENV),
-                    *map(env, hugging_face_env(launch_options(plan))),
+                    *map(env, hugging_face_env(options)),
                 ],
                 # One process; without a limit it takes the cores that are idle.
                 "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
@@ -113,34 +112,22 @@ def _job(plan: InferencePlan, evaluation: Evaluation, service: Object, suffix: s
     }
 
 
-def _args(plan: InferencePlan, evaluation: Evaluation, service: Object) -> list[str]:
+def _load(plan: InferencePlan, evaluation: Evaluation, service: Object) -> BenchLoad:
     load, group = plan.spec.workload.to_domain(), evaluation.groups[0].group
     share = sum(one.group.load_share for one in evaluation.groups)
-    served = plan.spec.model.name if FRAMEWORKS[group.framework].serves_alias else group.model.name
+    named = FRAMEWORKS[group.framework].serves_alias
     prompt = round(load.prompt.mean_tokens)
-    prefix = round(prompt * load.prefix_hit_share)
     rate = share * (load.requests_per_s or evaluation.predicted.requests_per_s)
+    open_loop = load.requests_per_s is not None
     where = service["metadata"]
-    return [
-        "--backend=openai",
-        f"--base-url=http://{where['name']}.{where['namespace']}.svc:{PORT}",
-        f"--model={group.model.name}",
-        f"--served-model-name={served}",
-        "--dataset-name=random",
-        f"--random-input-len={prompt - prefix}",
-        f"--random-prefix-len={prefix}",
-        f"--random-output-len={round(load.output.mean_tokens)}",
-        "--ignore-eos",
-        *_arrivals(load, share),
-        f"--num-prompts={max(_FEWEST_REQUESTS, math.ceil(rate * LASTS_S))}",
-        "--save-result",  # into the log, as its last line
-        "--result-dir=/dev",
-        "--result-filename=stdout",
-    ]
-
-
-def _arrivals(load: Workload, share: float) -> list[str]:
-    if load.requests_per_s is None:
-        return [f"--max-concurrency={max(1, round(share * (load.concurrency or 1)))}"]
-    burstiness = 1 / max(load.arrival_cv, 0.01) ** 2  # the shape of a gamma distribution
-    return [f"--request-rate={share * load.requests_per_s:g}", f"--burstiness={burstiness:g}"]
+    return BenchLoad(
+        url=f"http://{where['name']}.{where['namespace']}.svc:{PORT}",
+        served_name=plan.spec.model.name if named else group.model.name,
+        prompt_tokens=prompt,
+        prefix_tokens=round(prompt * load.prefix_hit_share),
+        output_tokens=round(load.output.mean_tokens),
+        requests=max(_FEWEST_REQUESTS, math.ceil(rate * LASTS_S)),
+        requests_per_s=rate if open_loop else None,
+        concurrency=None if open_loop else max(1, round(share * (load.concurrency or 1))),
+        arrival_cv=load.arrival_cv,
+    )

@@ -69,7 +69,19 @@ def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[st
 
 
 def service(plan: InferencePlan, name: str, pods: dict[str, str]) -> Object:
-    """A Service in front of the pods with the labels `pods`."""
+    """A Service in front of the pods with the labels `pods`.
+
+    Raises `SpecError` for a name that ends servers of a framework: pods of this plan take no
+    variables of Services, but others of the namespace may.
+    """
+    ended = next((f.name for f in FRAMEWORKS.values() if name in f.service_names), None)
+    if ended:
+        variable = f"{name.upper().replace('-', '_')}_PORT"
+        raise SpecError(
+            f"metadata.name: a Service named {name} sets {variable} in other pods of its "
+            f"namespace, and servers of {ended} end at their start over it: take another name",
+            field="metadata.name",
+        )
     return {
         "apiVersion": "v1",
         "kind": "Service",

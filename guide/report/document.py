@@ -48,7 +48,7 @@ from guide.spec.answer import (
     RelaxationDocument,
     ShapeDocument,
 )
-from guide.units import GIB
+from guide.units import GIB, format_share
 
 API_VERSION: Final = "guide.dev/v1alpha1"
 KIND: Final = "Recommendation"
@@ -191,7 +191,7 @@ def limits(item: Limits) -> LimitsDocument:
     return {
         "maxNumSeqs": item.max_num_seqs,
         "maxNumBatchedTokens": item.max_num_batched_tokens,
-        "gpuMemoryUtilization": f"{item.gpu_memory_utilization:.2f}",
+        "gpuMemoryUtilization": format_share(item.gpu_memory_utilization),
         "maxModelLen": item.max_model_len,
         "kvCacheDtype": item.kv_cache_dtype,
     }

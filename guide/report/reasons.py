@@ -35,6 +35,10 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "The framework has no kernels for so old a GPU.",
         "A newer GPU, or the other framework.",
     ),
+    Reason.DRIVER_TOO_OLD: (
+        "The image is built on a CUDA that the driver of the nodes is too old for.",
+        "An image with an older CUDA, or a newer driver.",
+    ),
     Reason.UNSUPPORTED_MODEL: (
         "The framework cannot serve this architecture, or not in this layout.",
         "The other framework.",

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches
+from guide.report import batches, rivals
 from guide.report import tables as rows
 from guide.report.extremes import three_answers
 from guide.report.sentences import addition, decision_changers, outcome, precision_reason
@@ -54,6 +54,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
     return [
         _section(rows.top(r)),
         _section(three_answers(r)),
+        *_frameworks(r),
         _section(rows.predictions(best)),
         _section(rows.costs(best)),
         _section(rows.memory(best)),
@@ -63,16 +64,39 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),
         *_pods(plan),
+        *_router(plan, best),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),
     ]
 
 
+def _frameworks(r: Recommendation) -> list[str]:
+    """Why this framework, where others were compared."""
+    said = list(rivals.reasons(r))
+    return [_section(rivals.side_by_side(r)), _bullets(said)] if said else []
+
+
 def _add(r: Recommendation) -> str:
     """What to add, the cheapest first."""
     said = [f"{addition(item)}." for item in r.additions]
     return f"## What to add\n\n{_bullets(said)}" if said else ""
+
+
+def _router(plan: InferencePlan, best: Evaluation) -> list[str]:
+    """A Service deals requests out at random, and prefix hits with them."""
+    counts = {item.group.framework: item.group.replicas for item in best.groups}
+    routers = [FRAMEWORKS[name].router for name, count in counts.items() if count > 1]
+    said = next((router for router in routers if router), None)
+    if said is None or best.job is not None:
+        return []
+    hits = plan.spec.workload.prefix_cache_hit_percent
+    counted = (
+        f"the {hits:g} % of prompt tokens that the plan counts as seen before need that"
+        if hits
+        else "this plan counts on no such hits, so its Service is enough"
+    )
+    return ["## Router", f"Replicas do not share their prefix caches. {said}; {counted}."]
 
 
 def _tolerated(best: Evaluation) -> list[str]:

@@ -21,6 +21,7 @@ from guide.units import (
     format_range,
     format_rate,
     format_seconds,
+    format_share,
     format_usd,
 )
 
@@ -189,7 +190,7 @@ def operating_point(item: Evaluation) -> Table:
                 str(g.group.limits.max_num_seqs),
                 str(g.group.limits.max_num_batched_tokens),
                 str(g.group.limits.max_model_len),
-                f"{g.group.limits.gpu_memory_utilization:.2f}",
+                format_share(g.group.limits.gpu_memory_utilization),
                 g.bound,
                 g.provenance.value,
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Part, Plan, Reason
 from guide.frameworks import FRAMEWORKS
+from guide.frameworks.launches import LEAST_DRIVER, image_cuda
 from guide.models.arch import weights_of
 from guide.models.splitting import undivided
 from guide.search.space import Shape
@@ -165,8 +166,20 @@ def unsupported(shape: Shape) -> Broken | None:
     return None if found is None else Broken(*found, 1.0)
 
 
+def driver_too_old(shape: Shape) -> Broken | None:
+    """The tag of the image that the plan names says its CUDA, and the nodes their driver."""
+    cuda = image_cuda(shape.image) if shape.image and shape.gpu.vendor == "nvidia" else None
+    least, driver = LEAST_DRIVER.get(cuda or 0), shape.pool.driver
+    if least is None or driver is None or driver >= least:
+        return None
+    detail = f"{shape.image} is built on CUDA {cuda}, which needs NVIDIA driver {least} or later"
+    detail += f", and nodes of {shape.pool.name} have {driver}"
+    return Broken(Reason.DRIVER_TOO_OLD, detail, excess(least, driver))
+
+
 LAYOUT_RULES: tuple[Callable[[Shape], Broken | None], ...] = (
     unsupported,
+    driver_too_old,
     heads_not_divisible,
     quant_group_not_divisible,
     shared_gpu,

@@ -48,6 +48,7 @@ def notes(
         *assumed,
         *_contradictions(plan, inventory),
         *_no_such_precision(plan, inventory, rejections),
+        *_old_driver(rejections),
         *(_causes(found, _cause_of(plan)) if found else ()),
         *_added_in_vain(plan, added),
     )
@@ -160,6 +161,12 @@ def _no_such_precision(
                 f"precision that runs on pool {name}: {one.detail}"
             )
     return found
+
+
+def _old_driver(rejections: Sequence[Rejection]) -> list[str]:
+    """An image that the nodes of a pool cannot start; said once, of the first pool."""
+    said = [one.detail for one in rejections if one.reason is Reason.DRIVER_TOO_OLD]
+    return [f"{min(said)}: name an image with an older CUDA, or renew the driver"] if said else []
 
 
 def _causes(found: Findings, cause_of: Mapping[Cause, str]) -> list[str]:

@@ -39,6 +39,7 @@ from guide.search.precisions import about_tolerance, published_first
 from guide.search.pricing import priced
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
+from guide.search.rivals import rivals
 from guide.search.sizing import Prospect, pace_s
 from guide.search.space import is_online, releases_of
 from guide.units import format_duration, format_seconds, format_usd
@@ -111,6 +112,7 @@ def recommend(
             (release.framework, release.version) for release in releases_of(plan, catalog)
         ),
         additions=tuple(added.works),
+        rivals=rivals(top[0], found, goal, study) if top else (),
         unready=plan.unready,
         notes=(
             *notes(plan, inventory, top, rejections, causes, added),

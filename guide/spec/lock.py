@@ -93,6 +93,7 @@ class LockedPool(Locked):
     region: str | None = None
     spot: bool = False
     notes: tuple[str, ...] = ()
+    driver: int | None = None
     nvlink_domains: tuple[dict[int, int], ...] = ()  # free GPUs of a node: such nodes, by domain
 
     @classmethod
@@ -137,6 +138,7 @@ class LockedPool(Locked):
                 "region": pool.region,
                 "spot": pool.spot,
                 "notes": list(pool.notes),
+                "driver": pool.driver,
                 "nvlinkDomains": [_by_count(each) for each in pool.nvlink_domains],
             }
         )
@@ -173,6 +175,7 @@ class LockedPool(Locked):
             region=self.region,
             spot=self.spot,
             notes=self.notes,
+            driver=self.driver,
         )
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJson
 from pydantic_core import PydanticCustomError
 
 from guide.errors import shown
-from guide.frameworks.vllm import EXTRA_ARG_FLAGS
+from guide.frameworks import EXTRA_FLAGS
 
 MAX_QUANTITY = 1_000_000
 _DECIMAL = r"^[0-9]{1,7}(\.[0-9]{1,6})?$"
@@ -88,13 +88,13 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _extra_arg(value: str) -> str:
     flag = value.split("=", 1)[0]
-    if flag not in EXTRA_ARG_FLAGS:
+    if flag not in EXTRA_FLAGS:
         raise PydanticCustomError(
             "extra_arg",
             "{flag} is not allowed here: GUIDE sets every flag that moves the operating point "
             "itself, and "
             "takes only {allowed}",
-            {"flag": repr(flag), "allowed": ", ".join(sorted(EXTRA_ARG_FLAGS))},
+            {"flag": repr(flag), "allowed": ", ".join(sorted(EXTRA_FLAGS))},
         )
     return value
 
@@ -159,9 +159,9 @@ ExtraArg = Annotated[
         json_schema_extra={
             "x-kubernetes-validations": [
                 {
-                    "rule": f"self.split('=')[0] in {sorted(EXTRA_ARG_FLAGS)}",
+                    "rule": f"self.split('=')[0] in {sorted(EXTRA_FLAGS)}",
                     "message": "GUIDE sets flags that move the operating point itself; allowed "
-                    f"are {', '.join(sorted(EXTRA_ARG_FLAGS))}",
+                    f"are {', '.join(sorted(EXTRA_FLAGS))}",
                 }
             ]
         },

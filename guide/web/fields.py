@@ -226,7 +226,7 @@ MORE = Group(
             label="Framework",
             hint=" ".join(f"{f.caveat}." for f in FRAMEWORKS.values() if f.caveat),
             options=(
-                ("", " or ".join(FRAMEWORKS)),
+                ("", " or ".join(name for name, f in FRAMEWORKS.items() if f.by_default)),
                 *((name, f"{name} only") for name in FRAMEWORKS),
             ),
         ),

@@ -19,6 +19,7 @@ from guide.domain import (
     Slo,
 )
 from guide.insight.minute import Timeline
+from guide.report import rivals
 from guide.report import tables as rows
 from guide.report.adjusted import adjusted_table
 from guide.report.document import whole
@@ -151,6 +152,8 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "batches": batch_curves(found),
         "offline": asked.plan.workload.offline is not None,
         "three": three_answers(found),
+        "frameworks": rivals.side_by_side(found),
+        "why_framework": list(rivals.reasons(found)),
         "insides": _insides(asked, minutes),
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),

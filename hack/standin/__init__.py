@@ -1,1 +1,1 @@
-"""A stand-in for a vLLM server: the real one's API and metrics, without a GPU or a model."""
+"""A stand-in for a vLLM or SGLang server: the real API and metrics, without a GPU or a model."""

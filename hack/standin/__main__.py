@@ -1,7 +1,7 @@
-"""`vllm serve MODEL ...` and `vllm run-batch ...` without a GPU: every flag of the real ones is
-taken, and a few are heeded.
+"""`vllm serve MODEL ...`, `vllm run-batch ...` and `sglang.launch_server ...` without a GPU: every
+flag of the real ones is taken, and a few are heeded.
 
-What it is to be like is told by the environment, since the flags belong to vLLM.
+What it is to be like is told by the environment, since the flags belong to the servers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from aiohttp import web
 from hack.standin.batch import work_through
 from hack.standin.metrics import ServerMetrics
 from hack.standin.server import Latency, StandIn
+from hack.standin.sglang import NAMES, SglangStandIn, Started, buckets_in, tell_start
 
 DRAIN_S = 600  # the kubelet kills before that
 
@@ -25,8 +26,8 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 
 @app.callback()
-def vllm() -> None:
-    """Only `serve` and `run-batch` are there: benchmarks and the rest need the real vLLM."""
+def programs() -> None:
+    """Only these are there: benchmarks and the rest need the real servers."""
 
 
 TAKES_ALL = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -113,6 +114,54 @@ def run_batch(
     except (OSError, ValueError) as error:
         print(f"{input_file}: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+
+
+@app.command(context_settings=TAKES_ALL)
+def launch_server(
+    context: typer.Context,
+    model_path: Annotated[str, typer.Option()],
+    host: str = "127.0.0.1",
+    port: int = 30000,
+    served_model_name: str = "",
+    max_running_requests: Seqs = 2048,
+    context_length: Seqs = 8192,
+    ttft_s: TtftS = 0.05,
+    tpot_s: TpotS = 0.009,
+    prefill_s_per_token: PrefillS = 0.0,
+    tpot_s_per_running: RunningS = 0.0,
+    start_s: StartS = 0.0,
+    error_share: Share = 0.0,
+    pool_tokens: Annotated[int, typer.Option(envvar="STANDIN_POOL_TOKENS")] = 400_000,
+    weights_gib: Annotated[float, typer.Option(envvar="STANDIN_WEIGHTS_GIB")] = 15.0,
+    kv_gib: Annotated[float, typer.Option(envvar="STANDIN_KV_GIB")] = 48.8,
+    graphs_gib: Annotated[float, typer.Option(envvar="STANDIN_GRAPHS_GIB")] = 2.5,
+    fail: Fail = "",
+) -> None:
+    """SGLang's server until SIGTERM."""
+    _fail(fail)
+    name = served_model_name or model_path
+    metrics = ServerMetrics(name, buckets=buckets_in(context.args), names=NAMES)
+    started = Started(
+        pool_tokens=pool_tokens, weights_gib=weights_gib, kv_gib=kv_gib, graphs_gib=graphs_gib
+    )
+    tell_start(metrics, started, start_s)
+    server = SglangStandIn(
+        model=name,
+        max_num_seqs=max_running_requests,
+        max_model_len=context_length,
+        latency=Latency(
+            ttft_s=ttft_s,
+            tpot_s=tpot_s,
+            prefill_s_per_token=prefill_s_per_token,
+            tpot_s_per_running=tpot_s_per_running,
+            start_s=start_s,
+        ),
+        metrics=metrics,
+        error_share=error_share,
+        never_healthy=fail == "unhealthy",
+    )
+    print(f"the stand-in serves {name} on {host}:{port}", flush=True)
+    web.run_app(server.app(), host=host, port=port, print=None, shutdown_timeout=DRAIN_S)
 
 
 def _fail(how: str) -> None:

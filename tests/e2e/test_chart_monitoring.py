@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from guide.manifests.names import PLAN_LABEL
 from hack.dashboards import FOLDER
 from hack.rules import rules
 from tests.e2e.chart import rendered
@@ -38,6 +39,8 @@ def test_monitoring_when_asked(programs: Path):
     assert by_kind["PrometheusRule"]["spec"] == rules()
     (endpoint,) = by_kind["PodMonitor"]["spec"]["podMetricsEndpoints"]
     assert {r["targetLabel"] for r in endpoint["relabelings"]} == {"plan", "namespace"}
+    chosen = by_kind["PodMonitor"]["spec"]["selector"]["matchExpressions"]
+    assert chosen == [{"key": PLAN_LABEL, "operator": "Exists"}]  # of whatever framework
     (scraped,) = by_kind["ServiceMonitor"]["spec"]["endpoints"]
     assert scraped["honorLabels"] is True
     (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]

@@ -61,7 +61,7 @@ def test_the_server_takes_the_files_and_adds_no_default(
         assert extra == set()
 
 
-@pytest.mark.parametrize("name", ["vllm", "fastgen", "two-pools-weighted", "long-name"])
+@pytest.mark.parametrize("name", ["vllm", "sglang", "fastgen", "two-pools-weighted", "long-name"])
 def test_the_server_takes_the_benchmark_and_adds_only_its_marks(
     kubectl: Kubectl, namespace: str, name: str
 ):

@@ -16,7 +16,7 @@ from guide.manifests.leaderworkerset import nodes_per_replica
 from guide.manifests.render import DEFAULT_FORMAT, formats, render_files
 from tests.golden.compare import compare
 from tests.handmade import GROUP, POOL
-from tests.manifest_cases import CASES, Case
+from tests.manifest_cases import CASES, SGLANG, Case
 
 HERE = Path(__file__).resolve().parent
 CATALOG = load()
@@ -52,6 +52,33 @@ def test_fastgen_is_refused_with_a_sentence(form: str):
     assert "FastGen" not in able
     with pytest.raises(SpecError, match=f"--format {form} serves {able} only"):
         render(CASES["fastgen"], form)
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_sglang_goes_where_its_pods_can_be_written(form: str):
+    """Of the others its own operator or chart writes the command of vLLM."""
+    if form in FRAMEWORKS["SGLang"].formats:
+        (container,) = sets(CASES["sglang"])["leaderWorkerTemplate"]["leaderTemplate"]["spec"][
+            "containers"
+        ]
+        assert container["command"] == ["python3", "-m", "sglang.launch_server"]
+        assert "--max-running-requests=96" in container["args"]
+        return
+    with pytest.raises(SpecError, match=f"--format {form} serves .* only"):
+        render(CASES["sglang"], form)
+
+
+def test_a_replica_of_sglang_over_nodes_runs_one_command_on_each():
+    group = replace(SGLANG, tp=8, pp=2, replicas=1)
+    template = sets(Case(groups=(group,)))["leaderWorkerTemplate"]
+    args = [
+        template[role]["spec"]["containers"][0]["args"]
+        for role in ("leaderTemplate", "workerTemplate")
+    ]
+    assert template["size"] == 2
+    assert args[0][:-1] == args[1][:-1]
+    assert args[0][-3:-1] == ["--dist-init-addr=$(LWS_LEADER_ADDRESS):20102", "--nnodes=2"]
+    assert (args[0][-1], args[1][-1]) == ("--node-rank=0", "--node-rank=$(LWS_WORKER_INDEX)")
 
 
 def test_a_replica_goes_over_the_fewest_nodes_that_hold_whole_stages():

@@ -14,6 +14,7 @@ from guide.units import (
     format_range,
     format_rate,
     format_seconds,
+    format_share,
 )
 
 
@@ -31,3 +32,10 @@ def test_latencies_are_said_as_limits_are_stated():
 def test_a_range_of_one_value_is_none():
     assert format_range(2048, 2048.3, format_count) == ""
     assert format_range(1.0, 2.0, format_seconds) == "1.00 s – 2.00 s"
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.828, "0.828"), (0.9, "0.90"), (1.0, "1.00")])
+def test_a_share_of_memory_is_the_one_of_its_flag(share: float, text: str):
+    """Rounded to two digits, a status would hold another cache than the server."""
+    assert format_share(share) == text
+    assert float(text) == share

@@ -13,7 +13,9 @@ from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
 from guide.frameworks.sglang_defaults import chunk_tokens, graph_batch, memory_fraction
 from guide.frameworks.sglang_flags import FLAGS, has, image_version
+from guide.manifests.objects import service
 from guide.models.precision import PRECISIONS
+from tests.manifest_cases import Case
 from tests.toy import pool
 
 CATALOG = load()
@@ -117,8 +119,8 @@ def test_chunks_and_graphs_follow_memory(
 @pytest.mark.parametrize("pp", [1, 2])
 @pytest.mark.parametrize("dtype", ["auto", "fp8"])
 def test_every_flag_that_is_written_exists_in_that_version(version: str, pp: int, dtype: str):
-    """Against the table of flags (first and last version of each, read from 27 argument parsers)
-    and not against a parser: the wheel wants torch with CUDA to be imported.
+    """Against the table of flags (first and last version of each, read from 27 argument parsers),
+    for more versions than those whose parsers are asked in tests/e2e/test_sglang_parser.py.
     """
     limits = replace(group().limits, kv_cache_dtype=dtype)
     slo = Slo(ttft_p95_s=0.5, tpot_p95_s=0.05, e2e_p95_s=10)
@@ -242,3 +244,26 @@ def test_pods_of_several_nodes_run_one_command():
     assert all(has(flag, parts(version)) for flag in flags for version in VERSIONS)
     with pytest.raises(SpecError, match="FastGen runs on one node"):
         FRAMEWORKS["FastGen"].on_node("image:1", 2, True)
+
+
+@pytest.mark.parametrize("name", ["sglang", "sglang-grpc"])
+def test_a_service_that_would_end_servers_is_one_sentence(name: str):
+    """Kubernetes sets SGLANG_PORT=tcp://... for it, and SGLang to 0.5.14 reads a number there."""
+    with pytest.raises(SpecError, match=f"a Service named {name} sets SGLANG_") as found:
+        service(Case(name=name).plan, name, {})
+    assert found.value.field == "metadata.name"
+    assert service(Case(name="sglang-chat").plan, "sglang-chat", {})["kind"] == "Service"
+
+
+def test_each_framework_takes_its_own_flags_and_refuses_the_others():
+    """A plan may add what any of them knows, and the one that is started says what it does not."""
+    spec = {"deployment": {"extraArgs": ["--skip-server-warmup"]}}
+    assert Case(spec=spec).plan.spec.deployment.extra_args == ("--skip-server-warmup",)
+    args = SGLANG.launch(group(), options("0.5.23", "--skip-server-warmup")).args
+    assert "--skip-server-warmup" in args
+    with pytest.raises(
+        SpecError, match="--skip-server-warmup is no flag that may be added to vLLM"
+    ):
+        FRAMEWORKS["vLLM"].launch(
+            group(framework="vLLM", version="0.33.0"), options("0.5.23", "--skip-server-warmup")
+        )

@@ -69,6 +69,34 @@ def test_no_service_and_no_monitor_selects_its_pods(name: str):
             assert not selector or not selector.items() <= labels.items()
 
 
+def test_sglang_is_asked_by_its_own_benchmark():
+    case = CASES["sglang"]
+    (job,) = jobs(case)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python3", "-m", "sglang.bench_serving"]
+    assert container["image"].startswith("lmsysorg/sglang:")
+    given, load = flags(job), case.plan.spec.workload.to_domain()
+    assert given["--base-url"] == "http://chat.ml.svc:80"
+    assert float(given["--request-rate"]) == load.requests_per_s
+    assert int(given["--num-prompts"]) == LASTS_S * (load.requests_per_s or 0)
+    assert int(given["--random-input-len"]) == load.prompt.mean_tokens
+    assert given["--random-range-ratio"] == "1"  # by itself it would draw from 1 to that
+
+
+@pytest.mark.parametrize("more", [{"prefixCacheHitPercent": 25}, {"arrivalCV": 2}])
+def test_a_load_of_sglang_that_is_not_plain(more: dict[str, int]):
+    workload = CASES["sglang"].plan.spec.workload.model_dump(by_alias=True, exclude_none=True)
+    case = replace(CASES["sglang"], spec={"workload": {**workload, **more}})
+    if "arrivalCV" in more:
+        with pytest.raises(SpecError, match="Poisson arrivals alone"):
+            jobs(case)
+        return
+    given = flags(jobs(case)[0])
+    assert given["--dataset-name"] == "generated-shared-prefix"
+    assert 3 * int(given["--gsp-system-prompt-len"]) == int(given["--gsp-question-len"])
+    assert given["--gsp-prompts-per-group"] == given["--num-prompts"]
+
+
 def test_fastgen_serves_the_checkpoint_by_its_own_name():
     (job,) = jobs(CASES["fastgen"])
     assert flags(job)["--served-model-name"] == CASES["fastgen"].groups[0].model.name
