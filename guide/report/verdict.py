@@ -74,14 +74,14 @@ def _sentence(plan: Plan, best: Evaluation, *, limited: bool, rented: bool) -> s
     names = dict.fromkeys(item.group.model.name.rpartition("/")[2] for item in best.groups)
     engines = dict.fromkeys(item.group.framework for item in best.groups)
     gpus = " and ".join(f"{item.group.gpus} x {item.group.gpu.name}" for item in best.groups)
-    where = f"{gpus} with {' and '.join(engines)}"
+    engine = " and ".join(engines)
     bill = best.usd_per_h if best.job is None else best.job.usd
     unit = "per hour" if best.job is None else "for the batch"
     money = "" if bill is None else f" for {format_usd(bill)} {unit}"
     kept = ", within every limit" if limited else ""
     model = " and ".join(names)
-    what = f"Rent {_nodes(best)}: run {model} on" if rented else f"Run {model} on"
-    return f"{what} {where}{money}. {_serves(plan, best.job)}{kept}."
+    what = f"Rent {_nodes(best)} and run {model}" if rented else f"Run {model} on {gpus}"
+    return f"{what} with {engine}{money}. {_serves(plan, best.job)}{kept}."
 
 
 def _nodes(best: Evaluation) -> str:
@@ -107,7 +107,7 @@ def _serves(plan: Plan, job: Job | None) -> str:
 
 
 def _per_s(rate: float) -> str:
-    return "1 request per second" if rate == 1 else f"{format_rate(rate)} requests per second"
+    return "1 request a second" if rate == 1 else f"{format_rate(rate)} requests a second"
 
 
 def _headroom(plan: Plan, more: float) -> str:
