@@ -109,7 +109,9 @@ def main(port: int) -> None:
     cluster = Plans()
     with patch("guide.web.plans.connect", lambda: cluster):
         app = create(Settings(cluster=True, nodes_file=NODES, answers_per_minute=10_000))
-        uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+        uvicorn.run(
+            app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=3
+        )
 
 
 if __name__ == "__main__":

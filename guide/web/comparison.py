@@ -8,6 +8,7 @@ from typing import Any
 from guide.domain import Evaluation, Recommendation
 from guide.report import tables as rows
 from guide.report.sentences import choice, outcome
+from guide.report.verdict import verdict
 from guide.search.rank import capacity_per_s
 from guide.units import format_count, format_duration, format_rate, format_seconds, format_usd
 from guide.web.asking import PageQuestion, flat
@@ -19,7 +20,7 @@ Run = tuple[PageQuestion, Recommendation]
 def comparison(runs: Sequence[Run]) -> rows.Table:
     """Runs side by side, this one first: what was asked where it differs, and what came out."""
     lines = [(name, *map(_cell, values)) for name, values in _inputs([asked for asked, _ in runs])]
-    outputs = [_summary(found) for _, found in runs]
+    outputs = [_said(run) | _summary(run[1]) for run in runs]
     names = dict.fromkeys(name for output in outputs for name in output)
     lines += [(name, *(output.get(name, "–") for output in outputs)) for name in names]
     before = ("the run before", *(f"{n} runs before" for n in range(2, len(runs))))
@@ -59,6 +60,15 @@ def _cell(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
     return "–" if value is None else str(value)
+
+
+def _said(run: Run) -> dict[str, str]:
+    asked, found = run
+    best = found.best
+    said = (
+        outcome(found) if best is None else verdict(asked.plan, best, rented=asked.rented).sentence
+    )
+    return {"In a sentence": said}
 
 
 def _summary(found: Recommendation) -> dict[str, str]:
