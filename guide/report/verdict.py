@@ -13,6 +13,7 @@ from guide.search.headroom import MOST_TIMES
 from guide.search.notes import EDGE
 from guide.units import format_count, format_duration, format_rate, format_seconds, format_usd
 
+TIGHT = 0.05  # of a limit
 # of the worst group, since a chain is as strong as its weakest link
 TRUST = {
     Provenance.MEASURED: "Measured: runs of this model on this GPU and engine stand behind it.",
@@ -33,6 +34,7 @@ class Chip:
     value: str
     limit: str
     spare: str
+    tight: bool  # little to spare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +118,12 @@ def _headroom(plan: Plan, more: float) -> str:
     if more >= MOST_TIMES - 1:
         return f"Serves at least {MOST_TIMES:g} x this load"
     reach = "" if offered is None else f" ({format_rate((1 + more) * offered)} requests/s)"
-    edge = ": it runs at its edge" if more < EDGE else ""
-    return f"Serves up to {times} x this load{reach}{edge}"
+    if more < EDGE:
+        return (
+            f"Runs at its edge: serves only up to {times} x this load{reach}; plan for a higher "
+            "load, or watch it"
+        )
+    return f"Serves up to {times} x this load{reach}"
 
 
 def _chips(plan: Plan, best: Evaluation) -> tuple[Chip, ...]:
@@ -144,9 +150,9 @@ def _of_service(slo: Slo, best: Evaluation) -> Sequence[Chip]:
     need = slo.min_output_tokens_per_s
     if need:
         least = p.output_tokens_interval.lower
-        spare = _spare(least / need - 1, "more than asked")
-        ends = f"{format_count(least)} tokens/s", f"{format_count(need)} tokens/s"
-        chips.append(Chip(name="Output", value=ends[0], limit=f"at least {ends[1]}", spare=spare))
+        limit = f"at least {format_count(need)} tokens/s"
+        share, value = least / need - 1, f"{format_count(least)} tokens/s"
+        chips.append(_chip("Output", value, limit, share, "more than asked"))
     return chips
 
 
@@ -155,12 +161,12 @@ def _hourly(usd: float) -> str:
 
 
 def _below(name: str, value: float, most: float, render: Callable[[float], str]) -> Chip:
-    spare = _spare(1 - value / most, "to spare")
-    return Chip(name=name, value=render(value), limit=f"of {render(most)}", spare=spare)
+    return _chip(name, render(value), f"of {render(most)}", 1 - value / most, "to spare")
 
 
-def _spare(share: float, words: str) -> str:
-    return f"{max(0.0, share):.0%} {words}"
+def _chip(name: str, value: str, limit: str, share: float, words: str) -> Chip:
+    spare = f"{max(0.0, share):.0%} {words}"
+    return Chip(name=name, value=value, limit=limit, spare=spare, tight=share < TIGHT)
 
 
 def _idle(best: Evaluation) -> str:

@@ -55,6 +55,9 @@ def test_every_limit_has_a_chip_with_its_margin():
     assert (first.value, first.limit, first.spare) == ("250 ms", "of 500 ms", "50% to spare")
     assert chips["Output"].spare == "90% more than asked"
     assert chips["Cost"].spare == "20% to spare"
+    assert not any(chip.tight for chip in chips.values())
+    (close,) = verdict(asked(slo=Slo(ttft_p95_s=0.26), budget=Budget()), BEST).chips
+    assert close.tight
     bare = verdict(asked(slo=Slo(), budget=Budget()), BEST)
     assert bare.chips == ()
     assert not bare.sure  # extrapolated
@@ -65,7 +68,12 @@ def test_every_limit_has_a_chip_with_its_margin():
     ("headroom", "says", "edge"),
     [
         (0.23, "Serves up to 1.23 x this load (9.84 requests/s)", False),
-        (0.02, "Serves up to 1.02 x this load (8.16 requests/s): it runs at its edge", True),
+        (
+            0.02,
+            "Runs at its edge: serves only up to 1.02 x this load (8.16 requests/s); plan for a "
+            "higher load, or watch it",
+            True,
+        ),
         (3.0, "Serves at least 4 x this load", False),
         (None, "", False),
     ],
