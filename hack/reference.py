@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from guide.gitops.findings import RULES
-from guide.report.reasons import MEANING
+from guide.report.reasons import IN_WORDS, MEANING
 from guide.spec import API_VERSION, KIND
 from guide.spec.plan import InferencePlanSpec
 from guide.spec.status import InferencePlanStatus
@@ -70,12 +70,15 @@ def _plan() -> str:
 
 
 def _reasons() -> str:
-    rejected = [(f"`{r.value}`", means, mends) for r, (means, mends) in sorted(MEANING.items())]
+    rejected = [
+        (f"`{r.value}`", IN_WORDS[r], means, mends) for r, (means, mends) in sorted(MEANING.items())
+    ]
     checks = [(f"`{name}`", text) for name, text in sorted(RULES.items())]
     return (
         "# Reasons\n\n## Why a candidate was rejected\n\nEvery candidate that is neither the best "
-        "nor an alternative has one of these, with a sentence and\nits distance to the limit.\n\n"
-        + table(("reason", "means", "what mends it"), rejected)
+        "nor an alternative has one of these, with a sentence and\n"
+        "its distance to the limit; the page and REVIEW.md say it in words.\n\n"
+        + table(("reason", "in words", "means", "what mends it"), rejected)
         + "\n## What `guide check` finds\n\n"
         + table(("rule", "means"), checks)
     )

@@ -60,7 +60,7 @@ def learn(question: Question, url: str, window_s: int, out: Path) -> Iterator[st
     for item in best.groups if len(best.groups) == 1 else ():  # pods of a mix are not told apart
         asked_of = started.queries(FRAMEWORKS[item.group.framework].metrics, series)
         values = {name: server.values(query, end) for name, query in asked_of.items()}
-        seen_at_start = {name: found[0] for name, found in values.items() if found}
+        seen_at_start = {name: next(iter(v.values()))[0] for name, v in values.items() if v}
         yield from started.beside(seen_at_start, started.predicted(item, question.catalog))
     store.write(overlay(question.catalog, ledger).fits, out)
     yield f"Wrote {out}."

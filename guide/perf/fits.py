@@ -156,9 +156,7 @@ def levels(
     if kernels:
         keys.append(("precision-generation", f"{kernel}/{gpu.generation}/{engine}"))
     if version:
-        keys.append(("version", version))
-    if version and kernels:
-        keys.append(("kernels-version", version))
+        keys += [("version", version), *([("kernels-version", version)] if kernels else [])]
     if model is not None:
         shape = shape_of(model) if kernels else model.base or model.name
         keys += [

@@ -12,7 +12,6 @@ arrays (a fit over thousands of measured steps). Its parts, with t tokens and s 
   closed form;
 - pairs: attended pairs x FLOPs / (peak share_a);
 - network: all-reduces x ca log2 tp, and bytes / (link share_l).
-
 Shares are of datasheet peaks and lie in (0, 1); `guide.perf.fits` resolves them.
 """
 
@@ -252,11 +251,9 @@ def fixed_seconds(
     """
     t = terms
     prompt = 1.0 * (prefill_sequences > 0)
-    kernels = (
-        t.k_dense * work.dense * (1.0 + (t.k_prompt - 1.0) * prompt)
-        + t.k_expert * work.expert * (1.0 + (t.k_prompt_expert - 1.0) * prompt)
-        + t.k_network * work.network
-    )
+    dense = t.k_dense * work.dense * (1.0 + (t.k_prompt - 1.0) * prompt)
+    expert = t.k_expert * work.expert * (1.0 + (t.k_prompt_expert - 1.0) * prompt)
+    kernels = dense + expert + t.k_network * work.network
     tokens = prefill_tokens + decode_sequences
     weighted = prefill_tokens + decode_sequences * t.decode_weight
     routed = tokens * t.expert_tokens

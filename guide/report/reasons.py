@@ -89,6 +89,30 @@ MEANING: dict[Reason, tuple[str, str]] = {
     ),
 }
 
+# For people, in the order of use: what another limit, budget or load mends, what is an alternative
+# already, what larger or other GPUs mend, and what nothing mends.
+IN_WORDS: dict[Reason, str] = {
+    Reason.OVER_BUDGET: "over the budget",
+    Reason.MISSES_TTFT: "first token too late",
+    Reason.MISSES_TPOT: "further tokens too slow",
+    Reason.MISSES_E2E: "whole answer too late",
+    Reason.MISSES_THROUGHPUT: "too few tokens per second",
+    Reason.MISSES_DEADLINE: "done too late",
+    Reason.UNSTABLE: "cannot keep up with the load",
+    Reason.NOT_ENOUGH_GPUS: "too few free GPUs",
+    Reason.DOMINATED: "ranks behind",
+    Reason.DOES_NOT_FIT: "does not fit in memory",
+    Reason.SPANS_NODES: "larger than one node",
+    Reason.SHARED_GPU: "its GPUs are time-shared",
+    Reason.UNKNOWN_GPU: "unknown GPU",
+    Reason.COMPUTE_CAPABILITY: "the GPU is too old for the engine",
+    Reason.DRIVER_TOO_OLD: "the driver of the nodes is too old for the image",
+    Reason.UNSUPPORTED_PRECISION: "the GPU lacks kernels for this precision",
+    Reason.UNSUPPORTED_MODEL: "the engine cannot serve this model so",
+    Reason.HEADS_NOT_DIVISIBLE: "attention heads do not divide",
+    Reason.QUANT_GROUP_NOT_DIVISIBLE: "quantised weights do not divide",
+}
+
 
 def split_unready(recommendation: Recommendation) -> tuple[tuple[Rejection, ...], Counter[str]]:
     """The rejections of what could be deployed, and how many there are of each framework that

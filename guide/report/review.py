@@ -14,7 +14,9 @@ from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
 from guide.report import batches, rivals
 from guide.report import tables as rows
+from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
+from guide.report.misses import each_gpu, reasons
 from guide.report.sentences import addition, decision_changers, outcome, precision_reason
 from guide.spec import InferencePlan
 from guide.units import format_seconds, format_usd
@@ -42,7 +44,8 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
         parts += [_section(rows.relaxations(r), otherwise), _section(rows.combined(r)), _add(r)]
     parts += [
         _section(rows.context_tiers(r)),
-        _section(rows.rejections(r), "Nothing was rejected."),
+        _section(each_gpu(r)),
+        _section(reasons(r), "Nothing was rejected."),
         _section(rows.pools(r), "The cluster has no GPU pool."),
         _made_with(plan, r),
     ]
@@ -50,8 +53,12 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
 
 
 def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[str]:
-    changers = decision_changers(plan.spec.workload.to_domain(), plan.spec.slo_to_domain(), r)
+    workload = plan.spec.workload.to_domain()
+    changers = decision_changers(workload, plan.spec.slo_to_domain(), r)
     return [
+        _section(bill(best)),
+        price_dates(best),
+        _bullets(bill_changers(workload, best)),
         _section(rows.top(r)),
         _section(three_answers(r)),
         *_frameworks(r),

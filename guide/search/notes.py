@@ -42,7 +42,7 @@ def notes(
     if top:
         best = top[0]
         unreal = what_ifs((g.framework for g in best.candidate.groups), plan.switches)
-        first = (*unreal, *_lacking(plan, best), *_starting(best), *_headroom(plan, best))
+        first = (*unreal, *_lacking(plan, best), *_starting(best), *headroom_note(plan, best))
         return (*first, *assumed, *_caveats(best))
     return (
         *assumed,
@@ -74,7 +74,7 @@ def _starting(best: Evaluation) -> list[str]:
     return ["the time is that of running servers; their start takes minutes more and is billed too"]
 
 
-def _headroom(plan: Plan, best: Evaluation) -> list[str]:
+def headroom_note(plan: Plan, best: Evaluation) -> list[str]:
     """How much more load the limits hold; at the edge a warning."""
     more = best.headroom
     if more is None:

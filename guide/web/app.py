@@ -27,14 +27,16 @@ from guide.web import api, cluster, engine, fields, fit
 from guide.web.asking import Wrong, answer, question, sentence
 from guide.web.downloads import FILES
 from guide.web.guard import HEADERS, Guard, Rate
+from guide.web.intake import taken_in
 from guide.web.nodes import uploaded
 from guide.web.pages import HERE, answer_page, error_page, form_page
+from guide.web.presets import PRESETS
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_pairs, from_query, pack
 
 FORM_FIELDS = 120
 MODEL_CONFIG_LIMIT = 1_000_000  # characters
-FIRST = State(values={**fields.DEFAULTS, **fields.PRESETS["chat"][1]})
+FIRST = State(values={**fields.DEFAULTS, **PRESETS["chat"][1]})
 SORRY = "Something went wrong on our side; the question was fine as far as we can tell."
 PATIENCE = "Too many questions from this address: wait a minute and ask again."
 log = logging.getLogger("guide.web")
@@ -87,7 +89,9 @@ async def health() -> PlainTextResponse:
 
 def page(request: Request) -> Response:
     """The form, and below it the answer when the URL asks for one."""
-    state = from_query(request.url.query) if request.url.query else FIRST
+    settings: Settings = request.app.state.settings
+    first = FIRST if settings.live else replace(FIRST, source="rent")  # who has none, rents
+    state = from_query(request.url.query) if request.url.query else first
     return answer_page(request, state) if state.ask else form_page(request, state, {})
 
 
@@ -110,15 +114,17 @@ async def submit(request: Request) -> Response:
             if len(pasted) > MODEL_CONFIG_LIMIT:
                 raise SpecError("config.json is larger than 1 MB: is it the right file?", "config")
             state = replace(state, config=pack(pasted))
+        if pressed.get("preset") not in PRESETS:
+            state = taken_in(state, pressed)
     except SpecError as error:
-        place = error.field if error.field == "config" else "nodes"
+        place = error.field if error.field in ("config", "people", "every") else "nodes"
         return form_page(request, state, {place: sentence(str(error))})
     return RedirectResponse("/?" + _pressed(state, pressed).query, status_code=303)
 
 
 def _pressed(state: State, pressed: dict[str, str]) -> State:
     """The state after the button that was pressed."""
-    if pressed.get("preset") in fields.PRESETS:
+    if pressed.get("preset") in PRESETS:
         return state.preset(pressed["preset"])
     if "add" in pressed:
         last = state.pools[-1] if state.pools else PoolRow()
@@ -130,6 +136,8 @@ def _pressed(state: State, pressed: dict[str, str]) -> State:
         return replace(state, pools=kept, ask=False)
     if "drop_config" in pressed:
         return replace(state, config="", ask=False)
+    if "work" in pressed:
+        return replace(state, ask=False)
     return replace(state, ask=True)
 
 

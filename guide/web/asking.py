@@ -36,6 +36,7 @@ class PageQuestion(Question):
     """A question of the page, and what its downloads hold beside it."""
 
     nodes: tuple[Node, ...]  # those that can be written to a file for `guide plan --nodes`
+    rented: bool = False  # its GPUs are all that can be rented
 
 
 class Wrong(Exception):
@@ -64,7 +65,11 @@ def question(state: State, settings: Settings) -> PageQuestion:
     if errors or written is None:
         raise Wrong(errors)
     try:
-        return page_question(written, found, config, shown=state.source not in ("cluster", "rent"))
+        rented = state.source == "rent"
+        asked = page_question(
+            written, found, config, shown=not rented and state.source != "cluster"
+        )
+        return dataclasses.replace(asked, rented=rented)
     except UnknownModel as error:
         raise Wrong({"model": _unknown(error)}) from None
     except SpecError as error:

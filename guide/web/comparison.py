@@ -1,38 +1,45 @@
-"""Two runs side by side."""
+"""Runs side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from guide.domain import Evaluation, Recommendation
 from guide.report import tables as rows
 from guide.report.sentences import choice, outcome
+from guide.report.verdict import verdict
 from guide.search.rank import capacity_per_s
 from guide.units import format_count, format_duration, format_rate, format_seconds, format_usd
 from guide.web.asking import PageQuestion, flat
 from guide.web.fields import BY_PATH, ENTRIES, Field
 
-
-def comparison(
-    here: tuple[PageQuestion, Recommendation], there: tuple[PageQuestion, Recommendation]
-) -> rows.Table:
-    """Two runs side by side: what was asked where it differs, and what came out."""
-    lines = [(name, _cell(a), _cell(b)) for name, a, b in _inputs(here[0], there[0])]
-    outputs = (_summary(here[1]), _summary(there[1]))
-    both = dict.fromkeys((*outputs[0], *outputs[1]))
-    lines += [(name, outputs[0].get(name, "–"), outputs[1].get(name, "–")) for name in both]
-    return rows.Table(
-        title="Side by side", heads=("what", "this run", "the run before"), rows=tuple(lines)
-    )
+Run = tuple[PageQuestion, Recommendation]
 
 
-def _inputs(a: PageQuestion, b: PageQuestion) -> list[tuple[str, Any, Any]]:
-    mine, other = (flat(q.written.model_dump(by_alias=True, exclude_unset=True)) for q in (a, b))
-    paths = [p for p in (*mine, *other) if mine.get(p) != other.get(p)]
-    found = [(_label(p), mine.get(p), other.get(p)) for p in dict.fromkeys(paths)]
-    if a.inventory != b.inventory:
-        found.append(("GPUs considered", _gpus(a), _gpus(b)))
+def comparison(runs: Sequence[Run]) -> rows.Table:
+    """Runs side by side, this one first: what was asked where it differs, and what came out."""
+    lines = [(name, *map(_cell, values)) for name, values in _inputs([asked for asked, _ in runs])]
+    outputs = [_said(run) | _summary(run[1]) for run in runs]
+    names = dict.fromkeys(name for output in outputs for name in output)
+    lines += [(name, *(output.get(name, "–") for output in outputs)) for name in names]
+    before = ("the run before", *(f"{n} runs before" for n in range(2, len(runs))))
+    heads = ("what", "this run", *before[: len(runs) - 1])
+    return rows.Table(title="Side by side", heads=heads, rows=tuple(lines))
+
+
+def _inputs(asked: Sequence[PageQuestion]) -> list[tuple[str, list[Any]]]:
+    """What was asked, where not all runs asked the same."""
+    written = [flat(q.written.model_dump(by_alias=True, exclude_unset=True)) for q in asked]
+    every = {path: [one.get(path) for one in written] for one in written for path in one}
+    found = [(_label(path), said) for path, said in every.items() if _differ(said)]
+    if _differ([q.inventory for q in asked]):
+        found.append(("GPUs considered", [_gpus(q) for q in asked]))
     return found
+
+
+def _differ(values: Sequence[Any]) -> bool:
+    return any(value != values[0] for value in values)
 
 
 def _label(path: str) -> str:
@@ -53,6 +60,15 @@ def _cell(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
     return "–" if value is None else str(value)
+
+
+def _said(run: Run) -> dict[str, str]:
+    asked, found = run
+    best = found.best
+    said = (
+        outcome(found) if best is None else verdict(asked.plan, best, rented=asked.rented).sentence
+    )
+    return {"In a sentence": said}
 
 
 def _summary(found: Recommendation) -> dict[str, str]:

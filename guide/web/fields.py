@@ -39,11 +39,13 @@ class Group:
     hint: str
     fields: tuple[Field | Choice, ...]
     folded: bool = False
+    intake: str = ""  # template of what people say instead of these numbers
 
 
 REQUESTS = Group(
     title="Requests",
     hint="What one request looks like, in tokens: about four characters of English each.",
+    intake="by_example.html",
     fields=(
         Field(
             name="input",
@@ -77,7 +79,8 @@ REQUESTS = Group(
 )
 LOAD = Group(
     title="Load",
-    hint="Fill in one of the three.",
+    hint="Fill in one of the three, or count people.",
+    intake="by_people.html",
     fields=(
         Field(
             name="rps",
@@ -259,59 +262,3 @@ BY_PATH = {entry.path: entry.name for entry in ENTRIES.values()} | {
     "spec.workload": "rps",
 }
 DEFAULTS = {"prefer": "Cost", "precision": "Lossless", "name": "plan"}
-
-# Typical shapes of traffic, to begin with; each answers "what would you ask for?".
-PRESETS: dict[str, tuple[str, dict[str, str]]] = {
-    "chat": (
-        "Chat",
-        {
-            "input": "1024",
-            "input95": "3000",
-            "output": "256",
-            "output95": "700",
-            "rps": "8",
-            "ttft": "1000",
-            "tpot": "50",
-        },
-    ),
-    "rag": (
-        "Documents (RAG)",
-        {
-            "input": "6000",
-            "input95": "12000",
-            "output": "300",
-            "output95": "800",
-            "rps": "2",
-            "ttft": "3000",
-            "tpot": "60",
-        },
-    ),
-    "code": (
-        "Code completion",
-        {
-            "input": "2000",
-            "input95": "6000",
-            "output": "60",
-            "output95": "200",
-            "rps": "10",
-            "ttft": "500",
-            "e2e": "3000",
-        },
-    ),
-    "batch": (
-        "A batch of documents",
-        {
-            "input": "1500",
-            "input95": "4000",
-            "output": "500",
-            "output95": "1500",
-            "batch": "20000",
-            "within": "6h",
-        },
-    ),
-}
-_OF_A_PRESET = {  # beside its lengths: what another preset empties
-    *("rps", "users", "batch", "within", "cv", "context"),
-    *("ttft", "tpot", "e2e", "throughput", "prefer"),
-}
-PRESET_FIELDS = frozenset({"input", "input95", "output", "output95"} | _OF_A_PRESET)

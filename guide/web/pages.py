@@ -19,6 +19,8 @@ from guide.web.asking import PageQuestion, Wrong, answer, question, sentence
 from guide.web.comparison import comparison
 from guide.web.creating import CreateOffer, offer
 from guide.web.engine import catalog
+from guide.web.intake import reasoning
+from guide.web.presets import PRESETS
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_query
 from guide.web.view import answer_view, problems
@@ -27,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 
 
 EXAMPLE = State(
-    values={**fields.DEFAULTS, **fields.PRESETS["chat"][1]},
+    values={**fields.DEFAULTS, **PRESETS["chat"][1]},
     model="meta-llama/Llama-3.1-8B-Instruct",
     pools=tuple(
         PoolRow(gpu=gpu, nodes=nodes, per=per)
@@ -92,14 +94,13 @@ def error_page(request: Request, title: str, text: str, status: int) -> Response
 def _beside(
     state: State, settings: Settings, here: tuple[PageQuestion, Recommendation]
 ) -> Table | None:
-    """This run beside the one that it is compared with; None where that one is no question."""
-    if not state.compare:
-        return None
+    """This run beside those that it is compared with; None where one of them is no question."""
     try:
-        before = question(from_query(state.compare), settings)
+        others = [question(from_query(text).alone, settings) for text in state.compare]
     except Wrong:
         return None
-    return comparison(here, (before, answer(before)))
+    runs = [here, *((asked, answer(asked)) for asked in others)]
+    return comparison(runs) if others else None
 
 
 def _form(request: Request, state: State) -> dict[str, Any]:
@@ -110,11 +111,12 @@ def _form(request: Request, state: State) -> dict[str, Any]:
         "state": state,
         "rows": rows,
         "groups": fields.GROUPS,
-        "presets": fields.PRESETS,
+        "presets": PRESETS,
         "models": sorted(catalog().models, key=str.casefold),
         "gpus": sorted(g.name for g in catalog().gpus.values() if g.parent is None),
         "live": settings.live,
-        "compared": from_query(state.compare) if state.compare else None,
-        "kept": replace(state, compare=state.alone.query, ask=False).query,
-        "back": state.compare,
+        "reasoning": reasoning(state),
+        "kept": replace(
+            state, compare=(state.alone.query, *state.compare), asof="", ask=False
+        ).query,
     }

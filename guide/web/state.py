@@ -17,11 +17,13 @@ from urllib.parse import parse_qsl, urlencode
 
 from guide.errors import SpecError
 from guide.units import MIB
-from guide.web.fields import DEFAULTS, ENTRIES, PRESET_FIELDS, PRESETS
+from guide.web.fields import DEFAULTS, ENTRIES
+from guide.web.presets import PRESET_FIELDS, PRESETS
 
 TOKEN_LIMIT = 40_000  # characters; the whole URL must stay below the 64 KiB that servers read
 UNPACKED_LIMIT_BYTES = 8 * MIB
 MOST_POOLS = 8
+MOST_COMPARED = 3  # runs beside this one
 VALUE_LIMIT = 300  # characters of one field
 SOURCES = ("pools", "rent", "nodes", "cluster")
 
@@ -52,7 +54,10 @@ class State:
     nodes: str = ""  # token of an uploaded node list
     config: str = ""  # token of a pasted config.json
     ask: bool = False  # whether an answer is wanted
-    compare: str = ""  # the query of another run
+    compare: tuple[str, ...] = ()  # the queries of other runs, the latest first
+    people: str = ""  # how many of them write a message ...
+    every: str = ""  # ... every so many seconds, where that is where the load comes from
+    asof: str = ""  # the answer when the link was made: `guide.web.permalink`
 
     @property
     def query(self) -> str:
@@ -73,22 +78,25 @@ class State:
         pairs += [("nodes", self.nodes)] if self.nodes and self.source == "nodes" else []
         pairs += [("config", self.config)] if self.config else []
         pairs += [("ask", "1")] if self.ask else []
-        pairs += [("compare", self.compare)] if self.compare else []
+        pairs += [("people", self.people), ("every", self.every)] if self.people else []
+        pairs += [("asof", self.asof)] if self.asof else []
+        pairs += [("compare", other) for other in self.compare]
         return urlencode(pairs)
 
     @property
     def alone(self) -> State:
-        """The same question without the run that it is compared with."""
-        return replace(self, compare="")
+        """The same question without what it is compared with: other runs, an earlier answer."""
+        return replace(self, compare=(), asof="")
 
     def changed(self, **values: str) -> State:
         """The same question with other values of some fields."""
-        return replace(self, values={**self.values, **values})
+        return replace(self, values={**self.values, **values}, asof="")
 
     def preset(self, name: str) -> State:
         """The same model and GPUs under a typical load."""
         kept = {k: v for k, v in self.values.items() if k not in PRESET_FIELDS}
-        return replace(self, values={**DEFAULTS, **kept, **PRESETS[name][1]}, ask=False)
+        values = {**DEFAULTS, **kept, **PRESETS[name][1]}
+        return replace(self, values=values, people="", every="", ask=False)
 
 
 def from_query(text: str) -> State:
@@ -111,7 +119,10 @@ def from_pairs(pairs: Iterable[tuple[str, str]]) -> State:
         nodes=one.get("nodes", ""),
         config=one.get("config", ""),
         ask=one.get("ask") == "1",
-        compare=one.get("compare", ""),
+        compare=tuple(text for text in many.get("compare", ()) if text)[:MOST_COMPARED],
+        people=one.get("people", "")[:VALUE_LIMIT],
+        every=one.get("every", "")[:VALUE_LIMIT],
+        asof=one.get("asof", "")[:VALUE_LIMIT],
     )
 
 

@@ -12,9 +12,7 @@ from guide.domain import (
     Catalog,
     Evaluation,
     Job,
-    Provenance,
     Recommendation,
-    Rejection,
     Relaxation,
     Slo,
 )
@@ -22,13 +20,17 @@ from guide.insight.minute import Timeline
 from guide.report import rivals
 from guide.report import tables as rows
 from guide.report.adjusted import adjusted_table
+from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.document import whole
 from guide.report.extremes import three_answers
-from guide.report.reasons import split_unready
+from guide.report.misses import each_gpu, margin, reasons
+from guide.report.reasons import IN_WORDS, split_unready
 from guide.report.renting import left_out, where_to_rent
 from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.report.table import Table
+from guide.report.verdict import TRUST, verdict
+from guide.search.notes import headroom_note
 from guide.search.rank import capacity_per_s
 from guide.spec.scalars import DURATIONS, duration_of
 from guide.units import (
@@ -43,9 +45,11 @@ from guide.web import charts
 from guide.web.asking import PageQuestion, drawn, explained
 from guide.web.batch_chart import batch_curves
 from guide.web.comparison import cost_of
+from guide.web.downloads import manifests_yaml, plan_yaml
 from guide.web.fields import BY_PATH, ENTRIES, Field
 from guide.web.minute import minute
 from guide.web.pareto_chart import pareto
+from guide.web.permalink import since, stamp
 from guide.web.roofline import roofline
 from guide.web.state import MOST_POOLS, PoolRow, State, from_query
 
@@ -72,7 +76,7 @@ class Card:
     per_million: str
     gpus: str
     figures: tuple[Figure, ...]
-    measured: bool
+    trust: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +85,6 @@ class Relax:
 
     words: str
     query: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
-    """A candidate that lost."""
-
-    reason: str
-    count: str
-    candidate: str
-    detail: str
-    margin: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +111,8 @@ _PLACES = {
     "config": ("f-config", "config.json"),
     "nodes": ("f-nodes", "Node list"),
     "source": ("source-pools", "GPUs"),
+    "people": ("f-people", "People"),
+    "every": ("f-every", "A message every"),
 }
 
 
@@ -139,11 +134,19 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
     """Everything that `answer.html` shows."""
     best = found.best
     loads, minutes = drawn(asked)
+    said = headroom_note(asked.plan, best) if best else []  # the verdict says it better
     return {
-        "query": replace(state, compare="").query,
+        "query": state.alone.query,
+        "permalink": replace(state.alone, asof=stamp(found)).query,
+        "since": since(state.asof, found),
         "sentence": outcome(found),
-        "notes": found.notes,
+        "verdict": verdict(asked.plan, best, rented=asked.rented) if best else None,
+        "notes": [note for note in found.notes if note not in said],
         "feasible": found.feasible,
+        "bill": bill(best) if best else None,
+        "price_dates": price_dates(best) if best else "",
+        "bill_changers": bill_changers(asked.plan.workload, best) if best else [],
+        "yaml": _yaml(asked, found),
         "cards": _cards(asked, found),
         "predictions": rows.predictions(best) if best else None,
         "bills": charts.memory_bills(best) if best else (),
@@ -161,12 +164,13 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "combined": _combined(state, found),
         "additions": [_addition(state, item) for item in found.additions],
         "tiers": rows.context_tiers(found),
-        "reasons": _reasons(found),
-        "rejections": [_why(r) for r in nearest_misses(split_unready(found)[0])[:REJECTIONS_SHOWN]],
+        "each_gpu": each_gpu(found),
+        "reasons": reasons(found),
+        "rejections": _rejections(found),
         "candidates": found.candidates,
         "rejected": len(found.rejections),
-        "pools": None if state.source == "rent" else rows.pools(found),
-        "rented": _rented(best, asked.catalog) if state.source == "rent" else None,
+        "pools": None if asked.rented else rows.pools(found),
+        "rented": _rented(best, asked.catalog) if asked.rented else None,
         "skipped": found.inventory.skipped,
         "digest": found.catalog_digest,
         "versions": found.framework_versions,
@@ -179,6 +183,14 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
 def _rented(best: Evaluation | None, catalog: Catalog) -> tuple[Table | None, str]:
     """Where what is recommended can be rented, and which GPUs were not asked about."""
     return (where_to_rent(best, catalog) if best else None), left_out(catalog)
+
+
+def _yaml(asked: PageQuestion, found: Recommendation) -> dict[str, str]:
+    """Files to read and copy on the page; only the plan where no manifest can be written."""
+    files = {"plan.yaml": plan_yaml}
+    if found.best and not {g.group.framework for g in found.best.groups} & set(found.unready):
+        files["manifests.yaml"] = manifests_yaml
+    return {name: make(asked, found).decode() for name, make in files.items()}
 
 
 def _insides(asked: PageQuestion, minutes: tuple[Timeline, ...]) -> list[Inside]:
@@ -212,7 +224,7 @@ def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
         per_million=_per_million(item),
         gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
         figures=_figures(item, asked),
-        measured=item.provenance is not Provenance.EXTRAPOLATED,
+        trust=TRUST[item.provenance],
     )
 
 
@@ -311,31 +323,15 @@ def relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
     return Relax(words="; ".join(words), query=state.changed(**values).query)
 
 
-def _reasons(found: Recommendation) -> list[Why]:
-    nearest: dict[str, Rejection] = {}
-    for item in nearest_misses(split_unready(found)[0]):
-        nearest.setdefault(item.reason.value, item)
-    return [
-        Why(
-            reason=reason,
-            count=count,
-            candidate=candidate,
-            detail=detail,
-            margin=_margin(nearest[reason]) if reason in nearest else "–",
-        )
-        for reason, count, candidate, detail in rows.rejections(found).rows
-    ]
-
-
-def _why(item: Rejection) -> Why:
-    return Why(
-        reason=item.reason.value,
-        count="",
-        candidate=rows.candidate_name(item),
-        detail=item.detail,
-        margin=_margin(item),
+def _rejections(found: Recommendation) -> Table:
+    """Candidates one by one, the nearest misses first."""
+    items = nearest_misses(split_unready(found)[0])[:REJECTIONS_SHOWN]
+    return Table(
+        title="Rejected candidates",
+        heads=("reason", "candidate", "why", "margin"),
+        rows=tuple(
+            (IN_WORDS[one.reason], rows.candidate_name(one), one.detail, margin(one))
+            for one in items
+        ),
+        numeric=(3,),
     )
-
-
-def _margin(item: Rejection) -> str:
-    return f"{item.margin:.0%}" if item.margin else "–"

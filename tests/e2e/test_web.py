@@ -129,6 +129,11 @@ def ask(page: Page) -> None:
     expect(page.locator("#answer-title")).to_be_visible()
 
 
+def unfold(page: Page) -> None:
+    """Open what experts read."""
+    page.get_by_text("Details for experts").click()
+
+
 def saved(page: Page, link: str, folder: Path) -> Path:
     with page.expect_download() as download:
         page.get_by_role("link", name=link, exact=True).click()
@@ -156,6 +161,7 @@ def test_a_person_gets_the_answer_of_the_command_line(visit: Opener, tmp_path: P
     title = page.locator("#answer-title").inner_text()
     assert group["gpu"] in title
     assert f"${best['usdPerHour']:.2f}" in title
+    unfold(page)
     card = page.get_by_role("article").first
     expect(card).to_contain_text(f"${best['usdPerHour']:.2f}/h")
     ttft = best["predicted"]["ttftSeconds"]
@@ -225,6 +231,7 @@ def test_wrong_fields_say_so_and_take_the_focus(visit: Opener):
 def test_a_chart_says_in_numbers_what_it_draws(visit: Opener):
     page = visit()
     page.get_by_role("link", name="Show me an example").click()
+    unfold(page)
     chart = page.locator("figure", has_text="Requests in a replica").first
     expect(
         chart.get_by_role("img", name=re.compile("Requests in a replica: Up to"))
@@ -319,6 +326,8 @@ def test_no_accessibility_fault(visit: Opener, screen: str):
     assert not faults(page)
     fill_in(page)
     ask(page)
+    assert not faults(page)
+    unfold(page)
     assert not faults(page)
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= page.evaluate("window.innerWidth")  # nothing to scroll sideways

@@ -51,8 +51,8 @@ def lesser_gpus(gpu: Gpu) -> list[Gpu]:
     """`gpu` under the names of lesser tables: it has no worse roofs than any GPU of theirs that it
     is compared with, so priced by these it is no slower."""
     table = table_gpu(gpu)
-    names: list[str] = next((r["than"] for r in _document()["lesser"] if r["table"] == table), [])
-    return [replace(gpu, name=name, parent=None) for name in names]
+    rows = [row for row in _document()["lesser"] if row["table"] == table]
+    return [replace(gpu, name=str(name), parent=None) for row in rows for name in row["than"]]
 
 
 def _relative(gpu: Gpu) -> dict[str, Any]:

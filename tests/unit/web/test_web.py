@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from guide.cli.app import app as cli
 from guide.web.asking import plan_document
+from guide.web.presets import PRESETS
 from guide.web.settings import Settings
 from guide.web.state import State, from_query, plain_number
 from tests.llama_config import LLAMA
@@ -217,6 +218,33 @@ def test_comparison_shows_both_runs(client: TestClient):
     assert re.search(r"<td>Requests per second[^<]*</td><td>40</td><td>8</td>", table)
 
 
+def test_more_than_two_runs_stand_side_by_side(client: TestClient):
+    others = [urlencode({**CHAT, "ttft": limit}, doseq=True) for limit in ("900", "800")]
+    here = client.get(url({**CHAT, "compare": others}))
+    table = here.text[here.text.index("compare-title") :]
+    assert "2 runs before" in table
+    row = r"<td>First token within[^<]*</td><td>1000</td><td>900</td><td>800</td>"
+    assert re.search(row, table)
+
+
+def test_the_yaml_on_the_page_is_that_of_the_files(client: TestClient):
+    text = client.get(url(CHAT)).text
+    shown = [unescape(found) for found in re.findall(r'<pre id="yaml-.*?>(.*?)</pre>', text, re.S)]
+    files = [client.get(url(CHAT, f"/download/{n}")).text for n in ("plan.yaml", "manifests.yaml")]
+    assert shown == files
+
+
+def test_a_link_keeps_its_answer(client: TestClient):
+    page = client.get(url(CHAT)).text
+    found = re.search(r'id="permalink" href="/\?([^"]+)"', page)
+    assert found
+    query = unescape(found[1])
+    assert "The same answer as when this link was made" in client.get(f"/?{query}").text
+    before = re.sub(r"asof=[0-9a-f]{12}", "asof=0123456789ab", query)
+    assert "the catalogue is" in client.get(f"/?{before}").text
+    assert "asof" not in re.search(r'href="/download/plan.yaml\?([^"]+)"', page)[1]  # pyright: ignore
+
+
 def test_downloads_are_what_render_writes(client: TestClient, tmp_path: Path):
     by_cli(tmp_path, CHAT, client)
     words = ["render", "-f", f"{tmp_path}/plan.yaml", "--nodes", f"{tmp_path}/nodes.yaml"]
@@ -236,7 +264,7 @@ def test_downloads_are_what_render_writes(client: TestClient, tmp_path: Path):
     assert client.get(url(CHAT, "/download/secrets")).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["chat", "rag", "code", "batch"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets_fill_a_form_that_has_an_answer(client: TestClient, name: str):
     pool = {"pool_gpu": "H100-SXM", "pool_nodes": "4", "pool_per": "8", "pool_price": ""}
     sent = client.post("/", data={"preset": name, "model": CHAT["model"], **pool})
