@@ -152,7 +152,10 @@ def test_the_loop_sees_sglang_and_learns_its_bias(seen: Seen):
 def test_what_it_says_of_its_start_is_what_was_predicted(seen: Seen):
     reader, names = Reader(seen.prometheus.url), FRAMEWORKS["SGLang"].metrics
     asked = started.queries(names, selector("ml", "sglang"))
-    observed = {name: reader.values(query, seen.end_s)[0] for name, query in asked.items()}
+    observed = {
+        name: next(iter(reader.values(query, seen.end_s).values()))[0]
+        for name, query in asked.items()
+    }
     expected = started.predicted(seen.group, CATALOG)
     assert observed.keys() == expected.keys() | {"start_s"}
     assert {name: observed[name] for name in expected} == pytest.approx(expected, rel=1e-3)

@@ -156,7 +156,7 @@ def unasked(
                 "--field-manager=me",
                 '-p={"spec":{"selector":{"a":"b"}}}',
             ),
-            (),
+            (".spec.selector belongs to me",),
         ),
     ],
 )
@@ -169,19 +169,20 @@ def test_what_is_done_by_hand_is_told_within_half_a_minute(
 ):
     applied(kubectl, namespace)
     before = kubectl.json("-n", namespace, "get", "deployment", "chat-0")["spec"]
-    looks = unasked.looks()
+    selector = kubectl.json("-n", namespace, "get", "service", "chat")["spec"]["selector"]
     kubectl("-n", namespace, *by_hand)
 
     def seen() -> bool:
         plan = kubectl.json("-n", namespace, "get", "iplan", "chat")
         message = condition(plan, "Applied")["message"]
-        return unasked.looks() > looks and all(part in message for part in told)
+        return all(part in message for part in told)
 
     eventually(seen, limit_s=30)
-    if told:
-        plan_when(kubectl, namespace, "chat", "Conflict", "False")
-        undo = {"spec": {"replicas": before["replicas"], "template": before["template"]}}
-        kubectl("-n", namespace, "patch", "deployment", "chat-0", "-p", json.dumps(undo))
+    plan_when(kubectl, namespace, "chat", "Conflict", "False")
+    undo = {"spec": {"replicas": before["replicas"], "template": before["template"]}}
+    kubectl("-n", namespace, "patch", "deployment", "chat-0", "-p", json.dumps(undo))
+    undo = [{"op": "replace", "path": "/spec/selector", "value": selector}]
+    kubectl("-n", namespace, "patch", "service", "chat", "--type=json", "-p", json.dumps(undo))
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
 
 
