@@ -121,17 +121,41 @@ def test_one_that_cannot_be_placed_blocks_nobody(
         plan_when(kubectl, namespace, "modest", "Recommended", "True")
 
 
+def refuse_pods_of_deployments(kubectl: Kubectl, namespace: str) -> None:
+    """The pods themselves, not the one that rehearses them, which has no hash of a template."""
+    kind, group = "ValidatingAdmissionPolicy", "admissionregistration.k8s.io/v1"
+    pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
+    hashed = "'pod-template-hash' in object.metadata.?labels.orValue({})"
+    policy = {
+        "apiVersion": group,
+        "kind": kind,
+        "metadata": {"name": namespace},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{**pods, "resources": ["pods"]}]},
+            "validations": [{"expression": f"!({hashed})"}],
+        },
+    }
+    here = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    binding = {
+        "apiVersion": group,
+        "kind": f"{kind}Binding",
+        "metadata": {"name": namespace},
+        "spec": {
+            "policyName": namespace,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": here},
+        },
+    }
+    kubectl.apply(policy, binding)
+    tried = ("run", "try", "--image=none", "--labels=pod-template-hash=0", "--dry-run=server")
+    eventually(lambda: kubectl("-n", namespace, *tried, check=False).returncode != 0)
+
+
 def test_a_reservation_counts_before_there_is_a_pod(
     control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
 ):
-    """No pod can be made here, so what is held is held by the status alone."""
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "none", "namespace": namespace},
-        "spec": {"hard": {"pods": "0"}},
-    }
-    kubectl.apply(quota)
+    """No pod of a Deployment can be made here, so what is held is held by the status alone."""
+    refuse_pods_of_deployments(kubectl, namespace)
     created(kubectl, wants(namespace, "b"), wants(namespace, "a"))
     with running(control_plane.kubeconfig, tmp_path / "log") as first:
         lost = plan_when(kubectl, namespace, "a", "NoFeasibleConfiguration", "False")
