@@ -152,6 +152,7 @@ async def _forward(request: web.Request, session: ClientSession, upstream: _Upst
             **upstream.headers,
         },
         data=await request.read() or None,
+        skip_auto_headers=("Content-Type",),  # what the client left unsaid stays so
     )
 
 
