@@ -233,7 +233,6 @@ class ClusterClient:
             namespace=namespace,
             body={"apiVersion": "v1", "kind": "Pod", **template, "metadata": meta},
             dry_run="All",
-            _content_type="application/json",  # the library leaves it unsaid
         )
 
     def write_status(

@@ -79,8 +79,7 @@ def serve(
         error_share=error_share,
         never_healthy=fail == "unhealthy",
     )
-    print(f"the stand-in serves {name} on {host}:{port}", flush=True)
-    web.run_app(server.app(), host=host, port=port, print=None, shutdown_timeout=DRAIN_S)
+    _run(server, host, port)
 
 
 @app.command(context_settings=TAKES_ALL)
@@ -160,7 +159,11 @@ def launch_server(
         error_share=error_share,
         never_healthy=fail == "unhealthy",
     )
-    print(f"the stand-in serves {name} on {host}:{port}", flush=True)
+    _run(server, host, port)
+
+
+def _run(server: StandIn, host: str, port: int) -> None:
+    print(f"the stand-in serves {server.model} on {host}:{port}", flush=True)
     web.run_app(server.app(), host=host, port=port, print=None, shutdown_timeout=DRAIN_S)
 
 

@@ -71,6 +71,21 @@ class Prometheus:
             return False
 
 
+def queries(dashboard: Path, *, namespace: str, plan: str, window_s: int) -> list[tuple[str, str]]:
+    """Panel and query of every target of a dashboard, its variables filled in."""
+    return [
+        (
+            panel["title"],
+            target["expr"]
+            .replace("$__rate_interval", f"{window_s}s")
+            .replace("$namespace", namespace)
+            .replace("$plan", plan),
+        )
+        for panel in json.loads(dashboard.read_text())["panels"]
+        for target in panel["targets"]
+    ]
+
+
 @contextmanager
 def prometheus(
     folder: Path, targets: list[tuple[int, Mapping[str, str]]], port: int | None = None

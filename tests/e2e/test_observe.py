@@ -45,7 +45,7 @@ from tests.e2e.operator_process import (
     plan_when,
     running,
 )
-from tests.e2e.prometheus_process import Prometheus, prometheus, promtool
+from tests.e2e.prometheus_process import Prometheus, prometheus, promtool, queries
 
 CATALOG = load()
 BIAS = 1.4
@@ -198,23 +198,16 @@ def test_a_bias_is_found_shown_and_learnt(kubectl: Kubectl, loop: Loop):
 
 def test_every_query_of_every_dashboard_returns_data(loop: Loop):
     empty: list[str] = []
-    for name in ("chat", "old"):
-        for path in sorted(FOLDER.glob("*.json")):
-            for panel in json.loads(path.read_text())["panels"]:
-                for target in panel["targets"]:
-                    if name == "old" and "vllm:" not in target["expr"]:
-                        continue
-                    if name == "old" and "guide_" in target["expr"]:
-                        continue  # there is no plan of that name
-                    of_a_batch = "_job" in target["expr"]
-                    expression = (
-                        target["expr"]
-                        .replace("$__rate_interval", f"{WINDOW_S}s")
-                        .replace("$namespace", loop.namespace)
-                        .replace("$plan", "batch" if of_a_batch else name)
-                    )
-                    if not loop.prometheus.query(expression):
-                        empty.append(f"{path.name}, {panel['title']}: {expression}")
+    for path in sorted(FOLDER.glob("*.json")):
+        for name in ("chat", "batch", "old"):
+            place = {"namespace": loop.namespace, "plan": name, "window_s": WINDOW_S}
+            for title, expression in queries(path, **place):
+                if name == "old" and ("vllm:" not in expression or "guide_" in expression):
+                    continue  # there is no plan of that name
+                if name != "old" and ("_job" in expression) is not (name == "batch"):
+                    continue  # panels of batches have data of a batch alone
+                if not loop.prometheus.query(expression):
+                    empty.append(f"{path.name}, {title}: {expression}")
     assert not empty
 
 

@@ -5,7 +5,6 @@ The stand-in server streams tokens 1.4 times as slowly as predicted for the load
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ from hack.controlplane.processes import free_ports
 from hack.dashboards import FOLDER
 from tests.e2e.conftest import ROOT
 from tests.e2e.operator_process import chat
-from tests.e2e.prometheus_process import Prometheus, prometheus
+from tests.e2e.prometheus_process import Prometheus, prometheus, queries
 from tests.fastgen_pod import exchange, process, proxy, question, request
 
 CATALOG = load()
@@ -126,17 +125,11 @@ def test_the_loop_sees_fastgen_and_learns_its_bias(seen: Seen):
 
 
 def test_the_panels_that_a_proxy_can_fill_have_data(seen: Seen):
-    empty: set[str] = set()
-    for panel in json.loads((FOLDER / "guide-plan.json").read_text())["panels"]:
-        for target in panel["targets"]:
-            if "guide_" in target["expr"]:
-                continue  # of the operator
-            expression = (
-                target["expr"]
-                .replace("$__rate_interval", f"{WINDOW_S}s")
-                .replace("$namespace", "ml")
-                .replace("$plan", "fastgen")
-            )
-            if not seen.prometheus.query(expression, seen.end_s):
-                empty.add(panel["title"])
+    asked = queries(FOLDER / "guide-plan.json", namespace="ml", plan="fastgen", window_s=WINDOW_S)
+    empty = {
+        title
+        for title, expression in asked
+        if "guide_" not in expression  # of the operator
+        and not seen.prometheus.query(expression, seen.end_s)
+    }
     assert empty == BLIND

@@ -33,7 +33,7 @@ from guide.spec import parse_plan, resolve_plan
 from hack.dashboards import FOLDER
 from tests.e2e.conftest import ROOT
 from tests.e2e.operator_process import chat, eventually, free_port
-from tests.e2e.prometheus_process import Prometheus, prometheus
+from tests.e2e.prometheus_process import Prometheus, prometheus, queries
 
 CATALOG = load()
 BIAS = 1.4
@@ -162,17 +162,11 @@ def test_what_it_says_of_its_start_is_what_was_predicted(seen: Seen):
 
 
 def test_every_panel_of_a_plan_has_data(seen: Seen):
-    empty: set[str] = set()
-    for panel in json.loads((FOLDER / "guide-plan.json").read_text())["panels"]:
-        for target in panel["targets"]:
-            if "guide_" in target["expr"]:
-                continue  # of the operator
-            expression = (
-                target["expr"]
-                .replace("$__rate_interval", f"{WINDOW_S}s")
-                .replace("$namespace", "ml")
-                .replace("$plan", "sglang")
-            )
-            if not seen.prometheus.query(expression, seen.end_s):
-                empty.add(panel["title"])
+    asked = queries(FOLDER / "guide-plan.json", namespace="ml", plan="sglang", window_s=WINDOW_S)
+    empty = {
+        title
+        for title, expression in asked
+        if "guide_" not in expression  # of the operator
+        and not seen.prometheus.query(expression, seen.end_s)
+    }
     assert empty == set()

@@ -133,6 +133,7 @@ def unasked(
         yield found
 
 
+@pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize(
     ("by_hand", "told"),
     [
@@ -163,7 +164,6 @@ def unasked(
 def test_what_is_done_by_hand_is_told_within_half_a_minute(
     kubectl: Kubectl,
     namespace: str,
-    unasked: Operator,
     by_hand: tuple[str, ...],
     told: tuple[str, ...],
 ):
