@@ -179,13 +179,14 @@ def _centres(kernels: bool) -> Mapping[str, float]:
 
 
 def latent_values(table: FitTable, keys: Iterable[Key]) -> dict[str, float]:
-    """Sum the deviations of the levels over the prior centres."""
-    keys = tuple(keys)
-    kernels = WIDEST in keys
+    """The prior centres and the deviations of the levels; steps priced by roofs and by kernels
+    share levels (a GPU, a source) but no deviation."""
+    kernels = WIDEST in (keys := tuple(keys))
     latent = dict(_centres(kernels))
     for key in keys:
         for name, deviation in table.rows.get(key, {}).items():
-            latent[name] += deviation
+            if not kernels or key[0] in OF_KERNELS.get(name, (0.0, ()))[1]:
+                latent[name] += deviation
     return latent
 
 

@@ -201,7 +201,8 @@ def test_no_gpu_is_slower_than_a_lesser_one_of_its_generation(
         compared = 0
         for better, lesser in permutations(CATALOG.gpus.values(), 2):
             sheets = [roofs_of(gpu, PRECISIONS[precision]) for gpu in (better, lesser)]
-            if better.generation == lesser.generation and at_least(*sheets):
+            enough = (better.multiprocessors or 0) >= (lesser.multiprocessors or 0)
+            if better.generation == lesser.generation and enough and at_least(*sheets):
                 compared += 1
                 faster = took[better.name] <= took[lesser.name] * ROUNDING
                 assert faster.all(), f"{better.name} against {lesser.name}, tp {tp}"

@@ -295,21 +295,26 @@ class _Pricing:
 
 
 def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) -> Floats:
-    """One all-reduce over `gpus` GPUs: measured points where the link is the tables', else a
-    launch and the ring's share of the link."""
+    """One all-reduce over `gpus` GPUs: the table's measured points; over PCIe no faster than the
+    ring's share of the GPU's own link, after a launch a hop where the table's GPUs had NVLink."""
     table = table_gpu(gpu)
-    found = all_reduces(table) if table and link_kind(table) == gpu.link.kind else {}
-    exact = found.get((mode, gpus))
-    if exact is not None:
-        return _interpolated(exact, message_bytes)
+    found = all_reduces(table) if table else {}
     widest = max((n for m, n in found if m == mode), default=0)
-    if widest and gpus > widest:  # over nodes: the widest measured and the way between nodes
-        return _interpolated(found[mode, widest], message_bytes) * np.log2(gpus) / np.log2(widest)
+    seconds = np.zeros(len(message_bytes))
+    if widest:
+        seconds = _interpolated(found[mode, min(gpus, widest)], message_bytes)
+    if gpus > widest > 1:  # over nodes: the widest measured and the way between nodes
+        seconds = seconds * np.log2(gpus) / np.log2(widest)
+    if widest and gpu.link.kind != "pcie":
+        return seconds
     ring = 2 * (gpus - 1) / gpus * message_bytes / gpu.link.bytes_per_s
-    return PCIE_HOP_S * np.log2(gpus) + ring / PCIE_SHARE
+    measured = table is not None and link_kind(table) == "pcie"
+    hops = 0.0 if measured else PCIE_HOP_S * np.log2(gpus)
+    return np.maximum(seconds, hops + ring / PCIE_SHARE)
 
 
-PCIE_HOP_S, PCIE_SHARE = 12e-6, 0.6  # a guess: PCIe all-reduces were not measured
+PCIE_HOP_S = 12e-6  # a guess: measured only for tables over PCIe
+PCIE_SHARE = 0.6  # of two L40S and of two RTX PRO 6000 (0.58 and 0.57 measured), rounded up
 
 
 def _interpolated(points: AllReduce, message_bytes: Floats) -> Floats:
