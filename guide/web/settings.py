@@ -21,6 +21,7 @@ class Settings:
     node_pools_file: Path | None = None  # what an autoscaler could add to this cluster
     cluster: bool = False  # read the kube context or the cluster around us
     answers_per_minute: int = MOST_ANSWERS  # of one client address
+    patience_s: float = 1.0  # before the page shows what is found so far
 
     @classmethod
     def from_environment(cls) -> Settings:
