@@ -41,6 +41,7 @@ from guide.search.progress import Seen, progress_of, unseen
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.rivals import rivals
+from guide.search.scaling import about_scaling, scaling_of
 from guide.search.sizing import Prospect, pace_s
 from guide.search.space import is_online, releases_of
 from guide.units import format_duration, format_seconds, format_usd
@@ -92,9 +93,10 @@ def recommend(
         if top or keeps_the_load(offers)
         else combined_relaxation(study, inventory, found.placeable)
     )
-    causes, added = None, Tried()
+    causes, added, scaling = None, Tried(), None
     if top:
         top[0] = with_headroom(top[0], study, inventory)
+        scaling = scaling_of(top[0], study, inventory)
     else:
         causes = find_causes(study, inventory, found.refused, (*offers, *together))
         helpless = not (offers or together or causes.offers)
@@ -118,11 +120,13 @@ def recommend(
         ),
         additions=tuple(added.works),
         rivals=rivals(top[0], found, goal, study) if top else (),
+        scaling=scaling,
         unready=plan.unready,
         notes=(
             *notes(plan, inventory, top, rejections, causes, added),
             *about_tolerance(plan, top, rejections),
             *(line for one in top[:1] for line in about_chunk(one, catalog)),
+            *(line for one in top[:1] for line in about_scaling(plan.day, one, scaling)),
             *_folded(top, ledger),
         ),
         seed=seed,

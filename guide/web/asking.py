@@ -164,7 +164,9 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
         ):
             name = other if word in text else name
         if "exactly one" in text:
-            text = "fill in requests per second, requests at a time or a batch: one of the three"
+            text = (
+                "fill in requests per second, requests at a time, a batch or a day: one of the four"
+            )
     if text.startswith("is required"):
         text = "fill this in"
     errors.setdefault(name, sentence(text))
