@@ -53,8 +53,10 @@ def autoscaled(
             "spec.placement.mix to Never",
             field="spec.placement.mix",
         )
-    name, value = _scaler(plan, found, found.scaling, kind)
-    return sorted([*map(_unsized, objects), (name, value)], key=lambda each: each[0])
+    file, scaler = _SCALERS[kind]
+    target = object_name(plan.metadata.name, "0")
+    scaling = (file, scaler(plan, found, found.scaling, target))
+    return sorted([*map(_unsized, objects), scaling], key=lambda each: each[0])
 
 
 def _unsized(named: tuple[str, Object]) -> tuple[str, Object]:
@@ -66,16 +68,10 @@ def _unsized(named: tuple[str, Object]) -> tuple[str, Object]:
     return name, {**value, "spec": spec}
 
 
-def _scaler(
-    plan: InferencePlan, found: Recommendation, scaling: Scaling, kind: str
-) -> tuple[str, Object]:
-    target = object_name(plan.metadata.name, "0")
-    if kind == HPA:
-        return "horizontalpodautoscaler.yaml", _horizontal(plan, scaling, target)
-    return "scaledobject.yaml", _scaled_object(plan, found, scaling, target)
-
-
-def _horizontal(plan: InferencePlan, scaling: Scaling, deployment: str) -> Object:
+def _horizontal(
+    plan: InferencePlan, found: Recommendation, scaling: Scaling, deployment: str
+) -> Object:
+    del found
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -128,6 +124,12 @@ def _scaled_object(
             ],
         },
     }
+
+
+_SCALERS = {
+    HPA: ("horizontalpodautoscaler.yaml", _horizontal),
+    KEDA: ("scaledobject.yaml", _scaled_object),
+}
 
 
 def _behavior(scaling: Scaling) -> Object:

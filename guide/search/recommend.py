@@ -22,6 +22,7 @@ from guide.domain import (
     Reason,
     Recommendation,
     Rejection,
+    Relaxation,
 )
 from guide.search.additions import Tried, try_additions
 from guide.search.batches import best_batch
@@ -46,6 +47,7 @@ from guide.search.sizing import Prospect, pace_s
 from guide.search.space import is_online, releases_of
 from guide.units import format_duration, format_seconds, format_usd
 
+RATE, PEAK = "spec.workload.requestsPerSecond", "spec.workload.dayProfile.peak"
 PLACES = 3  # the best and two alternatives (paper P2)
 
 
@@ -108,8 +110,8 @@ def recommend(
         lowest_latency=fastest[0] if fastest else None,
         pareto=tuple(pareto_front(ledger.kept.values())),
         rejections=rejections,
-        relaxations=offers,
-        combined=together,
+        relaxations=_by_its_name(plan, offers),
+        combined=_by_its_name(plan, together),
         batch_curve=curve,
         context_tiers=context_tiers(plan, inventory, catalog),
         candidates=len(top) + len(rejections),
@@ -131,6 +133,13 @@ def recommend(
         ),
         seed=seed,
     )
+
+
+def _by_its_name(plan: Plan, offers: tuple[Relaxation, ...]) -> tuple[Relaxation, ...]:
+    """The load of a plan that states its day is the peak of it."""
+    if plan.day is None:
+        return offers
+    return tuple(replace(o, field=PEAK) if o.field == RATE else o for o in offers)
 
 
 def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:

@@ -18,7 +18,7 @@ from guide.domain import (
     Inventory,
     Scaling,
 )
-from guide.search.evaluate import ROUNDING, Study, evaluate
+from guide.search.evaluate import ROUNDING, Member, Study, evaluate
 from guide.search.headroom import MOST_TIMES, largest, members_as_they_are
 from guide.search.knobs import verdict
 from guide.search.pricing import usd_per_h
@@ -43,7 +43,7 @@ def scaling_of(best: Evaluation, study: Study, inventory: Inventory) -> Scaling 
     if day is None or members is None or len(members) > 1:
         return None
     (group,), (member,) = best.groups, members
-    limit_per_s = _limit_per_s(best, study, inventory)
+    limit_per_s = _limit_per_s(member, study)
     soonest_s, start_s, latest_s = start_of(group)
     late_s = latest_s + RATE_WINDOW_S + SYNC_S
     target_per_s = limit_per_s / ((1 + TOLERANCE) * fastest_growth(day, late_s))
@@ -83,9 +83,8 @@ def start_of(group: GroupEvaluation) -> tuple[float, float, float]:
     )
 
 
-def _limit_per_s(best: Evaluation, study: Study, inventory: Inventory) -> float:
+def _limit_per_s(member: Member, study: Study) -> float:
     """The most requests/s of one replica, alone, at which every limit of latency holds."""
-    (member,) = members_as_they_are(best, study, inventory) or ()
     alone = (replace(member, replicas=1),)
     plan = study.plan
     peak = plan.workload.requests_per_s or 0.0

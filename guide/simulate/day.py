@@ -23,7 +23,7 @@ RATE_WINDOW_S = 120  # over which requests are counted
 TOLERANCE = 0.1
 UP_PODS, UP_SHARE = 4, 1.0  # the most that is added at once, whichever is more
 HOUR_S = 3600
-_SHARPEST = 60.0  # exponent of the cosine: a peak of about an hour
+_SHARPEST = 1e4  # exponent of the cosine: a peak of some minutes
 
 
 def rates(profile: DayProfile, step_s: float = SYNC_S) -> list[float]:

@@ -297,22 +297,6 @@ def test_the_keyboard_is_enough(visit: Opener):
     expect(page.locator("#answer-title")).to_be_focused()
 
 
-def test_a_long_question_shows_what_is_found_so_far(visit: Opener):
-    page = visit()
-    page.get_by_role("button", name="Chat").click()
-    page.wait_for_url(re.compile("input95=3000"))
-    page.get_by_label("Hugging Face id").fill(MODEL)
-    page.get_by_label("Anything I can rent").check()
-    page.get_by_role("button", name="Recommend", exact=True).last.click()
-    expect(page.locator("#so-far-title")).to_be_visible()
-    assert not faults(page)
-    page.get_by_label("Requests per second").fill("9")  # meanwhile
-    expect(page.locator("#answer-title")).to_be_focused()
-    expect(page.get_by_label("Requests per second")).to_have_value("9")
-    assert "source=rent" in page.url
-    assert "progress" not in page.url
-
-
 SCREENS: dict[str, dict[str, Any]] = {
     "desktop": {},
     "dark": {"color_scheme": "dark"},
