@@ -54,18 +54,49 @@ class Worker:
 
     def __init__(self, begin: Callable[..., object] | None = None, *arguments: object) -> None:
         """Start it; it calls `begin` before its first task."""
-        self._pool = worker_pool(1, begin, *arguments)
+        self._told, teller = multiprocessing.Pipe(duplex=False)
+        self._pool = worker_pool(1, _begin_to_tell, teller, begin, arguments)
         self._pid = self._pool.submit(os.getpid)
+        teller.close()  # the process has its own end
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Its result to come; `BrokenProcessPool` when the process died."""
         return self._pool.submit(function, *args, **kwargs)
+
+    def heard(self) -> object | None:
+        """The latest that the process has told since this was asked last, None for nothing. Ask
+        often: who is not heard has to wait.
+        """
+        latest = None
+        with contextlib.suppress(EOFError, OSError):
+            while self._told.poll():
+                latest = self._told.recv()
+        return latest
 
     def end(self) -> None:
         """End the process at once."""
         with contextlib.suppress(ProcessLookupError, BrokenProcessPool):
             os.kill(self._pid.result(), signal.SIGKILL)
         self._pool.shutdown(wait=False)
+
+
+def tell(news: object) -> None:
+    """Tell the parent, which hears it by `Worker.heard`; nothing outside of a worker."""
+    for teller in _tellers:
+        teller.send(news)
+
+
+_tellers: list[multiprocessing.connection.Connection] = []  # of this process: one at most
+
+
+def _begin_to_tell(
+    teller: multiprocessing.connection.Connection,
+    begin: Callable[..., object] | None,
+    arguments: tuple[object, ...],
+) -> None:
+    _tellers.append(teller)
+    if begin is not None:
+        begin(*arguments)
 
 
 def worker_pool(

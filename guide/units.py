@@ -40,6 +40,11 @@ def format_usd(usd: float) -> str:
     return f"${usd:,.2f}"
 
 
+def significant(value: float) -> float:
+    """A predicted number for JSON, in five significant digits: more would be noise."""
+    return float(f"{value:.5g}")
+
+
 def format_count(value: float) -> str:
     """Render a count or a rate in four significant digits, with thousands separators."""
     return f"{value:.4g}" if abs(value) < 1000 else f"{float(f'{value:.4g}'):,.0f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ SLOW = {**CHAT, "ttft": "20"}
 HOSTILE = "\"><script>alert('x')</script><img src=x onerror=alert(1)>"
 
 
-def client_of(settings: Settings) -> TestClient:
+def client_of(settings: Settings, patience_s: float = 100.0) -> TestClient:
+    settings = replace(settings, patience_s=patience_s)
     return TestClient(web.create(settings), raise_server_exceptions=False, follow_redirects=False)
 
 

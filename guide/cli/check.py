@@ -170,4 +170,5 @@ def _again(lying: standing.Folder, catalog: Catalog) -> dict[str, str]:
         form=lock.format,
         model_config=lock.model,
         benchmark=lock.benchmark,
+        autoscaling=lock.autoscaling,
     )

@@ -65,6 +65,7 @@ def diff(
         form=lying.lock.format,
         model_config=question.config,
         benchmark=lying.lock.benchmark,
+        autoscaling=lying.lock.autoscaling,
     )
     differs = [n for n in _names(lying.texts, wanted) if lying.texts.get(n) != wanted.get(n)]
     if set(differs) <= {REVIEW}:

@@ -10,20 +10,22 @@ PATIENCE_S = 1.0
 
 
 @contextmanager
-def shown_when_slow(what: str, patience_s: float = PATIENCE_S) -> Generator[None]:
-    """Show a spinner with `what` beside it once `patience_s` have passed, on a terminal only."""
+def shown_when_slow(what: str, patience_s: float = PATIENCE_S) -> Generator[Callable[[str], None]]:
+    """Show a spinner with `what` beside it once `patience_s` have passed, on a terminal only.
+    Yields what to call with other words.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
+        yield lambda words: None
         return
     status = console.status(f"{what} ...")
     timer = threading.Timer(patience_s, status.start)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield lambda words: status.update(f"{what}: {words}")
     finally:
         timer.cancel()
         timer.join()  # it may be starting the spinner at this very moment

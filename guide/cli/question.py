@@ -116,9 +116,10 @@ def answer(question: Question, timeout_s: float | None = None) -> Recommendation
     """The recommendation for a question; `TookTooLong` after so many seconds of computing."""
     from guide.cli.progress import shown_when_slow
     from guide.processes import cpu_deadline
+    from guide.report.searching import searching
 
-    with shown_when_slow("planning"), cpu_deadline(timeout_s):
-        return question.answer()
+    with shown_when_slow("planning") as say, cpu_deadline(timeout_s):
+        return question.answer(seen=lambda progress: say(searching(progress)))
 
 
 def cluster(nodes_file: Path | None, pods_file: Path | None, extra: Extra) -> Cluster:

@@ -32,6 +32,14 @@ class Format(StrEnum):
     LEADER_WORKER_SET = "leaderworkerset"
 
 
+class Autoscaling(StrEnum):
+    """What scales the Deployment."""
+
+    NONE = "none"
+    HPA = "hpa"
+    KEDA = "keda"
+
+
 RenderFormat = Annotated[
     Format,
     typer.Option(
@@ -63,6 +71,15 @@ def render(
             " kustomization lists it: start it by `kubectl create -f DIR/benchmark.yaml`.",
         ),
     ] = False,
+    autoscaling: Annotated[
+        Autoscaling,
+        typer.Option(
+            "--autoscaling",
+            help="Of a plan with spec.workload.dayProfile. hpa: a HorizontalPodAutoscaler over"
+            " requests/s of a pod, a custom metric. keda: a ScaledObject with the query. The"
+            " Deployment then has no replicas.",
+        ),
+    ] = Autoscaling.NONE,
     timeout: Timeout = None,
 ) -> None:
     """Write the recommended deployment as a kustomize base with REVIEW.md, byte-identical for the
@@ -93,6 +110,7 @@ def render(
         form=form.value,
         model_config=question.config,
         benchmark=with_benchmark,
+        autoscaling=autoscaling.value,
     )
     gone = write_folder(out, files)
     typer.echo(outcome(found))

@@ -2,9 +2,9 @@
 
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
 known of both, `layout` which replica, `schedule` its steps, `answer` what comes out, `beside` what
-it is shown with, `offers` what would help. Base units stand in the names (``_s`` ``_bytes``
-``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1; bare names are counts. All
-types are frozen; methods only do arithmetic.
+it is shown with, `scaling` how it follows the load, `offers` what would help. Base units stand in
+the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1;
+bare names are counts. All types are frozen; methods only do arithmetic.
 """
 
 from guide.domain.answer import Candidate as Candidate
@@ -24,6 +24,7 @@ from guide.domain.answer import Rival as Rival
 from guide.domain.answer import ServingReport as ServingReport
 from guide.domain.asked import Billing as Billing
 from guide.domain.asked import Budget as Budget
+from guide.domain.asked import DayProfile as DayProfile
 from guide.domain.asked import Lengths as Lengths
 from guide.domain.asked import MixRule as MixRule
 from guide.domain.asked import Plan as Plan
@@ -71,5 +72,8 @@ from guide.domain.model import ModelArch as ModelArch
 from guide.domain.model import Precision as Precision
 from guide.domain.offers import Addition as Addition
 from guide.domain.offers import Relaxation as Relaxation
+from guide.domain.scaling import AutoscalerRules as AutoscalerRules
+from guide.domain.scaling import ScaledDay as ScaledDay
+from guide.domain.scaling import Scaling as Scaling
 from guide.domain.schedule import SchedulerPolicy as SchedulerPolicy
 from guide.domain.schedule import StepShape as StepShape

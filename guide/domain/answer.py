@@ -14,6 +14,7 @@ from guide.domain.facts import Provenance
 from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
 from guide.domain.offers import Addition, Relaxation
+from guide.domain.scaling import Scaling
 
 SHARE_TOLERANCE = 1e-6  # shares that differ by less are equal
 
@@ -330,6 +331,7 @@ class Recommendation:
     batch_curve: tuple[BatchPoint, ...] = ()  # of the best, by size
     additions: tuple[Addition, ...] = ()  # any one of them, when there is no answer
     rivals: tuple[Rival, ...] = ()  # of the other frameworks that were compared
+    scaling: Scaling | None = None  # where the plan states its day
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property

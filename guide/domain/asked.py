@@ -65,6 +65,17 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayProfile:
+    """Requests per second over all replicas: in the quietest moment of a day, on average, and at
+    the peak, which `Workload.requests_per_s` repeats.
+    """
+
+    low_per_s: float
+    mean_per_s: float
+    peak_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
     """Limits on latency (95th percentile), on throughput and on the time of an offline batch; None
     means no limit.
@@ -113,4 +124,5 @@ class Plan:
     images: tuple[tuple[str, str], ...] = ()  # framework, image: those that the plan names
     mix: MixRule = MixRule.AUTO
     unready: tuple[str, ...] = ()  # frameworks without an image to run: ranked behind all others
+    day: DayProfile | None = None
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does

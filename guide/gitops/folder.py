@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import guide
 from guide.domain import Catalog, Inventory, Recommendation
+from guide.manifests.autoscaling import NONE
 from guide.manifests.benchmark import benchmarks
 from guide.manifests.render import DEFAULT_FORMAT, render_files
 from guide.spec import InferencePlan, write_document
@@ -31,13 +32,14 @@ def folder_files(
     form: str = DEFAULT_FORMAT,
     model_config: str | None = None,
     benchmark: bool = False,
+    autoscaling: str = NONE,
 ) -> dict[str, str]:
     """File name -> text of a whole folder; of a plan without a feasible answer, REVIEW.md alone.
 
     `inventory` is the cluster as it was read, `model_config` the config.json that was given;
-    `benchmark` adds Jobs that measure the deployment.
+    `benchmark` adds Jobs that measure the deployment, `autoscaling` what scales it.
     """
-    files = render_files(plan, answer, form=form)
+    files = render_files(plan, answer, form=form, autoscaling=autoscaling)
     if answer.best is None:
         return files
     if benchmark:
@@ -59,6 +61,7 @@ def folder_files(
         inventory=LockedInventory.of(inventory),
         model=model_config,
         benchmark=benchmark,
+        autoscaling=autoscaling,
     )
     return {**files, PLAN: text, LOCK: _HEAD + write_document(lock.document())}
 

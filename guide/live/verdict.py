@@ -127,9 +127,10 @@ def _moved(plan: Plan, found: Observation) -> Iterator[str]:
     planned = plan.workload
     chance = DEVIATIONS / math.sqrt(max(1.0, found.requests or 1.0))
     if planned.requests_per_s is not None:
-        yield from _changed(
-            "the load", arrivals_per_s(found), planned.requests_per_s, "requests/s", chance
-        )
+        seen, told = arrivals_per_s(found), planned.requests_per_s
+        if plan.day is not None and seen is not None:  # all between night and peak is planned
+            told = min(max(seen, plan.day.low_per_s), plan.day.peak_per_s)
+        yield from _changed("the load", seen, told, "requests/s", chance)
     elif planned.concurrency is not None:
         users = (found.running or 0.0) + (found.waiting or 0.0)
         yield from _changed("the load", users, planned.concurrency, "users", USERS_TOLERANCE)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from guide.domain import Evaluation, Recommendation
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, Launch
+from guide.manifests.autoscaling import NONE, autoscaled
 from guide.manifests.deployment import Object, deployment
 from guide.manifests.helm_values import helm_values
 from guide.manifests.job import batch_objects, how_to_split
@@ -38,17 +39,21 @@ def render_files(
     recommendation: Recommendation,
     *,
     form: str = DEFAULT_FORMAT,
+    autoscaling: str = NONE,
 ) -> dict[str, str]:
     """File name -> text: manifests, ``kustomization.yaml`` and ``REVIEW.md``.
 
     An infeasible recommendation gives ``REVIEW.md`` alone. Raises `SpecError` when the deployment
-    needs an image that nobody named, or when `form` cannot hold it.
+    needs an image that nobody named, when `form` cannot hold it, or when nothing says how to scale.
     """
     files = {"REVIEW.md": review_markdown(plan, recommendation)}
     if recommendation.best is None:
         return files
     _held_by(plan, form, recommendation.best)
+    if autoscaling != NONE and form != DEFAULT_FORMAT:
+        raise SpecError(f"--autoscaling scales Deployments, which --format {form} has not")
     objects = formats()[form](plan, recommendation.best)
+    objects = autoscaled(plan, recommendation, autoscaling, objects)
     if plan.spec.workload.offline is not None:
         files["REVIEW.md"] += f"\n{how_to_split(objects)}"
     if form != "helm-values":

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from guide.insight.adjusted import Adjusted
-from guide.report.document import significant
 from guide.report.table import Table
+from guide.units import significant
 
 
 def adjusted_table(found: Adjusted, name: str = "") -> Table:

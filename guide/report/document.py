@@ -27,6 +27,7 @@ from guide.domain import (
     Relaxation,
     ReplicaGroup,
 )
+from guide.report.scaling import document as scaling_document
 from guide.spec.answer import (
     AdditionDocument,
     BatchPointDocument,
@@ -48,11 +49,10 @@ from guide.spec.answer import (
     RelaxationDocument,
     ShapeDocument,
 )
-from guide.units import GIB, format_share
+from guide.units import GIB, format_share, significant
 
 API_VERSION: Final = "guide.dev/v1alpha1"
 KIND: Final = "Recommendation"
-DIGITS = 5  # significant digits of predicted numbers: more would be noise
 
 
 def to_json(recommendation: Recommendation) -> RecommendationDocument:
@@ -82,6 +82,8 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
     }
     if r.batch_curve:
         document["batchCurve"] = [_point(point) for point in r.batch_curve]
+    if r.scaling is not None:
+        document["scaling"] = scaling_document(r, r.scaling)
     return document
 
 
@@ -320,11 +322,6 @@ def _rate(value: float, interval: Interval) -> EstimateDocument:
 
 def _interval(interval: Interval) -> IntervalDocument:
     return {"lower": significant(interval.lower), "upper": significant(interval.upper)}
-
-
-def significant(value: float) -> float:
-    """`value` with as many digits as it deserves."""
-    return float(f"{value:.{DIGITS}g}")
 
 
 def whole(value: float) -> int | float:

@@ -7,9 +7,10 @@ from typing import Any
 
 from guide.insight.explain import Constant, Explanation, GroupExplanation, StepView
 from guide.report.adjusted import adjusted_document
-from guide.report.document import API_VERSION, evaluation, significant
+from guide.report.document import API_VERSION, evaluation
 from guide.report.explain import MEANINGS
 from guide.report.layers import layer_kind
+from guide.units import significant
 
 KIND = "Explanation"
 

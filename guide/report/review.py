@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches, rivals
+from guide.report import batches, rivals, scaling
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
@@ -67,6 +67,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(rows.memory(best)),
         _section(rows.operating_point(best)),
         _section(batches.curve(r)),
+        *_day(r),
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),
@@ -76,6 +77,11 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _bullets(changers),
         _section(rows.pareto(r)),
     ]
+
+
+def _day(r: Recommendation) -> list[str]:
+    """Between which bounds to scale, where the plan states its day."""
+    return [_section(scaling.bounds(r)), scaling.NO_START] if r.scaling else []
 
 
 def _frameworks(r: Recommendation) -> list[str]:
@@ -150,6 +156,8 @@ def _asked(plan: InferencePlan) -> str:
     if offline is not None:
         within = f" within {offline.complete_within}" if offline.complete_within else ""
         load = f"a batch of {offline.requests:,} requests{within}"
+    elif (day := spec.workload.day_profile) is not None:
+        load = f"{day.low} to {day.peak} requests/s over the day, {day.mean} on average"
     elif spec.workload.requests_per_second is not None:
         load = f"{spec.workload.requests_per_second} requests/s"
     else:

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from guide.domain import Evaluation
-from guide.report.document import API_VERSION, layout, significant
+from guide.report.document import API_VERSION, layout
 from guide.report.tables import Table
 from guide.simulate.latency import Latency
 from guide.simulate.play import Played
-from guide.units import format_seconds
+from guide.units import format_seconds, significant
 
 KIND = "Simulation"
 

@@ -7,7 +7,7 @@ being simulated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -38,6 +38,10 @@ from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 
 
+def _unwatched() -> None:
+    """Nobody waits."""
+
+
 @dataclass(slots=True)
 class Ledger:
     """Every deployment that was simulated, each once: those that keep all limits and those that do
@@ -50,6 +54,7 @@ class Ledger:
     broken: dict[tuple[Any, ...], tuple[Evaluation, Broken]] = field(
         default_factory=dict[tuple[Any, ...], tuple[Evaluation, Broken]]
     )
+    grown: Callable[[], None] = _unwatched  # called after each entry
 
     def add(self, trial: Trial) -> None:
         """Enter what came of a prospect, or of mixes, which may be split in two ways: what keeps
@@ -60,6 +65,7 @@ class Ledger:
         self.broken.update((identity(e), (e, broken)) for e, broken in trial.broken)
         for key in self.kept.keys() & self.broken.keys():
             del self.broken[key]
+        self.grown()
 
 
 class Refusal(NamedTuple):

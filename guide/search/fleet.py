@@ -159,13 +159,16 @@ class Fleet:
     fresh: int = 0  # shapes measured for this question
 
     def __post_init__(self) -> None:
-        """What another load or limit of the same study has shown is no question any more."""
-        self.parts = list(self.parts)
-        for index, part in enumerate(self.parts):
-            share = self.study.carried.get(self._asked(part))
-            if share is not None:
-                self.measured.add(index)
-                self.parts[index] = replace(part, share=part.share * share)
+        """What another load or limit of the same study has shown is no question any more; what
+        carries nothing within its limits is no part of any mix.
+        """
+        known = [(part, self.study.carried.get(self._asked(part))) for part in self.parts]
+        left = [(part, share) for part, share in known if share != 0]
+        self.measured = {index for index, (_, share) in enumerate(left) if share is not None}
+        self.parts = [
+            part if share is None else replace(part, share=part.share * share)
+            for part, share in left
+        ]
 
     # --- whether it can matter, without any programme ---
 

@@ -28,7 +28,7 @@ def with_headroom(one: Evaluation, study: Study, inventory: Inventory) -> Evalua
     load, slo = study.plan.workload, study.plan.slo
     if load.offline is not None and slo.job_s is None:  # nothing limits such a batch
         return one
-    members = _members(one, study, inventory)
+    members = members_as_they_are(one, study, inventory)
     if members is None:
         return one
     return replace(one, headroom=round(_times(study, members) - 1, 3))
@@ -48,7 +48,7 @@ def roomier(
     the most bits. No pipeline is taken for its room.
     """
     best, plan = top[0], study.plan
-    members = _members(best, study, inventory)
+    members = members_as_they_are(best, study, inventory)
     alone = len(best.groups) == 1 and plan.workload.offline is None
     if members is None or best.usd_per_h is None or not alone:
         return list(top)
@@ -61,7 +61,7 @@ def roomier(
         bounded = (prospect(one, fuller.plan) for one in flat)
         among = [one for one in bounded if isinstance(one, Prospect)]
         for found in hunt(among, fuller, Goal(plan=fuller.plan, aim=Aim.COST), 1, Ledger()):
-            others = _members(found, study, inventory)
+            others = members_as_they_are(found, study, inventory)
             if others is not None and _holds(others, study, 1):
                 one = evaluate(others, study)
                 ledger.add(Trial(kept=[one]))
@@ -70,7 +70,8 @@ def roomier(
     return list(top)
 
 
-def _members(one: Evaluation, study: Study, inventory: Inventory) -> list[Member] | None:
+def members_as_they_are(one: Evaluation, study: Study, inventory: Inventory) -> list[Member] | None:
+    """The groups of a deployment, at the operating points that it has."""
     layout = [
         Running(key=g.key, replicas=g.replicas, load_share=g.load_share, limits=g.limits)
         for g in one.candidate.groups
@@ -94,7 +95,7 @@ def _times(study: Study, members: Sequence[Member]) -> float:
     offered = study.plan.workload.requests_per_s
     most = MOST_TIMES if offered is None else min(MOST_TIMES, sustained_per_s(members) / offered)
 
-    return _largest(most, lambda times: _holds(members, study, times))
+    return largest(most, lambda times: _holds(members, study, times))
 
 
 def _holds(members: Sequence[Member], study: Study, times: float) -> bool:
@@ -103,7 +104,7 @@ def _holds(members: Sequence[Member], study: Study, times: float) -> bool:
     return verdict(evaluate(members, under), members, under.plan) is None
 
 
-def _largest(most: float, holds: Callable[[float], bool]) -> float:
+def largest(most: float, holds: Callable[[float], bool]) -> float:
     """The largest multiple up to `most` that holds, to 2 %; one holds, since it is the answer."""
     if most <= 1 or holds(most):
         return max(1.0, most)

@@ -22,6 +22,7 @@ from guide.domain import (
     Reason,
     Recommendation,
     Rejection,
+    Relaxation,
 )
 from guide.search.additions import Tried, try_additions
 from guide.search.batches import best_batch
@@ -37,13 +38,16 @@ from guide.search.headroom import roomier, with_headroom
 from guide.search.notes import notes
 from guide.search.precisions import about_tolerance, published_first
 from guide.search.pricing import priced
+from guide.search.progress import Seen, progress_of, unseen
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.rivals import rivals
+from guide.search.scaling import about_scaling, scaling_of
 from guide.search.sizing import Prospect, pace_s
 from guide.search.space import is_online, releases_of
 from guide.units import format_duration, format_seconds, format_usd
 
+RATE, PEAK = "spec.workload.requestsPerSecond", "spec.workload.dayProfile.peak"
 PLACES = 3  # the best and two alternatives (paper P2)
 
 
@@ -53,8 +57,10 @@ def recommend(
     catalog: Catalog,
     *,
     seed: int = 0,
+    seen: Seen = unseen,
 ) -> Recommendation:
-    """Choose a deployment for `plan` on `inventory`.
+    """Choose a deployment for `plan` on `inventory`; `seen` is told after each simulation how far
+    the search is.
 
     Infeasible is an answer, not an error: `best` is None, every rejection has its reason, and
     relaxations that work are offered.
@@ -62,9 +68,11 @@ def recommend(
     inventory = priced(inventory, catalog, plan.budget.billing)
     study = Study(plan=plan, catalog=catalog, seed=seed)
     found = survey(study, inventory)
-    ledger = Ledger()
-    goal = goal_of(plan)
+    ledger, goal = Ledger(), goal_of(plan)
+    ledger.grown = lambda: seen(progress_of(ledger, found, goal))
     top = search(study, found, goal, PLACES, ledger)
+    if not top:
+        seen(progress_of(ledger, found, goal, over=True))
     if top and goal.aim is Aim.LATENCY:
         top, goal = _at_the_knee(top, found, goal, study, ledger)
     if top and goal.aim is Aim.COST:
@@ -87,9 +95,10 @@ def recommend(
         if top or keeps_the_load(offers)
         else combined_relaxation(study, inventory, found.placeable)
     )
-    causes, added = None, Tried()
+    causes, added, scaling = None, Tried(), None
     if top:
         top[0] = with_headroom(top[0], study, inventory)
+        scaling = scaling_of(top[0], study, inventory)
     else:
         causes = find_causes(study, inventory, found.refused, (*offers, *together))
         helpless = not (offers or together or causes.offers)
@@ -101,8 +110,8 @@ def recommend(
         lowest_latency=fastest[0] if fastest else None,
         pareto=tuple(pareto_front(ledger.kept.values())),
         rejections=rejections,
-        relaxations=offers,
-        combined=together,
+        relaxations=_by_its_name(plan, offers),
+        combined=_by_its_name(plan, together),
         batch_curve=curve,
         context_tiers=context_tiers(plan, inventory, catalog),
         candidates=len(top) + len(rejections),
@@ -113,15 +122,24 @@ def recommend(
         ),
         additions=tuple(added.works),
         rivals=rivals(top[0], found, goal, study) if top else (),
+        scaling=scaling,
         unready=plan.unready,
         notes=(
             *notes(plan, inventory, top, rejections, causes, added),
             *about_tolerance(plan, top, rejections),
             *(line for one in top[:1] for line in about_chunk(one, catalog)),
+            *(line for one in top[:1] for line in about_scaling(plan.day, one, scaling)),
             *_folded(top, ledger),
         ),
         seed=seed,
     )
+
+
+def _by_its_name(plan: Plan, offers: tuple[Relaxation, ...]) -> tuple[Relaxation, ...]:
+    """The load of a plan that states its day is the peak of it."""
+    if plan.day is None:
+        return offers
+    return tuple(replace(o, field=PEAK) if o.field == RATE else o for o in offers)
 
 
 def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:

@@ -128,3 +128,9 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
         arrivals = [0.0] * users + [NEVER] * (count - users)
     cached = cached_tokens(prompts, workload.prefix_hit_share)
     return Requests(prompts, outputs, arrivals, cached, most_new_tokens(workload))
+
+
+def counted(expected: Iterable[float], seed: int) -> list[float]:
+    """Requests that come in each of many short times: of the mean and the variance of Poisson."""
+    draw = Random(f"day {seed}")
+    return [max(0.0, draw.gauss(mean, math.sqrt(mean))) for mean in expected]

@@ -300,6 +300,7 @@ class Lock(Locked):
     deployment: tuple[LockedGroup, ...]
     inventory: LockedInventory
     model: str | None = None  # the config.json that was given, for a model in no catalogue
+    autoscaling: str = "none"  # what scales the Deployment
     benchmark: bool = False  # whether Jobs that measure the deployment were asked for
 
     def document(self) -> dict[str, Any]:

@@ -246,6 +246,7 @@ class InferencePlanSpec(Edge):
             switches=self.optimizations.to_domain(),
             gpus=self.placement.gpus,
             mix=MixRule(self.placement.mix),
+            day=self.workload.day_profile and self.workload.day_profile.to_domain(),
             node_selector=tuple(sorted(self.placement.node_selector.items())),
             tolerations=tuple(each.to_domain() for each in self.placement.tolerations),
         )

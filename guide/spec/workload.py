@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, model_validator
 
-from guide.domain import Billing, Budget, Lengths, Slo, Switches, Workload
+from guide.domain import Billing, Budget, DayProfile, Lengths, Slo, Switches, Workload
 from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.scalars import Count, Duration, Milliseconds, Percent, Quantity, Tokens
 from guide.units import MILLISECOND
@@ -50,12 +51,42 @@ class OfflineSpec(Edge):
     )
 
 
-_LOADS = ("requestsPerSecond", "concurrency", "offline")
+_DAY = "low, mean and peak must be in this order"
+
+
+class DayProfileSpec(Edge):
+    """Requests per second over a day, over all replicas."""
+
+    model_config = rules(
+        rule(
+            "double(self.low) <= double(self.mean) && double(self.mean) <= double(self.peak)", _DAY
+        )
+    )
+
+    low: Quantity = Field(description="In the quietest moment. Quote decimals.")
+    mean: Quantity = Field(description="On average over the day. Quote decimals.")
+    peak: Quantity = Field(description="At the peak, which every limit must hold. Quote decimals.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DayProfileSpec:
+        if not self.low <= self.mean <= self.peak:
+            raise refuse(f"{_DAY}, and are {self.low}, {self.mean} and {self.peak}")
+        return self
+
+    def to_domain(self) -> DayProfile:
+        """The same in domain names."""
+        rates = (float(rate) for rate in (self.low, self.mean, self.peak))
+        return DayProfile(
+            **dict(zip(("low_per_s", "mean_per_s", "peak_per_s"), rates, strict=True))
+        )
+
+
+_LOADS = ("requestsPerSecond", "concurrency", "offline", "dayProfile")
 _ONE_LOAD = (
-    "state exactly one of requestsPerSecond (open loop), concurrency (closed loop) and offline (a "
-    "batch)"
+    "state exactly one of requestsPerSecond (open loop), concurrency (closed loop), offline (a "
+    "batch) and dayProfile (an open loop over the day)"
 )
-_OPEN_LOOP = "arrivalCV describes an open loop: remove it, or state requestsPerSecond"
+_OPEN_LOOP = "arrivalCV describes an open loop: remove it, or state requestsPerSecond or dayProfile"
 _MOST = "maxOutputTokens must be at least the mean output"
 _CONTEXT = "maxContextTokens must hold the mean input and the mean output"
 
@@ -64,7 +95,10 @@ class WorkloadSpec(Edge):
     """The requests to be served."""
 
     model_config = rules(
-        rule("!has(self.arrivalCV) || has(self.requestsPerSecond)", _OPEN_LOOP),
+        rule(
+            "!has(self.arrivalCV) || has(self.requestsPerSecond) || has(self.dayProfile)",
+            _OPEN_LOOP,
+        ),
         rule(
             f"[{', '.join(f'has(self.{load})' for load in _LOADS)}].filter(x, x).size() == 1",
             _ONE_LOAD,
@@ -103,6 +137,11 @@ class WorkloadSpec(Edge):
     offline: OfflineSpec | None = Field(
         default=None, description="A batch of requests that are all there at the start."
     )
+    day_profile: DayProfileSpec | None = Field(
+        default=None,
+        description="Open loop that follows the day: the deployment is sized for the peak, and the "
+        "answer says between which bounds to scale it.",
+    )
     arrival_cv: Quantity | None = Field(
         default=None,
         alias="arrivalCV",
@@ -115,12 +154,12 @@ class WorkloadSpec(Edge):
 
     @model_validator(mode="after")
     def _one_load(self) -> WorkloadSpec:
-        values = (self.requests_per_second, self.concurrency, self.offline)
+        values = (self.requests_per_second, self.concurrency, self.offline, self.day_profile)
         stated = [name for name, value in zip(_LOADS, values, strict=True) if value is not None]
         if len(stated) != 1:
             has = f"{' and '.join(stated)} are" if stated else "none of them is"
             raise refuse(f"{has} set: {_ONE_LOAD}")
-        if self.requests_per_second is None and self.arrival_cv is not None:
+        if self.planned_per_second is None and self.arrival_cv is not None:
             raise refuse(_OPEN_LOOP)
         return self
 
@@ -145,9 +184,14 @@ class WorkloadSpec(Edge):
             )
         return self
 
+    @property
+    def planned_per_second(self) -> Decimal | None:
+        """Requests per second of an open loop that every limit must hold."""
+        return self.requests_per_second if self.day_profile is None else self.day_profile.peak
+
     def to_domain(self) -> Workload:
         """The same in domain names and base units."""
-        rate = self.requests_per_second
+        rate = self.planned_per_second
         return Workload(
             prompt=self.input_tokens.to_domain(),
             output=self.output_tokens.to_domain(),

@@ -31,6 +31,7 @@ from guide.web.intake import taken_in
 from guide.web.nodes import uploaded
 from guide.web.pages import HERE, answer_page, error_page, form_page
 from guide.web.presets import PRESETS
+from guide.web.running import at_work
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_pairs, from_query, pack
 
@@ -62,6 +63,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     app.include_router(fit.router)
     app.add_api_route("/", page, methods=["GET"], include_in_schema=False)
     app.add_api_route("/", submit, methods=["POST"], include_in_schema=False)
+    app.add_api_route("/progress", progress, methods=["GET"], include_in_schema=False)
     app.add_api_route("/download/{name}", download, methods=["GET"], include_in_schema=False)
     app.add_api_route("/healthz", health, methods=["GET"], include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=1000)  # no page holds a secret to guess at
@@ -76,8 +78,8 @@ def create(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _with_engine(app: FastAPI) -> AsyncGenerator[None]:
     del app
+    await run_in_threadpool(engine.start)  # they load the catalogue while this process does
     await run_in_threadpool(engine.catalog)  # so that the first visitor does not wait for it
-    await run_in_threadpool(engine.start)
     yield
     await run_in_threadpool(engine.stop)
 
@@ -93,6 +95,20 @@ def page(request: Request) -> Response:
     first = FIRST if settings.live else replace(FIRST, source="rent")  # who has none, rents
     state = from_query(request.url.query) if request.url.query else first
     return answer_page(request, state) if state.ask else form_page(request, state, {})
+
+
+def progress(request: Request) -> Response:
+    """How far a question is that was asked; it begins none, and what has ended is at its page."""
+    state = from_query(request.url.query)
+    try:
+        asked = question(state, request.app.state.settings)
+    except Wrong:
+        at_it = False
+    else:
+        at_it = at_work(asked.plan, asked.inventory)
+    if at_it:
+        return answer_page(request, state)
+    return RedirectResponse("/?" + state.query, status_code=303)
 
 
 async def submit(request: Request) -> Response:
@@ -160,9 +176,8 @@ def download(name: str, request: Request) -> Response:
 def _limited(request: Request) -> None:
     """Count what makes the engine work."""
     path = request.url.path
-    works = path.startswith(("/api/", "/download/", "/create")) or ("ask", "1") in parse_qsl(
-        request.url.query
-    )
+    asks = path == "/" and ("ask", "1") in parse_qsl(request.url.query)
+    works = asks or path.startswith(("/api/", "/download/", "/create"))
     client = request.client.host if request.client else "unknown"
     if works and not request.app.state.rate.admits(client):
         raise HTTPException(429, PATIENCE, headers={"retry-after": "60"})

@@ -25,10 +25,9 @@ from guide.web import engine
 from guide.web.engine import catalog
 from guide.web.fields import BY_PATH, DEFAULTS, ENTRIES, Choice, Field
 from guide.web.nodes import Node, RowError, imagined, live, unpacked_nodes
+from guide.web.running import REMEMBERED, answer_within
 from guide.web.settings import Settings
 from guide.web.state import State, plain_number, unpack
-
-REMEMBERED = 64  # answers; downloads and charts ask again for what the page has shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +164,9 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
         ):
             name = other if word in text else name
         if "exactly one" in text:
-            text = "fill in requests per second, requests at a time or a batch: one of the three"
+            text = (
+                "fill in requests per second, requests at a time, a batch or a day: one of the four"
+            )
     if text.startswith("is required"):
         text = "fill this in"
     errors.setdefault(name, sentence(text))
@@ -215,10 +216,9 @@ def _config(state: State, errors: dict[str, str]) -> str | None:
 
 def answer(asked: Question) -> Recommendation:
     """The recommendation: remembered, since the page, its downloads and its API share answers."""
-    return _answer(asked.plan, asked.inventory)
-
-
-_answer = lru_cache(maxsize=REMEMBERED)(engine.answered)
+    found = answer_within(asked.plan, asked.inventory)
+    assert isinstance(found, Recommendation)  # there was no limit of time
+    return found
 
 
 def explained(asked: Question) -> Explanation | None:
@@ -236,5 +236,6 @@ def drawn(asked: Question) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]
 
 @lru_cache(maxsize=REMEMBERED)
 def _drawn(plan: Plan, inventory: Inventory) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
-    best = _answer(plan, inventory).best
-    return ((), ()) if best is None else engine.drawn(best, plan)
+    found = answer_within(plan, inventory)
+    assert isinstance(found, Recommendation)
+    return ((), ()) if found.best is None else engine.drawn(found.best, plan)

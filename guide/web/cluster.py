@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
@@ -44,7 +45,15 @@ def plan_page(namespace: str, name: str, request: Request) -> Response:
     found = plans.find(plans.listed(), namespace, name)
     if found is None:
         raise HTTPException(404, f"There is no InferencePlan {name} in the namespace {namespace}.")
-    return show(request, "plan.html", {"plan": plans.detail(found)})
+    settings: Settings = request.app.state.settings
+    board = dashboard(settings.grafana, namespace, name)
+    return show(request, "plan.html", {"plan": plans.detail(found), "dashboard": board})
+
+
+def dashboard(grafana: str, namespace: str, name: str) -> str:
+    """The dashboard of a plan, for Grafana at that address; empty without one."""
+    chosen = urlencode({"var-namespace": namespace, "var-plan": name})
+    return f"{grafana.rstrip('/')}/d/guide-plan?{chosen}" if grafana else ""
 
 
 @router.get("/create")

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from guide.catalog import load
 from guide.domain import Catalog, Evaluation, Inventory, Plan, Recommendation
 from guide.errors import ClusterError
 from guide.insight.load_curve import LoadPoint, latency_over_load
 from guide.insight.minute import Timeline, one_minute
-from guide.processes import Worker, cpu_deadline
+from guide.processes import Worker, cpu_deadline, tell
+from guide.search.progress import Progress, Seen, unseen
 from guide.search.recommend import recommend
 from guide.web.settings import catalogue_files
 
@@ -27,8 +30,9 @@ LONGEST_S = 20  # of computing, for one question
 STUCK_S = 120  # by the clock: what waits so long for a core is given up
 WAIT_S = 60  # for a free process
 MOST_AT_ONCE = 30  # questions; the server has 40 threads, and the rest are for pages and files
+TOLD_EVERY_S = 0.2
 _MANY = "many questions are being worked at: ask again in a minute"
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 
 
@@ -42,9 +46,9 @@ def catalog() -> Catalog:
     return load(**catalogue_files())
 
 
-def answered(plan: Plan, inventory: Inventory) -> Recommendation:
-    """The recommendation; raises `TookTooLong` or `Busy`."""
-    return _ask(_answer, plan, inventory)
+def answered(plan: Plan, inventory: Inventory, seen: Seen = unseen) -> Recommendation:
+    """The recommendation, `seen` on its way; raises `TookTooLong` or `Busy`."""
+    return _ask(_answer, plan, inventory, seen=seen)
 
 
 def drawn(best: Evaluation, plan: Plan) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
@@ -60,32 +64,36 @@ def start() -> None:
 
 def stop() -> None:
     """End the processes, and what they are working at; none may be asked any more."""
+    for worker in tuple(_working):
+        worker.end()
     for _ in range(WORKERS):
         _idle.get(timeout=LONGEST_S).end()
 
 
 _idle: queue.Queue[Worker] = queue.Queue()
+_working: set[Worker] = set()
 
 
 _room = threading.BoundedSemaphore(MOST_AT_ONCE)
 
 
-def _ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _ask(function: Callable[[*Ts], T], *args: *Ts, seen: Seen = unseen) -> T:
     if not _room.acquire(blocking=False):
         raise Busy(_MANY)
     try:
-        return _by_a_worker(function, *args, **kwargs)
+        return _by_a_worker(function, args, seen)
     finally:
         _room.release()
 
 
-def _by_a_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _by_a_worker(function: Callable[[*Ts], T], args: tuple[*Ts], seen: Seen) -> T:
     try:
         worker = _idle.get(timeout=WAIT_S)
     except queue.Empty:
         raise Busy(_MANY) from None
+    _working.add(worker)
     try:
-        return worker.submit(_limited, LONGEST_S, function, *args, **kwargs).result(STUCK_S)
+        return _worked_at(worker, function, args, seen)
     except TimeoutError:
         worker = _instead_of(worker)
         raise Busy(_MANY) from None
@@ -93,21 +101,47 @@ def _by_a_worker(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
         worker = _instead_of(worker)
         raise Busy("the process that worked at this question died: ask again") from None
     finally:
+        _working.discard(worker)
         _idle.put(worker)
 
 
-def _limited(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _worked_at(worker: Worker, function: Callable[[*Ts], T], args: tuple[*Ts], seen: Seen) -> T:
+    worker.heard()  # what the question before told last
+    result = worker.submit(_limited, LONGEST_S, function, args)
+    end = time.monotonic() + STUCK_S
+    while not result.done() and time.monotonic() < end:
+        wait((result,), TOLD_EVERY_S)
+        news = worker.heard()
+        if isinstance(news, Progress):
+            seen(news)
+    return result.result(0)
+
+
+def _limited(seconds: float, function: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
     with cpu_deadline(seconds):
-        return function(*args, **kwargs)
+        return function(*args)
 
 
 def _instead_of(worker: Worker) -> Worker:
+    _working.discard(worker)
     worker.end()
     return Worker(catalog)
 
 
 def _answer(plan: Plan, inventory: Inventory) -> Recommendation:
-    return recommend(plan, inventory, catalog())
+    return recommend(plan, inventory, catalog(), seen=_Telling())
+
+
+class _Telling:
+    """Tells the server how far a search is, as often as somebody could read it."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.over or time.monotonic() >= self._next:
+            tell(progress)
+            self._next = time.monotonic() + TOLD_EVERY_S
 
 
 def _draw(best: Evaluation, plan: Plan) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:

@@ -79,7 +79,7 @@ REQUESTS = Group(
 )
 LOAD = Group(
     title="Load",
-    hint="Fill in one of the three, or count people.",
+    hint="Fill in one of the three, or count people, or state a day below.",
     intake="by_people.html",
     fields=(
         Field(
@@ -111,6 +111,27 @@ LOAD = Group(
             hint="Such as 6h or 1h30m. Optional.",
             text=True,
         ),
+    ),
+)
+DAY = Group(
+    title="Load over the day",
+    hint="Instead of requests per second, for a deployment that is to be scaled: all three, in "
+    "requests per second.",
+    folded=True,
+    fields=tuple(
+        Field(
+            name=name,
+            path=f"spec.workload.dayProfile.{field}",
+            label=label,
+            unit="requests/s",
+            hint=hint,
+            whole=False,
+        )
+        for name, field, label, hint in (
+            ("daylow", "low", "Quietest moment", "The fewest replicas serve it."),
+            ("daymean", "mean", "Mean of the day", "The bill of the day follows it."),
+            ("daypeak", "peak", "Peak", "Every limit holds there."),
+        )
     ),
 )
 LIMITS = Group(
@@ -253,12 +274,13 @@ MORE = Group(
         ),
     ),
 )
-GROUPS = (REQUESTS, LOAD, LIMITS, SPENDING, MORE)
+GROUPS = (REQUESTS, LOAD, DAY, LIMITS, SPENDING, MORE)
 ENTRIES: dict[str, Field | Choice] = {entry.name: entry for g in GROUPS for entry in g.fields}
 BY_PATH = {entry.path: entry.name for entry in ENTRIES.values()} | {
     "spec.model.name": "model",
     "spec.workload.inputTokens": "input95",
     "spec.workload.outputTokens": "output95",
     "spec.workload": "rps",
+    "spec.workload.dayProfile": "daypeak",
 }
 DEFAULTS = {"prefer": "Cost", "precision": "Lossless", "name": "plan"}

@@ -21,7 +21,9 @@ from guide.web.creating import CreateOffer, offer
 from guide.web.engine import catalog
 from guide.web.intake import reasoning
 from guide.web.presets import PRESETS
+from guide.web.running import Running, answer_within
 from guide.web.settings import Settings
+from guide.web.so_far import so_far
 from guide.web.state import PoolRow, State, from_query
 from guide.web.view import answer_view, problems
 
@@ -72,7 +74,11 @@ def answer_page(
     settings: Settings = request.app.state.settings
     try:
         asked = question(state, settings)
-        found = answer(asked)
+        patience_s = None if tried else settings.patience_s
+        found = answer_within(asked.plan, asked.inventory, patience_s)
+        if isinstance(found, Running):
+            shown = {"so_far": so_far(state, asked, found.progress), "answer": None, "errors": {}}
+            return show(request, "page.html", {**_form(request, state), **shown})
         shown = {
             "answer": answer_view(state, asked, found),
             "errors": {},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NODES, CLUSTER, ANSWERS = "GUIDE_WEB_NODES", "GUIDE_WEB_CLUSTER", "GUIDE_WEB_ANSWERS_PER_MINUTE"
-NODE_POOLS = "GUIDE_WEB_NODE_POOLS"
+NODE_POOLS, GRAFANA = "GUIDE_WEB_NODE_POOLS", "GUIDE_WEB_GRAFANA"
 # as on the command line
 GPUS, PRICES, CALIBRATION = "GUIDE_GPUS", "GUIDE_PRICES", "GUIDE_CALIBRATION"
 MOST_ANSWERS = 120
@@ -21,6 +21,8 @@ class Settings:
     node_pools_file: Path | None = None  # what an autoscaler could add to this cluster
     cluster: bool = False  # read the kube context or the cluster around us
     answers_per_minute: int = MOST_ANSWERS  # of one client address
+    grafana: str = ""  # where plans have their dashboard; empty: nowhere
+    patience_s: float = 1.0  # before the page shows what is found so far
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -29,6 +31,7 @@ class Settings:
             nodes_file=_path(NODES),
             node_pools_file=_path(NODE_POOLS),
             cluster=os.environ.get(CLUSTER) == "true",
+            grafana=os.environ.get(GRAFANA, ""),
             answers_per_minute=int(os.environ.get(ANSWERS, MOST_ANSWERS)),
         )
 

@@ -26,6 +26,7 @@ from guide.report.extremes import three_answers
 from guide.report.misses import each_gpu, margin, reasons
 from guide.report.reasons import IN_WORDS, split_unready
 from guide.report.renting import left_out, where_to_rent
+from guide.report.scaling import bounds
 from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.report.table import Table
@@ -155,6 +156,7 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "batches": batch_curves(found),
         "offline": asked.plan.workload.offline is not None,
         "three": three_answers(found),
+        "scaling": bounds(found),
         "frameworks": rivals.side_by_side(found),
         "why_framework": list(rivals.reasons(found)),
         "insides": _insides(asked, minutes),

@@ -95,17 +95,18 @@ def _slo(plan: Object) -> Iterator[Sample]:
             yield (*_plan(plan), metric), float(limit) / 1e3
 
 
-_LOAD = {
-    "requests_per_second": ("requestsPerSecond",),
-    "concurrency": ("concurrency",),
-    "requests": ("offline", "requests"),
-    "prompt_tokens": ("inputTokens", "mean"),
-    "output_tokens": ("outputTokens", "mean"),
-}
+_LOAD = (
+    ("requests_per_second", ("requestsPerSecond",)),
+    ("requests_per_second", ("dayProfile", "peak")),  # a plan has one of both
+    ("concurrency", ("concurrency",)),
+    ("requests", ("offline", "requests")),
+    ("prompt_tokens", ("inputTokens", "mean")),
+    ("output_tokens", ("outputTokens", "mean")),
+)
 
 
 def _load(plan: Object) -> Iterator[Sample]:
-    for quantity, path in _LOAD.items():
+    for quantity, path in _LOAD:
         value: Any = plan["spec"]["workload"]
         for key in path:
             value = value.get(key, {})

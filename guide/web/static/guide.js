@@ -11,7 +11,7 @@ document.addEventListener("htmx:afterSettle", () => {
     place.focus({ preventScroll: true });
     place.scrollIntoView({ block: "center" });
   }
-  const heading = document.getElementById("answer-title");
+  const heading = document.getElementById("answer-title") || document.getElementById("so-far-title");
   document.title = heading ? `${heading.textContent} – GUIDE` : "GUIDE";
 });
 

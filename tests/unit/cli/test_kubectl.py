@@ -141,9 +141,10 @@ def test_slow_work_shows_a_sign_of_life_on_a_terminal_only(
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal)
     monkeypatch.setattr("rich.console.Console", lambda **_: console)
-    with shown_when_slow("planning", patience_s=0):
+    with shown_when_slow("planning", patience_s=0) as say:
+        say("3 deployments simulated")
         time.sleep(0.2)
-    assert ("planning" in screen.getvalue()) is seen
+    assert ("planning: 3 deployments simulated" in screen.getvalue()) is seen
 
 
 def test_quick_work_shows_nothing(monkeypatch: pytest.MonkeyPatch):

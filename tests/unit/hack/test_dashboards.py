@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from guide.frameworks.base import DEFAULT_BUCKETS
 from guide.frameworks.fastgen_proxy import Metrics as ProxyMetrics
@@ -54,6 +57,30 @@ def test_there_are_the_three_dashboards_with_identities_of_their_own():
     assert set(BOARDS) == {"guide-accuracy.json", "guide-fleet.json", "guide-plan.json"}
     for key in ("uid", "title"):
         assert len({board[key] for board in BOARDS.values()}) == len(BOARDS)
+
+
+def lost(board: Any, again: Any, path: str = "") -> list[str]:
+    """Fields of a dashboard that are others, or gone, once Grafana's types have read it."""
+    if isinstance(board, dict) and isinstance(again, dict):
+        fields = {key: value for key, value in board.items() if value is not None}
+        gone = [f"{path}.{key}" for key in fields.keys() - again.keys()]
+        here = fields.keys() & again.keys()
+        return gone + [w for key in here for w in lost(board[key], again[key], f"{path}.{key}")]
+    if isinstance(board, list) and isinstance(again, list) and len(board) == len(again):
+        pairs = enumerate(zip(board, again, strict=True))
+        return [w for n, (one, two) in pairs for w in lost(one, two, f"{path}[{n}]")]
+    return [] if board == again else [f"{path}: {board!r} became {again!r}"]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_grafanas_own_types_read_a_dashboard_and_lose_nothing(name: str):
+    def reads(board: Any) -> Any:
+        return json.loads(json.dumps(Dashboard.from_json(board), cls=JSONEncoder))
+
+    register_default_plugins()
+    assert not lost(BOARDS[name], reads(BOARDS[name]))
+    wrong = {**BOARDS[name], "titel": "a field that Grafana has not"}
+    assert lost(wrong, reads(wrong)) == [".titel"]
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guide.domain import Lengths, Plan, Slo, Workload
+from guide.domain import DayProfile, Lengths, Plan, Slo, Workload
 from guide.live.measured import Observation
 from guide.live.verdict import Verdict, judge
 from tests.toy import question
@@ -103,6 +103,18 @@ def test_users_of_a_closed_loop_are_compared_with_its_concurrency():
     assert judge(plan, steady, replicas=2, off={}).verdict is Verdict.AS_PLANNED
     crowd = replace(AS_PLANNED, running=64, waiting=20)
     assert "84 users, 40 planned" in judge(plan, crowd, replicas=2, off={}).sentence
+
+
+def test_all_between_night_and_peak_is_as_planned():
+    day = DayProfile(low_per_s=2, mean_per_s=4, peak_per_s=8)
+    plan = replace(PLAN, day=day)
+    for rate in (2, 3, 8):
+        quiet = replace(AS_PLANNED, requests_per_s=rate)
+        assert judge(plan, quiet, replicas=2, off={}).verdict is Verdict.AS_PLANNED
+    for rate, said in ((1, "load fell: 1 requests/s, 2 planned"), (12, "12 requests/s, 8 planned")):
+        moved = judge(plan, replace(AS_PLANNED, requests_per_s=rate), replicas=2, off={})
+        assert moved.verdict is Verdict.LOAD_MOVED
+        assert said in moved.sentence
 
 
 @given(

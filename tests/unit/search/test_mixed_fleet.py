@@ -22,8 +22,11 @@ from guide.domain import (
     Recommendation,
     Slo,
 )
-from guide.search.evaluate import load_share
-from guide.search.pricing import group_usd_per_h
+from guide.search.evaluate import Study, load_share
+from guide.search.explore import Ledger, survey
+from guide.search.fleet import Fleet, cheapest, parts_of
+from guide.search.goal import Aim, Goal
+from guide.search.pricing import group_usd_per_h, priced
 from guide.search.rank import capacity_per_s
 from guide.search.recommend import recommend
 from tests import toy
@@ -141,6 +144,20 @@ def test_no_combination_that_was_left_out_is_cheaper():
                 if verdict(one, members, plan) is None:
                     assert one.usd_per_h is not None
                     assert best.usd_per_h <= one.usd_per_h + 0.01
+
+
+@pytest.mark.usefixtures("_toy_engine")
+def test_what_carries_nothing_within_its_limits_is_left_out_of_later_mixes():
+    plan = busy(8)
+    study = Study(plan=plan, catalog=toy.CATALOG)
+    found = survey(study, priced(toy.CLUSTER, toy.CATALOG))
+    best, parts = cheapest(study, found, Ledger(), mixed=False), parts_of(found, plan)
+    first = Fleet(study=study, goal=Goal(plan=plan, aim=Aim.COST), parts=parts)
+    assert isinstance(first.may_win(best), bool)
+    study.carried.update({first._asked(part): 0.0 for part in parts if part is not parts[0]})
+    later = replace(first, parts=parts)
+    assert later.parts == parts[:1]
+    assert not later.may_win(best)
 
 
 @pytest.mark.usefixtures("_toy_engine")

@@ -22,8 +22,15 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return found
 
 
-@pytest.fixture
-def page(cluster: Cluster) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def _server() -> Iterator[TestClient]:  # pyright: ignore[reportUnusedFunction]
     settings = Settings(cluster=True, nodes_file=NODES, answers_per_minute=100_000)
     with client_of(settings) as client:
         yield client
+
+
+@pytest.fixture
+def page(cluster: Cluster, _server: TestClient) -> TestClient:
+    """A server that started once, beside a cluster of this test's own."""
+    del cluster
+    return _server

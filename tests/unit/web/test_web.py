@@ -334,3 +334,17 @@ def test_an_unknown_model_is_answered_in_words_of_the_page(client: TestClient):
 def test_a_price_per_token_says_of_which_tokens(client: TestClient):
     text = client.get(url(CHAT)).text
     assert re.search(r"\$[0-9.]+ per million output tokens, \$[0-9.]+ over all", text)
+
+
+def test_a_day_instead_of_a_load_gives_scale_bounds(client: TestClient):
+    day = {**CHAT, "rps": "", "daylow": "0,5", "daymean": "3", "daypeak": "8"}
+    page = client.get(url(day)).text
+    assert "Scale bounds over the day" in page
+    assert "--autoscaling hpa" in page
+    assert "vllm:request_success_total" in page
+    assert "Scale bounds" not in client.get(url(CHAT)).text
+    both = client.get(url({**day, "rps": "8"}))
+    assert both.status_code == 422
+    assert "one of the four" in both.text
+    wrong = client.get(url({**day, "daymean": "30"})).text
+    assert "in this order, and are 0.5, 30 and 8" in field_error(wrong, "daypeak")

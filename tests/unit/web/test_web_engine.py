@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from guide.web import engine
-from guide.web.asking import _answer as remembered
+from guide.web import engine, running
 from guide.web.asking import plan_document
 from guide.web.settings import Settings
 from guide.web.state import from_query
@@ -64,7 +63,7 @@ def test_after_an_end_there_are_processes_again(client: TestClient):
 
 
 def test_others_do_not_wait_for_a_huge_question(client: TestClient):
-    remembered.cache_clear()
+    running.forget()
 
     def timed(fields: dict[str, Any]) -> float:
         began = time.perf_counter()

@@ -8,8 +8,9 @@ import pytest
 
 from guide.domain import Inventory, Plan, Recommendation
 from guide.frameworks import FRAMEWORKS
+from guide.search.progress import Seen
 from guide.search.recommend import recommend
-from guide.web import asking, engine
+from guide.web import engine, running
 from guide.web.settings import Settings
 from tests.web_questions import CHAT, NODES, client_of, url
 
@@ -18,12 +19,15 @@ from tests.web_questions import CHAT, NODES, client_of, url
 def test_why_not_the_other_stands_on_the_page(
     monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ):
-    def answered(plan: Plan, inventory: Inventory) -> Recommendation:
+    def answered(plan: Plan, inventory: Inventory, seen: Seen) -> Recommendation:
+        del seen
         return recommend(replace(plan, frameworks=names), inventory, engine.catalog())
 
-    monkeypatch.setattr(asking, "_answer", answered)
+    monkeypatch.setattr(engine, "answered", answered)
+    running.forget()
     with client_of(Settings(nodes_file=NODES)) as client:
         page = client.get(url(CHAT))
+    running.forget()
     assert page.status_code == 200
     assert ("Why this framework" in page.text) == (len(names) > 1)
     assert ("The best of each framework" in page.text) == (len(names) > 1)

@@ -18,6 +18,7 @@ from guide.errors import ClusterError
 from guide.spec import InferencePlan
 from guide.web import creating, plans
 from guide.web.asking import form_of, plan_document
+from guide.web.cluster import dashboard
 from guide.web.settings import Settings
 from guide.web.state import State, from_query, pack
 from tests.cluster_of_plans import Cluster, plan
@@ -47,6 +48,13 @@ def test_how_a_plan_stands(
 ):
     found = plans.standing(plan("chat", *conditions, **status))
     assert (found.kind, found.words) == (kind, words)
+
+
+def test_a_plan_leads_to_its_dashboard_where_there_is_one():
+    at = "https://grafana.example/g/"
+    board = "https://grafana.example/g/d/guide-plan?var-namespace=ml&var-plan=a.b"
+    assert dashboard(at, "ml", "a.b") == board
+    assert dashboard("", "ml", "a.b") == ""
 
 
 def test_plans_that_need_a_look_come_first(page: TestClient, cluster: Cluster):
