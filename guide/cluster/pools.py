@@ -161,8 +161,8 @@ def _member_notes(members: Sequence[PoolNode]) -> list[str]:
     cliques = Counter(clique for clique in map(_clique, members) if clique)
     if max(cliques.values(), default=0) > 1:
         notes.append(
-            f"nodes stand in {len(cliques)} NVLink domains of several nodes (NVL72): with "
-            "--format leaderworkerset a replica may go over nodes of one"
+            f"nodes stand in {len(cliques)} NVLink domains of several nodes (NVL72): as a "
+            "LeaderWorkerSet a replica may go over nodes of one"
         )
     return notes
 

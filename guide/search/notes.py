@@ -185,7 +185,7 @@ def _causes(found: Findings, cause_of: Mapping[Cause, str]) -> list[str]:
         layout = " x ".join(group.key.degrees)
         said.append(
             f"replicas over several nodes would make it feasible ({layout} on "
-            f"{group.gpu.name}): `guide render --format leaderworkerset` writes them"
+            f"{group.gpu.name}), as LeaderWorkerSets, a format of `guide render`"
         )
     return said
 
