@@ -113,4 +113,5 @@ class Plan:
     images: tuple[tuple[str, str], ...] = ()  # framework, image: those that the plan names
     mix: MixRule = MixRule.AUTO
     unready: tuple[str, ...] = ()  # frameworks without an image to run: ranked behind all others
+    min_replicas: int = 1  # over all groups: fewer are not considered
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does
