@@ -10,7 +10,7 @@ PORT         ?= 8000
 SCALE        ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench e2e e2e-node node smoke scale soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins e2e e2e-node node smoke scale soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,10 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 	$(PY) -m hack.reference
 	$(PY) -m hack.values
 	$(PY) -m hack.dashboards
+
+pins: $(SETUP) ## renew hack/build-requirements.txt: uv and the build backend, with hashes
+	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --only-binary :all: - -o hack/build-requirements.txt
 
 kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
 	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
@@ -100,6 +104,6 @@ clean: ## remove the environment and caches of this clone
 $(SETUP): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "GUIDE needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
-	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv; }
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --require-hashes -r hack/build-requirements.txt; }
 	$(BIN)/uv sync --quiet --locked --all-extras
 	@touch $@

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from guide.frameworks.base import DEFAULT_BUCKETS
-from guide.frameworks.fastgen_proxy import Metrics as ProxyMetrics
+from guide.frameworks.fastgen_watch import Metrics as ProxyMetrics
 from guide.live import queries as q
 from guide_operator.metrics import Metrics
 from hack.dashboards import FOLDER, ROOT, files
