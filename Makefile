@@ -8,9 +8,11 @@ SETUP  := .venv/.synced
 MEASUREMENTS ?= $(wildcard tests/accuracy/data/*.csv)
 PORT         ?= 8000
 SCALE        ?= 1000
+MINUTES      ?= 30
+K8S          ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins e2e e2e-node node smoke scale soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -73,8 +75,8 @@ bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GEN
 	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
 
-e2e: $(SETUP) ## tests on a real API server, scale cases with 100 objects (or on GUIDE_E2E_KUBECONFIG)
-	GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
+e2e: $(SETUP) ## tests on a real API server (or on GUIDE_E2E_KUBECONFIG); K8S=1.32: of that version
+	GUIDE_K8S=$(K8S) GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
 
 node: $(SETUP) ## build what a real node needs, start one in .run/node, say how to reach it
 	$(PY) -m hack.node up
@@ -90,6 +92,9 @@ scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_HOSTILE_PLANS=2000 $(PYTEST) tests/unit/test_hostile_plans.py
 	GUIDE_METAMORPHIC_PLANS=2000 $(PYTEST) -n auto tests/property/test_metamorphic.py
 	$(PYTEST) -n auto --hypothesis-profile=explore tests/property tests/unit
+
+chaos: $(SETUP) ## everything that goes wrong at once, for MINUTES
+	GUIDE_CHAOS_MINUTES=$(MINUTES) $(PYTEST) -s tests/e2e/test_chaos.py
 
 soak: $(SETUP) ## hours of edits and node changes against the operator
 	$(PY) -m hack.soak
