@@ -69,7 +69,8 @@ def test_definitions_come_and_go_around_stored_plans(
     found = kubectl.json(*get)
     assert (found["spec"], found["status"]) == (plan["spec"], plan["status"])
     with running(control_plane.kubeconfig, tmp_path / "log") as operator:
-        eventually(lambda: kubectl.json(*get)["status"]["engine"] != plan["status"]["engine"])
+        engine = plan["status"]["engine"]
+        eventually(lambda: kubectl.json(*get)["status"]["engine"] != engine, 180)
         plan_when(kubectl, namespace, name, "Recommended", "True")
         define(kubectl, old_definition())  # and back, under a newer operator
         again = {"op": "replace", "path": "/spec/workload/requestsPerSecond", "value": "3"}
