@@ -8,9 +8,11 @@ SETUP  := .venv/.synced
 MEASUREMENTS ?= $(wildcard tests/accuracy/data/*.csv)
 PORT         ?= 8000
 SCALE        ?= 1000
+MINUTES      ?= 30
+K8S          ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench e2e e2e-node node smoke scale soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +47,10 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 	$(PY) -m hack.values
 	$(PY) -m hack.dashboards
 
+pins: $(SETUP) ## renew hack/build-requirements.txt: uv and the build backend, with hashes
+	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --only-binary :all: - -o hack/build-requirements.txt
+
 kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
 	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
 
@@ -69,8 +75,8 @@ bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GEN
 	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
 
-e2e: $(SETUP) ## tests on a real API server, scale cases with 100 objects (or on GUIDE_E2E_KUBECONFIG)
-	GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
+e2e: $(SETUP) ## tests on a real API server (or on GUIDE_E2E_KUBECONFIG); K8S=1.32: of that version
+	GUIDE_K8S=$(K8S) GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
 
 node: $(SETUP) ## build what a real node needs, start one in .run/node, say how to reach it
 	$(PY) -m hack.node up
@@ -87,6 +93,9 @@ scale: $(SETUP) ## the scale cases with SCALE objects
 	GUIDE_METAMORPHIC_PLANS=2000 $(PYTEST) -n auto tests/property/test_metamorphic.py
 	$(PYTEST) -n auto --hypothesis-profile=explore tests/property tests/unit
 
+chaos: $(SETUP) ## everything that goes wrong at once, for MINUTES
+	GUIDE_CHAOS_MINUTES=$(MINUTES) $(PYTEST) -s tests/e2e/test_chaos.py
+
 soak: $(SETUP) ## hours of edits and node changes against the operator
 	$(PY) -m hack.soak
 
@@ -100,6 +109,6 @@ clean: ## remove the environment and caches of this clone
 $(SETUP): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "GUIDE needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
-	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv; }
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --require-hashes -r hack/build-requirements.txt; }
 	$(BIN)/uv sync --quiet --locked --all-extras
 	@touch $@

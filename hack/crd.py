@@ -29,7 +29,7 @@ _COLUMNS = (
     ("PP", "integer", ".status.summary.pp", "Pipeline parallelism"),
     ("Replicas", "integer", ".status.summary.replicas", "Replicas"),
     ("USD/h", "string", ".status.summary.hourlyUSD", "US dollars per hour"),
-    ("TTFT", "integer", ".status.summary.ttftP95Milliseconds", "Predicted p95 in milliseconds"),
+    ("TTFT(ms)", "integer", ".status.summary.ttftP95Milliseconds", "Predicted p95"),
     ("Ready", "string", f"{_READY}.status", "Whether the plan is answered"),
     ("Reason", "string", f"{_READY}.reason", "Why it is, or is not"),
     ("Age", "date", ".metadata.creationTimestamp", "Time since the plan was made"),

@@ -158,6 +158,19 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         0,
         "must be at least 1",
     ),
+    "standby of a batch": (
+        "spec",
+        {
+            "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
+            "workload": {
+                "inputTokens": {"mean": 9},
+                "outputTokens": {"mean": 9},
+                "offline": {"requests": 5},
+            },
+            "deployment": {"minReplicas": 2},
+        },
+        "workload.offline and deployment.minReplicas exclude each other",
+    ),
     "image that is no image": ("spec.deployment.image", "a b", "is not a valid image"),
     "keeping none of the cache": ("spec.optimizations.h2oKeepPercent", 0, "must be at least 1"),
     "keeping more than all of the cache": (

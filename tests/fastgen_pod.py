@@ -58,17 +58,23 @@ def _connect(port: int) -> None:
 
 @contextmanager
 def proxy(
-    folder: Path, port: int, server_port: int, *, most: int = 96, tokenizer: bool = True
+    folder: Path,
+    port: int,
+    server_port: int,
+    *more: str,
+    most: int = 96,
+    tokenizer: bool = True,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The proxy as its container starts it, but for the ports and the size of a batch."""
     options = DeploymentOptions(served_name="m", images={"FastGen": "x"}, slo=SLO)
     launch = FRAMEWORKS["FastGen"].launch(GROUP, options)
     assert launch.proxy is not None
-    script = folder / "proxy.py"
-    script.write_text(dict(launch.files)[PROXY_PATH])
+    script = folder / Path(PROXY_PATH).name
+    for path, text in launch.files:
+        (folder / Path(path).name).write_text(text)
     if tokenizer:
         (folder / "transformers.py").write_text(TRANSFORMERS)
-    ours = (f"--port={port}", f"--server-port={server_port}", f"--max-sequences={most}")
+    ours = (f"--port={port}", f"--server-port={server_port}", f"--max-sequences={most}", *more)
     with process(port, script, *launch.proxy.command[2:], *ours) as running:  # the last counts
         yield running
 

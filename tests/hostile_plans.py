@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.broken_plans import PLAN
+from tests.llama_config import LLAMA
 
 PAYLOADS = (
     "$(reboot)",
@@ -135,3 +136,15 @@ accepted = st.tuples(
     st.from_regex(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,8}[A-Za-z0-9])?)?", fullmatch=True),
     hostile_arguments,
 )
+
+
+def with_config(new: dict[str, Any]) -> dict[str, Any]:
+    """The config.json of a good model with other values."""
+    return {**LLAMA, **new}
+
+
+numbers = st.sampled_from((0, 1, -1, 3, 64, 2**31, 2**63, 10**9, 10**400, 0.5, 1e308, "8", True))
+# What a tenant may put into a ConfigMap as a model's config.json: other shapes and types.
+configs = st.dictionaries(
+    st.sampled_from(sorted(LLAMA)), numbers | values, min_size=1, max_size=4
+).map(with_config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -45,6 +46,7 @@ from guide.errors import CatalogError, SpecError
 from guide.frameworks import FRAMEWORKS
 from guide.shipped import parsed
 
+_log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _VENDOR_PREFIX = re.compile(r"^(nvidia-|tesla-|geforce-)+")
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
@@ -61,7 +63,8 @@ def load(
     `extra_gpus` adds rows in the format of ``gpus.yaml``; `prices` puts rows (of GPUs, of whole
     instances, or both) in the format of ``prices.yaml`` before the shipped ones; `calibration`,
     a file that ``guide calibrate`` wrote, takes the place of the shipped fits. Raises
-    `CatalogError` with one sentence for a file or row that fails its checks.
+    `CatalogError` with one sentence for a file or row that fails its checks; what is only unlikely
+    of a GPU of the user is logged.
     """
     documents = {
         file: _read(_HERE / file)
@@ -73,7 +76,11 @@ def load(
     gpu_rows = _rows(GpuRow, "gpus.yaml", documents["gpus.yaml"])
     if extra_gpus is not None:
         documents["extra gpus"] = _read(extra_gpus)
-        gpu_rows += _rows(GpuRow, str(extra_gpus), documents["extra gpus"])
+        own = _rows(GpuRow, str(extra_gpus), documents["extra gpus"])
+        for row in own:
+            if row.doubt:
+                _log.warning("%s, %s: %s", extra_gpus, row.name, row.doubt)
+        gpu_rows += own
     price_files = {"prices.yaml": documents["prices.yaml"]}
     if prices is not None:
         documents["extra prices"] = _read(prices, "rows", "instances")

@@ -121,14 +121,19 @@ class GpuRow(Row):
                     f"tflops.{kind} {peak:g} is more than {most:g} times tflops.fp16 "
                     f"{peaks.fp16:g}; state dense peaks"
                 )
-        ridge = peaks.fp16 * TFLOP / (self.bandwidth_gb_per_s * GB)
-        low, high = _RIDGE_FLOP_PER_BYTE
-        if not low <= ridge <= high:
-            raise ValueError(
-                f"tflops.fp16 over bandwidth_gb_per_s is {ridge:.0f} FLOP/byte, outside "
-                f"{low} to {high}; check the units"
-            )
         return self
+
+    @property
+    def doubt(self) -> str | None:
+        """What is unlikely of a GPU, yet no contradiction."""
+        ridge = self.tflops.fp16 * TFLOP / (self.bandwidth_gb_per_s * GB)
+        low, high = _RIDGE_FLOP_PER_BYTE
+        if low <= ridge <= high:
+            return None
+        return (
+            f"tflops.fp16 over bandwidth_gb_per_s is {ridge:.0f} FLOP/byte, outside "
+            f"{low} to {high}: check the units"
+        )
 
     def to_domain(self) -> Gpu:
         """In base units."""

@@ -51,13 +51,18 @@ def mig_slice(
     return gpu.part(f"{gpu.name}-MIG-{profile}", compute_share, share, hbm_bytes)
 
 
+def amd_parts(mode: str) -> int | None:
+    """Into how many parts a mode such as cpx_nps4 cuts a GPU of eight dies."""
+    return _AMD_PARTS.get(mode.lower().split("_")[0])
+
+
 def amd_partition(gpu: Gpu, mode: str) -> Gpu | None:
     """One compute partition of `gpu` in a mode such as cpx_nps4; None where there is no such mode.
 
     Partitions count as having an even share of the memory, also in NPS1, where any of them could
     take more from the others.
     """
-    parts = _AMD_PARTS.get(mode.lower().split("_")[0])
+    parts = amd_parts(mode)
     if gpu.slicing is None or gpu.vendor != "amd" or parts is None or parts > gpu.slicing.compute:
         return None
     if parts == 1:

@@ -9,6 +9,7 @@ import typer
 from guide.cli.options import (
     CalibrationFile,
     CandidateNumber,
+    GpusFile,
     ModelConfig,
     NodesFile,
     Output,
@@ -25,6 +26,7 @@ def explain(
     candidate: CandidateNumber = 1,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
+    gpus: GpusFile = None,
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Only the measured kernels behind a step.")
     ] = False,
@@ -37,14 +39,14 @@ def explain(
     """
     from guide.cli import show
     from guide.cli.candidate import chosen
-    from guide.cli.question import ask
+    from guide.cli.question import Extra, ask
     from guide.insight.explain import explain as taken_apart
     from guide.report.explain import sentences, tables
     from guide.report.explain_document import to_document
     from guide.report.kernels import kernel_tables
     from guide.report.sentences import choice
 
-    question = ask(filename, nodes, pods, model_config, calibration)
+    question = ask(filename, nodes, pods, model_config, calibration, Extra(gpus=gpus))
     evaluation = chosen(question, candidate)
     found = taken_apart(evaluation, question.plan, question.catalog)
     if output is not Output.TABLE:

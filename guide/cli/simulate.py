@@ -10,6 +10,7 @@ import typer
 from guide.cli.options import (
     CalibrationFile,
     CandidateNumber,
+    GpusFile,
     ModelConfig,
     NodesFile,
     Output,
@@ -37,6 +38,7 @@ def simulate(
     ] = 0,
     model_config: ModelConfig = None,
     calibration: CalibrationFile = None,
+    gpus: GpusFile = None,
     output: OutputFormat = Output.TABLE,
 ) -> None:
     """Replay a trace of requests through the recommended deployment: percentiles of latency and
@@ -51,7 +53,7 @@ def simulate(
     from guide.cli import show
     from guide.cli.candidate import chosen
     from guide.cli.progress import shown_when_slow
-    from guide.cli.question import ask, read_lines
+    from guide.cli.question import Extra, ask, read_lines
     from guide.insight.explain import half_widths
     from guide.report.sentences import choice
     from guide.report.simulation import tables, to_document
@@ -59,7 +61,7 @@ def simulate(
     from guide.simulate.play import replay
     from guide.simulate.trace import read_trace
 
-    question = ask(filename, nodes, pods, model_config, calibration)
+    question = ask(filename, nodes, pods, model_config, calibration, Extra(gpus=gpus))
     evaluation = chosen(question, candidate)
     layout = [(item.group, item.memory) for item in evaluation.groups]
     hits, slo = question.plan.workload.prefix_hit_share, question.plan.slo

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from guide.cluster.json_values import mapping, sequence
-from guide.cluster.refusals import translate
+from guide.cluster.refusals import NotFound, translate
 from guide.errors import ClusterError
 
 Object = dict[str, Any]
@@ -40,3 +40,11 @@ def pages(what: str, ask: Callable[..., Any], **arguments: Any) -> list[Object]:
         more = mapping(page.get("metadata")).get("continue")
         if not more:
             return items
+
+
+def found(what: str, ask: Callable[[], Any]) -> Object | None:
+    """What a call for one object returns, or None when there is none."""
+    try:
+        return call(what, ask)
+    except NotFound:
+        return None

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from guide.cluster.calls import Object, call, pages
+from guide.cluster.calls import Object, call, found, pages
 from guide.cluster.json_values import mapping
 from guide.cluster.refusals import FieldConflict as FieldConflict
 from guide.cluster.refusals import NotFound as NotFound
@@ -129,21 +129,23 @@ class ClusterClient:
         """The ConfigMap, or None when there is none."""
         from kubernetes.client import CoreV1Api
 
-        ask = CoreV1Api(self.api).read_namespaced_config_map
-        try:
-            return call(f"read ConfigMap {namespace}/{name}", ask, name=name, namespace=namespace)
-        except NotFound:
-            return None
+        ask = partial(CoreV1Api(self.api).read_namespaced_config_map, name, namespace)
+        return found(f"read ConfigMap {namespace}/{name}", ask)
 
     def deployment(self, namespace: str, name: str) -> Object | None:
         """The Deployment, or None when there is none."""
         from kubernetes.client import AppsV1Api
 
         ask = partial(AppsV1Api(self.api).read_namespaced_deployment, name, namespace)
-        try:
-            return call(f"read Deployment {namespace}/{name}", ask)
-        except NotFound:
-            return None
+        return found(f"read Deployment {namespace}/{name}", ask)
+
+    def namespace_labels(self, name: str) -> dict[str, Any]:
+        """The labels of a namespace; none without it."""
+        from kubernetes.client import CoreV1Api
+
+        ask = partial(CoreV1Api(self.api).read_namespace, name)
+        namespace = found(f"read Namespace {name}", ask) or {}
+        return mapping(mapping(namespace.get("metadata")).get("labels"))
 
     def lease(self, namespace: str, name: str) -> Object:
         """The Lease; `NotFound` without one."""

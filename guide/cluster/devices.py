@@ -5,19 +5,15 @@ Formats: resource.k8s.io/v1; attributes as in NVIDIA's k8s-dra-driver-gpu.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guide.cluster.json_values import mapping, sequence
+from guide.cluster.json_values import mapping, quantity, sequence
 
 # Device type -> the class that the driver installs for it.
 _CLASSES = {"gpu.nvidia.com": {"gpu": "gpu.nvidia.com", "mig": "mig.nvidia.com"}}
-
-_QUANTITY = re.compile(r"(?P<digits>\d{1,18})(?P<unit>|Ki|Mi|Gi)")
-_UNITS = {"": 1, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
 
 _Device = tuple[str, str, str]  # driver, pool, device
 _Kind = tuple[str, str, str, str]  # driver, device class, product, partition or ""
@@ -132,8 +128,7 @@ def _capacity(device: Mapping[str, Any], driver: str, name: str) -> float | None
     """A quantity of the device's capacity; None when it is none."""
     capacity = mapping(device.get("capacity"))
     value = mapping(capacity.get(name) or capacity.get(f"{driver}/{name}")).get("value")
-    match = _QUANTITY.fullmatch(str(value))
-    return int(match["digits"]) * _UNITS[match["unit"]] if match else None
+    return quantity(value)
 
 
 def _tainted(device: Mapping[str, Any]) -> bool:

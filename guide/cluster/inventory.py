@@ -168,8 +168,8 @@ def _groups(nodes: Iterable[GpuNode], lookup: Lookup) -> Groups:
     groups: dict[Key, list[PoolNode]] = defaultdict(list)
     for node in nodes:
         for offer in node.offers:
-            member = PoolNode(node=node, offer=offer, gpu=offered_gpu(offer, lookup))
-            groups[key_of(node, offer)].append(member)
+            member = PoolNode(node=node, offer=offer, gpu=offered_gpu(node, offer, lookup))
+            groups[key_of(member)].append(member)
     return groups
 
 

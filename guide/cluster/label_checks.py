@@ -46,7 +46,8 @@ def _problems(node: GpuNode, lookup: Lookup) -> Iterator[str]:
                 f"yet {second} is {gpu.name}"
             )
         if found.partition is None:
-            yield from _memory(node, found, gpu)
+            known = gpu.with_memory(node.gpu_bytes) if node.gpu_bytes else gpu
+            yield from _memory(node, found, known)
 
 
 def _two_models(node: GpuNode) -> Iterator[str]:

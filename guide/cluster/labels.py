@@ -29,6 +29,7 @@ class LabelRow(BaseModel):
     product: str
     names: dict[str, str] = {}
     only_names: bool = False
+    without: tuple[str, ...] = ()
     refine: bool = False
     count: str | None = None
     memory_mib: str | None = None
@@ -77,6 +78,8 @@ def match(labels: Mapping[str, str]) -> Match | None:
 def _match(row: LabelRow, labels: Mapping[str, str]) -> Match | None:
     product = labels.get(row.product)
     if not product or (row.only_names and product not in row.names):
+        return None
+    if not labels.keys().isdisjoint(row.without):
         return None
     shared = bool(_SHARED.search(product))
     bare = _SHARED.sub("", product)

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from guide.cluster.devices import Devices
-from guide.cluster.json_values import count, mapping, sequence
+from guide.cluster.json_values import count, mapping, quantity, sequence
 from guide.cluster.labels import INSTANCE_TYPE, Match, matches
-from guide.units import MIB
+from guide.units import GIB, MIB
 
 PRICE_ANNOTATION = "guide.dev/usd-per-hour"
+MEMORY_ANNOTATION = "guide.dev/gpu-memory"  # of a card whose memory was changed, such as 48Gi
+ANNOTATIONS = (PRICE_ANNOTATION, MEMORY_ANNOTATION)
+_MOST_GPU_BYTES = 512 * GIB
 
-# Accelerators that no catalogue row describes: said, not silently left out.
-_OTHER_ACCELERATORS = ("habana.ai/gaudi", "aws.amazon.com/neuron", "google.com/tpu")
+# Beginnings of accelerators that no catalogue row describes: said, not silently left out.
+_OTHER_ACCELERATORS = (
+    "habana.ai/gaudi",
+    "aws.amazon.com/neuron",
+    "google.com/tpu",
+    "huawei.com/ascend",
+    "cambricon.com/",
+    "hygon.com/dcu",
+    "iluvatar.ai/",
+    "metax-tech.com/gpu",
+    "mthreads.com/",
+    "enflame.com/",
+    "qualcomm.com/qaic",
+)
 _GPU_RESOURCES = frozenset(
     {
         "nvidia.com/gpu",
@@ -32,6 +48,8 @@ _MIG_STATES = {
     "failed": "could not be given its MIG layout",
 }
 _MIG_PREFIX = "nvidia.com/mig-"
+# AMD's device plugin with resource_naming_strategy=mixed names resources by their partition.
+_AMD_PARTITION = re.compile(r"amd\.com/(?P<mode>[sdqc]px_nps\d)")
 _SHARED_SUFFIX = ".shared"
 
 # Taints that the cluster sets and lifts by itself: such a node cannot be used now, and no pod
@@ -96,6 +114,7 @@ class GpuNode:
     refusal: str | None
     spot: bool
     price: str | None  # the annotation, unparsed
+    gpu_bytes: int | None  # of each GPU, where an annotation says so
 
 
 def read_node(node: Mapping[str, Any], devices: Sequence[Devices] = ()) -> GpuNode | None:
@@ -112,7 +131,11 @@ def read_node(node: Mapping[str, Any], devices: Sequence[Devices] = ()) -> GpuNo
     found = matches(labels)
     capacity, allocatable = mapping(status.get("capacity")), mapping(status.get("allocatable"))
     resources = sorted(r for r in {**capacity, **allocatable} if _is_gpu(r))
-    others = [r for r in _OTHER_ACCELERATORS if count(allocatable.get(r, 0))]
+    others = [
+        resource
+        for resource in sorted(allocatable)
+        if resource.lower().startswith(_OTHER_ACCELERATORS) and count(allocatable[resource])
+    ]
     if not (found or resources or others or devices):
         return None
     offers, problem = _offers(resources, capacity, allocatable, found, labels)
@@ -121,6 +144,11 @@ def read_node(node: Mapping[str, Any], devices: Sequence[Devices] = ()) -> GpuNo
     if not offers and others:
         problem = f"offers {', '.join(others)}, which GUIDE does not model"
     lasting, passing = _taints(spec)
+    notes = mapping(meta.get("annotations"))
+    memory = notes.get(MEMORY_ANNOTATION)
+    gpu_bytes = None if memory is None else quantity(memory)
+    if memory is not None and not 0 < (gpu_bytes or 0) <= _MOST_GPU_BYTES:
+        problem = f"has annotation {MEMORY_ANNOTATION}={str(memory)[:40]}; write it like 48Gi"
     return GpuNode(
         name=str(meta.get("name", "")),
         labels=labels,
@@ -131,7 +159,8 @@ def read_node(node: Mapping[str, Any], devices: Sequence[Devices] = ()) -> GpuNo
         or _MIG_STATES.get(labels.get(_MIG_STATE, ""))
         or problem,
         spot=any(labels.get(k, "").lower() == v for k, v in _SPOT_LABELS.items()),
-        price=mapping(meta.get("annotations")).get(PRICE_ANNOTATION),
+        price=notes.get(PRICE_ANNOTATION),
+        gpu_bytes=gpu_bytes,
     )
 
 
@@ -142,7 +171,11 @@ def stable_labels(meta: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_gpu(resource: str) -> bool:
-    return resource in _GPU_RESOURCES or resource.startswith(_MIG_PREFIX)
+    return (
+        resource in _GPU_RESOURCES
+        or resource.startswith(_MIG_PREFIX)
+        or _AMD_PARTITION.fullmatch(resource) is not None
+    )
 
 
 def _offers(
@@ -199,7 +232,8 @@ def _offer(
     )
     if shared and values["count"]:  # labels may be stale, what the device plugin offers is not
         clients = max(clients or 1, -(-capacity // values["count"]))
-    partition = profile or (match.partition if match else None)
+    mode = _AMD_PARTITION.fullmatch(resource)
+    partition = profile or (mode["mode"] if mode else match.partition if match else None)
     return Offer(
         resource=resource,
         capacity=capacity,

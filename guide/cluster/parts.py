@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from guide.catalog.slicing import amd_partition, mig_slice, time_share
 from guide.cluster.label_checks import Lookup
-from guide.cluster.nodes import Offer
+from guide.cluster.nodes import MEMORY_ANNOTATION, GpuNode, Offer
 from guide.domain import Gpu
 
 
-def offered_gpu(offer: Offer, lookup: Lookup) -> Gpu | None:
+def offered_gpu(node: GpuNode, offer: Offer, lookup: Lookup) -> Gpu | None:
     """The GPU of the catalogue, or the part of one that a pod gets; None for what is unknown."""
     name = offer.product or (offer.match.gpu_name if offer.match else None)
     gpu = lookup(name) if name else None
+    if gpu is not None and node.gpu_bytes:
+        gpu = gpu.with_memory(node.gpu_bytes)
     if gpu is not None and offer.partition:
         gpu = (
             amd_partition(gpu, offer.partition)
@@ -31,6 +33,10 @@ def part_notes(offer: Offer, gpu: Gpu | None) -> list[str]:
         notes.append(
             f"one GPU here is a slice ({offer.partition}) of {gpu.parent}: its speed is its share "
             "of the datasheet, since nothing was measured on slices"
+        )
+    elif gpu is not None and gpu.parent and gpu.linked:
+        notes.append(
+            f"memory by annotation {MEMORY_ANNOTATION}, speed and reference price of {gpu.parent}"
         )
     if offer.shared and offer.clients:
         notes.append(

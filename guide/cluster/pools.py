@@ -7,8 +7,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from guide.catalog.slicing import amd_parts
 from guide.cluster.json_values import count
 from guide.cluster.labels import INSTANCE_TYPE, REGION
 from guide.cluster.nodes import PRICE_ANNOTATION, GpuNode, Offer, Taint
@@ -25,6 +26,9 @@ class Key:
 
     source: str
     product: str
+    # Of the catalogue, or what the product stands for: labels may name several alike. It is in the
+    # name of the pool already, so the digest of names keeps away from it.
+    gpu: str = field(repr=False)
     profile: str
     resource: str
     gpus: int
@@ -47,11 +51,13 @@ Groups = Mapping[Key, list[PoolNode]]
 Held = Mapping[tuple[str, str], int]  # (node, resource) -> units that pods hold
 
 
-def key_of(node: GpuNode, offer: Offer) -> Key:
+def key_of(member: PoolNode) -> Key:
     """The pool that an offer belongs to."""
+    node, offer, gpu = member.node, member.offer, member.gpu
     return Key(
         source="dra" if offer.device_class else offer.match.row.source if offer.match else "none",
         product=_product(node, offer),
+        gpu=gpu.name if gpu else offer.match.gpu_name if offer.match else "",
         profile=(offer.partition or "") if offer.device_class else "",
         resource=offer.resource,
         gpus=offer.capacity,
@@ -129,7 +135,10 @@ def _node_share(member: PoolNode) -> float:
 
 
 def _gpu_share(offer: Offer, member: PoolNode) -> float:
-    """Rough for the other offers of the node: by the memory that their profile names."""
+    """Rough for the other offers of the node: by the memory or mode that their profile names."""
+    parts = amd_parts(offer.partition or "")
+    if parts:
+        return 1 / parts
     mine = re.search(r"g\.(\d+)gb", member.offer.partition or "")
     its = re.search(r"g\.(\d+)gb", offer.partition or "")
     if member.gpu is None or its is None:
@@ -152,8 +161,8 @@ def _member_notes(members: Sequence[PoolNode]) -> list[str]:
     cliques = Counter(clique for clique in map(_clique, members) if clique)
     if max(cliques.values(), default=0) > 1:
         notes.append(
-            f"nodes stand in {len(cliques)} NVLink domains of several nodes (NVL72): with "
-            "--format leaderworkerset a replica may go over nodes of one"
+            f"nodes stand in {len(cliques)} NVLink domains of several nodes (NVL72): as a "
+            "LeaderWorkerSet a replica may go over nodes of one"
         )
     return notes
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from guide.cluster.json_values import mapping, sequence
-from guide.cluster.nodes import PRICE_ANNOTATION, stable_labels
+from guide.cluster.nodes import ANNOTATIONS, stable_labels
 
 Object = dict[str, Any]
 
@@ -18,12 +18,12 @@ Object = dict[str, Any]
 def slim_node(node: Mapping[str, Any]) -> Object:
     """A Node object without what no inventory reads."""
     meta, spec, status = (mapping(node.get(key)) for key in ("metadata", "spec", "status"))
-    price = mapping(meta.get("annotations")).get(PRICE_ANNOTATION)
+    notes = mapping(meta.get("annotations"))
     return {
         "metadata": {
             "name": meta.get("name"),
             "labels": stable_labels(meta),
-            "annotations": {} if price is None else {PRICE_ANNOTATION: price},
+            "annotations": {key: notes[key] for key in ANNOTATIONS if notes.get(key) is not None},
             **{key: meta[key] for key in ("deletionTimestamp",) if meta.get(key)},
         },
         "spec": {

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     SHARED_GPU = "SharedGPU"
     UNKNOWN_GPU = "UnknownGPU"
     OVER_BUDGET = "OverBudget"
+    TOO_FEW_REPLICAS = "TooFewReplicas"
     MISSES_TTFT = "MissesTTFT"
     MISSES_TPOT = "MissesTPOT"
     MISSES_E2E = "MissesE2E"

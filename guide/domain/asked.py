@@ -125,4 +125,5 @@ class Plan:
     mix: MixRule = MixRule.AUTO
     unready: tuple[str, ...] = ()  # frameworks without an image to run: ranked behind all others
     day: DayProfile | None = None
+    min_replicas: int = 1  # over all groups: fewer are not considered
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from guide.units import GIB
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -28,7 +30,8 @@ _RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU type by its datasheet, or a part of one (`guide.catalog.slicing`).
+    """One GPU type by its datasheet, a part of one (`guide.catalog.slicing`), or one with
+    other memory.
 
     Peaks are dense, per data type, None where the type is missing.
     """
@@ -54,6 +57,7 @@ class Gpu:
     parent: str | None = None  # catalogue name of the whole GPU that this is a part of
     parent_share: float = 1.0  # of the parent's memory and bandwidth
     parent_compute_share: float = 1.0
+    linked: bool = True  # to its neighbours: slices are not
     seen_bytes: float | None = None  # time-slicing, MPS: memory that others use too
 
     @property
@@ -85,12 +89,18 @@ class Gpu:
             fp4_flop_per_s=of(self.fp4_flop_per_s),
             int8_flop_per_s=of(self.int8_flop_per_s),
             slicing=None,
+            linked=False,
             multiprocessors=self.multiprocessors
             and max(1, round(self.multiprocessors * compute_share)),
             parent=self.parent or self.name,
             parent_share=self.parent_share * memory_share,
             parent_compute_share=self.parent_compute_share * compute_share,
         )
+
+    def with_memory(self, hbm_bytes: float) -> Gpu:
+        """The same chip with this much memory: what was measured of it speaks for both."""
+        other = self.part(f"{self.name}-{hbm_bytes / GIB:.0f}GiB", 1.0, 1.0, hbm_bytes)
+        return replace(other, relative=self.relative or self.name, linked=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ ARCHITECTURES = frozenset(
 )
 SCRIPT_PATH = "/etc/guide/serve.py"
 PROXY_PATH = "/etc/guide/proxy.py"
+_WATCH_PATH = "/etc/guide/fastgen_watch.py"
 _SERVER_PORT = 8001
 _DEPLOYMENT = "guide"
 _LOAD_BALANCER_PORT = 50050
@@ -144,14 +145,18 @@ class FastGen(Framework):
             health_path="/health",
             metrics_path="/metrics",
             shm_bytes=shared_memory_bytes(group.tp),
-            files=((SCRIPT_PATH, _script(group)), (PROXY_PATH, _proxy_script())),
+            files=(
+                (SCRIPT_PATH, _script(group)),
+                (PROXY_PATH, _shipped("fastgen_proxy.py")),
+                (_WATCH_PATH, _shipped("fastgen_watch.py")),
+            ),
             proxy=_proxy(group, options),
         )
 
 
 @cache
-def _proxy_script() -> str:
-    return (files("guide.frameworks") / "fastgen_proxy.py").read_text("utf-8")
+def _shipped(name: str) -> str:
+    return (files("guide.frameworks") / name).read_text("utf-8")
 
 
 def _proxy(group: ReplicaGroup, options: DeploymentOptions) -> Proxy:

@@ -59,6 +59,10 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "It costs more per hour, or takes more GPUs, than the budget allows.",
         "A larger maxHourlyUSD or maxGPUs.",
     ),
+    Reason.TOO_FEW_REPLICAS: (
+        "What runs has fewer replicas than the plan asks for.",
+        "A smaller deployment.minReplicas; the answer itself never has fewer.",
+    ),
     Reason.MISSES_TTFT: (
         "The upper end of the 90 % interval of the p95 time to first token is above the limit.",
         "A larger ttftP95Milliseconds, or what makes prompts faster: more or larger GPUs.",
@@ -98,6 +102,7 @@ IN_WORDS: dict[Reason, str] = {
     Reason.MISSES_E2E: "whole answer too late",
     Reason.MISSES_THROUGHPUT: "too few tokens per second",
     Reason.MISSES_DEADLINE: "done too late",
+    Reason.TOO_FEW_REPLICAS: "fewer replicas than asked for",
     Reason.UNSTABLE: "cannot keep up with the load",
     Reason.NOT_ENOUGH_GPUS: "too few free GPUs",
     Reason.DOMINATED: "ranks behind",

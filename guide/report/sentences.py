@@ -124,7 +124,7 @@ def addition(item: Addition) -> str:
     with_changes = " and ".join(
         f"{change.field} {value_of(change.field, change.needed)}" for change in item.changes
     )
-    wide = ", by replicas over nodes (`guide render --format leaderworkerset`)"
+    wide = ", by replicas over nodes, as LeaderWorkerSets"
     reach = (
         ""
         if item.max_requests_per_s is None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Limits, Plan
-from guide.search.bounds import Broken, not_enough_gpus, over_budget
+from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Limits, Plan, Reason
+from guide.search.bounds import Broken, counted, excess, not_enough_gpus, over_budget
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey
 from guide.search.knobs import verdict
@@ -51,10 +51,22 @@ def assess(
     shortage = (not_enough_gpus(one.replica.shape, one.replicas) for one in members)
     broken = (
         next((one for one in shortage if one), None)
+        or _too_few(plan, sum(one.replicas for one in members))
         or over_budget(plan, evaluation.gpus, evaluation.usd_per_h)
         or verdict(evaluation, members, plan)
     )
     return Assessment(evaluation=evaluation, broken=broken)
+
+
+def _too_few(plan: Plan, replicas: int) -> Broken | None:
+    """A plan may ask for more replicas than its load needs."""
+    if replicas >= plan.min_replicas:
+        return None
+    return Broken(
+        Reason.TOO_FEW_REPLICAS,
+        f"{counted(replicas, 'replica')}, yet spec.deployment.minReplicas is {plan.min_replicas}",
+        excess(plan.min_replicas, replicas),
+    )
 
 
 def members_of(

@@ -119,7 +119,7 @@ def shared_gpu(shape: Shape) -> Broken | None:
         detail = (
             f"GPUs of {shape.pool.name} are time-shared: a pod may not hold {shape.gpus} of them"
         )
-    elif shape.gpu.parent is not None:
+    elif not shape.gpu.linked:
         detail = (
             f"GPUs of {shape.pool.name} are slices of {shape.gpu.parent}, with no link between "
             f"them: a replica cannot span {shape.gpus}"

@@ -5,7 +5,7 @@ billed instances where whole instances are billed. A pool carries at most one sh
 
     sum n_t f_t >= 1            f_t: the share of the load that a replica carries in its limits
     sum n_s     >= y_t / f_t    instead, when every replica gets the same share (one Service)
-    sum of bills <= budget,  sum of GPUs <= budget,  at least two pools
+    sum of bills <= budget,  sum of GPUs <= budget,  at least two pools,  sum n_t >= what is asked
 
 Minimised: the bill, or the slowest empty-server time, by preference; or the throughput maximised.
 HiGHS solves it; the library is imported only when a programme is solved.
@@ -254,8 +254,10 @@ def _budget(
 ) -> None:
     plan = question.plan
     budget, users, need = plan.budget, plan.workload.concurrency, plan.slo.min_output_tokens_per_s
+    if plan.min_replicas > 1:
+        model.addConstr(_sum(counts) >= plan.min_replicas)
     if users is not None:  # a replica without a user of its own serves nobody
-        model.addConstr(_sum(counts) <= users)
+        model.addConstr(_sum(counts) <= max(users, plan.min_replicas))
     if users is not None and need is not None:
         rates = (p.replica.capacity_per_s * n for p, n in zip(parts, counts, strict=True))
         model.addConstr(_sum(rates) >= need / plan.workload.output.mean_tokens)

@@ -43,7 +43,7 @@ def notes(
         best = top[0]
         unreal = what_ifs((g.framework for g in best.candidate.groups), plan.switches)
         first = (*unreal, *_lacking(plan, best), *_starting(best), *headroom_note(plan, best))
-        return (*first, *assumed, *_caveats(best))
+        return (*first, *_replicas_asked(plan, best), *assumed, *_caveats(best))
     return (
         *assumed,
         *_contradictions(plan, inventory),
@@ -52,6 +52,15 @@ def notes(
         *(_causes(found, _cause_of(plan)) if found else ()),
         *_added_in_vain(plan, added),
     )
+
+
+def _replicas_asked(plan: Plan, best: Evaluation) -> list[str]:
+    if plan.min_replicas < 2 or sum(g.replicas for g in best.candidate.groups) > plan.min_replicas:
+        return []
+    return [
+        f"spec.deployment.minReplicas asks for {plan.min_replicas} replicas: fewer were not "
+        "considered, and the bill counts them all"
+    ]
 
 
 def _added_in_vain(plan: Plan, added: Tried) -> list[str]:
@@ -185,7 +194,7 @@ def _causes(found: Findings, cause_of: Mapping[Cause, str]) -> list[str]:
         layout = " x ".join(group.key.degrees)
         said.append(
             f"replicas over several nodes would make it feasible ({layout} on "
-            f"{group.gpu.name}): `guide render --format leaderworkerset` writes them"
+            f"{group.gpu.name}), as LeaderWorkerSets, a format of `guide render`"
         )
     return said
 

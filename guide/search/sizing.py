@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from guide.domain import Evaluation, Plan, Reason
 from guide.search.bounds import (
@@ -55,11 +55,13 @@ def prospect(replica: Replica, plan: Plan) -> Prospect | tuple[int, Broken]:
     fewest = _replicas_for(workload.requests_per_s or 0.0, replica)
     if workload.offline is not None and plan.slo.job_s is not None:
         fewest = _replicas_for(EARLY * workload.offline / plan.slo.job_s, replica)
+    needed, fewest = fewest, max(fewest, plan.min_replicas)
     broken = not_enough_gpus(shape, fewest) or over_budget(
         plan, fewest * shape.gpus, usd_per_h(shape.pool, shape.gpus, fewest)
     )
     if broken is not None:
-        return fewest, broken
+        asked = f"; spec.deployment.minReplicas asks for {fewest}" if fewest > needed else ""
+        return fewest, replace(broken, detail=broken.detail + asked)
     most = most_replicas(replica, plan)
     if workload.concurrency is None and plan.slo.min_output_tokens_per_s is not None:
         fewest = max(fewest, _replicas_for(plan.slo.min_output_tokens_per_s / output, replica))
@@ -79,12 +81,12 @@ def _replicas_for(requests_per_s: float, replica: Replica) -> int:
 
 def most_replicas(replica: Replica, plan: Plan) -> int:
     """Replicas that free GPUs and the budget allow; with a closed loop no more than there are
-    users, with a batch none whose share does not shorten the time.
+    users or the plan asks for, with a batch none whose share does not shorten the time.
     """
     shape, budget = replica.shape, plan.budget
     most = shape.pool.replicas_that_fit(shape.gpus, shape.nodes)
     if plan.workload.concurrency is not None:
-        most = min(most, plan.workload.concurrency)
+        most = min(most, max(plan.workload.concurrency, plan.min_replicas))
     if budget.max_gpus is not None:
         most = min(most, budget.max_gpus // shape.gpus)
     if budget.max_usd_per_h is not None and shape.pool.price is not None:

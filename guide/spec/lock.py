@@ -51,13 +51,15 @@ class LockedPrice(Locked):
 
 
 class LockedPart(Locked):
-    """The part of a GPU (MIG instance, time slice) that the pool calls a GPU."""
+    """What the pool calls a GPU: a part of one (MIG, time slice), or one with other memory."""
 
     parent: str
     share: float
     compute_share: float
     hbm_bytes: float
     seen_bytes: float | None = None
+    relative: str | None = None
+    linked: bool = False
 
     def to_domain(self, name: str, catalog: Catalog) -> Gpu | None:
         """The part again; None where the catalogue lost its parent."""
@@ -65,7 +67,12 @@ class LockedPart(Locked):
         if parent is None:
             return None
         part = parent.part(name, self.compute_share, self.share, self.hbm_bytes)
-        return replace(part, seen_bytes=self.seen_bytes)
+        return replace(
+            part,
+            seen_bytes=self.seen_bytes,
+            relative=self.relative or parent.relative,
+            linked=self.linked,
+        )
 
 
 class LockedPool(Locked):
@@ -112,6 +119,8 @@ class LockedPool(Locked):
                     "computeShare": gpu.parent_compute_share,
                     "hbmBytes": gpu.hbm_bytes,
                     "seenBytes": gpu.seen_bytes,
+                    "relative": gpu.relative,
+                    "linked": gpu.linked,
                 },
                 "product": pool.product,
                 "source": pool.source,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, StrictInt, create_model, model_validator
 
 from guide.domain import MixRule, ModelArch, Plan, Preference, Slo, Tolerance
 from guide.frameworks import FRAMEWORKS
@@ -132,6 +132,11 @@ _Images = create_model("_Images", __base__=PodWishes, **_IMAGES)
 class DeploymentSpec(_Images):
     """How the generated Deployments look."""
 
+    min_replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        default=1,
+        description="Fewest replicas, over all groups, such as 2 so that one may fail. Fewer are "
+        "not considered, and the bill counts them all.",
+    )
     token_secret_ref: SecretKey | None = Field(
         default=None, description="Hugging Face token for gated models."
     )
@@ -181,11 +186,19 @@ _BATCH = (
 _NO_SLO = " && ".join(f"!has(self.slo.{field.alias})" for field in SloSpec.model_fields.values())
 
 
+_NO_STANDBY = "a batch ends, so workload.offline and deployment.minReplicas exclude each other"
+_ENDS = (
+    "!has(self.workload.offline) || !has(self.deployment) || !has(self.deployment.minReplicas)"
+    " || self.deployment.minReplicas == 1"
+)
+
+
 class InferencePlanSpec(Edge):
     """A model, a workload and limits: the question that GUIDE answers."""
 
     model_config = rules(
-        rule(f"!has(self.workload.offline) || !has(self.slo) || ({_NO_SLO})", _BATCH)
+        rule(f"!has(self.workload.offline) || !has(self.slo) || ({_NO_SLO})", _BATCH),
+        rule(_ENDS, _NO_STANDBY),
     )
 
     model: ModelRef = Field(description="The model to serve.")
@@ -222,9 +235,11 @@ class InferencePlanSpec(Edge):
     )
 
     @model_validator(mode="after")
-    def _no_latency_of_a_batch(self) -> InferencePlanSpec:
+    def _what_suits_a_batch(self) -> InferencePlanSpec:
         if self.workload.offline is not None and self.slo != SloSpec():
             raise refuse(_BATCH)
+        if self.workload.offline is not None and self.deployment.min_replicas > 1:
+            raise refuse(_NO_STANDBY)
         return self
 
     def to_domain(self, model: ModelArch) -> Plan:
@@ -238,6 +253,7 @@ class InferencePlanSpec(Edge):
             tolerance=Tolerance(self.precision_tolerance),
             frameworks=tuple(self.frameworks),
             images=tuple(sorted(self.deployment.images.items())),
+            min_replicas=self.deployment.min_replicas,
             unready=tuple(
                 name
                 for name, framework in FRAMEWORKS.items()

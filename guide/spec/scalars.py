@@ -14,7 +14,7 @@ from guide.errors import shown
 from guide.frameworks import EXTRA_FLAGS
 
 MAX_QUANTITY = 1_000_000
-_DECIMAL = r"^[0-9]{1,7}(\.[0-9]{1,6})?$"
+_DECIMAL = r"^[0-9]{1,7}([.][0-9]{1,6})?$"
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 _LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
@@ -134,7 +134,9 @@ Quantity = Annotated[
             "maxLength": 16,
             "x-kubernetes-validations": [
                 {
-                    "rule": f"double(self) > 0.0 && double(self) <= {MAX_QUANTITY}.0",
+                    # what is no number is said by the pattern, once
+                    "rule": f"type(self) == string && !self.matches('{_DECIMAL}') || "
+                    f"double(self) > 0.0 && double(self) <= {MAX_QUANTITY}.0",
                     "message": f"must be above 0 and at most {MAX_QUANTITY:,}",
                 }
             ],
@@ -159,7 +161,8 @@ ExtraArg = Annotated[
         json_schema_extra={
             "x-kubernetes-validations": [
                 {
-                    "rule": f"self.split('=')[0] in {sorted(EXTRA_FLAGS)}",
+                    "rule": "!self.startsWith('--') || "
+                    f"self.split('=')[0] in {sorted(EXTRA_FLAGS)}",
                     "message": "GUIDE sets flags that move the operating point itself; allowed "
                     f"are {', '.join(sorted(EXTRA_FLAGS))}",
                 }

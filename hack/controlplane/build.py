@@ -33,6 +33,8 @@ PROGRAMS = {
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
 }
+# Those that make a Kubernetes version.
+SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 # Of the real node in hack/node, compiled on demand alone: `make e2e` needs none of them.
 NODE_PROGRAMS = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
@@ -54,19 +56,65 @@ def cache_dir() -> Path:
     return base / "guide" / "controlplane"
 
 
-def module_version(module: str) -> str:
+def module_version(module: str, pins: Path = GOMOD) -> str:
     """The version that go.mod pins for a module, such as v1.37.2."""
-    pin = re.search(rf"^\s+{re.escape(module)} (v\S+)$", _go_mod(), re.MULTILINE)
+    line = rf"^(?:require)?\s+{re.escape(module)} (v\S+)$"
+    pin = re.search(line, (pins / "go.mod").read_text("utf-8"), re.MULTILINE)
     if pin is None:
-        raise ControlPlaneError(f"hack/gomod/go.mod pins no version of {module}.")
+        raise ControlPlaneError(f"{pins}/go.mod pins no version of {module}.")
     return pin.group(1)
 
 
 def build() -> Path:
     """Return the folder with all PROGRAMS, compiling them when this key is not in the cache.
 
-    Raises ControlPlaneError with one sentence when Go cannot be had or the build fails.
+    GUIDE_K8S=1.32 takes the servers of that Kubernetes. Raises ControlPlaneError with one sentence
+    when Go cannot be had, the build fails, or nothing is pinned for that version.
     """
+    newest = _newest()
+    wanted = os.environ.get("GUIDE_K8S", "")
+    if not wanted or module_version("k8s.io/kubernetes").startswith(f"v{wanted}."):
+        return newest
+    return _with_servers(newest, wanted)
+
+
+def _with_servers(newest: Path, minor: str) -> Path:
+    """The servers of an older Kubernetes, and beside them everything else as it is."""
+    pins = GOMOD / f"kubernetes-{minor}"
+    if not pins.is_dir():
+        older = sorted(each.name.partition("-")[2] for each in GOMOD.glob("kubernetes-*"))
+        newer = module_version("k8s.io/kubernetes")
+        raise ControlPlaneError(
+            f"hack/gomod pins no Kubernetes {minor}: there are {', '.join(older)} and {newer}."
+        )
+    with locked(cache_dir() / "lock"):
+        go = find_go()
+        flags = linker_flags(pins)
+        made_of = [
+            newest.name,
+            flags,
+            *((pins / p).read_text("utf-8") for p in ("go.mod", "go.sum")),
+        ]
+        key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+        done = cache_dir() / "bin" / key
+        if not done.exists():
+            print(f"building the servers of Kubernetes {minor} into {done}", file=sys.stderr)
+            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=done.parent))
+            try:
+                command = ("build", "-trimpath", "-ldflags", flags, "-o", f"{partial}/")
+                run_go(go, *command, *(PROGRAMS[name] for name in SERVERS), module=pins)
+                for program in newest.iterdir():
+                    if program.name not in SERVERS:
+                        os.link(program, partial / program.name)
+                partial.chmod(0o755)
+                partial.rename(done)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        os.utime(done)
+    return done
+
+
+def _newest() -> Path:
     with locked(cache_dir() / "lock"):
         go = find_go()
         done = cache_dir() / "bin" / build_key(go)
@@ -136,9 +184,9 @@ def forget_unused(folder: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def linker_flags() -> str:
+def linker_flags(pins: Path = GOMOD) -> str:
     """Stamp the versions that the projects' own release builds stamp; clients compare them."""
-    kubernetes = module_version("k8s.io/kubernetes")
+    kubernetes = module_version("k8s.io/kubernetes", pins)
     major, minor, _ = kubernetes.removeprefix("v").split(".")
     stamps = {
         "helm.sh/helm/v3/internal/version.version": module_version("helm.sh/helm/v3"),

@@ -26,7 +26,8 @@ PACKAGES = ("python3.11", "python3-pip", "python3-venv", "python-is-python3", "c
 MIRROR = os.environ.get("GUIDE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 OPERATOR_CONTEXT = (
-    *("pyproject.toml", "uv.lock", "README.md", "LICENSE", "hack/Dockerfile", "guide", "operator"),
+    *("pyproject.toml", "uv.lock", "README.md", "LICENSE", "hack/Dockerfile"),
+    *("hack/build-requirements.txt", "guide", "operator"),
 )
 
 

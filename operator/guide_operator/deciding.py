@@ -26,6 +26,7 @@ from guide_operator.cluster import ClusterState
 from guide_operator.engine import Answer, Engine
 from guide_operator.following import Follower
 from guide_operator.metrics import Metrics
+from guide_operator.permissions import NotPermitted, Permissions
 from guide_operator.reconcile import Decision, Observed
 from guide_operator.rollout import REFUSALS, apply_layout, progress
 from guide_operator.settings import Settings
@@ -76,6 +77,7 @@ class Decider:
         self._metrics = metrics
         self._cluster = cluster
         self._settle = settle
+        self._permissions = Permissions(settings.deployment_fields, client)
         self._follower = Follower(client, cluster, settings.release_s)
         self._shipped = catalog
         self.catalogs: dict[str, Catalog] = {}  # with the corrections in force, by namespace
@@ -86,12 +88,14 @@ class Decider:
         now = time_now()
         try:
             written = parse_plan(plan)
-            self._check_wishes(written)
+            await self._permissions.check(written)
             if followed := await self._follower.follow(written, observed_of(plan), now):
                 self._poll(work, followed[1])
                 return followed[0]
             question = await self.question(work, written)
         except SpecError as error:
+            if isinstance(error, NotPermitted):
+                work.look_again_s = _LOOK_AGAIN_S
             self._metrics.errors.labels(statuses.INVALID_SPEC).inc()
             refusal = observed_of(plan)
             return reconcile.refuse(statuses.INVALID_SPEC, str(error), refusal, now)
@@ -101,16 +105,6 @@ class Decider:
         if written.spec.output.mode == "Apply":
             return await self._apply(work, one)
         return await self._recommend(work, one)
-
-    def _check_wishes(self, written: InferencePlan) -> None:
-        """Pods of mode Apply are made by our account: no plan is a way round a policy."""
-        asked = () if written.spec.output.mode != "Apply" else written.spec.deployment.wishes()
-        if denied := [name for name in asked if name not in self._settings.deployment_fields]:
-            raise SpecError(
-                f"spec.deployment.{denied[0]} is not for mode Apply here: leave it out, or ask who "
-                "runs the operator to name it in apply.deploymentFields of the chart",
-                field=f"spec.deployment.{denied[0]}",
-            )
 
     async def question(self, work: Work, written: InferencePlan) -> Plan:
         """What a plan asks, with its model's config.json read from where the plan says."""

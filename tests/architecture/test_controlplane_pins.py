@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hack.controlplane.build import GOMOD, NODE_PROGRAMS, PROGRAMS, module_version
+import pytest
+
+from hack.controlplane.build import GOMOD, NODE_PROGRAMS, PROGRAMS, SERVERS, module_version
 from hack.node.programs import HERE, METRICS_SERVER, POLICY_AGENT, PROMETHEUS, program_sets
 
 VERSION = r"v(\d+)\.(\d+)\.(\d+)"
@@ -41,3 +43,16 @@ def test_staging_modules_follow_the_kubernetes_version():
     )
     assert len(replaced) > 25
     assert {tuple(row[1:]) for row in replaced} == {("0", minor, patch)}
+
+
+@pytest.mark.parametrize("pins", sorted(GOMOD.glob("kubernetes-*")), ids=lambda path: path.name)
+def test_an_older_kubernetes_pins_its_servers_at_one_version(pins: Path):
+    assert imported(pins) == {PROGRAMS[name] for name in SERVERS}
+    minor = pins.name.partition("-")[2]
+    version = module_version("k8s.io/kubernetes", pins)
+    assert version.startswith(f"v{minor}.")
+    text = (pins / "go.mod").read_text(encoding="utf-8")
+    replaced = re.findall(r"^\t(k8s\.io/\S+) => (\S+) (v\S+)$", text, re.MULTILINE)
+    assert len(replaced) > 25
+    for name, by, at in replaced:
+        assert (by, at) == (name, version.replace("v1.", "v0.", 1))

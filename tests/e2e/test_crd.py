@@ -56,6 +56,25 @@ def test_admission_refuses_what_the_command_line_refuses(
     assert result.returncode != 0
     refusals = ('"chat" is invalid:', "unknown field", "strict decoding")
     assert any(words in result.stderr for words in refusals), result.stderr
+    its = 2 if name == "too many tokens" else 1  # the p95 is below such a mean
+    assert _problems(result.stderr) == its, result.stderr
+
+
+def _problems(text: str) -> int:
+    """Lines that name a problem. The API server adds, where a type is wrong, that it did not go on
+    to check rules."""
+    lines = [line for line in text.strip().splitlines() if "<nil>: Invalid value:" not in line]
+    return len(lines) - (len(lines) > 1 and lines[0].rstrip().endswith("is invalid:"))
+
+
+def test_a_bad_edit_is_refused_in_one_line_and_changes_nothing(kubectl: Kubectl, namespace: str):
+    create(kubectl, PLAN, namespace)
+    bad = {**broken("p95 below mean"), "metadata": {"name": "chat", "namespace": namespace}}
+    result = kubectl("apply", "-f", "-", stdin=json.dumps(bad), check=False)
+    assert result.returncode != 0
+    (line,) = [one for one in result.stderr.splitlines() if not one.startswith("Warning:")]
+    assert "spec.workload.inputTokens: Invalid value: p95 must be at least the mean" in line
+    assert kubectl.json("-n", namespace, "get", "iplan", "chat")["spec"] == PLAN["spec"]
 
 
 def test_the_whole_status_is_kept_and_fills_the_columns(kubectl: Kubectl, namespace: str):
@@ -79,7 +98,7 @@ def test_the_whole_status_is_kept_and_fills_the_columns(kubectl: Kubectl, namesp
     kubectl("-n", namespace, *arguments)
     assert kubectl.json("-n", namespace, "get", "iplan", "chat")["status"] == status
     header, row = kubectl("-n", namespace, "get", "iplan").stdout.splitlines()
-    wanted = "NAME MODEL GPU FRAMEWORK TP PP REPLICAS USD/H TTFT READY REASON AGE"
+    wanted = "NAME MODEL GPU FRAMEWORK TP PP REPLICAS USD/H TTFT(MS) READY REASON AGE"
     assert header.split() == wanted.split()
     shown = "meta-llama/Llama-3.1-8B-Instruct H100-SXM vLLM 2 1 3 17.94 200 True Recommended"
     assert row.split()[1:11] == shown.split()

@@ -303,10 +303,14 @@ def test_what_a_plan_asks_of_its_pods_is_done_where_the_platform_lets_it(
     plan = plan_when(kubectl, namespace, "chat", "InvalidSpec", "False")
     message = condition(plan, "Ready")["message"]
     assert message.startswith("spec.deployment.serviceAccountName is not for mode Apply here")
-    kubectl.apply(chat(namespace, output=APPLY, deployment=asked))
+    more = "guide.dev/deployment-fields=priorityClassName_serviceAccountName"
+    kubectl("label", "namespace", namespace, more)
+    kubectl("-n", namespace, "create", "serviceaccount", "boss")
+    kubectl("-n", namespace, "annotate", "iplan", "chat", "guide.dev/again=now")
     plan_when(kubectl, namespace, "chat", "Recommended", "True")
     template = deployment(kubectl, namespace)["spec"]["template"]
     assert template["metadata"]["labels"]["team"] == "search"
+    assert template["spec"]["serviceAccountName"] == "boss"
     assert template["spec"]["imagePullSecrets"] == [{"name": "registry"}]
     (server,) = template["spec"]["containers"]
     assert server["resources"]["limits"]["memory"] == "64Gi"

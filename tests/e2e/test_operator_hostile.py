@@ -5,6 +5,7 @@ GUIDE_HOSTILE_PLANS says how many.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -19,12 +20,12 @@ from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.conftest import ControlPlane
-from tests.e2e.operator_process import condition, eventually, install_crd, running
-from tests.hostile_plans import accepted, changed, changes, filled
+from tests.e2e.operator_process import chat, condition, eventually, install_crd, running
+from tests.hostile_plans import accepted, changed, changes, configs, filled
 
 COUNT = int(os.environ.get("GUIDE_HOSTILE_PLANS", "100"))
 # What people can do about a plan; anything else would be a fault of the operator.
-ANSWERS = {"Recommended", "NoFeasibleConfiguration", "InvalidSpec"}
+ANSWERS = {"Recommended", "NoFeasibleConfiguration", "InvalidSpec", "TookTooLong"}
 
 pytestmark = pytest.mark.scale
 
@@ -41,6 +42,29 @@ def hostile(namespace: str) -> list[dict[str, Any]]:
             plan["metadata"] = {**metadata, "name": f"hostile-{len(found)}"}
         plan["metadata"].setdefault("namespace", namespace)
         found.append(plan)
+
+    collect()
+    return found
+
+
+def hostile_configs(namespace: str) -> list[dict[str, Any]]:
+    """A ConfigMap each with a config.json that means harm, and a plan that takes it."""
+    found: list[dict[str, Any]] = []
+
+    @settings(max_examples=COUNT, derandomize=True, database=None, phases=[Phase.generate])
+    @given(configs)
+    def collect(config: dict[str, Any]) -> None:
+        name = f"config-{len(found) // 2}"
+        found.append(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": name, "namespace": namespace},
+                "data": {"config.json": json.dumps(config)},
+            }
+        )
+        source = {"configMapKeyRef": {"name": name, "key": "config.json"}}
+        found.append(chat(namespace, name, model={"name": "own/model", "configFrom": source}))
 
     collect()
     return found
@@ -73,6 +97,9 @@ def test_each_is_refused_at_admission_or_answered(
     with running(control_plane.kubeconfig, log) as operator:
         taken = admitted(control_plane.kubeconfig, namespace, plans)
         assert 0 < taken < len(plans)
+        with_configs = hostile_configs(namespace)
+        kubectl.apply(*with_configs)
+        taken += len(with_configs) // 2
         print(f"{len(plans)} hostile plans: {taken} admitted")
 
         @retry(stop=stop_after_delay(60 + COUNT), wait=wait_fixed(1), reraise=True)

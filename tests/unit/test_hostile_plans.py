@@ -6,6 +6,7 @@ GUIDE_HOSTILE_PLANS sets the number of plans of each test.
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,17 @@ from guide.manifests.render import build_objects, render_files
 from guide.spec import InferencePlan, load_plan, parse_plan, resolve_plan
 from tests.broken_plans import PLAN
 from tests.handmade import RECOMMENDATION
-from tests.hostile_plans import MARKED, accepted, changed, changes, filled, scalars, texts
+from tests.hostile_plans import (
+    MARKED,
+    accepted,
+    changed,
+    changes,
+    configs,
+    filled,
+    scalars,
+    texts,
+    values,
+)
 
 CATALOG = load()
 # The API server takes no longer message in a condition.
@@ -66,6 +77,16 @@ def test_a_hostile_object_is_refused_in_one_sentence_or_answered(new: dict[str, 
         one_sentence(error)
     else:
         answer(plan)
+
+
+@many
+@given(configs.map(json.dumps) | values.map(json.dumps) | texts)
+def test_a_hostile_config_is_refused_in_one_sentence_or_answered(config: str):
+    """What a ConfigMap of a tenant may hold as the config.json of a model."""
+    try:
+        resolve_plan(parse_plan(PLAN), CATALOG, config)
+    except SpecError as error:
+        one_sentence(error)
 
 
 @many

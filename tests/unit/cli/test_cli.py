@@ -238,3 +238,13 @@ def test_a_plan_may_name_its_model_by_a_path(files: Path):
     missing = run("plan", *flags)
     assert isinstance(missing.exception, SpecError)
     assert "spec.model.name: there is no" in str(missing.exception)
+
+
+@pytest.mark.parametrize("command", ["explain", "simulate"])
+def test_gpus_of_the_user_may_be_explained_and_simulated(command: str, files: Path):
+    gpus, trace = files / "gpus.yaml", files / "trace.csv"
+    gpus.write_text("rows: [{name: Z9, vendor: nvidia, memory_gb: 80}]\n", encoding="utf-8")
+    trace.write_text("arrival_s,input_tokens,output_tokens\n0,9,9\n", encoding="utf-8")
+    more = ("--trace", str(trace)) if command == "simulate" else ()
+    result = run(command, "-f", str(files / "plan.yaml"), "--gpus", str(gpus), *more)
+    assert "row 1 (Z9): generation is missing." in str(result.exception)

@@ -71,6 +71,7 @@ def test_every_name_in_the_table_is_a_gpu_of_the_catalogue(row: Any):
         ("NVIDIA-RTX-A6000", "A6000"),
         ("NVIDIA-RTX-A5000", "RTXA5000"),
         ("NVIDIA-GeForce-RTX-4090", "RTX4090"),
+        ("NVIDIA-GeForce-RTX-4090-D", "RTX4090D"),
         ("NVIDIA-GeForce-RTX-3090", "RTX3090"),
         ("NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", "RTXPRO6000"),
         ("NVIDIA-RTX-PRO-6000-Blackwell-Max-Q-Workstation-Edition", "RTXPRO6000-MaxQ"),

@@ -10,12 +10,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from guide.frameworks import fastgen_proxy
+from guide.frameworks import fastgen_proxy, fastgen_watch
 from hack.controlplane.processes import free_ports
 from tests.fastgen_pod import exchange, process, proxy, question, request, scrape, until
 from tests.mii_server import MODEL
@@ -226,7 +226,55 @@ def test_buckets_have_a_boundary_at_each_limit(port: int):
 
 
 def test_the_script_is_written_for_the_python_of_the_image():
-    ast.parse(Path(fastgen_proxy.__file__).read_text(), feature_version=(3, 10))
+    for module in (fastgen_proxy, fastgen_watch):
+        ast.parse(Path(module.__file__).read_text(), feature_version=(3, 10))
+
+
+def seconds_until_closed(port: int, sent: bytes) -> float:
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(sent)
+        began = time.monotonic()
+        while client.recv(65536):
+            began = time.monotonic()
+        return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n", request("/echo", b"x", close=False)],
+    ids=["nothing", "half a request", "a request, and no more"],
+)
+def test_who_says_nothing_more_is_hung_up_on(server: int, tmp_path: Path, sent: bytes):
+    (port,) = free_ports(1)
+    with proxy(tmp_path, port, server, "--idle-s=0.5"):
+        assert 0.3 < seconds_until_closed(port, sent) < 5
+
+
+def test_an_answer_may_take_longer_than_silence_but_not_for_ever(server: int, tmp_path: Path):
+    (port,) = free_ports(1)
+    held = request("/v1/completions?hold=1", STREAM)
+    with proxy(tmp_path, port, server, "--idle-s=0.2", "--answer-s=1.5"):
+        assert 1 < seconds_until_closed(port, held) < 8
+        until(port, num_requests_running=0, request_success_total_error=1)
+        exchange(server, request("/release", {}))
+
+
+def test_more_connections_than_its_most_are_told_so_and_leave_room_again(
+    server: int, tmp_path: Path
+):
+    (port,) = free_ports(1)
+    with proxy(tmp_path, port, server, "--connections=2"):
+        with (
+            socket.create_connection(("127.0.0.1", port), 10),
+            socket.create_connection(("127.0.0.1", port), 10),
+            socket.create_connection(("127.0.0.1", port), 10) as third,
+        ):
+            assert third.recv(65536).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        answer, end = b"", time.monotonic() + 10
+        while not answer.startswith(b"HTTP/1.1 200") and time.monotonic() < end:
+            with suppress(OSError):  # refused while it is still being sent
+                answer = exchange(port, CASES["at once"])
+        assert answer.startswith(b"HTTP/1.1 200")
 
 
 def first_event_s(connection: http.client.HTTPConnection, body: bytes) -> float:

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from guide.frameworks.base import DEFAULT_BUCKETS
-from guide.frameworks.fastgen_proxy import Metrics as ProxyMetrics
+from guide.frameworks.fastgen_watch import Metrics as ProxyMetrics
 from guide.live import queries as q
 from guide_operator.metrics import Metrics
 from hack.dashboards import FOLDER, ROOT, files

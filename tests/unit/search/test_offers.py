@@ -67,7 +67,7 @@ def test_many_free_gpus_are_not_too_few():
     assert not found.feasible
     assert "memory is the cause" in about(found)
     assert "too few GPUs" not in about(found)
-    assert "--format leaderworkerset" in about(found)
+    assert "as LeaderWorkerSets" in about(found)
 
 
 def test_too_few_gpus_are_named_where_more_of_them_would_do():
