@@ -27,6 +27,7 @@ from guide.domain import (
     Relaxation,
     ReplicaGroup,
 )
+from guide.report import rivals
 from guide.spec.answer import (
     AdditionDocument,
     BatchPointDocument,
@@ -46,9 +47,10 @@ from guide.spec.answer import (
     RecommendationDocument,
     RejectionDocument,
     RelaxationDocument,
+    RivalDocument,
     ShapeDocument,
 )
-from guide.units import GIB, format_share
+from guide.units import GIB, format_share, whole
 
 API_VERSION: Final = "guide.dev/v1alpha1"
 KIND: Final = "Recommendation"
@@ -82,7 +84,15 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
     }
     if r.batch_curve:
         document["batchCurve"] = [_point(point) for point in r.batch_curve]
+    others = [_rival(other) for other in rivals.others(r)]
+    if others:
+        document["otherFrameworks"] = others
     return document
+
+
+def _rival(other: rivals.Other) -> RivalDocument:
+    best = None if other.rival is None else other.rival.evaluation
+    return {"framework": other.framework, "why": other.why, "best": evaluation(best)}
 
 
 def _point(point: BatchPoint) -> BatchPointDocument:
@@ -325,11 +335,6 @@ def _interval(interval: Interval) -> IntervalDocument:
 def significant(value: float) -> float:
     """`value` with as many digits as it deserves."""
     return float(f"{value:.{DIGITS}g}")
-
-
-def whole(value: float) -> int | float:
-    """An integer where the value is one: counts and milliseconds print without a point."""
-    return int(value) if float(value).is_integer() else value
 
 
 def _money(value: float | None) -> float | None:

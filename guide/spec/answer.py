@@ -159,6 +159,19 @@ class BatchPointDocument(TypedDict):
     ]
 
 
+class OtherFrameworkDocument(TypedDict):
+    """A framework that was compared and is not that of the best."""
+
+    framework: Annotated[str, Field(description="Inference framework.")]
+    why: Annotated[str, Field(description="Why the best runs under another: a sentence.")]
+
+
+class RivalDocument(OtherFrameworkDocument):
+    """The same with the best that it can do; null where it keeps no limit."""
+
+    best: EvaluationDocument | None
+
+
 class PoolCandidateDocument(TypedDict):
     """A pool that was refused as a whole."""
 
@@ -294,3 +307,4 @@ class RecommendationDocument(TypedDict):
     notes: list[str]
     engine: EngineDocument
     batchCurve: NotRequired[list[BatchPointDocument]]
+    otherFrameworks: NotRequired[list[RivalDocument]]
