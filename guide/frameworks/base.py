@@ -150,6 +150,11 @@ class Framework(ABC):
         del model, tp, pp
         return self.default_limits(release, gpu, max_model_len)
 
+    def mixes_chunks(self, model: ModelArch, pp: int) -> bool:
+        """Whether a flag, off by default, runs decodes in the steps of prompts."""
+        del model, pp
+        return False
+
     @abstractmethod
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
         """How one replica of `group` starts, with every flag of its operating point written out.

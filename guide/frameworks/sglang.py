@@ -111,6 +111,12 @@ class Sglang(Framework):
             max_model_len=max_model_len,
         )
 
+    def mixes_chunks(self, model: ModelArch, pp: int) -> bool:
+        """--enable-mixed-chunk: versions whose prefill graphs for multimodal models cannot mix end
+        at their start, and stages in flight are not modelled with it.
+        """
+        return pp == 1 and not model.tower_parameters
+
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
         """The server with the whole operating point in its arguments.
 
@@ -210,6 +216,8 @@ def _operating_point(
         f"{graph}={captured}",
         "--enable-metrics",
     ]
+    if limits.mixed_chunk:
+        args.append("--enable-mixed-chunk")
     if below(group.gpu, 8):
         args.append("--dtype=half")
     if group.precision.name == "fp8" and group.model.precision in SIXTEEN_BIT:

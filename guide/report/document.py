@@ -198,13 +198,16 @@ def key_of(group: Mapping[str, Any]) -> LayoutKey:
 
 def limits(item: Limits) -> LimitsDocument:
     """An operating point as the manifests hold it."""
-    return {
+    document: LimitsDocument = {
         "maxNumSeqs": item.max_num_seqs,
         "maxNumBatchedTokens": item.max_num_batched_tokens,
         "gpuMemoryUtilization": format_share(item.gpu_memory_utilization),
         "maxModelLen": item.max_model_len,
         "kvCacheDtype": item.kv_cache_dtype,
     }
+    if item.mixed_chunk:
+        document["mixedChunk"] = True
+    return document
 
 
 def candidate(item: Candidate | None, pool: str) -> CandidateDocument:

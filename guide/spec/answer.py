@@ -81,6 +81,9 @@ class LimitsDocument(TypedDict):
     gpuMemoryUtilization: Annotated[str, Field(description="Share of GPU memory that is used.")]
     maxModelLen: Annotated[int, Field(description="Longest prompt plus output in tokens.")]
     kvCacheDtype: Annotated[str, Field(description="Precision of the KV cache.")]
+    mixedChunk: NotRequired[
+        Annotated[bool, Field(description="Whether decodes run in steps of prompts, else absent.")]
+    ]
 
 
 class MemoryDocument(TypedDict):
