@@ -34,6 +34,7 @@ class DeploymentOptions:
     images: Mapping[str, str] = field(default_factory=dict[str, str])  # of the user, by framework
     token_secret: tuple[str, str] | None = None  # name, key
     extra_args: tuple[str, ...] = ()
+    port: int | None = None  # where a format looks for servers; None: the framework's own
     slo: Slo = field(default_factory=Slo)  # histogram buckets have a boundary at each limit
 
 

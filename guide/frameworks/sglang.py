@@ -63,7 +63,7 @@ class Sglang(Framework):
     name = "SGLang"
     image_field = "imageSGLang"
     image_about = "Image of SGLang. Absent: the version that was modelled."
-    formats = frozenset({"leaderworkerset"})
+    formats = frozenset({"leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     by_default = False
     service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
@@ -124,10 +124,11 @@ class Sglang(Framework):
         """
         image = options.images.get(self.name) or default_image(group)
         version = image_version(image) or numbers(group.version)
+        port = options.port or PORT
         args = (
             f"--model-path={group.model.name}",
             "--host=0.0.0.0",
-            f"--port={PORT}",
+            f"--port={port}",
             *_operating_point(group, options.served_name, version),
             *options.extra_args,
         )
@@ -142,7 +143,7 @@ class Sglang(Framework):
             command=("python3", "-m", "sglang.launch_server"),
             args=(*args, *_buckets(version, options.slo)),
             env=hugging_face_env(options),
-            port=PORT,
+            port=port,
             health_path="/health",
             metrics_path="/metrics",
             shm_bytes=shared_memory_bytes(group.tp * group.pp),

@@ -120,7 +120,7 @@ class Vllm(Framework):
         args = (
             group.model.name,
             "--host=0.0.0.0",
-            f"--port={PORT}",
+            f"--port={options.port or PORT}",
             *_operating_point(group, options.served_name),
             *options.extra_args,
         )
@@ -219,7 +219,7 @@ def _launch(
         command=("vllm", command),
         args=args,
         env=hugging_face_env(options),
-        port=PORT,
+        port=options.port or PORT,
         health_path=health_path,
         metrics_path="/metrics",
         shm_bytes=shared_memory_bytes(group.gpus_per_replica),
