@@ -224,6 +224,15 @@ def test_a_batch_has_the_metrics_of_a_batch():
     assert seconds == {"estimate": 3000, "lower": 2500, "upper": 3600}
     assert [value for _, value in rows["guide_plan_cost_usd_per_job"]] == [14.95]
     assert not rows["guide_predicted_ttft_seconds"]
+    ((group,),) = (found["status"]["best"]["groups"],)
+    ((_, tokens),), ((_, weights),) = (
+        rows[f"guide_predicted_{name}"] for name in ("kv_cache_tokens", "weight_bytes")
+    )
+    assert tokens == group["memory"]["kvCapacityTokens"]
+    assert weights == float(group["memory"]["weightGiBPerGPU"]) * 2**30
+    found["status"]["best"]["groups"] *= 2  # of a mix no pod is the typical one
+    (row,) = (row for row in METRICS if row.name == "guide_predicted_weight_bytes")
+    assert list(row.samples(found)) == []
     assert ("ml", "nightly", "requests") in {labels for labels, _ in rows["guide_planned_load"]}
 
 
