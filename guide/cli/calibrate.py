@@ -14,9 +14,8 @@ def calibrate(
     measurements: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Results of a server's benchmark: `vllm bench serve --save-result` (.json) or"
-            " `sglang.bench_serving` (.jsonl, one line a run); or CSV files in the columns of"
-            " `guide predict`."
+            help="Results of a server's own benchmark (.json, or .jsonl with a line a run), or CSV"
+            " files in the columns of `guide predict`."
         ),
     ] = None,
     out: Annotated[

@@ -88,6 +88,10 @@ class Sglang(Framework):
         tagged = None if image is None else image_version(image)
         return sglang_rules.cannot_start(model, tagged or numbers(version))
 
+    def brings_code(self, model: ModelArch) -> bool:
+        """--trust-remote-code, which this then writes."""
+        return sglang_rules.brings_code(model)
+
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """What SGLang takes by itself on one GPU."""
         return tier_limits(release, gpu, max_model_len)
@@ -217,6 +221,8 @@ def _operating_point(
         f"{graph}={captured}",
         "--enable-metrics",
     ]
+    if sglang_rules.brings_code(group.model):
+        args.append("--trust-remote-code")
     if limits.mixed_chunk:
         args.append("--enable-mixed-chunk")
     if below(group.gpu, 8):

@@ -106,6 +106,10 @@ class Vllm(Framework):
         runs = tagged or tuple(int(part) for part in version.split("."))
         return refusal(gpu, model, precision, runs, image is None or _official(image))
 
+    def brings_code(self, model: ModelArch) -> bool:
+        """--trust-remote-code, which this then writes."""
+        return brings_code(model)
+
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """vLLM's API-server defaults for a GPU of this size."""
         return tier_limits(release, gpu, max_model_len)

@@ -224,16 +224,21 @@ def test_a_batch_has_the_metrics_of_a_batch():
     assert seconds == {"estimate": 3000, "lower": 2500, "upper": 3600}
     assert [value for _, value in rows["guide_plan_cost_usd_per_job"]] == [14.95]
     assert not rows["guide_predicted_ttft_seconds"]
-    ((group,),) = (found["status"]["best"]["groups"],)
-    ((_, tokens),), ((_, weights),) = (
-        rows[f"guide_predicted_{name}"] for name in ("kv_cache_tokens", "weight_bytes")
-    )
-    assert tokens == group["memory"]["kvCapacityTokens"]
-    assert weights == float(group["memory"]["weightGiBPerGPU"]) * 2**30
-    found["status"]["best"]["groups"] *= 2  # of a mix no pod is the typical one
-    (row,) = (row for row in METRICS if row.name == "guide_predicted_weight_bytes")
-    assert list(row.samples(found)) == []
     assert ("ml", "nightly", "requests") in {labels for labels, _ in rows["guide_planned_load"]}
+
+
+def test_what_servers_tell_of_their_start_is_exported_as_predicted():
+    from guide.report import to_status
+
+    names = ("guide_predicted_weight_bytes", "guide_predicted_kv_cache_tokens")
+    rows = [next(row for row in METRICS if row.name == name) for name in names]
+    found = {**plan(model={"name": "m"}), "status": to_status(CASE.recommendation)}
+    (group,) = found["status"]["best"]["groups"]
+    (weights,), (tokens,) = (list(row.samples(found)) for row in rows)
+    assert weights == (("ml", "nightly"), float(group["memory"]["weightGiBPerGPU"]) * 2**30)
+    assert tokens == (("ml", "nightly"), group["memory"]["kvCapacityTokens"])
+    found["status"]["best"]["groups"] *= 2  # of a mix, no pod is the typical one
+    assert [list(row.samples(found)) for row in rows] == [[], []]
 
 
 def test_pods_of_jobs_are_the_plans_own_and_ended_ones_are_no_trouble():
