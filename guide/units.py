@@ -69,3 +69,8 @@ def format_range(lower: float, upper: float, render: Callable[[float], str]) -> 
     """Render a range; nothing where both ends read alike, as of a load that is served whole."""
     ends = render(lower), render(upper)
     return "" if ends[0] == ends[1] else " – ".join(ends)
+
+
+def whole(value: float) -> int | float:
+    """An integer where the value is one: counts and milliseconds print without a point."""
+    return int(value) if float(value).is_integer() else value

@@ -12,8 +12,9 @@ from pathlib import Path
 import yaml
 
 from guide.live import queries as q
+from guide.units import GIB
 from hack.grafana import LIMIT, Panel, dashboard
-from hack.rules import RULES, rules
+from hack.rules import CACHE, RULES, WEIGHTS, rules
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "charts/guide/dashboards"
@@ -98,6 +99,32 @@ def plan_panels() -> list[Panel]:
             "The fullest pod. FastGen does not tell.",
             "percentunit",
             ((q.kv_usage(PLAN), "KV cache"),),
+        ),
+        Panel(
+            "Memory of a GPU: predicted and observed",
+            "What servers say of their start, where they tell it (SGLang since 0.5.17).",
+            "bytes",
+            (
+                (f"max by (namespace, plan) ({WEIGHTS.predicted}{{{PLAN}}})", "weights, predicted"),
+                (WEIGHTS.observed(PLAN), "weights"),
+                (q.at_start("kv_gib", PLAN, GIB), "KV cache"),
+                (q.at_start("graphs_gib", PLAN, GIB), "captured graphs"),
+            ),
+        ),
+        Panel(
+            "KV cache of a replica: predicted and observed",
+            "Tokens that it holds, as servers say at their start (SGLang since 0.5.6).",
+            "short",
+            (
+                (f"max by (namespace, plan) ({CACHE.predicted}{{{PLAN}}})", "predicted"),
+                (CACHE.observed(PLAN), "observed"),
+            ),
+        ),
+        Panel(
+            "Start of a server",
+            "Until it serves, as it tells itself; of the frameworks that do.",
+            "s",
+            ((q.at_start("start_s", PLAN), "start"),),
         ),
         Panel("Cost per hour", "US dollars.", "currencyUSD", ((hourly, "USD/h"),)),
         Panel(

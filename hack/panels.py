@@ -17,6 +17,7 @@ from typing import Any
 
 import matplotlib as mpl
 
+from guide.units import GIB
 from hack.dashboards import FOLDER
 
 Series = tuple[dict[str, str], list[float], list[float]]  # labels, seconds, values
@@ -106,6 +107,8 @@ def _told(value: float, unit: str) -> str:
     """A value on an axis in the unit that Grafana would show."""
     if unit == "s" and abs(value) < 1:
         return f"{1e3 * value:g} ms"
+    if unit == "bytes":
+        return f"{value / GIB:g} GiB"
     suffix = {"s": " s", "reqps": " req/s", "percentunit": " %", "currencyUSD": " USD"}
     return f"{100 * value if unit == 'percentunit' else value:g}{suffix.get(unit, '')}"
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from guide.live import queries as q
+from guide.units import GIB
 
 RULES = Path(__file__).resolve().parents[1] / "charts/guide/files/rules.yaml"
 Object = dict[str, Any]
 RUNBOOKS = "docs/runbooks"  # the chart puts the value prometheusRule.runbooksUrl in its place
 MOVED = 0.25  # of a load: its prediction is that of another load
+HELD = 0.1  # of a memory: beyond, another model, another flag or another GPU was started
 
 # a batch is not ready until it is done; one that failed does not go on
 _BATCH = (
@@ -18,6 +21,24 @@ _BATCH = (
     " and on (namespace, plan) guide_predicted_job_seconds)"
 )
 _LATENCIES = ("ttft", "tpot", "e2e")
+
+
+@dataclass(frozen=True)
+class AtStart:
+    """What is predicted of a start, and what servers tell of it, in the same unit."""
+
+    what: str
+    predicted: str  # metric of the operator
+    quantity: str  # of `MetricNames.started`
+    unit: float = 1.0
+
+    def observed(self, selector: str) -> str:
+        """The mean of the pods, by plan."""
+        return q.at_start(self.quantity, selector, self.unit)
+
+
+WEIGHTS = AtStart("weights", "guide_predicted_weight_bytes", "weights_gib", GIB)
+CACHE = AtStart("KV cache", "guide_predicted_kv_cache_tokens", "kv_tokens")
 
 
 def rules() -> Object:
@@ -76,6 +97,7 @@ def alerts() -> list[Object]:
             f"Pods of plan {plan} are outside the predicted band for their load.",
             "The condition PredictionDrift and status.observed say by how much.",
         ),
+        *(_started(one, plan) for one in (WEIGHTS, CACHE)),
         _alert(
             "GuideBetterPlanAvailable",
             'guide_plan_condition{type="BetterPlanAvailable"} == 1',
@@ -173,6 +195,22 @@ def _drift(quantity: str, plan: str) -> Object:
         " predicted band.",
         "status.observed compares it with the prediction for the load as it is.",
         metric=quantity,
+    )
+
+
+def _started(one: AtStart, plan: str) -> Object:
+    predicted = f"max by (namespace, plan) ({one.predicted})"
+    ratio = f"({one.observed('')}) / on (namespace, plan) {predicted}"
+    return _alert(
+        "GuideStartedOtherwise",
+        f"({ratio}) > {1 + HELD:g} or ({ratio}) < {1 - HELD:g}",
+        "15m",
+        "warning",
+        f"Pods of plan {plan} started with {{{{ $value | humanizePercentage }}}} of the predicted"
+        f" {one.what}.",
+        "Another checkpoint, another flag or another GPU than planned, or memory that something"
+        " else holds.",
+        part=one.quantity.partition("_")[0],
     )
 
 

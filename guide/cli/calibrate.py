@@ -14,31 +14,34 @@ def calibrate(
     measurements: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Results of `vllm bench serve --save-result` (.json, one file a run), or CSV files"
-            " in the columns of `guide predict`."
+            help="Results of a server's own benchmark (.json, or .jsonl with a line a run), or CSV"
+            " files in the columns of `guide predict`."
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The calibration file to write.")
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option("--gpu", help="For .json: the GPU, as `guide gpus` lists it.")
+        str | None, typer.Option("--gpu", help="For results: the GPU, as `guide gpus` lists it.")
     ] = None,
-    tp: Annotated[int, typer.Option("--tp", min=1, help="For .json: tensor parallelism.")] = 1,
+    tp: Annotated[
+        int,
+        typer.Option("--tp", min=1, help="For results: tensor parallelism, where they do not say."),
+    ] = 1,
     framework_version: Annotated[
         str,
         typer.Option(
             "--framework-version",
-            help="For .json: the vLLM version. Absent: the one current at the date of the run.",
+            help="For results that do not say. Absent: the one current at the date of the run.",
         ),
     ] = "",
     precision: Annotated[
-        str, typer.Option("--precision", help="For .json. Absent: the checkpoint's own.")
+        str, typer.Option("--precision", help="For results. Absent: the checkpoint's own.")
     ] = "",
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="For .json: the Hugging Face id, where the file holds a path or alias."
+            "--model", help="For results: the Hugging Face id, where these hold a path or alias."
         ),
     ] = None,
     from_scratch: Annotated[
@@ -98,8 +101,10 @@ def calibrate(
             typer.echo(line)
         return
     if not measurements:
-        raise SpecError("give result files of `vllm bench serve`, CSV files, or --prometheus URL")
-    from guide.measured.bench_json import Setup
+        raise SpecError(
+            "give results of a benchmark (.json, .jsonl), CSV files, or --prometheus URL"
+        )
+    from guide.measured.bench_file import Setup
     from guide.measured.command import Request, run
 
     setup = Setup(gpu=gpu, tp=tp, version=framework_version, precision=precision, model=model)

@@ -52,7 +52,7 @@ def fit(
         ),
     ] = None,
     kv_cache_dtype: Annotated[
-        str, typer.Option("--kv-cache-dtype", help="As vLLM takes it.")
+        str, typer.Option("--kv-cache-dtype", help="As the framework takes it.")
     ] = "auto",
     max_num_seqs: Annotated[
         int | None,
@@ -62,9 +62,7 @@ def fit(
         int | None,
         typer.Option("--max-num-batched-tokens", min=1, help="Absent: the default on that GPU."),
     ] = None,
-    framework: Annotated[
-        str, typer.Option("--framework", help="vLLM or another that GUIDE models.")
-    ] = "vLLM",
+    framework: Annotated[str, typer.Option("--framework", help="One that GUIDE models.")] = "vLLM",
     framework_version: Annotated[
         str | None, typer.Option("--framework-version", help="Absent: the newest modelled.")
     ] = None,

@@ -53,6 +53,7 @@ class Limits:
     gpu_memory_utilization: float
     max_model_len: int
     kv_cache_dtype: str = "auto"
+    mixed_chunk: bool = False  # decodes run in steps of prompts (--enable-mixed-chunk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

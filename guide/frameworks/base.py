@@ -34,6 +34,7 @@ class DeploymentOptions:
     images: Mapping[str, str] = field(default_factory=dict[str, str])  # of the user, by framework
     token_secret: tuple[str, str] | None = None  # name, key
     extra_args: tuple[str, ...] = ()
+    port: int | None = None  # where a format looks for servers; None: the framework's own
     slo: Slo = field(default_factory=Slo)  # histogram buckets have a boundary at each limit
 
 
@@ -150,6 +151,16 @@ class Framework(ABC):
         del model, tp, pp
         return self.default_limits(release, gpu, max_model_len)
 
+    def brings_code(self, model: ModelArch) -> bool:
+        """Whether a server loads this checkpoint only with Python code that comes with it."""
+        del model
+        return False
+
+    def mixes_chunks(self, model: ModelArch, pp: int) -> bool:
+        """Whether a flag, off by default, runs decodes in the steps of prompts."""
+        del model, pp
+        return False
+
     @abstractmethod
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
         """How one replica of `group` starts, with every flag of its operating point written out.
@@ -237,6 +248,11 @@ def below(gpu: Gpu, major: int, minor: int = 0) -> bool:
 def capability(gpu: Gpu) -> str:
     """Compute capability as people write it: 8.0."""
     return ".".join(map(str, gpu.compute_capability)) if gpu.compute_capability else "none"
+
+
+def tokenizer_is_code(model: ModelArch) -> bool:
+    """Whether the tokenizer of a checkpoint is Python code that stands beside its weights."""
+    return model.name.lower().startswith(("moonshotai/", "thudm/chatglm", "thudm/glm-4-9b"))
 
 
 def hugging_face_env(options: DeploymentOptions) -> tuple[EnvVar, ...]:

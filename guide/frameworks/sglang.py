@@ -63,7 +63,7 @@ class Sglang(Framework):
     name = "SGLang"
     image_field = "imageSGLang"
     image_about = "Image of SGLang. Absent: the version that was modelled."
-    formats = frozenset({"leaderworkerset"})
+    formats = frozenset({"leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     by_default = False
     service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
@@ -88,6 +88,10 @@ class Sglang(Framework):
         tagged = None if image is None else image_version(image)
         return sglang_rules.cannot_start(model, tagged or numbers(version))
 
+    def brings_code(self, model: ModelArch) -> bool:
+        """--trust-remote-code, which this then writes."""
+        return sglang_rules.brings_code(model)
+
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """What SGLang takes by itself on one GPU."""
         return tier_limits(release, gpu, max_model_len)
@@ -111,6 +115,12 @@ class Sglang(Framework):
             max_model_len=max_model_len,
         )
 
+    def mixes_chunks(self, model: ModelArch, pp: int) -> bool:
+        """--enable-mixed-chunk: versions whose prefill graphs for multimodal models cannot mix end
+        at their start, and stages in flight are not modelled with it.
+        """
+        return pp == 1 and not model.tower_parameters
+
     def launch(self, group: ReplicaGroup, options: DeploymentOptions) -> Launch:
         """The server with the whole operating point in its arguments.
 
@@ -118,10 +128,11 @@ class Sglang(Framework):
         """
         image = options.images.get(self.name) or default_image(group)
         version = image_version(image) or numbers(group.version)
+        port = options.port or PORT
         args = (
             f"--model-path={group.model.name}",
             "--host=0.0.0.0",
-            f"--port={PORT}",
+            f"--port={port}",
             *_operating_point(group, options.served_name, version),
             *options.extra_args,
         )
@@ -136,7 +147,7 @@ class Sglang(Framework):
             command=("python3", "-m", "sglang.launch_server"),
             args=(*args, *_buckets(version, options.slo)),
             env=hugging_face_env(options),
-            port=PORT,
+            port=port,
             health_path="/health",
             metrics_path="/metrics",
             shm_bytes=shared_memory_bytes(group.tp * group.pp),
@@ -210,6 +221,10 @@ def _operating_point(
         f"{graph}={captured}",
         "--enable-metrics",
     ]
+    if sglang_rules.brings_code(group.model):
+        args.append("--trust-remote-code")
+    if limits.mixed_chunk:
+        args.append("--enable-mixed-chunk")
     if below(group.gpu, 8):
         args.append("--dtype=half")
     if group.precision.name == "fp8" and group.model.precision in SIXTEEN_BIT:

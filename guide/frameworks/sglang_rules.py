@@ -7,9 +7,11 @@ srt/layers/quantization, and the models that load a stage alone (`make_layers` w
 from __future__ import annotations
 
 from guide.domain import Gpu, ModelArch, Precision, Reason
-from guide.frameworks.base import below, capability
+from guide.frameworks.base import below, capability, tokenizer_is_code
 
 Version = tuple[int, ...]
+
+_BRINGS_CODE = frozenset({"DeciLMForCausalLM", "MiMoForCausalLM"})  # by their config.json
 
 # The first version read that has a class of its own, of the architectures that GUIDE reads. Between
 # two versions read the true one may be earlier.
@@ -137,3 +139,10 @@ def cannot_start(model: ModelArch, version: Version) -> tuple[Reason, str] | Non
         f"SGLang runs {model.architecture} since {'.'.join(map(str, since))}, not "
         f"{'.'.join(map(str, version))}",
     )
+
+
+def brings_code(model: ModelArch) -> bool:
+    """Whether SGLang loads this checkpoint only with --trust-remote-code: its model type stands
+    neither in transformers nor in `_CONFIG_REGISTRY` (0.5.14 to 0.5.23), or its tokenizer is code.
+    """
+    return model.architecture in _BRINGS_CODE or tokenizer_is_code(model)

@@ -106,6 +106,10 @@ class Vllm(Framework):
         runs = tagged or tuple(int(part) for part in version.split("."))
         return refusal(gpu, model, precision, runs, image is None or _official(image))
 
+    def brings_code(self, model: ModelArch) -> bool:
+        """--trust-remote-code, which this then writes."""
+        return brings_code(model)
+
     def default_limits(self, release: Release, gpu: Gpu, max_model_len: int) -> Limits:
         """vLLM's API-server defaults for a GPU of this size."""
         return tier_limits(release, gpu, max_model_len)
@@ -120,7 +124,7 @@ class Vllm(Framework):
         args = (
             group.model.name,
             "--host=0.0.0.0",
-            f"--port={PORT}",
+            f"--port={options.port or PORT}",
             *_operating_point(group, options.served_name),
             *options.extra_args,
         )
@@ -219,7 +223,7 @@ def _launch(
         command=("vllm", command),
         args=args,
         env=hugging_face_env(options),
-        port=PORT,
+        port=options.port or PORT,
         health_path=health_path,
         metrics_path="/metrics",
         shm_bytes=shared_memory_bytes(group.gpus_per_replica),

@@ -7,7 +7,7 @@ Read in the wheel of 0.33.0: `_FLOAT16_NOT_SUPPORTED_MODELS` (config/model.py), 
 from __future__ import annotations
 
 from guide.domain import Gpu, ModelArch, Precision, Reason
-from guide.frameworks.base import below, capability
+from guide.frameworks.base import below, capability, tokenizer_is_code
 
 Version = tuple[int, ...]
 
@@ -37,7 +37,6 @@ _LEAST_CAPABILITY: dict[str, tuple[tuple[Version, tuple[int, int]], ...]] = {
 # config.json has a model_type that neither transformers nor vLLM reads, or the tokenizer is code
 # (vLLM 0.33: transformers_utils/config.py, tokenizers/hf.py).
 _BRINGS_CODE = frozenset({"DeciLMForCausalLM", "ExaoneForCausalLM", "MiMoForCausalLM"})
-_TOKENIZER_IS_CODE = ("moonshotai/", "thudm/chatglm", "thudm/glm-4-9b")
 
 
 def refusal(
@@ -72,5 +71,4 @@ def refusal(
 
 def brings_code(model: ModelArch) -> bool:
     """Whether vLLM loads this checkpoint only with --trust-remote-code."""
-    name = model.name.lower()
-    return model.architecture in _BRINGS_CODE or name.startswith(_TOKENIZER_IS_CODE)
+    return model.architecture in _BRINGS_CODE or tokenizer_is_code(model)

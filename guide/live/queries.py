@@ -91,6 +91,25 @@ def kv_usage(selector: str, by: tuple[str, ...] = BY_PLAN) -> str:
     )
 
 
+def at_start(quantity: str, selector: str, unit: float = 1.0, by: tuple[str, ...] = BY_PLAN) -> str:
+    """What servers tell of their start (`MetricNames.started`), times `unit`: the mean of the pods,
+    phases of one pod added up.
+    """
+    mean_ = _either(
+        f"avg by ({', '.join(by)}) (sum by ({', '.join((*by, 'instance'))}) "
+        f"({narrowed(names.started[quantity], selector)}))"
+        for names in NAMES
+        if quantity in names.started
+    )
+    return mean_ if unit == 1 else f"({mean_}) * {unit:.0f}"
+
+
+def narrowed(gauge: str, selector: str) -> str:
+    """A gauge, which may have labels of its own, under one more selector."""
+    name, _, labels = gauge.rstrip("}").partition("{")
+    return f"{name}{{{', '.join(part for part in (selector, labels) if part)}}}"
+
+
 def prefix_hit_share(selector: str, window: str, by: tuple[str, ...] = BY_PLAN) -> str:
     """The share of prompt tokens that the prefix cache held."""
     return _either(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from guide.catalog import release
 from guide.domain import Catalog, GroupEvaluation
 from guide.frameworks.metrics import MetricNames
+from guide.live.queries import narrowed
 from guide.perf.ops import layout_of
 from guide.perf.static_fraction import outside_bytes
 from guide.units import GIB
@@ -27,7 +28,7 @@ _TOLD = {
 def queries(names: MetricNames, selector: str) -> dict[str, str]:
     """PromQL by quantity: the mean of the pods, phases of one pod added up."""
     return {
-        quantity: f"avg(sum by (instance) ({_narrowed(gauge, selector)}))"
+        quantity: f"avg(sum by (instance) ({narrowed(gauge, selector)}))"
         for quantity, gauge in names.started.items()
     }
 
@@ -56,8 +57,3 @@ def beside(observed: Mapping[str, float], expected: Mapping[str, float]) -> Iter
         seen, told = observed[quantity], expected.get(quantity)
         against = "nothing is predicted" if told is None else f"predicted {told:{form}} {unit}"
         yield f"{name}: observed {seen:{form}} {unit}, {against}."
-
-
-def _narrowed(gauge: str, selector: str) -> str:
-    name, _, labels = gauge.rstrip("}").partition("{")
-    return f"{name}{{{', '.join(part for part in (selector, labels) if part)}}}"

@@ -139,7 +139,7 @@ def _pod(plan: InferencePlan, index: int, evaluation: GroupEvaluation, launch: L
         "automountServiceAccountToken": False,
         "containers": containers,
         "dnsPolicy": "ClusterFirst",
-        # A Service of the name of a framework sets its variables: VLLM_PORT, SGLANG_PORT.
+        # A Service of the name of a framework sets its variables, such as VLLM_PORT.
         "enableServiceLinks": False,
         "schedulerName": "default-scheduler",
         "securityContext": hardening.pod_security(group.gpu.vendor),

@@ -1,11 +1,15 @@
 """KServe's LLMInferenceService (serving.kserve.io/v1alpha1) from the same data.
 
 KServe routes; GUIDE says how many replicas, on what, and with which arguments. One service a
-replica group, since the type holds one pod template.
+replica group, since the type holds one pod template. Command and arguments of the pod take the
+place of those that KServe writes for vLLM, so any engine runs that serves on its port;
+`spec.runtime`, which newer versions have for SGLang, would only choose which are replaced.
 https://kserve.github.io/website/docs/reference/crd-api
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
 from guide.frameworks import Launch
@@ -16,11 +20,12 @@ from guide.manifests.objects import Named, launch_options, launched
 from guide.spec import InferencePlan
 
 CONTAINER = "main"  # the container that KServe's own template merges with
+PORT = 8000  # of every pod: that of KServe's Service and pool, whatever the engine
 
 
 def llm_inference_service(plan: InferencePlan, evaluation: Evaluation) -> Named:
     """File name and object for everything to be applied, sorted by file name."""
-    options = launch_options(plan)
+    options = replace(launch_options(plan), port=PORT)
     objects: dict[str, Object] = {}
     for index, group in enumerate(evaluation.groups):
         launch = launched(group.group, options)
@@ -47,7 +52,7 @@ def _service(plan: InferencePlan, index: int, group: GroupEvaluation, launch: La
             "replicas": group.group.replicas,
             "rolloutStrategy": {"maxSurge": 0, "maxUnavailable": 1},
             "router": {"gateway": {}, "route": _route(plan, group)},
-            # vLLM downloads into its own cache, as in the other formats.
+            # Servers download into their own cache, as in the other formats.
             "storageInitializer": {"enabled": False},
             "template": template["spec"],
         },

@@ -224,4 +224,5 @@ def _policy(
         token_budget=int(budget),
         block_tokens=memory.block_tokens,
         kv_blocks=int(blocks),
+        mixed_chunk=bool(row.noted(r"enable-mixed-chunk[ =](\d)")),
     )

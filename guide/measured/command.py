@@ -10,7 +10,7 @@ from guide.catalog import load
 from guide.domain import FitTable
 from guide.errors import SpecError
 from guide.measured import store
-from guide.measured.bench_json import Setup
+from guide.measured.bench_file import Setup
 from guide.measured.dataset import Dataset, compiled, is_open
 from guide.measured.fitting import fit_all, table_of
 from guide.measured.refine import refine

@@ -27,6 +27,7 @@ from guide.domain import (
     Relaxation,
     ReplicaGroup,
 )
+from guide.report import rivals
 from guide.report.scaling import document as scaling_document
 from guide.spec.answer import (
     AdditionDocument,
@@ -47,9 +48,10 @@ from guide.spec.answer import (
     RecommendationDocument,
     RejectionDocument,
     RelaxationDocument,
+    RivalDocument,
     ShapeDocument,
 )
-from guide.units import GIB, format_share, significant
+from guide.units import GIB, format_share, significant, whole
 
 API_VERSION: Final = "guide.dev/v1alpha1"
 KIND: Final = "Recommendation"
@@ -84,7 +86,15 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
         document["batchCurve"] = [_point(point) for point in r.batch_curve]
     if r.scaling is not None:
         document["scaling"] = scaling_document(r, r.scaling)
+    others = [_rival(other) for other in rivals.others(r)]
+    if others:
+        document["otherFrameworks"] = others
     return document
+
+
+def _rival(other: rivals.Other) -> RivalDocument:
+    best = None if other.rival is None else other.rival.evaluation
+    return {"framework": other.framework, "why": other.why, "best": evaluation(best)}
 
 
 def _point(point: BatchPoint) -> BatchPointDocument:
@@ -190,13 +200,16 @@ def key_of(group: Mapping[str, Any]) -> LayoutKey:
 
 def limits(item: Limits) -> LimitsDocument:
     """An operating point as the manifests hold it."""
-    return {
+    document: LimitsDocument = {
         "maxNumSeqs": item.max_num_seqs,
         "maxNumBatchedTokens": item.max_num_batched_tokens,
         "gpuMemoryUtilization": format_share(item.gpu_memory_utilization),
         "maxModelLen": item.max_model_len,
         "kvCacheDtype": item.kv_cache_dtype,
     }
+    if item.mixed_chunk:
+        document["mixedChunk"] = True
+    return document
 
 
 def candidate(item: Candidate | None, pool: str) -> CandidateDocument:
@@ -324,9 +337,6 @@ def _interval(interval: Interval) -> IntervalDocument:
     return {"lower": significant(interval.lower), "upper": significant(interval.upper)}
 
 
-def whole(value: float) -> int | float:
-    """An integer where the value is one: counts and milliseconds print without a point."""
-    return int(value) if float(value).is_integer() else value
 
 
 def _money(value: float | None) -> float | None:

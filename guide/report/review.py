@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches, rivals, scaling
+from guide.report import batches, frameworks, rivals, scaling
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
@@ -87,7 +87,7 @@ def _day(r: Recommendation) -> list[str]:
 def _frameworks(r: Recommendation) -> list[str]:
     """Why this framework, where others were compared."""
     said = list(rivals.reasons(r))
-    return [_section(rivals.side_by_side(r)), _bullets(said)] if said else []
+    return [_section(frameworks.side_by_side(r)), _bullets(said)] if said else []
 
 
 def _add(r: Recommendation) -> str:

@@ -1,32 +1,35 @@
-"""Why this framework and not the other: the best of each side by side, and the cause."""
+"""Why this framework and not the other: the cause, in one sentence for every face."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from guide.domain import Evaluation, Recommendation, Rival
 from guide.report.reasons import split_unready
 from guide.report.sentences import parallel
-from guide.report.table import Table
-from guide.report.tables import deployments
 from guide.units import format_milliseconds
 
-TITLE = "The best of each framework"
 ALIKE = 0.02  # in a cause: below, it explains nothing
 FULL = 0.9  # of the cache: from here on it holds requests back
 
 
-def side_by_side(recommendation: Recommendation) -> Table:
-    """The best, then the best of each other framework; empty where one framework was asked."""
-    r = recommendation
-    if r.best is None or not r.rivals:
-        return Table(title=TITLE, heads=(), rows=())
-    return deployments(TITLE, [r.best, *(one.evaluation for one in r.rivals)])
+class Other(NamedTuple):
+    """A framework that was compared and is not that of the best."""
+
+    framework: str
+    why: str  # not this one: a sentence
+    rival: Rival | None  # its best, where it keeps every limit
 
 
 def reasons(recommendation: Recommendation) -> Iterator[str]:
     """One sentence for each framework that was compared and is not that of the best."""
+    return (other.why for other in others(recommendation))
+
+
+def others(recommendation: Recommendation) -> Iterator[Other]:
+    """The other frameworks that were compared; none where one was asked, or nothing fits."""
     r = recommendation
     if r.best is None:
         return
@@ -37,9 +40,9 @@ def reasons(recommendation: Recommendation) -> Iterator[str]:
     for name, _ in r.framework_versions:
         if name in (own, *r.unready):
             continue
-        yield f"Why {own} and not {name}: " + (
-            cause(r.best, beside[name]) if name in beside else _nearest(r, name)
-        )
+        rival = beside.get(name)
+        why = cause(r.best, rival) if rival else _nearest(r, name)
+        yield Other(name, f"Why {own} and not {name}: {why}", rival)
 
 
 def cause(best: Evaluation, rival: Rival) -> str:

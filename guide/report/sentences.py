@@ -15,11 +15,10 @@ from guide.domain import (
     Workload,
 )
 from guide.models.precision import effective
-from guide.report.document import whole
 from guide.search.rank import capacity_per_s
 from guide.search.space import is_online
 from guide.spec.scalars import DURATIONS, duration_of
-from guide.units import format_duration, format_rate, format_seconds, format_usd
+from guide.units import format_duration, format_rate, format_seconds, format_usd, whole
 
 HOURS_PER_MONTH = 730
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from guide.domain import Evaluation, Reason, Recommendation, Rejection
-from guide.report import document
+from guide.report import document, rivals
 from guide.report.reasons import split_unready
 from guide.units import MILLISECOND
 
@@ -42,6 +42,9 @@ def _status(r: Recommendation, keep: int) -> dict[str, Any]:
         "summary": summary(r.best) if r.best else None,
         "best": document.evaluation(r.best),
         "alternatives": [document.evaluation(item) for item in r.alternatives],
+        "otherFrameworks": [
+            {"framework": other.framework, "why": other.why} for other in rivals.others(r)
+        ],
         "rejectionCounts": [
             {"reason": reason, "count": count}
             for reason, count in document.rejection_counts(r).items()

@@ -50,9 +50,17 @@ def own_chunk(group: ReplicaGroup, catalog: Catalog) -> int:
 
 
 def about_chunk(best: Evaluation, catalog: Catalog) -> list[str]:
-    """Why a step of the best holds other than the framework's own number of tokens."""
+    """Why a step of the best holds other than the framework's own number of tokens, or decodes
+    beside prompts.
+    """
     said: list[str] = []
     for group in best.candidate.groups:
+        if group.limits.mixed_chunk:
+            said.append(
+                f"{group.framework} on {group.pool.name} runs decodes in the steps of prompts "
+                "(--enable-mixed-chunk): running answers wait less for prompts, without which TPOT "
+                "would miss its limit; no measurement of this flag stands behind it"
+            )
         tokens, own = group.limits.max_num_batched_tokens, own_chunk(group, catalog)
         if tokens == own:
             continue

@@ -17,11 +17,12 @@ from guide.search.bounds import (
 )
 from guide.search.evaluate import Member, Study, evaluate, sustained_per_s
 from guide.search.evaluate import load_share as busiest
-from guide.search.operating_point import Replica, with_batch, with_chunk
+from guide.search.operating_point import Replica, with_batch, with_chunk, with_mixed_chunk
 from guide.units import format_rate
 
 CROWD = 8  # times the mean batch: as many never run at once
 NEAR_MISS = 0.4  # of a limit: no chunk mends more
+STALL = 0.15  # of a limit: nor do decodes in steps of prompts, by which TPOT fell up to a tenth
 Judged = tuple[Evaluation, Broken | None]
 
 
@@ -70,7 +71,9 @@ def settled(replica: Replica, replicas: int, study: Study, load_share: float = 1
         return first
     offered = busiest(study.plan.workload, replicas, load_share).requests_per_s
     found = _batch(replica, first, judged, study, offered)
-    return found if found[1] is None else _chunk(replica, first, judged, study) or found
+    if found[1] is None:
+        return found
+    return _chunk(replica, first, judged, study) or _mixed(replica, first, judged, study) or found
 
 
 def _batch(
@@ -134,6 +137,20 @@ def _chunk(
         elif found or (smaller and _missed(tried[0], plan).keys() - {Reason.MISSES_TTFT}):
             break
     return found
+
+
+def _mixed(
+    replica: Replica, first: Judged, judged: Callable[[Replica], Judged], study: Study
+) -> Judged | None:
+    """Decodes in the steps of prompts, where answers that run wait a little too long for these:
+    after all else, since nobody measured it.
+    """
+    missed = _missed(first[0], study.plan)
+    near = Reason.MISSES_TPOT in missed and max(missed.values()) <= STALL
+    if not (near and replica.mixable and all(item.report.stable for item in first[0].groups)):
+        return None
+    tried = judged(with_mixed_chunk(replica))
+    return tried if tried[1] is None else None
 
 
 def _missed(evaluation: Evaluation, plan: Plan) -> dict[Reason, float]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from guide.domain import Evaluation, Inventory, Plan, Reason, Rejection, Workload
 from guide.frameworks import FRAMEWORKS, what_ifs
-from guide.frameworks.vllm_starts import brings_code
 from guide.perf.pipeline import NIC_BYTES_PER_S, handed_on_bytes
 from guide.search.additions import Tried
 from guide.search.causes import Cause, Findings
@@ -226,7 +225,7 @@ def _caveats(best: Evaluation) -> list[str]:
             found.append(caveat)
         if group.model.precision == "bf16" and group.precision.name == "fp16":
             found.append(f"{group.gpu.name} has no bf16: the weights run as fp16")
-        if brings_code(group.model) and group.framework == "vLLM":
+        if FRAMEWORKS[group.framework].brings_code(group.model):
             found.append(
                 f"{group.model.name} brings Python code that the server runs "
                 "(--trust-remote-code): read it, and pin its revision by --revision"

@@ -79,6 +79,7 @@ class Replica:
     max_concurrent_requests: int
     smaller: tuple[int, ...] = ()  # batches that may be taken instead, ascending
     chunks: tuple[int, ...] = ()  # and tokens of a step, ascending
+    mixable: bool = False  # whether decodes may run in steps of prompts
 
     def group(self, replicas: int, load_share: float = 1.0) -> ReplicaGroup:
         """This replica `replicas` times, with their share of the plan's load."""
@@ -158,7 +159,8 @@ def operate(
             return broken
         found = _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
         chunks = _chunk_sizes(release, limits, plan.workload)
-        return replace(found, smaller=sizes[:-1], chunks=chunks)
+        mixable = FRAMEWORKS[release.framework].mixes_chunks(variant.model, shape.pp)
+        return replace(found, smaller=sizes[:-1], chunks=chunks, mixable=mixable)
     return _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
 
 
@@ -227,6 +229,11 @@ def with_chunk(replica: Replica, tokens: int, plan: Plan, catalog: Catalog) -> R
     if longest < limits.max_model_len or outside_does_not_fit(found.memory):
         return None
     return found
+
+
+def with_mixed_chunk(replica: Replica) -> Replica:
+    """The same replica with decodes in the steps of prompts, which no bound depends on."""
+    return replace(replica, limits=replace(replica.limits, mixed_chunk=True), mixable=False)
 
 
 def _under(replica: Replica, limits: Limits, plan: Plan, catalog: Catalog) -> Replica:

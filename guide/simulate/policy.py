@@ -41,6 +41,7 @@ def policy_of(
         block_tokens=memory.block_tokens,
         kv_blocks=max(1, blocks),
         most_new_tokens=most_new_tokens,
+        mixed_chunk=group.limits.mixed_chunk,
     )
 
 
@@ -52,6 +53,7 @@ def scheduler_policy(
     block_tokens: int,
     kv_blocks: int,
     most_new_tokens: int = 0,
+    mixed_chunk: bool = False,
 ) -> SchedulerPolicy:
     """How a release schedules within these limits."""
     admits = release.scheduling is Scheduling.PREFILL_OR_DECODE
@@ -65,4 +67,5 @@ def scheduler_policy(
         # what is retracted is freed at once, not put into the tree
         resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache and not admits else 0.0,
         max_new_tokens=most_new_tokens if admits else 0,
+        mixed_chunk=mixed_chunk,
     )

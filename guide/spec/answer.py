@@ -81,6 +81,9 @@ class LimitsDocument(TypedDict):
     gpuMemoryUtilization: Annotated[str, Field(description="Share of GPU memory that is used.")]
     maxModelLen: Annotated[int, Field(description="Longest prompt plus output in tokens.")]
     kvCacheDtype: Annotated[str, Field(description="Precision of the KV cache.")]
+    mixedChunk: NotRequired[
+        Annotated[bool, Field(description="Whether decodes run in steps of prompts, else absent.")]
+    ]
 
 
 class MemoryDocument(TypedDict):
@@ -157,6 +160,19 @@ class BatchPointDocument(TypedDict):
     e2eSeconds: NotRequired[
         Annotated[float, Field(description="Mean request, where the batch is always full.")]
     ]
+
+
+class OtherFrameworkDocument(TypedDict):
+    """A framework that was compared and is not that of the best."""
+
+    framework: Annotated[str, Field(description="Inference framework.")]
+    why: Annotated[str, Field(description="Why the best runs under another: a sentence.")]
+
+
+class RivalDocument(OtherFrameworkDocument):
+    """The same with the best that it can do; null where it keeps no limit."""
+
+    best: EvaluationDocument | None
 
 
 class PoolCandidateDocument(TypedDict):
@@ -343,3 +359,4 @@ class RecommendationDocument(TypedDict):
     engine: EngineDocument
     batchCurve: NotRequired[list[BatchPointDocument]]
     scaling: NotRequired[ScalingDocument]
+    otherFrameworks: NotRequired[list[RivalDocument]]

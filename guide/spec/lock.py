@@ -236,6 +236,7 @@ class LockedLimits(Locked):
     max_num_batched_tokens: int
     gpu_memory_utilization: float
     max_model_len: int
+    mixed_chunk: bool = False
 
 
 class LockedGroup(Locked):

@@ -143,9 +143,8 @@ class DeploymentSpec(_Images):
     extra_args: tuple[ExtraArg, ...] = Field(
         default=(),
         max_length=32,
-        description="More arguments for vLLM, one element each, from an allow-list of flags that "
-        "leave "
-        "the predicted operating point alone.",
+        description="More arguments for the servers, one element each, from an allow-list of flags "
+        "of each framework that leave the predicted operating point alone.",
     )
 
     @property

@@ -13,11 +13,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictInt, model_validator
 from pydantic.config import JsonDict
 
+from guide.frameworks import FRAMEWORKS
 from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.scalars import ConfigKey, LabelKey, LabelValue, ObjectName
 
 # Set by GUIDE, or able to change what was predicted.
-_OURS = r"^(HF_HOME|HF_TOKEN|HOME|USER|PYTHONPATH|(VLLM|SGLANG|CUDA|NVIDIA|ROCR|HIP|LD)_.*)$"
+_PREFIXES = "|".join((*(name.upper() for name in FRAMEWORKS), "CUDA|NVIDIA|ROCR|HIP|LD"))
+_OURS = rf"^(HF_HOME|HF_TOKEN|HOME|USER|PYTHONPATH|({_PREFIXES})_.*)$"
 _OWN_LABELS = r"^(guide[.]dev|app[.]kubernetes[.]io)/.*$"
 _Amount = Annotated[str, Field(max_length=20, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGT]i?)?$")]
 _Id = Annotated[StrictInt, Field(ge=1, le=2_147_483_647)]

@@ -17,6 +17,7 @@ from guide.spec.answer import (
     InventoryDocument,
     LayoutDocument,
     LimitsDocument,
+    OtherFrameworkDocument,
     RejectionDocument,
     RelaxationDocument,
 )
@@ -125,6 +126,9 @@ class InferencePlanStatus(Edge):
     best: Stored[EvaluationDocument] | None = Field(default=None, description="The recommendation.")
     alternatives: tuple[Stored[EvaluationDocument], ...] = Field(
         default=(), description="The runners-up."
+    )
+    other_frameworks: tuple[Stored[OtherFrameworkDocument], ...] = Field(
+        default=(), description="Other frameworks that were compared, and why not these."
     )
     rejection_counts: tuple[RejectionCount, ...] = Field(default=(), description="By reason.")
     rejections: tuple[Stored[RejectionDocument], ...] = Field(

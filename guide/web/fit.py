@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from guide.catalog import release
 from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS
 from guide.models.precision import PRECISIONS
 from guide.question import known_gpu
 from guide.report.fit import FitRow, layouts, outcome, tables, to_document
@@ -30,6 +31,7 @@ MOST = {  # of the numbers that may be asked for
 }
 FIRST = {"model": "meta-llama/Llama-3.1-8B-Instruct", "gpu": "H100-SXM"}
 AUTO = "auto"
+FIRST_FRAMEWORK = next(iter(FRAMEWORKS))
 
 router = APIRouter()
 
@@ -43,6 +45,7 @@ def page(request: Request) -> Response:
         "models": sorted(catalog().models, key=str.casefold),
         "gpus": sorted(catalog().gpus),
         "precisions": sorted(PRECISIONS),
+        "frameworks": list(FRAMEWORKS),
     }
     if asked:
         try:
@@ -64,7 +67,9 @@ def fit(request: Request) -> JSONResponse:
 def answered(asked: Mapping[str, str]) -> tuple[FitAnswer, list[FitRow]]:
     """The answer to the texts of a form or of query parameters; `SpecError` for what is none."""
     known = catalog()
-    behaviour = release(known, asked.get("framework", "vLLM"), asked.get("framework_version"))
+    behaviour = release(
+        known, asked.get("framework", FIRST_FRAMEWORK), asked.get("framework_version")
+    )
     share = asked.get("gpu_memory_utilization")
     question = FitQuestion(
         model=known_model(_text(asked, "model"), known, "model"),

@@ -17,11 +17,10 @@ from guide.domain import (
     Slo,
 )
 from guide.insight.minute import Timeline
-from guide.report import rivals
+from guide.report import frameworks, rivals
 from guide.report import tables as rows
 from guide.report.adjusted import adjusted_table
 from guide.report.bill import bill, bill_changers, price_dates
-from guide.report.document import whole
 from guide.report.extremes import three_answers
 from guide.report.misses import each_gpu, margin, reasons
 from guide.report.reasons import IN_WORDS, split_unready
@@ -41,6 +40,7 @@ from guide.units import (
     format_rate,
     format_seconds,
     format_usd,
+    whole,
 )
 from guide.web import charts
 from guide.web.asking import PageQuestion, drawn, explained
@@ -157,7 +157,7 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "offline": asked.plan.workload.offline is not None,
         "three": three_answers(found),
         "scaling": bounds(found),
-        "frameworks": rivals.side_by_side(found),
+        "frameworks": frameworks.side_by_side(found),
         "why_framework": list(rivals.reasons(found)),
         "insides": _insides(asked, minutes),
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],

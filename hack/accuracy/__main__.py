@@ -66,6 +66,11 @@ RANKS = """\
 Runs of the same model, GPU and load that differ in framework, precision or parallelism, ordered by
 prediction and by measurement: 1 is the same order, 0 is chance."""
 
+WINNERS = """\
+Bursts of the same model, lengths and size on the same GPUs under two frameworks: above 1 the one
+before the stroke is slower. A prediction is right where it names the same winner; measured within
+10 % of each other there is none, which counts a half."""
+
 DOUBTS = """\
 A share within 1 % of its bound, or a time that the fit removed, is no measurement. With fewer than
 five rows a GPU counts as extrapolated."""
@@ -159,6 +164,7 @@ def _report(
         _section(tables.by_kind(items)),
         _section(tables.by_gpu(items)),
         _section(tables.ranks(items), RANKS),
+        _section(tables.winners(items), WINNERS),
         _section(tables.worst(items)),
         _section(tables.excluded(items)),
         _section(tables.doubts(table), DOUBTS),

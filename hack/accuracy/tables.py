@@ -11,6 +11,7 @@ from guide.report.tables import Table
 from guide.units import format_seconds
 from hack.accuracy.coverage import coverage, fresh_half_widths
 from hack.accuracy.ranking import agreement
+from hack.accuracy.winners import duels
 
 ALL_ERRORS = ("fitted", *LEFT_OUT)
 HEADS = {
@@ -179,6 +180,29 @@ def ranks(items: Sequence[LeftOut]) -> Table:
         heads=("metric", "groups", "pairs", *HEADS.values()),
         rows=tuple(rows),
         numeric=tuple(range(1, 3 + len(HEADS))),
+    )
+
+
+def winners(items: Sequence[LeftOut]) -> Table:
+    """Which framework wins on equal machines, and how often the prediction says so."""
+    found = duels(items)
+    rows = [
+        (
+            f"{one.machine[0]}, {one.machine[1]} x {one.machine[2]}",
+            f"{one.second} / {one.first}",
+            f"{math.exp(one.measured):.2f}",
+            *(f"{math.exp(one.predicted[errors]):.2f}" for errors in ALL_ERRORS),
+        )
+        for one in found
+    ]
+    if found:
+        right = (sum(one.right(errors) for one in found) for errors in ALL_ERRORS)
+        rows.append(("right", f"of {len(found)}", "", *(f"{count:g}" for count in right)))
+    return Table(
+        title="Which framework wins: time of a burst by one over that by the other",
+        heads=("model, GPU", "frameworks", "measured", *HEADS.values()),
+        rows=tuple(rows),
+        numeric=tuple(range(2, 3 + len(HEADS))),
     )
 
 

@@ -72,6 +72,7 @@ def _limits(stated: Mapping[str, Any]) -> Limits:
         gpu_memory_utilization=float(stated["gpuMemoryUtilization"]),
         max_model_len=stated["maxModelLen"],
         kv_cache_dtype=stated["kvCacheDtype"],
+        mixed_chunk=stated.get("mixedChunk", False),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guide.units import GIB
 from guide_operator.live_metrics import expected, verdicts
 
 Object = Mapping[str, Any]
@@ -114,6 +115,17 @@ def _load(plan: Object) -> Iterator[Sample]:
             yield (*_plan(plan), quantity), float(value)
 
 
+def _memory(field: str, unit: float = 1.0) -> Callable[[Object], Iterator[Sample]]:
+    """Nothing for a mix, whose pods hold this or that."""
+
+    def samples(plan: Object) -> Iterator[Sample]:
+        groups = plan["status"]["best"]["groups"]
+        if len(groups) == 1:
+            yield _plan(plan), float(groups[0]["memory"][field]) * unit
+
+    return samples
+
+
 def _info(plan: Object) -> Iterator[Sample]:
     best, summary = plan["status"]["best"], plan["status"]["summary"]
     first = best["groups"][0]
@@ -191,6 +203,18 @@ METRICS = (
         "Cost of the whole offline batch; absent where a price is unknown.",
         PLAN,
         _cost("usdPerJob"),
+    ),
+    MetricRow(
+        "guide_predicted_weight_bytes",
+        "Predicted weights of one GPU; absent for a mix.",
+        PLAN,
+        _memory("weightGiBPerGPU", GIB),
+    ),
+    MetricRow(
+        "guide_predicted_kv_cache_tokens",
+        "Tokens that the KV cache of a replica is predicted to hold; absent for a mix.",
+        PLAN,
+        _memory("kvCapacityTokens"),
     ),
     MetricRow("guide_plan_gpus", "GPUs of the recommended deployment.", PLAN, _gpus),
     MetricRow("guide_plan_replicas", "Replicas of the recommended deployment.", PLAN, _replicas),

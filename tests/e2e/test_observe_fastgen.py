@@ -47,7 +47,12 @@ SPEC = {
     "budget": {"maxGPUs": 1},
 }
 # Panels that a proxy cannot fill (docs/monitoring.md); the rest of them must have data.
-BLIND = {"KV cache in use"}
+BLIND = {
+    "KV cache in use",
+    "KV cache of a replica: predicted and observed",
+    "Memory of a GPU: predicted and observed",
+    "Start of a server",
+}
 
 
 class Seen(NamedTuple):

@@ -45,6 +45,7 @@ GROUPS = {
     "fp8": replace(
         PLAIN, precision=PRECISIONS["fp8"], limits=replace(LIMITS, kv_cache_dtype="fp8")
     ),
+    "mixed": replace(PLAIN, limits=replace(LIMITS, mixed_chunk=True)),
     "turing": replace(
         PLAIN,
         pool=replace(PLAIN.pool, gpu=replace(V100, name="T4", compute_capability=(7, 5))),
@@ -112,10 +113,11 @@ def test_the_parser_of_the_wheel_takes_every_argv(version: str):
         assert one["context_length"] is not None  # a stand-in reads its number
         assert one["enable_metrics"]
         assert one["bucket_time_to_first_token"][0] == 0.005
-    plain, stages, fp8, turing = answers[:4]
+    plain, stages, fp8, mixed, turing = answers[:5]
     assert plain["cuda_graph_max_bs_decode"] == 128
     assert stages["pp_size"] == 2
     assert (fp8["quantization"], fp8["kv_cache_dtype"]) == ("fp8", "fp8_e4m3")
+    assert (plain["enable_mixed_chunk"], mixed["enable_mixed_chunk"]) == (False, True)
     assert turing["dtype"] == "half"
     assert [(one["nnodes"], one["node_rank"]) for one in answers[-2:]] == [(2, 0), (2, 1)]
 

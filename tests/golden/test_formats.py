@@ -56,16 +56,31 @@ def test_fastgen_is_refused_with_a_sentence(form: str):
 
 @pytest.mark.parametrize("form", OTHERS)
 def test_sglang_goes_where_its_pods_can_be_written(form: str):
-    """Of the others its own operator or chart writes the command of vLLM."""
-    if form in FRAMEWORKS["SGLang"].formats:
-        (container,) = sets(CASES["sglang"])["leaderWorkerTemplate"]["leaderTemplate"]["spec"][
-            "containers"
-        ]
-        assert container["command"] == ["python3", "-m", "sglang.launch_server"]
-        assert "--max-running-requests=96" in container["args"]
+    """The chart of vLLM's production stack writes the command of vLLM."""
+    if form not in FRAMEWORKS["SGLang"].formats:
+        with pytest.raises(SpecError, match=f"--format {form} serves vLLM only, and SGLang"):
+            render(CASES["sglang"], form)
         return
-    with pytest.raises(SpecError, match=f"--format {form} serves .* only"):
-        render(CASES["sglang"], form)
+    spec = yaml.safe_load(render(CASES["sglang"], form)[f"{form}-0.yaml"])["spec"]
+    template = spec.get("template") or spec["leaderWorkerTemplate"]["leaderTemplate"]
+    (container,) = template.get("spec", template)["containers"]
+    assert container["command"] == ["python3", "-m", "sglang.launch_server"]
+    assert "--max-running-requests=96" in container["args"]
+    port = container["ports"][0]["containerPort"]
+    assert f"--port={port}" in container["args"]
+    assert container["startupProbe"]["timeoutSeconds"] >= 20  # /health generates a token
+
+
+def test_kserve_finds_every_engine_on_its_port():
+    """Its Service and its pool ask port 8000, whatever the pod says."""
+    for name in ("vllm", "sglang"):
+        file = render(CASES[name], "llminferenceservice")["llminferenceservice-0.yaml"]
+        spec = yaml.safe_load(file)["spec"]
+        (container,) = spec["template"]["containers"]
+        assert [port["containerPort"] for port in container["ports"]] == [8000]
+        assert "--port=8000" in container["args"]
+        assert spec["annotations"]["prometheus.io/port"] == "8000"
+        assert container["name"] == "main"
 
 
 def test_a_replica_of_sglang_over_nodes_runs_one_command_on_each():

@@ -103,7 +103,11 @@ def test_vllm_refuses_some_models_in_float16(architecture: str, refused: bool):
 )
 def test_code_of_a_checkpoint_is_trusted_only_where_it_must(name: str, trusted: bool):
     group = replace(GROUP, model=replace(MODEL, name=name))
-    assert ("--trust-remote-code" in VLLM.launch(group, OPTIONS).args) is trusted
+    for framework, version in ((VLLM, GROUP.version), (FRAMEWORKS["SGLang"], "0.5.23")):
+        one = replace(group, framework=framework.name, version=version)
+        assert framework.brings_code(one.model) is trusted
+        assert ("--trust-remote-code" in framework.launch(one, OPTIONS).args) is trusted
+    assert not FRAMEWORKS["FastGen"].brings_code(group.model)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hack.accuracy import ratchet, tables
 from hack.accuracy.coverage import coverage, fresh_half_widths
 from hack.accuracy.plots import scatter
 from hack.accuracy.ranking import agreement
+from hack.accuracy.winners import duels
 
 DATA = Path(__file__).parents[2] / "accuracy" / "data" / "measurements.csv"
 CATALOG = load()
@@ -93,6 +94,46 @@ def test_runs_of_different_loads_are_not_compared():
     loads = {(ROWS[n].load, ROWS[n].prompt_tokens) for n in range(3)}
     assert len(loads) == 3
     assert found.groups == 0
+
+
+def bursts(vllm_s: float, sglang_s: float, error: float, longer: float = 1.0) -> list[LeftOut]:
+    """The same burst under two frameworks; the prediction errs under the second alone."""
+    found: list[LeftOut] = []
+    for framework, measured in (("vLLM", vllm_s), ("SGLang", sglang_s)):
+        item = observation(0, error if framework == "vLLM" else 0.0, measured)
+        prompt = item.case.row.prompt_tokens * (longer if framework == "vLLM" else 1)
+        row = replace(item.case.row, kind="burst", framework=framework, prompt_tokens=prompt)
+        found.append(replace(item, case=replace(item.case, row=row)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("vllm_s", "error", "right"),
+    [
+        (20.0, 0.0, 1),
+        (20.0, -math.log(4), 0),  # predicted at 5 s: the other would win
+        (5.0, 0.0, 1),
+        (10.5, 0.0, 0.5),  # nobody wins
+        (10.5, -1.0, 0.5),
+    ],
+)
+def test_a_prediction_is_right_where_it_names_the_winner(vllm_s: float, error: float, right: float):
+    (duel,) = duels(bursts(vllm_s, 10.0, error))
+    assert (duel.first, duel.second) == ("SGLang", "vLLM")
+    assert duel.right("fitted") == right
+    table = tables.winners(bursts(vllm_s, 10.0, error))
+    assert table.rows[0][1:4] == (
+        "vLLM / SGLang", f"{vllm_s / 10:.2f}", f"{vllm_s / 10 * math.exp(error):.2f}",
+    )  # fmt: skip
+    assert table.rows[-1][:4] == ("right", "of 1", "", f"{right:g}")
+
+
+def test_other_lengths_are_no_duel():
+    assert len(duels(bursts(20, 10, 0, longer=1.02))) == 1
+    assert duels(bursts(20, 10, 0, longer=1.05)) == []
+    one, other = bursts(20, 10, 0)
+    assert duels([one, replace(other, exclusion="warm")]) == []
+    assert tables.winners([]).rows == ()
 
 
 COMMITTED = {"slice": {"rows": 10, "mean": 10.0, "median": 5.0}}

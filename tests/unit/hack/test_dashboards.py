@@ -29,7 +29,7 @@ VLLM = {name for names in q.HISTOGRAMS.values() for name in names} | {
     "vllm:num_requests_waiting",
     "vllm:request_success",
 }
-UNITS = {"currencyUSD", "none", "percentunit", "reqps", "s", "short"}
+UNITS = {"bytes", "currencyUSD", "none", "percentunit", "reqps", "s", "short"}
 NAME = re.compile(r"\b(?:vllm:|guide_|plan:)\w+(?::\w+)?")
 SUFFIX = re.compile(r"_(?:bucket|sum|count|total)$")
 BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}

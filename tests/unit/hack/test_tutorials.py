@@ -12,7 +12,7 @@ from tests.tutorial import ROOT, matches, steps, walk
 TUTORIALS = ROOT / "docs/tutorials"
 
 
-@pytest.mark.parametrize("name", ["gitops", "air-gapped", "models", "sweep", "batch"])
+@pytest.mark.parametrize("name", ["gitops", "air-gapped", "models", "sweep", "batch", "sglang"])
 def test_the_tutorial_does_what_it_says(name: str, tmp_path: Path):
     assert walk((TUTORIALS / f"{name}.md").read_text(encoding="utf-8"), tmp_path) >= 5
 

@@ -12,7 +12,8 @@ import yaml
 from guide.errors import SpecError
 from guide.manifests.benchmark import LASTS_S, benchmarks
 from guide.manifests.render import build_objects
-from guide.measured.bench_json import Setup, read_bench
+from guide.measured.bench_file import Setup
+from guide.measured.sources import runs_of
 from tests.manifest_cases import CASES, Case
 from tests.rendered import edit, render_into, rules, run
 
@@ -135,5 +136,5 @@ def test_the_last_line_of_its_log_is_what_calibrate_reads(tmp_path: Path):
         ' "total_output_tokens": 1843200, "mean_ttft_ms": 80, "mean_tpot_ms": 9}'
     )
     (tmp_path / "run.json").write_text(line)
-    row, _ = read_bench(tmp_path / "run.json", Setup(gpu="H100-SXM"))
+    ((row, _),) = runs_of(tmp_path / "run.json", Setup(gpu="H100-SXM"))
     assert (row.kind, row.load) == ("rate", 2.0)

@@ -234,6 +234,20 @@ def test_the_planned_load_of_a_day_is_its_peak():
     assert (("ml", "nightly", "requests_per_second"), 7.5) in rows
 
 
+def test_what_servers_tell_of_their_start_is_exported_as_predicted():
+    from guide.report import to_status
+
+    names = ("guide_predicted_weight_bytes", "guide_predicted_kv_cache_tokens")
+    rows = [next(row for row in METRICS if row.name == name) for name in names]
+    found = {**plan(model={"name": "m"}), "status": to_status(CASE.recommendation)}
+    (group,) = found["status"]["best"]["groups"]
+    (weights,), (tokens,) = (list(row.samples(found)) for row in rows)
+    assert weights == (("ml", "nightly"), float(group["memory"]["weightGiBPerGPU"]) * 2**30)
+    assert tokens == (("ml", "nightly"), group["memory"]["kvCapacityTokens"])
+    found["status"]["best"]["groups"] *= 2  # of a mix, no pod is the typical one
+    assert [list(row.samples(found)) for row in rows] == [[], []]
+
+
 def test_pods_of_jobs_are_the_plans_own_and_ended_ones_are_no_trouble():
     owner = [{"kind": "Job", "controller": True}]
     pod = {

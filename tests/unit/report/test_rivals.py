@@ -11,8 +11,10 @@ import yaml
 from guide.catalog import load
 from guide.cluster.inventory import read_inventory
 from guide.domain import Evaluation, Recommendation, Rival
+from guide.report import to_json, to_status
+from guide.report.frameworks import side_by_side
 from guide.report.review import review_markdown
-from guide.report.rivals import cause, reasons, side_by_side
+from guide.report.rivals import cause, reasons
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from tests.handmade import GROUP, recommendation
@@ -62,6 +64,17 @@ def test_the_best_of_each_stand_side_by_side(both: Recommendation):
     assert "## The best of each framework" in review
 
 
+def test_programs_read_why_too(both: Recommendation):
+    (said,), (rival,) = reasons(both), both.rivals
+    other = rival.evaluation.groups[0].group.framework
+    document, status = to_json(both), to_status(both)
+    (told,) = document.get("otherFrameworks", [])
+    assert (told["framework"], told["why"]) == (other, said)
+    assert told["best"] is not None
+    assert told["best"]["gpus"] == rival.evaluation.gpus
+    assert status["otherFrameworks"] == [{"framework": other, "why": said}]
+
+
 def test_steps_are_those_of_the_batch_that_is_named(both: Recommendation):
     (rival,) = both.rivals
     batches = [
@@ -76,6 +89,7 @@ def test_one_framework_has_no_rival():
     assert found.rivals == ()
     assert list(reasons(found)) == []
     assert side_by_side(found).rows == ()
+    assert "otherFrameworks" not in to_json(found)
     assert "The best of each framework" not in review_markdown(asked("vLLM"), found)
 
 
@@ -85,6 +99,8 @@ def test_one_that_runs_nothing_says_why():
     found = answer(asked("vLLM", "SGLang", model=model, workload=short, slo={}))
     assert found.best is not None
     assert found.rivals == ()
+    (told,) = to_json(found).get("otherFrameworks", [])
+    assert told["best"] is None
     assert list(reasons(found)) == [
         "Why vLLM and not SGLang: none of its layouts keeps every limit; the nearest fails by "
         "this: SGLang has no implementation of FalconForCausalLM of its own."

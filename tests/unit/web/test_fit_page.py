@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from guide.cli.app import app as cli
 from guide.errors import SpecError
+from guide.frameworks import FRAMEWORKS
 from guide.web.settings import Settings
 from tests.llama_config import LLAMA
 from tests.web_questions import NODES, client_of
@@ -32,6 +33,18 @@ def by_cli(*words: str) -> dict[str, object]:
 def test_both_faces_give_one_document(client: TestClient):
     asked = {**LLAMA_8B, "tp": "2", "max_model_len": "16000", "framework_version": "0.11.0"}
     words = [f"--{key.replace('_', '-')}={value}" for key, value in asked.items()]
+    assert client.get("/api/fit", params=asked).json() == by_cli(*words)
+
+
+def test_the_page_asks_about_every_framework(client: TestClient):
+    form = client.get("/fit").text
+    assert 'name="framework"' in form
+    assert all(f'<option value="{name}">' in form for name in FRAMEWORKS)
+    asked = {**LLAMA_8B, "tp": "1", "framework": "SGLang"}
+    page = client.get("/fit", params=asked).text
+    assert "Fits: meta-llama/Llama-3.1-8B-Instruct" in page
+    assert 'value="SGLang"' in page
+    words = [f"--{key}={value}" for key, value in asked.items()]
     assert client.get("/api/fit", params=asked).json() == by_cli(*words)
 
 

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from guide.errors import SpecError
-from guide.measured.bench_json import Setup, read_bench
+from guide.measured.bench_file import Setup
+from guide.measured.measurements import Measurement
+from guide.measured.protocols import Protocol
+from guide.measured.sources import runs_of
 
 RESULT: dict[str, Any] = {
     "date": "20250801-101500",
@@ -29,6 +32,12 @@ RESULT: dict[str, Any] = {
     "mean_tpot_ms": 13.0,
 }
 SETUP = Setup(gpu="H100-SXM", tp=2, version="0.10.0", precision="fp8")
+
+
+def read_bench(path: Path, setup: Setup) -> tuple[Measurement, Protocol]:
+    ((row, protocol),) = runs_of(path, setup)
+    assert protocol is not None
+    return row, protocol
 
 
 def write(tmp_path: Path, **changes: Any) -> Path:
