@@ -337,7 +337,5 @@ def _interval(interval: Interval) -> IntervalDocument:
     return {"lower": significant(interval.lower), "upper": significant(interval.upper)}
 
 
-
-
 def _money(value: float | None) -> float | None:
     return None if value is None else round(value, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from guide.domain import Recommendation, Scaling
 from guide.frameworks import FRAMEWORKS
 from guide.report.table import Table
-from guide.spec.answer import ScalingDocument
+from guide.spec.scaling import ScalingDocument
 from guide.units import format_duration, format_range, format_rate, format_usd, significant
 
 WINDOW = "2m"  # over which the metric counts; the simulated day counts over as much
