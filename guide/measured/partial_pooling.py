@@ -38,10 +38,11 @@ NOISE = {
 }  # floor of the data: reruns differ by 4 % and 0.7 %
 FROZEN = 1e12  # on the diagonal of the normal equations: such a column does not move
 SHARED_NOISE = 2.5  # times the noise of a row
-OWN_ITERATIONS, NEAR_DAMPING = 4, 0.05
+OWN_ITERATIONS, NEAR_DAMPING = 6, 0.05
 MOST_DAMPING = 1e6
 ACTIVE_ROUNDS = 6  # of finding which paces a step throws out of order
 NOTHING = 1e-6
+LEAST_GAIN, CALM_STEPS = 2e-4, 2  # of the objective; one step may gain nothing, the next much
 ROBUST = 2.0  # residuals beyond this many sigmas count linearly (Huber)
 
 
@@ -214,6 +215,7 @@ def fit(
     beta = np.zeros(len(design.columns)) if start is None else start.copy()
     error = log_errors(batch, design.latent(beta)) / sigma
     best = _objective(error[use > 0], beta, design.spread, order)
+    calm = 0
     for step in range(iterations):
         jacobian = sparse.csr_matrix(sparse.diags(1 / sigma) @ _jacobian(batch, design, beta))
         weight = use * _huber(error)
@@ -234,7 +236,8 @@ def fit(
             damping *= 5
         if report:
             report(f"  iteration {step}: objective {best:.0f}, damping {damping:.3g}")
-        if before - best < 2e-4 * before:
+        calm = calm + 1 if before - best < LEAST_GAIN * before else 0
+        if calm == CALM_STEPS:
             break
     return beta
 
