@@ -89,6 +89,17 @@ def test_a_cluster_that_holds_just_the_peak_is_told():
     assert told == found.scaling.held_back
 
 
+def test_scaling_that_does_not_pay_is_told():
+    flat = DayProfile(low_per_s=24, mean_per_s=24, peak_per_s=24)
+    said = [any("does not pay" in n for n in asked(planned(day)).notes) for day in (flat, DAY)]
+    assert said[0]
+    scaling = asked(planned()).scaling
+    assert scaling is not None
+    assert scaling.day.usd is not None
+    assert scaling.fixed_usd_per_day is not None
+    assert said[1] == (scaling.day.usd >= scaling.fixed_usd_per_day)
+
+
 def test_a_load_that_nothing_serves_is_offered_as_another_peak():
     found = asked(planned(DayProfile(low_per_s=2, mean_per_s=8, peak_per_s=4000)))
     assert not found.feasible

@@ -127,3 +127,13 @@ def test_an_error_is_told_once_and_the_question_may_be_asked_again(hasty: TestCl
     slow.error = None
     assert hasty.get(url(ASKED)).status_code == 200
     assert slow.begun == 2
+
+
+def test_an_error_comes_to_where_the_answer_was_awaited(hasty: TestClient, slow: Engine):
+    slow.error = engine.Busy("many questions are being worked at: ask again in a minute")
+    hasty.get(url(ASKED))
+    slow.go_on.set()
+    assert next(iter(running._questions.values())).answer.exception(30) is slow.error
+    page = hasty.get(url(ASKED))
+    assert page.status_code == 503
+    assert 'id="result"' in page.text  # what the waiting page takes out of it
