@@ -18,7 +18,7 @@ Machine = tuple[str, str, int, float]
 class Duel:
     """One pair: log of the time of `second` over that of `first`, measured and predicted."""
 
-    machine: Machine  # model, GPU, GPUs, requests
+    machine: Machine  # checkpoint, GPU, GPUs, requests
     first: str
     second: str
     measured: float
@@ -37,7 +37,7 @@ def duels(items: Iterable[LeftOut]) -> list[Duel]:
     for item in items:
         row = item.case.row
         if item.metric == "e2e" and row.kind == "burst" and not item.exclusion:
-            machine = (item.model, item.case.gpu.name, row.gpus, row.load)
+            machine = (row.model, item.case.gpu.name, row.gpus, row.load)
             machines.setdefault(machine, []).append(item)
     return [duel for key in sorted(machines) for duel in _between(key, machines[key])]
 
@@ -67,5 +67,7 @@ def _between(machine: Machine, items: list[LeftOut]) -> Iterator[Duel]:
 
 def _alike(one: LeftOut, other: LeftOut) -> bool:
     a, b = one.case.row, other.case.row
+    if one.case.precision != other.case.precision:
+        return False
     lengths = ((a.prompt_tokens, b.prompt_tokens), (a.output_tokens, b.output_tokens))
     return all(abs(x / y - 1) <= ALIKE for x, y in lengths)
