@@ -48,11 +48,31 @@ def link_kind(table: str) -> str:
 
 
 def lesser_gpus(gpu: Gpu) -> list[Gpu]:
-    """`gpu` under the names of lesser tables: it has no worse roofs than any GPU of theirs that it
-    is compared with, so priced by these it is no slower."""
+    """GPUs that `gpu` is no slower than, since it has their datasheets: what it has of the best
+    lines of those that another table prices."""
     table = table_gpu(gpu)
-    rows = [row for row in _document()["lesser"] if row["table"] == table]
-    return [replace(gpu, name=str(name), parent=None) for row in rows for name in row["than"]]
+    return [_at_most(gpu, row) for row in _document()["lesser"] if row["table"] == table]
+
+
+def _at_most(gpu: Gpu, row: dict[str, Any]) -> Gpu:
+    """`gpu` as another, with no more than the lines of a datasheet."""
+    tflops = cast("dict[str, float]", row["tflops"])
+
+    def least(own: float | None, name: str) -> float | None:
+        return own and min(own, tflops.get(name, 0.0) * 1e12) or None
+
+    return replace(
+        gpu,
+        name=str(row["than"]),
+        parent=None,
+        hbm_bytes_per_s=min(gpu.hbm_bytes_per_s, row["gb_per_s"] * 1e9),
+        fp16_flop_per_s=min(gpu.fp16_flop_per_s, tflops["fp16"] * 1e12),
+        bf16_flop_per_s=least(gpu.bf16_flop_per_s, "fp16"),
+        fp8_flop_per_s=least(gpu.fp8_flop_per_s, "fp8"),
+        fp4_flop_per_s=least(gpu.fp4_flop_per_s, "fp4"),
+        int8_flop_per_s=least(gpu.int8_flop_per_s, "int8"),
+        multiprocessors=min(gpu.multiprocessors or 0, row["multiprocessors"]) or None,
+    )
 
 
 def _relative(gpu: Gpu) -> dict[str, Any]:

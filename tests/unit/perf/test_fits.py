@@ -163,6 +163,18 @@ def test_measured_kernels_price_only_where_the_fits_were_made_so():
     assert not kernels_price(UNFITTED, CATALOG.gpus["MI300X"], "vLLM-V1")
 
 
+def test_what_roofs_taught_of_a_gpu_moves_no_step_that_kernels_price():
+    taught = {("gpu", "H100-SXM"): {q.name: 0.1 for q in PARAMETERS}}
+    both = replace(UNFITTED, rows={**UNFITTED.rows, **taught})
+
+    def served(fits: FitTable, framework: str) -> Mapping[str, float]:
+        chip, bf16 = CATALOG.gpus["H100-SXM"], PRECISIONS["bf16"]
+        return resolve(replace(CATALOG, fits=fits), chip, framework, "0.12.0", bf16).values
+
+    assert served(both, "vLLM") == served(UNFITTED, "vLLM")
+    assert served(both, "FastGen") != served(UNFITTED, "FastGen")
+
+
 @pytest.mark.parametrize(
     ("new", "relative"), [("GB200", "B200"), ("GH200-96GB", "H100-SXM"), ("MI325X", "MI300X")]
 )

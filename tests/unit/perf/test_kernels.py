@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, permutations
 
+import numpy as np
 import pytest
 
 from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
+from guide.perf.dominance import at_least, roofs_of
 from guide.perf.kernels import folding
-from guide.perf.kernels.choice import choose, table_gpu
+from guide.perf.kernels.choice import choose, lesser_gpus, table_gpu
 from guide.perf.kernels.curves import NODES, Curves
 from guide.perf.kernels.folding import curves
 from guide.perf.kernels.levels import all_reduces, levels
@@ -113,6 +115,43 @@ def test_a_gpu_with_a_better_datasheet_is_not_slower(
         assert step(new, tokens) <= NEVER_SLOWER * step(old, tokens), tokens
     assert new.context_token_s <= NEVER_SLOWER * old.context_token_s
     assert new.pair_s <= NEVER_SLOWER * old.pair_s
+
+
+def test_a_lesser_table_is_held_at_the_datasheets_that_it_prices() -> None:
+    gpus = [gpu for gpu in CATALOG.gpus.values() if table_gpu(gpu)]
+    pairs = 0
+    for better, lesser in permutations(gpus, 2):
+        sheets = [roofs_of(gpu, PRECISIONS["bf16"]) for gpu in (better, lesser)]
+        enough = (better.multiprocessors or 0) >= (lesser.multiprocessors or 0)
+        alike = better.generation == lesser.generation and enough and at_least(*sheets)
+        if alike and table_gpu(better) != table_gpu(lesser):
+            pairs += 1
+            held = [g for g in lesser_gpus(better) if table_gpu(g) == table_gpu(lesser)]
+            covers = (at_least(roofs_of(g, PRECISIONS["bf16"]), sheets[1]) for g in held)
+            assert any(covers), (better.name, lesser.name)
+    assert pairs > 10
+
+
+@pytest.mark.parametrize("gpu", TABLES)
+@pytest.mark.parametrize("model", [LLAMA, MIXTURE])
+def test_the_order_of_datasheets_leaves_what_was_measured_of_a_gpu(
+    model: str, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordered = priced(model, gpu, tp=4)
+    monkeypatch.setattr(folding, "lesser_gpus", lambda _: [])
+    alone = priced(model, gpu, tp=4)
+    shares = [step(ordered, tokens) / step(alone, tokens) for tokens in NODES[1:]]
+    assert np.median(shares) > 1 / NEVER_SLOWER
+
+
+def test_an_all_reduce_over_pcie_is_bounded_by_the_link_of_the_gpu_itself() -> None:
+    sizes = np.array([1e3, 1e6, 1e9])
+    for name in ("RTX4090", "A100-80GB-PCIe", "H100-PCIe"):  # by the table of a faster link
+        gpu = CATALOG.gpus[name]
+        seconds = folding.all_reduce_seconds(gpu, "graph", 4, sizes)
+        assert (seconds >= 1.5 * sizes / gpu.link.bytes_per_s).all(), name
+        table = CATALOG.gpus[table_gpu(gpu) or ""]
+        assert (seconds >= folding.all_reduce_seconds(table, "graph", 4, sizes)).all(), name
 
 
 def test_a_gpu_without_a_table_takes_its_relative_and_says_so() -> None:
