@@ -143,7 +143,7 @@ def metrics(control_plane: ControlPlane, kubectl: Kubectl, namespace: str) -> It
 def scaled_plan(kubectl: Kubectl, namespace: str) -> tuple[float, dict[str, Any]]:
     """The target of a plan for this cluster, and its objects by kind."""
     lengths = {"inputTokens": {"mean": 512}, "outputTokens": {"mean": 64}}
-    workload = {**lengths, "dayProfile": {"low": 2, "mean": 30, "peak": 100}}
+    workload = {**lengths, "dayProfile": {"low": 2, "mean": 50, "peak": 160}}
     written = parse_plan(
         {
             "apiVersion": "guide.dev/v1alpha1",

@@ -59,7 +59,7 @@ def _at_most(gpu: Gpu, row: dict[str, Any]) -> Gpu:
     tflops = cast("dict[str, float]", row["tflops"])
 
     def least(own: float | None, name: str) -> float | None:
-        return own and min(own, tflops.get(name, 0.0) * 1e12) or None
+        return None if own is None or name not in tflops else min(own, tflops[name] * 1e12)
 
     return replace(
         gpu,
