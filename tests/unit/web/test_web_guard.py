@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from guide.cli.app import app as cli
 from guide.web import app as web
+from guide.web import running
 from guide.web.guard import BODY_LIMIT_BYTES
 from guide.web.settings import Settings
 from guide.web.state import pack, unpack
@@ -38,8 +39,8 @@ def client() -> Iterator[TestClient]:
         ({"input": ""}, "input", "fill this in"),
         ({"input95": "10"}, "input95", "below the mean"),
         ({"rps": "-1"}, "rps", "no positive decimal number"),
-        ({"rps": "", "users": ""}, "rps", "one of the three"),
-        ({"users": "3"}, "rps", "one of the three"),
+        ({"rps": "", "users": ""}, "rps", "one of the four"),
+        ({"users": "3"}, "rps", "one of the four"),
         ({"ttft": "1e9"}, "ttft", "whole number"),
         ({"usd": "free"}, "usd", "no positive decimal number"),
         ({"gpus": "0"}, "gpus", "at least 1"),
@@ -188,8 +189,8 @@ def test_an_engine_error_is_an_apology_with_an_id(
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("guide.web.pages.answer", broken)
-    monkeypatch.setattr("guide.web.api.answer", broken)
+    running.forget()
+    monkeypatch.setattr("guide.web.engine.answered", broken)
     with client_of(Settings(nodes_file=NODES)) as client:
         page = client.get(url(CHAT))
         plan = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
