@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
-from guide.perf.dominance import at_least, roofs_of
 from guide.perf.fits import PARAMETERS, engine_for, kernels_price, resolve
 from guide.perf.kernels.curves import Curves
 from guide.perf.ops import Layout
@@ -32,6 +31,7 @@ from guide.perf.step import (
     step_seconds,
 )
 from guide.perf.terms import ramp_tokens
+from tests.datasheets import nowhere_below
 
 CATALOG = load()
 ROUNDING = 1 + 1e-9
@@ -200,9 +200,7 @@ def test_no_gpu_is_slower_than_a_lesser_one_of_its_generation(
         }
         compared = 0
         for better, lesser in permutations(CATALOG.gpus.values(), 2):
-            sheets = [roofs_of(gpu, PRECISIONS[precision]) for gpu in (better, lesser)]
-            enough = (better.multiprocessors or 0) >= (lesser.multiprocessors or 0)
-            if better.generation == lesser.generation and enough and at_least(*sheets):
+            if nowhere_below(better, lesser, precision):
                 compared += 1
                 faster = took[better.name] <= took[lesser.name] * ROUNDING
                 assert faster.all(), f"{better.name} against {lesser.name}, tp {tp}"

@@ -51,7 +51,8 @@ def lesser_gpus(gpu: Gpu) -> list[Gpu]:
     """GPUs that `gpu` is no slower than, since it has their datasheets: what it has of the best
     lines of those that another table prices."""
     table = table_gpu(gpu)
-    return [_at_most(gpu, row) for row in _document()["lesser"] if row["table"] == table]
+    rows = [row for row in _document()["lesser"] if gpu.generation in row["generations"]]
+    return [_at_most(gpu, row) for row in rows if table in row["tables"]]
 
 
 def _at_most(gpu: Gpu, row: dict[str, Any]) -> Gpu:
@@ -71,7 +72,7 @@ def _at_most(gpu: Gpu, row: dict[str, Any]) -> Gpu:
         fp8_flop_per_s=least(gpu.fp8_flop_per_s, "fp8"),
         fp4_flop_per_s=least(gpu.fp4_flop_per_s, "fp4"),
         int8_flop_per_s=least(gpu.int8_flop_per_s, "int8"),
-        multiprocessors=min(gpu.multiprocessors or 0, row["multiprocessors"]) or None,
+        multiprocessors=row["multiprocessors"],  # of the lesser: more, slower ones are no less
     )
 
 

@@ -11,7 +11,6 @@ import pytest
 from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
-from guide.perf.dominance import at_least, roofs_of
 from guide.perf.kernels import folding
 from guide.perf.kernels.choice import choose, lesser_gpus, table_gpu
 from guide.perf.kernels.curves import NODES, Curves
@@ -19,6 +18,7 @@ from guide.perf.kernels.folding import curves
 from guide.perf.kernels.levels import all_reduces, levels
 from guide.perf.ops import Layout, Role, operator_table
 from guide.perf.routing import Unevenness
+from tests.datasheets import nowhere_below
 
 CATALOG = load()
 TABLES = ("A100-80GB", "H100-SXM", "H200", "B200", "B300", "GB200", "L40S", "RTXPRO6000")
@@ -121,13 +121,11 @@ def test_a_lesser_table_is_held_at_the_datasheets_that_it_prices() -> None:
     gpus = [gpu for gpu in CATALOG.gpus.values() if table_gpu(gpu)]
     pairs = 0
     for better, lesser in permutations(gpus, 2):
-        sheets = [roofs_of(gpu, PRECISIONS["bf16"]) for gpu in (better, lesser)]
-        enough = (better.multiprocessors or 0) >= (lesser.multiprocessors or 0)
-        alike = better.generation == lesser.generation and enough and at_least(*sheets)
-        if alike and table_gpu(better) != table_gpu(lesser):
+        apart = table_gpu(better) != table_gpu(lesser)
+        if apart and nowhere_below(better, lesser, "bf16"):
             pairs += 1
             held = [g for g in lesser_gpus(better) if table_gpu(g) == table_gpu(lesser)]
-            covers = (at_least(roofs_of(g, PRECISIONS["bf16"]), sheets[1]) for g in held)
+            covers = (nowhere_below(g, lesser, "bf16") for g in held)
             assert any(covers), (better.name, lesser.name)
     assert pairs > 10
 
