@@ -14,7 +14,7 @@ from guide.cluster.taints import EVERY_NODE, NodeBounds, Toleration
 from guide.domain import Catalog, Gpu, Inventory, Plan, Recommendation
 from guide.errors import SpecError
 from guide.manifests.names import instance_labels
-from guide.search.progress import Seen, unseen
+from guide.search.progress import Seen
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, resolve_plan
 from guide.spec.digest import inputs_digest
@@ -64,7 +64,7 @@ class Question:
             )
         return replace(self, plan=replace(self.plan, over_nodes=form == "leaderworkerset"))
 
-    def answer(self, seed: int = 0, seen: Seen = unseen) -> Recommendation:
+    def answer(self, seed: int = 0, seen: Seen | None = None) -> Recommendation:
         """The recommendation; `seen` is told how far the search is."""
         return recommend(self.plan, self.inventory, self.catalog, seed=seed, seen=seen)
 

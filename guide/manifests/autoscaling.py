@@ -10,27 +10,27 @@ from collections.abc import Sequence
 
 from guide.domain import Recommendation, Scaling
 from guide.errors import SpecError
-from guide.frameworks import FRAMEWORKS
 from guide.manifests.deployment import Object
 from guide.manifests.names import PLAN_LABEL, instance_labels, meta, object_name
-from guide.report.scaling import WINDOW
+from guide.report.scaling import WINDOW, metric
+from guide.simulate.day import SYNC_S, UP_PODS, UP_SHARE
 from guide.spec import InferencePlan
 
 NONE, HPA, KEDA = "none", "hpa", "keda"
 METRIC = "guide_requests_per_second"  # of a pod; docs/autoscaling.md has the rule that serves it
 PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"  # of the Prometheus operator
-POLLING_S = 15
-# the defaults of the API, written out so that a server-side apply shows no drift
+# the defaults of the API, by which the day is simulated: written out, so that a server-side apply
+# shows no drift
 _UP = {
     "policies": [
-        {"periodSeconds": 15, "type": "Pods", "value": 4},
-        {"periodSeconds": 15, "type": "Percent", "value": 100},
+        {"periodSeconds": SYNC_S, "type": "Pods", "value": UP_PODS},
+        {"periodSeconds": SYNC_S, "type": "Percent", "value": round(100 * UP_SHARE)},
     ],
     "selectPolicy": "Max",
     "stabilizationWindowSeconds": 0,
 }
 _DOWN = {
-    "policies": [{"periodSeconds": 15, "type": "Percent", "value": 100}],
+    "policies": [{"periodSeconds": SYNC_S, "type": "Percent", "value": 100}],
     "selectPolicy": "Max",
 }
 
@@ -53,10 +53,12 @@ def autoscaled(
             "spec.placement.mix to Never",
             field="spec.placement.mix",
         )
-    file, scaler = _SCALERS[kind]
     target = object_name(plan.metadata.name, "0")
-    scaling = (file, scaler(plan, found, found.scaling, target))
-    return sorted([*map(_unsized, objects), scaling], key=lambda each: each[0])
+    scaler = {
+        HPA: ("horizontalpodautoscaler.yaml", _horizontal(plan, found.scaling, target)),
+        KEDA: ("scaledobject.yaml", _scaled_object(plan, found.scaling, target, metric(found))),
+    }[kind]
+    return sorted([*map(_unsized, objects), scaler], key=lambda each: each[0])
 
 
 def _unsized(named: tuple[str, Object]) -> tuple[str, Object]:
@@ -68,10 +70,7 @@ def _unsized(named: tuple[str, Object]) -> tuple[str, Object]:
     return name, {**value, "spec": spec}
 
 
-def _horizontal(
-    plan: InferencePlan, found: Recommendation, scaling: Scaling, deployment: str
-) -> Object:
-    del found
+def _horizontal(plan: InferencePlan, scaling: Scaling, deployment: str) -> Object:
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -94,11 +93,7 @@ def _horizontal(
     }
 
 
-def _scaled_object(
-    plan: InferencePlan, found: Recommendation, scaling: Scaling, deployment: str
-) -> Object:
-    assert found.best is not None  # scaling follows from it
-    counter = FRAMEWORKS[found.best.groups[0].group.framework].metrics.ended
+def _scaled_object(plan: InferencePlan, scaling: Scaling, deployment: str, counter: str) -> Object:
     label = instance_labels(plan.metadata.name)[PLAN_LABEL]
     series = f'{counter}{{namespace="{plan.metadata.namespace}", plan="{label}"}}'
     return {
@@ -109,7 +104,7 @@ def _scaled_object(
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _behavior(scaling)}},
             "maxReplicaCount": scaling.rules.max_replicas,
             "minReplicaCount": scaling.rules.min_replicas,
-            "pollingInterval": POLLING_S,
+            "pollingInterval": SYNC_S,
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment},
             "triggers": [
                 {
@@ -124,12 +119,6 @@ def _scaled_object(
             ],
         },
     }
-
-
-_SCALERS = {
-    HPA: ("horizontalpodautoscaler.yaml", _horizontal),
-    KEDA: ("scaledobject.yaml", _scaled_object),
-}
 
 
 def _behavior(scaling: Scaling) -> Object:

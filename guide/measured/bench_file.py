@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from guide.errors import SpecError
+from guide.measured.measurements import Measurement
 from guide.measured.protocols import LengthRule
 
 MOST_FAILED = 0.01  # share of requests; beyond it a run measures its failures
@@ -100,6 +101,38 @@ def _document(text: str, where: str, hint: str) -> dict[str, Any]:
     except (json.JSONDecodeError, RecursionError) as error:
         raise SpecError(f"{where} is not valid JSON: {error}; {hint}") from None
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+
+
+def row_of(run: BenchRun, setup: Setup, framework: str, kind: str, load: float) -> Measurement:
+    """What every benchmark tells alike, on one GPU group as the user states it."""
+    completed = run.positive("completed")
+    return Measurement(
+        id=run.name,
+        source="",
+        licence="",
+        framework=framework,
+        version=setup.version,
+        date="",
+        model=setup.model or "",
+        precision=setup.precision,
+        kv_dtype="",
+        gpu=setup.gpu or "",
+        gpus=setup.tp,
+        tp=setup.tp,
+        pp=1,
+        dp=1,
+        ep=1,
+        kind=kind,
+        load=load,
+        prompt_tokens=run.positive("total_input_tokens") / completed,
+        output_tokens=run.positive("total_output_tokens") / completed,
+        semantics="mean over requests",
+        note="",
+        ttft_s=milliseconds(run.number("mean_ttft_ms")),
+        tpot_s=milliseconds(run.number("mean_tpot_ms")),
+        e2e_s=run.number("duration") if kind == "burst" else None,
+        output_tokens_per_s=run.number("output_throughput"),
+    )
 
 
 def kind_of(run: BenchRun, prompts: float) -> tuple[str, float]:

@@ -8,6 +8,7 @@ lengths of every request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from guide.errors import SpecError
@@ -17,7 +18,7 @@ from guide.measured.bench_file import (
     Setup,
     kind_of,
     lengths_of,
-    milliseconds,
+    row_of,
 )
 from guide.measured.measurements import Measurement
 from guide.measured.protocols import LengthRule, Protocol
@@ -45,38 +46,22 @@ def read_sglang(run: BenchRun, setup: Setup) -> tuple[Measurement, Protocol]:
         raise SpecError(f"{run.where}: a result of {TOOL} does not name its GPU; give --gpu")
     _refuse(run, server)
     completed = run.positive("completed")
-    kind, load = kind_of(run, completed)
-    inputs, outputs = run.positive("total_input_tokens"), run.positive("total_output_tokens")
+    load = kind_of(run, completed)
     tp, pp = _degree(server, "tp_size", setup.tp), int(server.number("pp_size", 1) or 1)
     model = setup.model or server.text("model_path")
     if not model:
         raise SpecError(f"{run.where}: does not say which model was served; give --model")
-    row = Measurement(
-        id=run.name,
-        source="",
-        licence="",
-        framework="SGLang",
+    row = replace(
+        row_of(run, setup, "SGLang", *load),
         version=setup.version or server.text("version"),
-        date="",
         model=model,
         precision=setup.precision or (FP8 if server.text("quantization") == FP8 else ""),
         kv_dtype=FP8 if server.text("kv_cache_dtype").startswith(FP8) else "",
-        gpu=setup.gpu,
         gpus=tp * pp,
         tp=tp,
         pp=pp,
-        dp=1,
         ep=int(server.number("ep_size", 1) or 1),
-        kind=kind,
-        load=load,
-        prompt_tokens=inputs / completed,
-        output_tokens=outputs / completed,
-        semantics="mean over requests",
         note="; ".join(_notes(server)),
-        ttft_s=milliseconds(run.number("mean_ttft_ms")),
-        tpot_s=milliseconds(run.number("mean_tpot_ms")),
-        e2e_s=run.number("duration") if kind == "burst" else None,
-        output_tokens_per_s=run.number("output_throughput"),
     )
     if row.ttft_s is None and row.tpot_s is None:
         raise SpecError(f"{run.where}: holds neither mean_ttft_ms nor mean_tpot_ms")

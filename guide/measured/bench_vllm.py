@@ -7,6 +7,8 @@ them their spread.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from guide.errors import SpecError
 from guide.measured.bench_file import (
     MOST_FAILED,
@@ -14,7 +16,7 @@ from guide.measured.bench_file import (
     Setup,
     kind_of,
     lengths_of,
-    milliseconds,
+    row_of,
 )
 from guide.measured.measurements import Measurement
 from guide.measured.protocols import Protocol
@@ -35,38 +37,13 @@ def read_vllm(run: BenchRun, setup: Setup) -> tuple[Measurement, Protocol]:
         raise SpecError(f"{run.where}: {prompts - completed:.0f} of {prompts:.0f} requests failed")
     if run.number("burstiness", 1.0) != 1.0:
         raise SpecError(f"{run.where}, burstiness: only Poisson arrivals (1) can be replayed")
-    kind, load = kind_of(run, prompts)
-    inputs, outputs = run.positive("total_input_tokens"), run.positive("total_output_tokens")
-    ttft_ms, tpot_ms = (run.number(f"mean_{metric}_ms") for metric in ("ttft", "tpot"))
-    if ttft_ms is None and tpot_ms is None:
-        raise SpecError(f"{run.where}: holds neither mean_ttft_ms nor mean_tpot_ms")
-    row = Measurement(
-        id=run.name,
-        source="",
-        licence="",
-        framework="vLLM",
-        version=setup.version,
+    row = replace(
+        row_of(run, setup, "vLLM", *kind_of(run, prompts)),
         date=_date(run.text("date")),
         model=setup.model or run.text("model_id"),
-        precision=setup.precision,
-        kv_dtype="",
-        gpu=setup.gpu,
-        gpus=setup.tp,
-        tp=setup.tp,
-        pp=1,
-        dp=1,
-        ep=1,
-        kind=kind,
-        load=load,
-        prompt_tokens=inputs / completed,
-        output_tokens=outputs / completed,
-        semantics="mean over requests",
-        note="",
-        ttft_s=milliseconds(ttft_ms),
-        tpot_s=milliseconds(tpot_ms),
-        e2e_s=run.number("duration") if kind == "burst" else None,
-        output_tokens_per_s=run.number("output_throughput"),
     )
+    if all(run.number(f"mean_{metric}_ms") is None for metric in ("ttft", "tpot")):
+        raise SpecError(f"{run.where}: holds neither mean_ttft_ms nor mean_tpot_ms")
     return row, _protocol(run, int(completed))
 
 

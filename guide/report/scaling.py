@@ -5,10 +5,11 @@ from __future__ import annotations
 from guide.domain import Recommendation, Scaling
 from guide.frameworks import FRAMEWORKS
 from guide.report.table import Table
+from guide.simulate.day import RATE_WINDOW_S
 from guide.spec.scaling import ScalingDocument
 from guide.units import format_duration, format_range, format_rate, format_usd, significant
 
-WINDOW = "2m"  # over which the metric counts; the simulated day counts over as much
+WINDOW = f"{RATE_WINDOW_S // 60}m"  # over which the metric counts, as the simulated day does
 NO_START = (
     "The start of a replica is not measured here: the estimate follows one public log, its range "
     "goes from warm caches to what the probes of manifests allow."

@@ -24,11 +24,6 @@ class Progress:
 Seen = Callable[[Progress], None]
 
 
-def unseen(progress: Progress) -> None:
-    """Nobody looks."""
-    del progress
-
-
 def progress_of(ledger: Ledger, found: Survey, goal: Goal, *, over: bool = False) -> Progress:
     """What a ledger holds so far."""
     return Progress(

@@ -38,7 +38,7 @@ from guide.search.headroom import roomier, with_headroom
 from guide.search.notes import notes
 from guide.search.precisions import about_tolerance, published_first
 from guide.search.pricing import priced
-from guide.search.progress import Seen, progress_of, unseen
+from guide.search.progress import Seen, progress_of
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.rivals import rivals
@@ -57,7 +57,7 @@ def recommend(
     catalog: Catalog,
     *,
     seed: int = 0,
-    seen: Seen = unseen,
+    seen: Seen | None = None,
 ) -> Recommendation:
     """Choose a deployment for `plan` on `inventory`; `seen` is told after each simulation how far
     the search is.
@@ -69,9 +69,10 @@ def recommend(
     study = Study(plan=plan, catalog=catalog, seed=seed)
     found = survey(study, inventory)
     ledger, goal = Ledger(), goal_of(plan)
-    ledger.grown = lambda: seen(progress_of(ledger, found, goal))
+    if seen:
+        ledger.grown = lambda: seen(progress_of(ledger, found, goal))
     top = search(study, found, goal, PLACES, ledger)
-    if not top:
+    if seen and not top:
         seen(progress_of(ledger, found, goal, over=True))
     if top and goal.aim is Aim.LATENCY:
         top, goal = _at_the_knee(top, found, goal, study, ledger)

@@ -216,7 +216,11 @@ def _config(state: State, errors: dict[str, str]) -> str | None:
 
 def answer(asked: Question) -> Recommendation:
     """The recommendation: remembered, since the page, its downloads and its API share answers."""
-    found = answer_within(asked.plan, asked.inventory)
+    return _waited_for(asked.plan, asked.inventory)
+
+
+def _waited_for(plan: Plan, inventory: Inventory) -> Recommendation:
+    found = answer_within(plan, inventory)
     assert isinstance(found, Recommendation)  # there was no limit of time
     return found
 
@@ -236,6 +240,5 @@ def drawn(asked: Question) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]
 
 @lru_cache(maxsize=REMEMBERED)
 def _drawn(plan: Plan, inventory: Inventory) -> tuple[tuple[LoadPoint, ...], tuple[Timeline, ...]]:
-    found = answer_within(plan, inventory)
-    assert isinstance(found, Recommendation)
-    return ((), ()) if found.best is None else engine.drawn(found.best, plan)
+    best = _waited_for(plan, inventory).best
+    return ((), ()) if best is None else engine.drawn(best, plan)

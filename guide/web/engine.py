@@ -21,7 +21,7 @@ from guide.errors import ClusterError
 from guide.insight.load_curve import LoadPoint, latency_over_load
 from guide.insight.minute import Timeline, one_minute
 from guide.processes import Worker, cpu_deadline, tell
-from guide.search.progress import Progress, Seen, unseen
+from guide.search.progress import Progress, Seen
 from guide.search.recommend import recommend
 from guide.web.settings import catalogue_files
 
@@ -46,7 +46,7 @@ def catalog() -> Catalog:
     return load(**catalogue_files())
 
 
-def answered(plan: Plan, inventory: Inventory, seen: Seen = unseen) -> Recommendation:
+def answered(plan: Plan, inventory: Inventory, seen: Seen | None = None) -> Recommendation:
     """The recommendation, `seen` on its way; raises `TookTooLong` or `Busy`."""
     return _ask(_answer, plan, inventory, seen=seen)
 
@@ -77,7 +77,7 @@ _working: set[Worker] = set()
 _room = threading.BoundedSemaphore(MOST_AT_ONCE)
 
 
-def _ask(function: Callable[[*Ts], T], *args: *Ts, seen: Seen = unseen) -> T:
+def _ask(function: Callable[[*Ts], T], *args: *Ts, seen: Seen | None = None) -> T:
     if not _room.acquire(blocking=False):
         raise Busy(_MANY)
     try:
@@ -86,7 +86,7 @@ def _ask(function: Callable[[*Ts], T], *args: *Ts, seen: Seen = unseen) -> T:
         _room.release()
 
 
-def _by_a_worker(function: Callable[[*Ts], T], args: tuple[*Ts], seen: Seen) -> T:
+def _by_a_worker(function: Callable[[*Ts], T], args: tuple[*Ts], seen: Seen | None) -> T:
     try:
         worker = _idle.get(timeout=WAIT_S)
     except queue.Empty:
@@ -105,14 +105,16 @@ def _by_a_worker(function: Callable[[*Ts], T], args: tuple[*Ts], seen: Seen) -> 
         _idle.put(worker)
 
 
-def _worked_at(worker: Worker, function: Callable[[*Ts], T], args: tuple[*Ts], seen: Seen) -> T:
+def _worked_at(
+    worker: Worker, function: Callable[[*Ts], T], args: tuple[*Ts], seen: Seen | None
+) -> T:
     worker.heard()  # what the question before told last
     result = worker.submit(_limited, LONGEST_S, function, args)
     end = time.monotonic() + STUCK_S
     while not result.done() and time.monotonic() < end:
         wait((result,), TOLD_EVERY_S)
         news = worker.heard()
-        if isinstance(news, Progress):
+        if seen and isinstance(news, Progress):
             seen(news)
     return result.result(0)
 
