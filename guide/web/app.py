@@ -31,7 +31,7 @@ from guide.web.intake import taken_in
 from guide.web.nodes import uploaded
 from guide.web.pages import HERE, answer_page, error_page, form_page
 from guide.web.presets import PRESETS
-from guide.web.running import at_work
+from guide.web.running import at_work, forget
 from guide.web.settings import Settings
 from guide.web.state import PoolRow, State, from_pairs, from_query, pack
 
@@ -82,6 +82,7 @@ async def _with_engine(app: FastAPI) -> AsyncGenerator[None]:
     await run_in_threadpool(engine.catalog)  # so that the first visitor does not wait for it
     yield
     await run_in_threadpool(engine.stop)
+    forget()  # what was at work has ended with an error, which is nobody's answer
 
 
 async def health() -> PlainTextResponse:

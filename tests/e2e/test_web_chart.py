@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
-from fastapi.testclient import TestClient
 
 from guide.catalog import load
 from guide.spec.node_pools import read_node_pools
-from guide.web.app import create
 from guide.web.nodes import live
 from guide.web.settings import ANSWERS, Settings
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.chart import CHART, RBAC_KINDS, helm, rendered
 from tests.e2e.conftest import ControlPlane
+from tests.web_questions import client_of
 
 QUESTION = (
     "/?model=meta-llama/Llama-3.1-8B-Instruct&input=1000&output=200&rps=2&source=cluster&ask=1"
@@ -88,7 +87,7 @@ def as_the_page(
 
 def test_its_rights_are_enough_for_an_answer_and_no_more(as_the_page: str, kubectl: Kubectl):
     assert live(Settings(cluster=True)).nodes
-    with TestClient(create(Settings(cluster=True))) as client:
+    with client_of(Settings(cluster=True)) as client:
         page = client.get(QUESTION)
     assert page.status_code == 200
     assert re.search(r'id="answer-title"[^>]*>Run ', page.text)

@@ -14,13 +14,13 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, expect
 
 from guide.web import plans
-from guide.web.app import create
 from guide.web.settings import Settings
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.conftest import ControlPlane
 from tests.e2e.operator_process import chat, install_crd, plan_when, running
 from tests.e2e.test_web import MODEL, ask, browser, chromium, faults, serving  # noqa: F401
 from tests.e2e.test_web_chart import QUESTION, as_the_page  # noqa: F401
+from tests.web_questions import client_of
 
 OURS = {"sec-fetch-site": "same-origin"}
 CREATE = QUESTION.replace("/?", "/create?")
@@ -31,8 +31,7 @@ def page(as_the_page: str, kubectl: Kubectl) -> Iterator[TestClient]:  # noqa: F
     """The page with the rights that the chart gives it."""
     install_crd(kubectl)
     plans.read_anew()
-    app = create(Settings(cluster=True, answers_per_minute=1000))
-    with TestClient(app, follow_redirects=False) as client:
+    with client_of(Settings(cluster=True, answers_per_minute=1000)) as client:
         yield client
 
 

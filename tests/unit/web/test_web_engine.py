@@ -107,3 +107,11 @@ def test_pages_have_threads_left_however_many_ask(
         assert client.get(url({**CHAT, "rps": "3"})).status_code == 503
         assert client.get("/").status_code == 200
         assert time.perf_counter() - began < 0.7  # at once
+
+
+def test_what_is_at_work_when_a_server_stops_is_no_answer_of_the_next():
+    asked = url({**HUGE, "usd": "21"})
+    with client_of(Settings(nodes_file=NODES), patience_s=0.0) as stopped:
+        assert "Working out which layouts" in stopped.get(asked).text
+    with client_of(Settings(nodes_file=NODES), patience_s=0.0) as started:
+        assert started.get(asked).status_code == 200
