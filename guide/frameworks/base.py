@@ -120,7 +120,6 @@ class Framework(ABC):
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served
     kv_cache_dtypes: frozenset[str] = frozenset({"auto"})
     extra_flags: frozenset[str] = frozenset()  # that a plan may add: none moves the prediction
-    by_default: bool = True  # compared where a plan names no frameworks
     metrics: MetricNames = USUAL
     # Services of these names set variables that end its servers in the same namespace
     service_names: frozenset[str] = frozenset()

@@ -65,7 +65,6 @@ class Sglang(Framework):
     image_about = "Image of SGLang. Absent: the version that was modelled."
     formats = frozenset({"leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
-    by_default = False
     service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
     metrics = NAMES
     extra_flags = EXTRA

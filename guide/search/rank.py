@@ -161,9 +161,8 @@ def shape_identity(evaluation: Evaluation) -> Key:
 
 
 def _kinds(evaluation: Evaluation) -> Key:
-    return tuple(
-        sorted((g.gpu.name, g.framework, g.precision.name) for g in evaluation.candidate.groups)
-    )
+    """Whatever the framework: the best of each is listed apart."""
+    return tuple(sorted((g.gpu.name, g.precision.name) for g in evaluation.candidate.groups))
 
 
 def merits(evaluation: Evaluation) -> tuple[float, ...]:

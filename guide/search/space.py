@@ -276,9 +276,8 @@ def checkpoints_of(model: ModelArch, catalog: Catalog) -> list[ModelArch]:
 
 
 def releases_of(plan: Plan, catalog: Catalog) -> list[Release]:
-    """The release of each framework that the plan allows, or that is compared by default, by
-    name."""
-    known = {r.framework for r in catalog.releases if FRAMEWORKS[r.framework].by_default}
+    """The release of each framework that the plan allows, or that is known, by name."""
+    known = {release.framework for release in catalog.releases}
     return [modelled_release(catalog, name) for name in sorted(plan.frameworks or known)]
 
 

@@ -214,7 +214,7 @@ class InferencePlanSpec(Edge):
         "quantises online to 8 bit, INT4 also takes a 4-bit checkpoint of the same model.",
     )
     frameworks: Annotated[tuple[FrameworkName, ...], unique] = Field(
-        default=tuple(name for name, each in FRAMEWORKS.items() if each.by_default),
+        default=tuple(FRAMEWORKS),
         min_length=1,
         max_length=len(FRAMEWORKS),
         description="Inference frameworks to consider.",

@@ -250,7 +250,7 @@ MORE = Group(
             label="Framework",
             hint=" ".join(f"{f.caveat}." for f in FRAMEWORKS.values() if f.caveat),
             options=(
-                ("", " or ".join(name for name, f in FRAMEWORKS.items() if f.by_default)),
+                ("", " or ".join(FRAMEWORKS)),
                 *((name, f"{name} only") for name in FRAMEWORKS),
             ),
         ),
