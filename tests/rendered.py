@@ -24,6 +24,7 @@ spec:
     outputTokens: {mean: 256, p95: 700}
     requestsPerSecond: 8
   slo: {ttftP95Milliseconds: 500}
+  frameworks: [vLLM]
 """
 
 

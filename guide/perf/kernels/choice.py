@@ -42,9 +42,10 @@ def table_gpu(gpu: Gpu) -> str | None:
     return next((r["table"] for r in _document()["relatives"] if r["gpu"] == name), None)
 
 
-def link_kind(table: str) -> str:
-    """What linked the GPUs on which the all-reduces of a table were measured."""
-    return "pcie" if table in _document()["over_pcie"] else "nvlink"
+def nvlink_bytes_per_s(table: str) -> float | None:
+    """A direction of what linked the GPUs whose all-reduces a table holds; None: PCIe."""
+    rate: float | None = _document()["over_nvlink"].get(table)
+    return None if rate is None else rate * 1e9
 
 
 def lesser_gpus(gpu: Gpu) -> list[Gpu]:

@@ -18,7 +18,7 @@ from guide.perf.kernels.choice import (
     choose,
     latent,
     lesser_gpus,
-    link_kind,
+    nvlink_bytes_per_s,
     normalises_queries,
     table_gpu,
     weights_of,
@@ -295,8 +295,9 @@ class _Pricing:
 
 
 def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) -> Floats:
-    """One all-reduce over `gpus` GPUs: the table's measured points; over PCIe no faster than the
-    ring's share of the GPU's own link, after a launch a hop where the table's GPUs had NVLink."""
+    """One all-reduce over `gpus` GPUs: the table's measured points, slower beyond their launch as
+    the GPU's own NVLink is; over PCIe no faster than the ring's share of the GPU's own link, after
+    a launch a hop where the table's GPUs had NVLink."""
     table = table_gpu(gpu)
     found = all_reduces(table) if table else {}
     widest = max((n for m, n in found if m == mode), default=0)
@@ -305,11 +306,12 @@ def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) ->
         seconds = _interpolated(found[mode, min(gpus, widest)], message_bytes)
     if gpus > widest > 1:  # over nodes: the widest measured and the way between nodes
         seconds = seconds * np.log2(gpus) / np.log2(widest)
+    nvlink = nvlink_bytes_per_s(table) if table else None
     if widest and gpu.link.kind != "pcie":
-        return seconds
+        slower = max((nvlink or 0.0) / gpu.link.bytes_per_s, 1.0)
+        return seconds + (slower - 1) * (seconds - seconds.min(initial=np.inf))
     ring = 2 * (gpus - 1) / gpus * message_bytes / gpu.link.bytes_per_s
-    measured = table is not None and link_kind(table) == "pcie"
-    hops = 0.0 if measured else PCIE_HOP_S * np.log2(gpus)
+    hops = 0.0 if table and nvlink is None else PCIE_HOP_S * np.log2(gpus)
     return np.maximum(seconds, hops + ring / PCIE_SHARE)
 
 

@@ -42,7 +42,7 @@ def test_a_fresh_folder_of_another_chunk_meets_its_plan(
     plan = yaml.safe_load(PLAN)
     plan["spec"]["workload"]["maxContextTokens"] = 8192
     plan["spec"] |= {
-        "slo": {"ttftP95Milliseconds": 1000, "tpotP95Milliseconds": 55},
+        "slo": {"ttftP95Milliseconds": 2000, "tpotP95Milliseconds": 55},
         "frameworks": ["vLLM"],
     }
     Path("plan.yaml").write_text(yaml.safe_dump(plan))

@@ -100,7 +100,7 @@ def test_many_users_of_a_latent_model_are_served_by_ranks(busy: Recommendation):
     sliced = next(
         e
         for e in (busy.best, *busy.alternatives, *busy.pareto)
-        if e is not None and e.groups[0].group.ep == 1
+        if e is not None and e.groups[0].group.attention_dp == 1
     )
     gain = (
         busy.highest_throughput.predicted.output_tokens_per_s / sliced.predicted.output_tokens_per_s

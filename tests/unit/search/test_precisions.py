@@ -103,7 +103,7 @@ def test_weight_only_fp8_halves_memory_and_decode_but_no_prompt(gpu: str):
         held[name] = memory_fit(group, modelled_release(CATALOG, "vLLM"), one.switches).weight_bytes
         cost, _ = layout_cost(group, CATALOG)
         decode[name] = cost.decode_run(1, 1, 500, 0)
-        prompt[name] = cost.prompt_step(2048, 1, 2048 * 2048 / 2, 0, 0, 0, 0, 1)
+        prompt[name] = cost.prompt_step(8192, 1, 8192 * 8192 / 2, 0, 0, 0, 0, 1)
     around = 2 * 2 * CATALOG.models[LLAMA].vocab * CATALOG.models[LLAMA].hidden
     assert held["fp8"] - around == pytest.approx((held["bf16"] - around) / 2, rel=0.02)
     assert decode["fp8"] < 0.8 * decode["bf16"]
