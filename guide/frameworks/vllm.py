@@ -72,6 +72,7 @@ class Vllm(Framework):
     """vLLM, served by its OpenAI-compatible server."""
 
     name = "vLLM"
+    image_vendors = frozenset({"nvidia", "amd"})
     image_field = "image"
     image_about = "Image of vLLM. Absent: the version that was modelled."
     formats = frozenset({"helm-values", "leaderworkerset", "llminferenceservice"})

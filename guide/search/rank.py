@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from guide.domain import Evaluation
+from guide.domain import Evaluation, Gpu, Plan
+from guide.frameworks import FRAMEWORKS
 from guide.search.evaluate import SECONDS_PER_HOUR
 from guide.search.goal import Aim, Goal
 from guide.search.operating_point import half_width
@@ -26,11 +27,10 @@ Key = tuple[Any, ...]  # compared with keys of the same goal only
 
 def rank_key(evaluation: Evaluation, goal: Goal) -> Key:
     """Sort key of a simulated deployment: smaller is better. What lacks an image comes last."""
-    unready = goal.plan.unready
     groups = evaluation.candidate.groups
     return _key(
         goal,
-        lacks_image=any(group.framework in unready for group in groups),
+        lacks_image=any(_lacks_image(group.framework, group.gpu, goal.plan) for group in groups),
         usd_per_h=evaluation.usd_per_h,
         usd_per_job=evaluation.job and evaluation.job.usd,
         used_usd_per_h=used_usd_per_h((g.pool, g.gpus) for g in groups),
@@ -68,7 +68,7 @@ def optimistic_key(prospect: Prospect, goal: Goal) -> Key:
             bills += [] if usd is None else [EARLY * usd * hours / SECONDS_PER_HOUR]
     return _key(
         goal,
-        lacks_image=shape.release.framework in goal.plan.unready,
+        lacks_image=_lacks_image(shape.release.framework, shape.gpu, goal.plan),
         usd_per_h=prospect.usd_per_h(count),
         usd_per_job=min(bills, default=None),
         used_usd_per_h=used_usd_per_h([(shape.pool, count * shape.gpus)]),
@@ -129,6 +129,14 @@ def _key(
         case Aim.CAPACITY:
             first = (-grade(capacity_per_s),)
     return (lacks_image, *first, *bill, *rest)
+
+
+def _lacks_image(framework: str, gpu: Gpu, plan: Plan) -> bool:
+    """Whether a manifest would need an image that the plan does not name."""
+    if framework in plan.unready:
+        return True
+    served = FRAMEWORKS[framework].image_vendors
+    return gpu.vendor not in served and framework not in dict(plan.images)
 
 
 def _waits(latencies_s: tuple[float, float, float], goal: Goal) -> float:

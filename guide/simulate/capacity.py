@@ -113,11 +113,12 @@ def _prompt_seconds(
 ) -> float:
     """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
     sequences; in a pipeline, or beside other attention ranks, it shares a step with the other
-    prompts of the time."""
+    prompts of the time. Nothing where a handful of tokens costs less than the switch of kernels
+    that comes with a prompt saves."""
     at_once = max(1, min(group.pp * group.attention_dp, round(prompts_per_step)))
     task = prefill_task(group, prompt, decodes, prompts=at_once)
     alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
-    return (task_seconds(task, cost) - alone) / at_once
+    return max(task_seconds(task, cost) - alone, 0.0) / at_once
 
 
 def saturation(

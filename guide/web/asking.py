@@ -141,7 +141,7 @@ def form_of(written: InferencePlan) -> tuple[State, tuple[str, ...]]:
         value = leaves.get(entry.path)
         if name == "framework":
             several = cast("tuple[str, ...]", value or ())
-            value = several[0] if len(several) == 1 else None  # several are what is compared by itself
+            value = several[0] if len(several) == 1 else None  # several: the default
         if value is not None:
             values[name] = f"{value:f}" if isinstance(value, Decimal) else str(value)
     known = {*(entry.path for entry in ENTRIES.values()), "spec.model.name"}

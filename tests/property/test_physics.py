@@ -149,7 +149,9 @@ def test_two_batches_are_never_cheaper_than_one(
 def test_no_step_is_faster_than_its_datasheet_allows(
     gpu: str, asked: Asked, tokens: int, sequences: int, context: int
 ):
-    """Norm weights and position tables are left out: they are held, and hardly read."""
+    """Norm weights and position tables are left out: they are held, and hardly read. So is a
+    part in 10,000: the roofline writes the cache of a new token, which tables of kernels leave out.
+    """
     (model, precision), _, tp = asked
     for shape in (decode(sequences, context), together(chunk(tokens), decode(sequences, context))):
         found = roofs(
@@ -158,7 +160,7 @@ def test_no_step_is_faster_than_its_datasheet_allows(
         read = [r for r in found if r.name not in ("norms and element-wise", "embedding")]
         for roof in ("compute_s", "memory_s", "network_s"):
             floor = sum(getattr(r, roof) for r in read)
-            assert seconds(gpu, asked, shape) * ROUNDING >= floor, roof
+            assert seconds(gpu, asked, shape) * 1.0001 >= floor, roof
 
 
 @pytest.mark.parametrize(("model", "precision"), MODELS)

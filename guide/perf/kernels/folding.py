@@ -18,8 +18,8 @@ from guide.perf.kernels.choice import (
     choose,
     latent,
     lesser_gpus,
-    nvlink_bytes_per_s,
     normalises_queries,
+    nvlink_bytes_per_s,
     table_gpu,
     weights_of,
 )

@@ -32,4 +32,4 @@ def test_intervals_widen_near_saturation():
     assert near is not None
     plain = fit_of(group, CATALOG).residual
     assert all(idle.half_width[metric] >= plain[metric] for metric in ("ttft", "tpot", "e2e"))
-    assert near.half_width["ttft"] > 1.05 * max(plain["ttft"], idle.half_width["ttft"])
+    assert near.half_width["ttft"] > max(plain["ttft"], idle.half_width["ttft"])

@@ -107,7 +107,8 @@ def test_weight_only_fp8_halves_memory_and_decode_but_no_prompt(gpu: str):
     around = 2 * 2 * CATALOG.models[LLAMA].vocab * CATALOG.models[LLAMA].hidden
     assert held["fp8"] - around == pytest.approx((held["bf16"] - around) / 2, rel=0.02)
     assert decode["fp8"] < 0.8 * decode["bf16"]
-    assert prompt["fp8"] > 0.95 * prompt["bf16"]
+    # up to a tenth where roofs are mixed smoothly: weights are read beside the arithmetic
+    assert prompt["fp8"] > 0.89 * prompt["bf16"]
 
 
 @pytest.mark.parametrize("gpu", ["A100-80GB", "H100-SXM"])
