@@ -184,7 +184,7 @@ def pod_monitor(plan: InferencePlan, launches: Sequence[Launch]) -> Object:
                     "path": path,
                     "port": "http",
                     "relabelings": [
-                        {"sourceLabels": [source], "targetLabel": target}
+                        {"action": "replace", "sourceLabels": [source], "targetLabel": target}
                         for source, target in (
                             ("__meta_kubernetes_pod_label_guide_dev_plan", "plan"),
                             ("__meta_kubernetes_namespace", "namespace"),
