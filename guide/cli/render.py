@@ -27,6 +27,7 @@ class Format(StrEnum):
     """What is written, for whom."""
 
     KUSTOMIZE = "kustomize"
+    INFERENCE_POOL = "inferencepool"
     HELM_VALUES = "helm-values"
     LLM_INFERENCE_SERVICE = "llminferenceservice"
     LEADER_WORKER_SET = "leaderworkerset"
@@ -44,7 +45,8 @@ RenderFormat = Annotated[
     Format,
     typer.Option(
         "--format",
-        help="kustomize: Deployments and a Service. helm-values: for the chart of the vLLM"
+        help="kustomize: Deployments and a Service. inferencepool: Deployments behind a router of"
+        " Gateway API's inference extension. helm-values: for the chart of the vLLM"
         " production stack. llminferenceservice: for KServe. leaderworkerset: replicas may span"
         " nodes.",
     ),

@@ -267,6 +267,8 @@ class GroupEvaluation:
     max_requests_per_s: float  # one replica at saturation
     bound: str  # compute | memory | network | overhead: what a typical step waits for
     provenance: Provenance
+    peak_prefill_tokens_per_s: float | None = None  # of one replica: what routers calibrate with
+    peak_prefill_interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

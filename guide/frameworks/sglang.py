@@ -63,7 +63,7 @@ class Sglang(Framework):
     name = "SGLang"
     image_field = "imageSGLang"
     image_about = "Image of SGLang. Absent: the version that was modelled."
-    formats = frozenset({"leaderworkerset", "llminferenceservice"})
+    formats = frozenset({"inferencepool", "leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
     metrics = NAMES

@@ -75,7 +75,7 @@ class Vllm(Framework):
     image_vendors = frozenset({"nvidia", "amd"})
     image_field = "image"
     image_about = "Image of vLLM. Absent: the version that was modelled."
-    formats = frozenset({"helm-values", "leaderworkerset", "llminferenceservice"})
+    formats = frozenset({"helm-values", "inferencepool", "leaderworkerset", "llminferenceservice"})
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     expert_parallel = True
     extra_flags = EXTRA_ARG_FLAGS

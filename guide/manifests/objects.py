@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guide.domain import Candidate, GroupEvaluation, ReplicaGroup
+from guide.domain import Candidate, Evaluation, GroupEvaluation, ReplicaGroup
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions, Framework, Launch
 from guide.manifests.claims import claim
-from guide.manifests.deployment import Object, files_name, selector
+from guide.manifests.deployment import Object, deployment, files_name, selector
 from guide.manifests.names import instance_labels, meta, object_name
-from guide.manifests.rollout import disruption_budget
+from guide.manifests.rollout import disruption_budget, surges
 from guide.spec import InferencePlan
 
 Named = list[tuple[str, Object]]  # file name, object
 Objects = dict[str, Object]  # the same, by file name
 
 PORT = 80
+GATEWAY_GROUP = "gateway.networking.k8s.io"
 
 
 def launch_options(plan: InferencePlan) -> DeploymentOptions:
@@ -37,6 +38,21 @@ def deployable(group: ReplicaGroup) -> Framework:
     if why := framework.what_if(group.switches):
         raise SpecError(why, field="spec.optimizations")
     return framework
+
+
+def served(plan: InferencePlan, evaluation: Evaluation, options: DeploymentOptions) -> Objects:
+    """Deployments and all that stands beside them but what sends requests to them."""
+    objects: Objects = {}
+    launches: list[Launch] = []
+    for index, group in enumerate(evaluation.groups):
+        launch = launched(group.group, options)
+        launches.append(launch)
+        objects[f"deployment-{index}.yaml"] = deployment(
+            plan, index, group, launch, surge=surges(group, evaluation.groups)
+        )
+        objects |= beside_pods(plan, index, group, launch)
+    objects["poddisruptionbudget.yaml"] = budget(plan)
+    return objects | monitoring(plan, launches)
 
 
 def beside_pods(plan: InferencePlan, index: int, group: GroupEvaluation, launch: Launch) -> Objects:
@@ -65,7 +81,11 @@ def traffic(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> dict[st
         f"service-{i}.yaml": service(plan, object_name(name, f"group-{i}"), selector(name, i))
         for i in range(len(groups))
     }
-    return {**services, "httproute.yaml": route(plan, groups)}
+    backends = [
+        {"group": "", "kind": "Service", "name": one["metadata"]["name"], "port": PORT}
+        for one in services.values()
+    ]
+    return {**services, "httproute.yaml": route(plan, backends, groups)}
 
 
 def service(plan: InferencePlan, name: str, pods: dict[str, str]) -> Object:
@@ -97,32 +117,37 @@ def service(plan: InferencePlan, name: str, pods: dict[str, str]) -> Object:
     }
 
 
-def route(plan: InferencePlan, groups: tuple[GroupEvaluation, ...]) -> Object:
-    """Weights in thousandths; only users know the Gateway that ``parentRefs`` should name."""
-    name = plan.metadata.name
+def route(
+    plan: InferencePlan, backends: Sequence[Object], groups: Sequence[GroupEvaluation]
+) -> Object:
+    """An HTTPRoute from the plan's Gateway to the backend of each group, by weights in thousandths.
+
+    Without a Gateway in the plan its users patch in ``parentRefs``: only they know which.
+    """
+    gateway = plan.spec.output.gateway
+    metadata = meta(plan, object_name(plan.metadata.name))
+    if gateway is None:
+        metadata["annotations"] = {"guide.dev/to-do": "patch in spec.parentRefs"}
+        parents: Object = {}
+    else:
+        where = {} if gateway.namespace is None else {"namespace": gateway.namespace}
+        of = {"group": GATEWAY_GROUP, "kind": "Gateway", "name": gateway.name}
+        parents = {"parentRefs": [{**of, **where}]}
     return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
+        "apiVersion": f"{GATEWAY_GROUP}/v1",
         "kind": "HTTPRoute",
-        "metadata": {
-            **meta(plan, object_name(name)),
-            "annotations": {"guide.dev/to-do": "patch in spec.parentRefs"},
-        },
+        "metadata": metadata,
         "spec": {
+            **parents,
             "rules": [
                 {
                     "backendRefs": [
-                        {
-                            "group": "",
-                            "kind": "Service",
-                            "name": object_name(name, f"group-{i}"),
-                            "port": PORT,
-                            "weight": round(g.group.load_share * 1000),
-                        }
-                        for i, g in enumerate(groups)
+                        {**backend, "weight": round(g.group.load_share * 1000)}
+                        for backend, g in zip(backends, groups, strict=True)
                     ],
                     "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
                 }
-            ]
+            ],
         },
     }
 
@@ -159,7 +184,7 @@ def pod_monitor(plan: InferencePlan, launches: Sequence[Launch]) -> Object:
                     "path": path,
                     "port": "http",
                     "relabelings": [
-                        {"sourceLabels": [source], "targetLabel": target}
+                        {"action": "replace", "sourceLabels": [source], "targetLabel": target}
                         for source, target in (
                             ("__meta_kubernetes_pod_label_guide_dev_plan", "plan"),
                             ("__meta_kubernetes_namespace", "namespace"),

@@ -10,27 +10,19 @@ from collections.abc import Callable
 
 from guide.domain import Evaluation, Recommendation
 from guide.errors import SpecError
-from guide.frameworks import FRAMEWORKS, Launch
+from guide.frameworks import FRAMEWORKS
 from guide.manifests.autoscaling import NONE, autoscaled
-from guide.manifests.deployment import Object, deployment
 from guide.manifests.helm_values import helm_values
+from guide.manifests.inferencepool import inference_pools
 from guide.manifests.job import batch_objects, how_to_split
 from guide.manifests.leaderworkerset import leader_worker_sets
 from guide.manifests.llminferenceservice import llm_inference_service
-from guide.manifests.objects import (
-    Named,
-    beside_pods,
-    budget,
-    launch_options,
-    launched,
-    monitoring,
-    traffic,
-)
-from guide.manifests.rollout import surges
+from guide.manifests.objects import Named, launch_options, served, traffic
 from guide.report import review_markdown
 from guide.spec import InferencePlan, write_document
 
 DEFAULT_FORMAT = "kustomize"
+_OF_DEPLOYMENTS = (DEFAULT_FORMAT, "inferencepool")
 KUSTOMIZATION = "kustomization.yaml"
 
 
@@ -50,7 +42,7 @@ def render_files(
     if recommendation.best is None:
         return files
     _held_by(plan, form, recommendation.best)
-    if autoscaling != NONE and form != DEFAULT_FORMAT:
+    if autoscaling != NONE and form not in _OF_DEPLOYMENTS:
         raise SpecError(f"--autoscaling scales Deployments, which --format {form} has not")
     objects = formats()[form](plan, recommendation.best)
     objects = autoscaled(plan, recommendation, autoscaling, objects)
@@ -88,6 +80,7 @@ def formats() -> dict[str, Callable[[InferencePlan, Evaluation], Named]]:
     return {
         DEFAULT_FORMAT: build_objects,
         "helm-values": helm_values,
+        "inferencepool": inference_pools,
         "leaderworkerset": leader_worker_sets,
         "llminferenceservice": llm_inference_service,
     }
@@ -100,16 +93,5 @@ def build_objects(plan: InferencePlan, evaluation: Evaluation) -> Named:
     """
     if plan.spec.workload.offline is not None:
         return batch_objects(plan, evaluation, plan.spec.workload.offline.requests)
-    options = launch_options(plan)
-    objects: dict[str, Object] = {}
-    launches: list[Launch] = []
-    for index, group in enumerate(evaluation.groups):
-        launch = launched(group.group, options)
-        launches.append(launch)
-        objects[f"deployment-{index}.yaml"] = deployment(
-            plan, index, group, launch, surge=surges(group, evaluation.groups)
-        )
-        objects |= beside_pods(plan, index, group, launch)
-    objects["poddisruptionbudget.yaml"] = budget(plan)
-    objects |= traffic(plan, evaluation.groups)
-    return sorted((objects | monitoring(plan, launches)).items())
+    objects = served(plan, evaluation, launch_options(plan))
+    return sorted((objects | traffic(plan, evaluation.groups)).items())

@@ -143,7 +143,7 @@ def _evaluation(item: Evaluation) -> EvaluationDocument:
 
 def _group(item: GroupEvaluation) -> GroupDocument:
     group, memory = item.group, item.memory
-    return {
+    document: GroupDocument = {
         **layout(group),
         "nodeSelector": dict(group.pool.node_selector),
         "limits": limits(group.limits),
@@ -161,6 +161,11 @@ def _group(item: GroupEvaluation) -> GroupDocument:
         "provenance": item.provenance.value,
         "bound": item.bound,
     }
+    if item.peak_prefill_tokens_per_s is not None and item.peak_prefill_interval is not None:
+        document["peakPrefillTokensPerSecond"] = _rate(
+            item.peak_prefill_tokens_per_s, item.peak_prefill_interval
+        )
+    return document
 
 
 def layout(group: ReplicaGroup) -> LayoutDocument:

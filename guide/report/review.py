@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches, frameworks, rivals, scaling
+from guide.report import batches, frameworks, prefill, rivals, scaling
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
@@ -73,6 +73,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         *_tolerated(best),
         *_pods(plan),
         *_router(plan, best),
+        _section(prefill.peaks(best)),
         "## What would change the decision",
         _bullets(changers),
         _section(rows.pareto(r)),

@@ -29,6 +29,7 @@ from guide.perf.roofline import typical_bound
 from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width, half_width_near
 from guide.search.pricing import billed_gpus, group_usd_per_h
+from guide.simulate.capacity import peak_prefill
 from guide.simulate.serve import Runs, serve
 
 SECONDS_PER_HOUR = 3600
@@ -112,6 +113,7 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
         for one in members
     ]
     predicted = _predicted(members, reports, workload)
+    peaks = [peak_prefill(one.group, study.catalog) for one in members]
     groups = tuple(
         GroupEvaluation(
             group=one.group,
@@ -121,8 +123,10 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
             max_requests_per_s=one.replica.saturation_per_s,
             bound=typical_bound(one.group, report, workload, study.catalog),
             provenance=_provenance(one.replica, report, workload),
+            peak_prefill_tokens_per_s=peak,
+            peak_prefill_interval=_around(peak, half_width(one.replica.fit, "ttft")),
         )
-        for one, report in zip(members, reports, strict=True)
+        for one, report, peak in zip(members, reports, peaks, strict=True)
     )
     usd = group_usd_per_h(item.group for item in groups)
     return Evaluation(

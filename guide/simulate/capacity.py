@@ -24,7 +24,7 @@ from guide.simulate.cost import LayoutCost
 from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
 from guide.simulate.ranks import RankedCost
-from guide.simulate.tasks import decode_task, prefill_task, task_seconds
+from guide.simulate.tasks import Task, decode_task, prefill_task, task_seconds
 
 
 def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
@@ -102,10 +102,29 @@ def zero_load(
     cost, serving = layout_cost(group, catalog)
     prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
     policy = policy_of(group, memory, catalog, request_tokens(workload))
-    alone = task_seconds(prefill_task(group, prompt, 0, policy.token_budget), cost)
-    ttft_s = alone + serving.r0 + serving.rt * prompt
+    alone = prefill_task(group, prompt, 0, policy.token_budget)
+    ttft_s = _first_token_s(alone, prompt, cost, serving)
     context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
     return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
+
+
+def _first_token_s(
+    alone: Task, prompt_tokens: float, cost: LayoutCost, serving: ServingParams
+) -> float:
+    return task_seconds(alone, cost) + serving.r0 + serving.rt * prompt_tokens
+
+
+def peak_prefill(group: ReplicaGroup, catalog: Catalog) -> float:
+    """Prompt tokens/s of one replica that does nothing else: a full step of prompts, none of it
+    seen before, over the time to its first token.
+
+    So do routers calibrate: one prompt as long as a step, sent to an idle server.
+    """
+    cost, serving = layout_cost(group, catalog)
+    at_once = group.pp * group.attention_dp
+    prompt = min(group.limits.max_num_batched_tokens, group.limits.max_model_len)
+    task = prefill_task(group, prompt, 0, prompts=at_once)
+    return at_once * prompt / _first_token_s(task, prompt, cost, serving)
 
 
 def _prompt_seconds(

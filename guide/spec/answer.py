@@ -117,6 +117,12 @@ class GroupDocument(LayoutDocument):
         Field(description="Measured, Calibrated or Extrapolated: what stands behind it."),
     ]
     bound: Annotated[str, Field(description="What a typical step waits for.")]
+    peakPrefillTokensPerSecond: NotRequired[
+        Annotated[
+            EstimateDocument,
+            Field(description="Prompt tokens/s of one replica at saturation, for routers."),
+        ]
+    ]
 
 
 class EvaluationDocument(TypedDict):

@@ -19,6 +19,7 @@ from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.pods import PodWishes
 from guide.spec.scalars import (
     ConfigKey,
+    DnsLabel,
     ExtraArg,
     GpuName,
     Image,
@@ -164,6 +165,30 @@ class DeploymentSpec(_Images):
         )
 
 
+class EndpointPickerSpec(Edge):
+    """The Service of an endpoint picker, which is installed apart."""
+
+    name: DnsLabel | None = Field(
+        default=None, description="Name of the Service. Absent: that of the InferencePool and -epp."
+    )
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] = Field(
+        default=9002, description="Port of its ext-proc server."
+    )
+
+
+class GatewaySpec(Edge):
+    """The Gateway from which requests come, which is made apart."""
+
+    name: DnsLabel = Field(description="Name of the Gateway.")
+    namespace: DnsLabel | None = Field(
+        default=None, description="Its namespace. Absent: that of the plan."
+    )
+    endpoint_picker: EndpointPickerSpec = Field(
+        default=EndpointPickerSpec(),
+        description="Who picks the pod of a request, in `guide render --format inferencepool`.",
+    )
+
+
 class OutputSpec(Edge):
     """What GUIDE does with its recommendation."""
 
@@ -173,6 +198,9 @@ class OutputSpec(Edge):
     )
     monitoring: Literal["None", "Annotations", "PodMonitor"] = Field(
         default="Annotations", description="How Prometheus finds the pods."
+    )
+    gateway: GatewaySpec | None = Field(
+        default=None, description="What the HTTPRoute of the manifests, where they have one, names."
     )
 
 

@@ -140,7 +140,9 @@ def metrics(control_plane: ControlPlane, kubectl: Kubectl, namespace: str) -> It
         server.server_close()
 
 
-def scaled_plan(kubectl: Kubectl, namespace: str) -> tuple[float, dict[str, Any]]:
+def scaled_plan(
+    kubectl: Kubectl, namespace: str, kind: str = "hpa"
+) -> tuple[float, dict[str, Any]]:
     """The target of a plan for this cluster, and its objects by kind."""
     lengths = {"inputTokens": {"mean": 512}, "outputTokens": {"mean": 64}}
     workload = {**lengths, "dayProfile": {"low": 2, "mean": 50, "peak": 160}}
@@ -162,7 +164,7 @@ def scaled_plan(kubectl: Kubectl, namespace: str) -> tuple[float, dict[str, Any]
     found = ask(written, cluster, load()).answer()
     assert found.scaling is not None
     assert found.scaling.rules.max_replicas >= 4
-    files = render_files(written, found, autoscaling="hpa")
+    files = render_files(written, found, autoscaling=kind)
     objects = [yaml.safe_load(text) for name, text in files.items() if name.endswith(".yaml")]
     return found.scaling.rules.target_per_s, {one["kind"]: one for one in objects}
 

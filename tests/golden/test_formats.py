@@ -61,7 +61,8 @@ def test_sglang_goes_where_its_pods_can_be_written(form: str):
         with pytest.raises(SpecError, match=f"--format {form} serves vLLM only, and SGLang"):
             render(CASES["sglang"], form)
         return
-    spec = yaml.safe_load(render(CASES["sglang"], form)[f"{form}-0.yaml"])["spec"]
+    workload = "deployment" if form == "inferencepool" else form
+    spec = yaml.safe_load(render(CASES["sglang"], form)[f"{workload}-0.yaml"])["spec"]
     template = spec.get("template") or spec["leaderWorkerTemplate"]["leaderTemplate"]
     (container,) = template.get("spec", template)["containers"]
     assert container["command"] == ["python3", "-m", "sglang.launch_server"]

@@ -120,7 +120,9 @@ def test_devices_that_pods_claim_count_as_their_gpus(old: Case, new: Case, strat
     assert value["spec"]["strategy"] == strategy
 
 
-@pytest.mark.parametrize("form", ["kustomize", "leaderworkerset", "llminferenceservice"])
+@pytest.mark.parametrize(
+    "form", ["kustomize", "inferencepool", "leaderworkerset", "llminferenceservice"]
+)
 def test_a_template_of_claims_is_never_edited(form: str):
     """Its specification is immutable, so another one has another name; the pods name theirs."""
     specs: dict[str, Object] = {}
