@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches, frameworks, rivals, scaling
+from guide.report import batches, frameworks, rivals, scaling, speculation
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
@@ -68,6 +68,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(rows.operating_point(best)),
         _section(batches.curve(r)),
         *_day(r),
+        *([_section(speculation.curve(r))] if r.speculation else []),
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),
