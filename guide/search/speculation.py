@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from guide.domain import (
     Evaluation,
-    GroupEvaluation,
     Plan,
     Release,
     ReplicaGroup,
@@ -37,12 +36,12 @@ def advice(best: Evaluation, study: Study) -> SpeculationAdvice | None:
     speculation = item.group.speculation
     if speculation is None or others:
         return None
-    compared = _Compared(item, study)
+    release = _release(item.group, study)
+    compared = Compared(item.group, release, study)
     asked = study.plan.workload
     points = {
         _load(load): compared.point(load) for load in loads_to_saturation(best, asked, SHARES)
     }
-    release = _release(item.group, study)
     return SpeculationAdvice(
         speculation=speculation,
         asked=points[_load(asked)],
@@ -80,11 +79,11 @@ def _unit(workload: Workload) -> str:
     return "requests/s" if workload.concurrency is None else "requests at a time"
 
 
-class _Compared:
+class Compared:
     """A replica of a deployment with speculation, and the same without."""
 
-    def __init__(self, item: GroupEvaluation, study: Study) -> None:
-        self.group, self.study = item.group, study
+    def __init__(self, group: ReplicaGroup, release: Release, study: Study) -> None:
+        self.group, self.release, self.study = group, release, study
 
     def report(self, load: Workload, speculation: Speculation | None) -> ServingReport:
         """One replica under its share of `load`."""
@@ -92,7 +91,7 @@ class _Compared:
         one = replace(group, replicas=1, load_share=1.0, speculation=speculation)
         return serve(
             one,
-            memory_fit(one, _release(group, study), group.switches),
+            memory_fit(one, self.release, group.switches),
             load_share(load, group.replicas, group.load_share),
             study.catalog,
             seed=study.seed,
