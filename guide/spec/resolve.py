@@ -80,9 +80,9 @@ def drafted(written: SpeculationSpec, asked: Plan, catalog: Catalog) -> Speculat
         draft = prediction_model(model)
         if draft is None:
             raise SpecError(
-                f"{field}.method: {model.name} has no layer of multi-token prediction: choose "
-                "EAGLE, NGram or DraftModel, or give a config.json that counts one "
-                "(num_nextn_predict_layers)",
+                f"{field}.method: MTP needs a layer of multi-token prediction, which "
+                f"{model.name} lacks: choose EAGLE, NGram or DraftModel, or give a config.json "
+                "that counts one (num_nextn_predict_layers)",
                 field=f"{field}.method",
             )
     elif method is SpeculationMethod.EAGLE:

@@ -148,7 +148,8 @@ def test_servers_are_told_to_speculate(paying: Recommendation):
     [
         (
             {"method": "MTP", "tokens": 1, "acceptancePercent": [80]},
-            f"spec.workload.speculation.method: {LLAMA} has no layer of multi-token prediction",
+            "spec.workload.speculation.method: MTP needs a layer of multi-token prediction, which "
+            f"{LLAMA} lacks",
         ),
         (
             {**EAGLE, "method": "DraftModel", "draftModel": "no/such"},
