@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from guide.catalog import load
 from guide.domain import GpuPool, Inventory, Provenance, Recommendation
@@ -16,6 +18,7 @@ from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
 
 CATALOG = load()
+ROOT = Path(__file__).resolve().parents[3]
 LLAMA, HEAD = "meta-llama/Llama-3.1-8B-Instruct", "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"
 EAGLE = {"method": "EAGLE", "tokens": 3, "acceptancePercent": [80, 70, 60], "draftModel": HEAD}
 
@@ -166,3 +169,19 @@ def test_a_draft_that_cannot_be_is_refused_in_a_sentence(speculation: dict[str, 
         asked(speculation)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_plan_of_the_documentation_is_one():
+    text = (ROOT / "docs/speculation.md").read_text(encoding="utf-8")
+    spec = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["spec"]
+    written = parse_plan(
+        {
+            "apiVersion": "guide.dev/v1alpha1",
+            "kind": "InferencePlan",
+            "metadata": {"name": "chat"},
+            "spec": {"model": {"name": LLAMA}, **spec},
+        }
+    )
+    speculation = resolve_plan(written, CATALOG).speculation
+    assert speculation is not None
+    assert f"{speculation.tokens_per_step:.2f} tokens a step" in text
