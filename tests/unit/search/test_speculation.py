@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import yaml
 
 from guide.catalog import load
-from guide.domain import GpuPool, Inventory, Provenance, Recommendation
+from guide.domain import GpuPool, Inventory, Provenance, Recommendation, SpeculationMethod
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
 from guide.report import to_json
 from guide.report.speculation import curve
 from guide.search.recommend import recommend
+from guide.search.space import modelled_release
 from guide.spec import parse_plan, resolve_plan
 
 CATALOG = load()
@@ -135,15 +137,18 @@ def test_servers_are_told_to_speculate(paying: Recommendation):
     args = FRAMEWORKS["vLLM"].launch(paying.best.groups[0].group, options).args
     (given,) = [arg for arg in args if arg.startswith("--speculative-config=")]
     assert given.endswith(f'={{"method":"eagle3","num_speculative_tokens":3,"model":"{HEAD}"}}')
-    for method, word in (("EAGLE", "EAGLE3"), ("NGram", "NGRAM")):
-        speculation = {**EAGLE, "method": method}
-        if method == "NGram":
-            del speculation["draftModel"]
-        found = asked(speculation, framework="SGLang")
-        assert found.best is not None
-        sglang = FRAMEWORKS["SGLang"].launch(found.best.groups[0].group, options).args
+    group = paying.best.groups[0].group
+    eagle = group.speculation
+    assert eagle is not None
+    ngram = replace(eagle, method=SpeculationMethod.NGRAM, draft=None, draft_name=None)
+    release = modelled_release(CATALOG, "SGLang")
+    for speculation, word in ((eagle, "EAGLE3"), (ngram, "NGRAM")):
+        one = replace(group, framework="SGLang", version=release.version, speculation=speculation)
+        sglang = FRAMEWORKS["SGLang"].launch(one, options).args
         assert f"--speculative-algorithm={word}" in sglang
         assert "--speculative-num-draft-tokens=4" in sglang
+        drafted = f"--speculative-draft-model-path={HEAD}" in sglang
+        assert drafted is (speculation is eagle)
 
 
 @pytest.mark.parametrize(
