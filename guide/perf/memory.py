@@ -294,14 +294,18 @@ def beside_draft(fit: MemoryFit, group: ReplicaGroup, release: Release) -> Memor
         return replace(fit, weight_bytes=fit.weight_bytes + weights)
     room = max(0.0, fit.kv_bytes - weights) / fit.kv_bytes
     share = room * fit.kv_bytes_per_token / (fit.kv_bytes_per_token + kept)
-    blocks = int(fit.kv_capacity_tokens * share) // fit.block_tokens
+    tokens = int(fit.kv_capacity_tokens * share) // fit.block_tokens * fit.block_tokens
     queries = group.speculation.queries if group.speculation else 1
+    pool = fit.pool and _with_states(fit.pool, int(fit.pool.blocks * share), queries)
+    if pool is not None:
+        longest = group.limits.max_model_len
+        tokens = int(pool.concurrency(longest) * longest)
     return replace(
         fit,
         weight_bytes=fit.weight_bytes + weights,
         kv_bytes_per_token=fit.kv_bytes_per_token + kept,
-        kv_capacity_tokens=blocks * fit.block_tokens,
-        pool=fit.pool and _with_states(fit.pool, int(fit.pool.blocks * share), queries),
+        kv_capacity_tokens=tokens,
+        pool=pool,
         max_sequences=fit.max_sequences and fit.max_sequences // queries,
     )
 

@@ -148,7 +148,7 @@ def operate(
         catalog,
         shape.gpu,
         *(release.framework, release.version, variant.precision, variant.model),
-        one_batch=shape.key.one_batch,
+        one_batch=shape.key.one_batch and shape.speculation is None,
     )
     if running is None:
         sizes = _batch_sizes(limits, memory, plan.workload)

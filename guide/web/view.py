@@ -29,7 +29,7 @@ from guide.report.scaling import bounds
 from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.report.table import Table
-from guide.report.verdict import TRUST, verdict
+from guide.report.verdict import trust_in, verdict
 from guide.search.notes import headroom_note
 from guide.search.rank import capacity_per_s
 from guide.spec.scalars import DURATIONS, duration_of
@@ -227,7 +227,7 @@ def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
         per_million=_per_million(item),
         gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
         figures=_figures(item, asked),
-        trust=TRUST[item.provenance],
+        trust=trust_in(item),
     )
 
 

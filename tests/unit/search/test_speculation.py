@@ -15,6 +15,7 @@ from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
 from guide.report import to_json
 from guide.report.speculation import curve
+from guide.report.verdict import trust_in
 from guide.search.recommend import recommend
 from guide.search.space import modelled_release
 from guide.spec import parse_plan, resolve_plan
@@ -82,6 +83,7 @@ def test_it_pays_on_a_quiet_server_and_says_what_acceptance_that_needs(paying: R
     assert "unmeasured here" in note
     assert paying.best is not None
     assert paying.best.provenance is Provenance.EXTRAPOLATED
+    assert "nobody measured speculative decoding here" in trust_in(paying.best)
 
 
 def test_json_and_table_tell_the_same(paying: Recommendation):
