@@ -179,6 +179,46 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         "must be at most 100",
     ),
     "more than all": ("spec.workload.prefixCacheHitPercent", 101, "must be at most 100"),
+    "more drafts accepted than there are": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 3, "acceptancePercent": [101]},
+        "spec.workload.speculation.acceptancePercent[0] is 101, but it must be at most 100",
+    ),
+    "negative acceptance": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 3, "acceptancePercent": [50, -1]},
+        "spec.workload.speculation.acceptancePercent[1] is -1, but it must be at least 0",
+    ),
+    "nothing drafted": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 0, "acceptancePercent": [50]},
+        "spec.workload.speculation.tokens is 0, but it must be at least 1",
+    ),
+    "too much drafted": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 17, "acceptancePercent": [50]},
+        "spec.workload.speculation.tokens is 17, but it must be at most 16",
+    ),
+    "more positions than drafted tokens": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 2, "acceptancePercent": [80, 60, 40]},
+        "acceptancePercent has 3 positions and tokens is 2",
+    ),
+    "no acceptance": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 2},
+        "spec.workload.speculation.acceptancePercent",
+    ),
+    "EAGLE without its head": (
+        "spec.workload.speculation",
+        {"method": "EAGLE", "tokens": 2, "acceptancePercent": [80]},
+        "EAGLE and DraftModel need it",
+    ),
+    "n-grams with a draft model": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 2, "acceptancePercent": [80], "draftModel": "a/b"},
+        "draftModel is for EAGLE and DraftModel",
+    ),
     "label value with blanks": ("spec.placement.nodeSelector", {"pool": "a b"}, "nodeSelector"),
 }
 

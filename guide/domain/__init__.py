@@ -2,7 +2,8 @@
 
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
 known of both, `layout` which replica, `schedule` its steps, `answer` what comes out, `beside` what
-it is shown with, `scaling` how it follows the load, `offers` what would help. Base units stand in
+it is shown with, `scaling` how it follows the load, `speculation` what drafts
+tokens, `offers` what would help. Base units stand in
 the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1;
 bare names are counts. All types are frozen; methods only do arithmetic.
 """
@@ -77,3 +78,7 @@ from guide.domain.scaling import ScaledDay as ScaledDay
 from guide.domain.scaling import Scaling as Scaling
 from guide.domain.schedule import SchedulerPolicy as SchedulerPolicy
 from guide.domain.schedule import StepShape as StepShape
+from guide.domain.speculation import Speculation as Speculation
+from guide.domain.speculation import SpeculationAdvice as SpeculationAdvice
+from guide.domain.speculation import SpeculationMethod as SpeculationMethod
+from guide.domain.speculation import SpeculationPoint as SpeculationPoint

@@ -15,6 +15,7 @@ from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
 from guide.domain.offers import Addition, Relaxation
 from guide.domain.scaling import Scaling
+from guide.domain.speculation import Speculation, SpeculationAdvice
 
 SHARE_TOLERANCE = 1e-6  # shares that differ by less are equal
 
@@ -76,6 +77,7 @@ class ReplicaGroup:
     switches: Switches = Switches()
     ep: int = 1  # GPUs over which whole experts are dealt out; 1: each GPU has a slice of all
     attention_dp: int = 1  # groups of `tp` GPUs in a replica that attend to requests of their own
+    speculation: Speculation | None = None
 
     @property
     def key(self) -> LayoutKey:
@@ -336,6 +338,7 @@ class Recommendation:
     additions: tuple[Addition, ...] = ()  # any one of them, when there is no answer
     rivals: tuple[Rival, ...] = ()  # of the other frameworks that were compared
     scaling: Scaling | None = None  # where the plan states its day
+    speculation: SpeculationAdvice | None = None  # where the best speculates
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain.model import ModelArch
+from guide.domain.speculation import Speculation
 
 
 class Preference(StrEnum):
@@ -127,3 +128,4 @@ class Plan:
     day: DayProfile | None = None
     min_replicas: int = 1  # over all groups: fewer are not considered
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does
+    speculation: Speculation | None = None

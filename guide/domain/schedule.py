@@ -40,6 +40,7 @@ class SchedulerPolicy:
     resume_hit_share: float = 0.0  # of a preempted request, found again in the prefix cache
     max_new_tokens: int = 0  # max_tokens of clients; each asks for its own output at least
     mixed_chunk: bool = False  # SGLang's --enable-mixed-chunk
+    tokens_per_decode: int = 1  # that a running sequence takes of the budget
 
     @property
     def mixes(self) -> bool:

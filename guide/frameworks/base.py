@@ -15,6 +15,7 @@ from guide.domain import (
     Release,
     ReplicaGroup,
     Slo,
+    SpeculationMethod,
     Switches,
 )
 from guide.errors import SpecError
@@ -126,6 +127,7 @@ class Framework(ABC):
     service_names: frozenset[str] = frozenset()
     router: str | None = None  # what keeps prefix hits where a Service deals requests out
     caveat: str | None = None  # said wherever it is recommended
+    speculation: frozenset[SpeculationMethod] = frozenset()  # what may draft tokens
 
     @abstractmethod
     def unsupported(

@@ -15,6 +15,7 @@ from guide.domain import (
     Release,
     ReplicaGroup,
     Slo,
+    SpeculationMethod,
 )
 from guide.errors import SpecError
 from guide.frameworks import sglang_bench, sglang_rules
@@ -50,6 +51,7 @@ from guide.frameworks.sglang_flags import (
     wrong,
 )
 from guide.frameworks.sglang_metrics import NAMES
+from guide.frameworks.speculation import sglang_args
 
 PORT = 30000
 _RENDEZVOUS_PORT = 20102
@@ -68,6 +70,7 @@ class Sglang(Framework):
     service_names = frozenset({"sglang", "sglang-grpc"})  # SGLANG_PORT, SGLANG_GRPC_PORT
     metrics = NAMES
     extra_flags = EXTRA
+    speculation = frozenset(SpeculationMethod)
     router = (  # PyPI: sglang-router; a gateway of its own image
         "`python3 -m sglang_router.launch_router --policy=cache_aware --worker-urls URL ...` "
         "(image lmsysorg/sgl-model-gateway) sends a prompt where its prefix lies"
@@ -228,6 +231,8 @@ def _operating_point(
         args.append("--dtype=half")
     if group.precision.name == "fp8" and group.model.precision in SIXTEEN_BIT:
         args.append("--quantization=fp8")  # quantised online, while the weights are loaded
+    if group.speculation is not None:
+        args += sglang_args(group.speculation)
     return tuple(args)
 
 

@@ -23,6 +23,7 @@ _ALWAYS = (
     "--random-seed", "--revision", "--served-model-name", "--tokenizer-mode", "--tokenizer-path",
     "--tp-size", "--trust-remote-code", "--watchdog-timeout",
 )  # fmt: skip
+_SPECULATIVE = ("algorithm", "draft-model-path", "eagle-topk", "num-draft-tokens", "num-steps")
 BUCKETS = {
     "time_to_first_token": "--bucket-time-to-first-token",
     "inter_token_latency": "--bucket-inter-token-latency",
@@ -38,6 +39,7 @@ FLAGS: dict[str, tuple[Version, Version | None]] = {
     "--reasoning-parser": ((0, 4, 3), None),
     "--pp-size": ((0, 4, 6), None),
     **{flag: ((0, 4, 6), None) for flag in BUCKETS.values()},
+    **{f"--speculative-{name}": ((0, 4, 4), None) for name in _SPECULATIVE},
     "--skip-server-warmup": ((0, 4, 10), None),
     "--fastapi-root-path": ((0, 5, 6), None),
     GRAPH: (_OLDEST, (0, 5, 19)),

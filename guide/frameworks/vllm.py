@@ -16,6 +16,7 @@ from guide.domain import (
     Release,
     ReplicaGroup,
     Slo,
+    SpeculationMethod,
 )
 from guide.errors import SpecError
 from guide.frameworks.base import (
@@ -32,7 +33,16 @@ from guide.frameworks.base import (
     tier_limits,
 )
 from guide.frameworks.launches import flags_of
-from guide.frameworks.vllm_flags import BATCH_FLAGS, BUCKETS, FLAGS, NEWEST, image_version, missing
+from guide.frameworks.speculation import vllm_config
+from guide.frameworks.vllm_flags import (
+    BATCH_FLAGS,
+    BUCKETS,
+    FLAGS,
+    NEWEST,
+    SPECULATION,
+    image_version,
+    missing,
+)
 from guide.frameworks.vllm_starts import brings_code, refusal
 
 # Flags that a plan may add: none of them moves the predicted operating point.
@@ -79,6 +89,7 @@ class Vllm(Framework):
     kv_cache_dtypes = frozenset({"auto", "fp8"})
     expert_parallel = True
     extra_flags = EXTRA_ARG_FLAGS
+    speculation = frozenset(SpeculationMethod)
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int
@@ -280,6 +291,8 @@ def _operating_point(group: ReplicaGroup, served_name: str) -> tuple[str, ...]:
         args.append("--trust-remote-code")
     if group.precision.name == "fp8" and group.model.precision in SIXTEEN_BIT:
         args.append("--quantization=fp8")  # quantised online, while the weights are loaded
+    if group.speculation is not None:
+        args.append(f"{SPECULATION}={vllm_config(group.speculation)}")
     return tuple(args)
 
 

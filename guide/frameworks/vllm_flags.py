@@ -17,6 +17,7 @@ READ = ("0.7.3", "0.8.5", "0.13.0", "0.20.0", "0.30.0", "0.31.0", "0.32.0", "0.3
 NEWEST: Version = tuple(map(int, READ[-1].split(".")))
 
 BUCKETS = "--custom-histogram-buckets"
+SPECULATION = "--speculative-config"
 _OLDEST = (0, 7, 3)
 _ALWAYS = (
     "--chat-template", "--distributed-executor-backend", "--dtype", "--enable-auto-tool-choice",
@@ -36,6 +37,7 @@ FLAGS: dict[str, Version] = {
     **dict.fromkeys(("--data-parallel-size", "--enable-expert-parallel"), (0, 8, 5)),
     **dict.fromkeys(_MULTI_NODE, (0, 13, 0)),
     "--enable-log-requests": (0, 13, 0),
+    SPECULATION: (0, 13, 0),
     BUCKETS: (0, 32, 0),
 }
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from guide.domain import Catalog, Evaluation, Plan, Workload
 from guide.perf.fits import fit_of
 from guide.search.evaluate import latency_interval, load_share
-from guide.search.rank import capacity_per_s
+from guide.search.speculation import loads_to_saturation
 from guide.simulate.serve import serve
 
 SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)  # of the load at saturation
@@ -36,19 +35,8 @@ def latency_over_load(
     """
     return tuple(
         _point(evaluation, workload, catalog, seed)
-        for workload in _loads(evaluation, plan.workload)
+        for workload in loads_to_saturation(evaluation, plan.workload, SHARES)
     )
-
-
-def _loads(evaluation: Evaluation, workload: Workload) -> list[Workload]:
-    offered = workload.requests_per_s
-    if offered is not None:
-        most = max(offered, capacity_per_s(evaluation))
-        rates = {most * share for share in SHARES} | {offered}
-        return [replace(workload, requests_per_s=rate) for rate in sorted(rates)]
-    users = workload.concurrency or 1
-    counts = {max(1, math.ceil(2 * users * share)) for share in SHARES} | {users}
-    return [replace(workload, concurrency=count) for count in sorted(counts)]
 
 
 def _point(

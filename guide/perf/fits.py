@@ -287,7 +287,7 @@ def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
     """The constants that price a group."""
     return resolve(
         *(catalog, group.gpu, group.framework, group.version, group.precision, group.model),
-        one_batch=group.key.one_batch,
+        one_batch=group.key.one_batch and group.speculation is None,
     )
 
 

@@ -9,6 +9,7 @@ stage with the fewest blocks decides. Cut into blocks by `guide.perf.kv_cache`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from guide.domain import (
@@ -22,12 +23,14 @@ from guide.domain import (
     Release,
     ReplicaGroup,
     Scheduling,
+    SpeculationMethod,
     Switches,
 )
+from guide.models.precision import own_precision, served_head_bytes
 from guide.perf.kv_cache import BlockPlan, LayerCache, block_plan, layer_caches
 from guide.perf.ops import Layout, kv_bytes_per_element, layout_of
 from guide.perf.static_fraction import fit_fraction, free_before
-from guide.perf.weights import held_bytes
+from guide.perf.weights import held_bytes, layer_bytes
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
 WHOLE_PROMPT_TOKENS = 32768  # vLLM V0 cuts prompts by itself where contexts may be longer
@@ -275,8 +278,65 @@ def kv_bytes_per_token(
 
 def memory_fit(group: ReplicaGroup, release: Release, switches: Switches) -> MemoryFit:
     """Divide the memory of one GPU of a replica group."""
-    return fit_memory(
+    fit = fit_memory(
         *(group.model, group.gpu, group.precision, layout_of(group), group.limits),
         release=release,
         switches=switches,
     )
+    return fit if group.speculation is None else beside_draft(fit, group, release)
+
+
+def beside_draft(fit: MemoryFit, group: ReplicaGroup, release: Release) -> MemoryFit:
+    """The same with the layers that draft: their weights take from the cache, whose tokens are
+    wider by what these layers keep of them."""
+    weights, kept = draft_bytes(group, release), draft_kv_bytes_per_token(group)
+    if not fit.kv_bytes:
+        return replace(fit, weight_bytes=fit.weight_bytes + weights)
+    room = max(0.0, fit.kv_bytes - weights) / fit.kv_bytes
+    share = room * fit.kv_bytes_per_token / (fit.kv_bytes_per_token + kept)
+    tokens = int(fit.kv_capacity_tokens * share) // fit.block_tokens * fit.block_tokens
+    queries = group.speculation.queries if group.speculation else 1
+    pool = fit.pool and _with_states(fit.pool, int(fit.pool.blocks * share), queries)
+    if pool is not None:
+        longest = group.limits.max_model_len
+        tokens = int(pool.concurrency(longest) * longest)
+    return replace(
+        fit,
+        weight_bytes=fit.weight_bytes + weights,
+        kv_bytes_per_token=fit.kv_bytes_per_token + kept,
+        kv_capacity_tokens=tokens,
+        pool=pool,
+        max_sequences=fit.max_sequences and fit.max_sequences // queries,
+    )
+
+
+def _with_states(pool: CachePool, blocks: int, queries: int) -> CachePool:
+    """Linear layers keep a state for each token that is verified: any may be the last to hold."""
+    groups = tuple(replace(one, state_blocks=one.state_blocks * queries) for one in pool.groups)
+    return replace(pool, blocks=blocks, groups=groups)
+
+
+def draft_bytes(group: ReplicaGroup, release: Release) -> float:
+    """Weight bytes that drafting adds on one GPU: a whole draft model, a head with an output of its
+    own, or the prediction layers alone, which share the model's embedding and output."""
+    speculation = group.speculation
+    if speculation is None or speculation.draft is None:
+        return 0.0
+    draft, layout, method = speculation.draft, layout_of(group), speculation.method
+    own = SpeculationMethod
+    count = held_bytes if method is own.DRAFT_MODEL else layer_bytes
+    precision = group.precision if method is own.MTP else own_precision(draft)
+    stage = range(draft.layers)
+    held = count(draft, precision, layout, stage, gpu=group.gpu, release=release)
+    if method is own.EAGLE:
+        held += served_head_bytes(draft, precision) / layout.tp
+    return held
+
+
+def draft_kv_bytes_per_token(group: ReplicaGroup) -> float:
+    """KV-cache bytes that the layers that draft keep of a token on one GPU."""
+    speculation = group.speculation
+    if speculation is None or speculation.draft is None:
+        return 0.0
+    dtype = group.limits.kv_cache_dtype
+    return kv_bytes_per_token(speculation.draft, layout_of(group), dtype, group.switches)

@@ -23,7 +23,8 @@ def novelties(table: FitTable, keys: Iterable[Key], *, one_batch: bool = True) -
     """What nobody measured of a case with these levels: nothing, or a version, a model (or its
     architecture), a GPU with this precision (or its generation), a whole engine.
 
-    Nobody measured a pipeline of stages, which is to its GPU what another link would be.
+    Nobody measured a pipeline of stages, which is to its GPU what another link would be, nor steps
+    that verify drafts: they are no step of `one_batch` with a token of each sequence.
     """
     named = dict(keys)
     found: list[str] = []

@@ -25,7 +25,21 @@ def held_bytes(
 ) -> float:
     """Weight bytes of one GPU of a stage, as "model loading took" counts them: with the rotary
     table, and the embedding on the first stage, the head on the last."""
-    held = _around(arch, precision, layout, stage)
+    around = _around(arch, precision, layout, stage)
+    return around + layer_bytes(arch, precision, layout, stage, gpu=gpu, release=release)
+
+
+def layer_bytes(
+    arch: ModelArch,
+    precision: Precision,
+    layout: Layout,
+    stage: range,
+    *,
+    gpu: Gpu,
+    release: Release,
+) -> float:
+    """The same of the layers alone, without what stands around them."""
+    held = 0.0
     for group in arch.groups:
         layers = sum(stage.start <= place < stage.stop for place in group.layers)
         held += layers * (

@@ -29,6 +29,7 @@ from guide.domain import (
 )
 from guide.report import rivals
 from guide.report.scaling import document as scaling_document
+from guide.report.speculation import document as speculation_document
 from guide.spec.answer import (
     AdditionDocument,
     BatchPointDocument,
@@ -86,6 +87,8 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
         document["batchCurve"] = [_point(point) for point in r.batch_curve]
     if r.scaling is not None:
         document["scaling"] = scaling_document(r, r.scaling)
+    if r.speculation is not None:
+        document["speculation"] = speculation_document(r.speculation)
     others = [_rival(other) for other in rivals.others(r)]
     if others:
         document["otherFrameworks"] = others

@@ -12,7 +12,11 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
+<<<<<<< HEAD
 from guide.report import batches, frameworks, prefill, rivals, scaling
+=======
+from guide.report import batches, frameworks, rivals, scaling, speculation
+>>>>>>> speculate
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
@@ -68,6 +72,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(rows.operating_point(best)),
         _section(batches.curve(r)),
         *_day(r),
+        *([_section(speculation.curve(r))] if r.speculation else []),
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),

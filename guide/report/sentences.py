@@ -213,6 +213,11 @@ def _trust(best: Evaluation) -> list[str]:
     )
     if not names:
         return []
+    if any(item.group.speculation is not None for item in best.groups):
+        return [
+            f"Trust: nobody measured {', '.join(names)} with speculative decoding; its numbers are "
+            "extrapolated from runs without and a benchmark may move them within the intervals."
+        ]
     return [
         f"Trust: nobody measured {', '.join(names)}; its numbers are extrapolated from other GPUs "
         "and a benchmark may move them within the intervals."

@@ -22,6 +22,15 @@ TRUST = {
     Provenance.EXTRAPOLATED: "Extrapolated: nobody measured this GPU with this engine. Benchmark "
     "it before you rely on it.",
 }
+_DRAFTED = (
+    "Extrapolated: nobody measured speculative decoding here. Benchmark it before you rely on it."
+)
+
+
+def trust_in(one: Evaluation) -> str:
+    """What stands behind the numbers of a deployment, in a sentence or two."""
+    drafts = any(item.group.speculation is not None for item in one.groups)
+    return _DRAFTED if drafts else TRUST[one.provenance]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +75,7 @@ def verdict(plan: Plan, best: Evaluation, *, rented: bool = False) -> Verdict:
         chips=chips,
         headroom="" if more is None else _headroom(plan, more),
         at_the_edge=more is not None and more < EDGE,
-        trust=TRUST[best.provenance],
+        trust=trust_in(best),
         sure=best.provenance is not Provenance.EXTRAPOLATED,
         idle=_idle(best),
     )

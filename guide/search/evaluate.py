@@ -166,9 +166,9 @@ def _job(
 
 def _provenance(replica: Replica, report: ServingReport, workload: Workload) -> Provenance:
     """What stands behind a group under its load. Nobody measured a pipeline, nor a replica over
-    several nodes, which is one too, nor attention in data parallel.
+    several nodes, which is one too, nor attention in data parallel, nor speculation.
     """
-    if not replica.shape.key.one_batch:
+    if not replica.shape.key.one_batch or replica.shape.speculation is not None:
         return Provenance.EXTRAPOLATED
     asked = (report.batch_mean, workload.prompt.mean_tokens, workload.output.mean_tokens)
     return within_reach(replica.fit.provenance, replica.fit.reach, asked)

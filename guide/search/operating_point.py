@@ -148,7 +148,7 @@ def operate(
         catalog,
         shape.gpu,
         *(release.framework, release.version, variant.precision, variant.model),
-        one_batch=shape.key.one_batch,
+        one_batch=shape.key.one_batch and shape.speculation is None,
     )
     if running is None:
         sizes = _batch_sizes(limits, memory, plan.workload)
@@ -160,6 +160,7 @@ def operate(
         found = _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
         chunks = _chunk_sizes(release, limits, plan.workload)
         mixable = FRAMEWORKS[release.framework].mixes_chunks(variant.model, shape.pp)
+        mixable = mixable and shape.speculation is None  # SGLang turns it off
         return replace(found, smaller=sizes[:-1], chunks=chunks, mixable=mixable)
     return _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
 
@@ -180,7 +181,13 @@ def default_limits(shape: Shape, max_model_len: int) -> Limits:
     limits = FRAMEWORKS[shape.release.framework].limits_of(
         shape.release, shape.gpu, shape.variant.model, shape.tp, shape.pp, max_model_len
     )
-    return replace(limits, kv_cache_dtype=shape.variant.kv_cache_dtype)
+    most = min(limits.max_num_seqs, limits.max_num_batched_tokens // _queries(shape))
+    return replace(limits, max_num_seqs=most, kv_cache_dtype=shape.variant.kv_cache_dtype)
+
+
+def _queries(shape: Shape) -> int:
+    """Tokens of a step that a running sequence takes: vLLM refuses more sequences than tokens."""
+    return shape.speculation.queries if shape.speculation else 1
 
 
 def _concurrent(memory: MemoryFit, workload: Workload) -> int:
@@ -222,7 +229,7 @@ def with_batch(replica: Replica, size: int, plan: Plan, catalog: Catalog) -> Rep
 def with_chunk(replica: Replica, tokens: int, plan: Plan, catalog: Catalog) -> Replica | None:
     """The same replica with at most `tokens` in a step; None where its longest request then finds
     no room, since larger steps take memory from the cache."""
-    batch = min(replica.limits.max_num_seqs, tokens)  # vLLM refuses more sequences than tokens
+    batch = min(replica.limits.max_num_seqs, tokens // _queries(replica.shape))
     limits = replace(replica.limits, max_num_batched_tokens=tokens, max_num_seqs=batch)
     found = _under(replica, limits, plan, catalog)
     longest = found.memory.longest_request(limits.max_model_len)

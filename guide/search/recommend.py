@@ -45,6 +45,7 @@ from guide.search.rivals import rivals
 from guide.search.scaling import about_scaling, scaling_of
 from guide.search.sizing import Prospect, pace_s
 from guide.search.space import is_online, releases_of
+from guide.search.speculation import about_speculation, advice
 from guide.units import format_duration, format_seconds, format_usd
 
 RATE, PEAK = "spec.workload.requestsPerSecond", "spec.workload.dayProfile.peak"
@@ -96,10 +97,11 @@ def recommend(
         if top or keeps_the_load(offers)
         else combined_relaxation(study, inventory, found.placeable)
     )
-    causes, added, scaling = None, Tried(), None
+    causes, added, scaling, drafts = None, Tried(), None, None
     if top:
         top[0] = with_headroom(top[0], study, inventory)
         scaling = scaling_of(top[0], study, inventory)
+        drafts = advice(top[0], study)
     else:
         causes = find_causes(study, inventory, found.refused, (*offers, *together))
         helpless = not (offers or together or causes.offers)
@@ -124,12 +126,14 @@ def recommend(
         additions=tuple(added.works),
         rivals=rivals(top[0], found, goal, study) if top else (),
         scaling=scaling,
+        speculation=drafts,
         unready=plan.unready,
         notes=(
             *notes(plan, inventory, top, rejections, causes, added),
             *about_tolerance(plan, top, rejections),
             *(line for one in top[:1] for line in about_chunk(one, catalog)),
             *(line for one in top[:1] for line in about_scaling(plan.day, one, scaling)),
+            *(line for one in top[:1] for line in about_speculation(plan, one, drafts)),
             *_folded(top, ledger),
         ),
         seed=seed,

@@ -8,7 +8,7 @@ Shapes larger than what is free are enumerated too, so that their rejections can
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from guide.domain import (
@@ -24,11 +24,14 @@ from guide.domain import (
     Precision,
     Release,
     ReplicaGroup,
+    Speculation,
+    SpeculationMethod,
     Switches,
     Tolerance,
 )
 from guide.errors import CatalogError
 from guide.frameworks import FRAMEWORKS
+from guide.models.drafts import prediction_model
 from guide.models.precision import PRECISIONS, own_precision
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
@@ -86,6 +89,7 @@ class Shape:
     attention_dp: int = 1
     over_nodes: bool = False
     image: str | None = None  # of its server, where the plan names one
+    speculation: Speculation | None = None
 
     @property
     def image_version(self) -> tuple[int, ...]:
@@ -134,6 +138,7 @@ class Shape:
             switches=self.switches,
             ep=self.ep,
             attention_dp=self.attention_dp,
+            speculation=self.speculation,
         )
 
 
@@ -147,6 +152,9 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
         for release in releases:
             for variant in variants(plan, catalog, pool.gpu):
                 for tp, pp, ep, attention_dp in _spreads(variant.model, release.framework):
+                    speculation = None
+                    if pp == attention_dp == 1:  # in others it is not modelled
+                        speculation = speculated(plan.speculation, variant.model, release.framework)
                     yield Shape(
                         pool=pool,
                         gpu=pool.gpu,
@@ -159,7 +167,18 @@ def shapes(plan: Plan, inventory: Inventory, catalog: Catalog) -> Iterator[Shape
                         switches=plan.switches,
                         over_nodes=plan.over_nodes,
                         image=images.get(release.framework),
+                        speculation=speculation,
                     )
+
+
+def speculated(asked: Speculation | None, model: ModelArch, framework: str) -> Speculation | None:
+    """How a server of this framework speculates with this checkpoint; None where it cannot."""
+    if asked is None or asked.method not in FRAMEWORKS[framework].speculation:
+        return None
+    if asked.method is not SpeculationMethod.MTP:
+        return asked
+    layers = prediction_model(model)  # a quantised checkpoint may be without
+    return layers and replace(asked, draft=layers)
 
 
 class Spread(NamedTuple):

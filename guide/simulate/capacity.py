@@ -12,19 +12,31 @@ from guide.domain import (
     ModelArch,
     Precision,
     ReplicaGroup,
+    Speculation,
+    SpeculationMethod,
     Switches,
     Workload,
 )
+from guide.models.precision import own_precision
 from guide.perf.adjust import mean_context_tokens
+from guide.perf.drafting import one_pass, verified
 from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
 from guide.perf.ops import Layout, layout_of
 from guide.perf.pipeline import heaviest_stages, hops
-from guide.perf.step import StepParams, Traits, fold, priced_by_kernels
+from guide.perf.step import StepFacts, StepParams, Traits, fold, priced_by_kernels
 from guide.simulate.cost import LayoutCost
 from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
 from guide.simulate.ranks import RankedCost
+<<<<<<< HEAD
 from guide.simulate.tasks import Task, decode_task, prefill_task, task_seconds
+=======
+from guide.simulate.speculation import SpeculativeCost
+from guide.simulate.tasks import decode_task, prefill_task, task_seconds
+>>>>>>> speculate
+
+# the engine's own work on a step and its sequences, which drafts do not repeat
+BESIDE_DRAFTS = dict.fromkeys(("c0", "cs", "cb"), 0.0)
 
 
 def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, ServingParams]:
@@ -40,6 +52,7 @@ def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, Serv
         if group.pp == 1 or group.pool.nvlink_domains
         else group.pool.nodes_for(group.tp, group.pp),
         token_budget=group.limits.max_num_batched_tokens if group.pp > 1 else 0,
+        speculation=group.speculation,
     )
 
 
@@ -58,6 +71,7 @@ def _cost(
     switches: Switches,
     nodes: int,
     token_budget: int,
+    speculation: Speculation | None,
 ) -> tuple[LayoutCost, ServingParams]:
     fit = resolve(catalog, gpu, framework, version, precision, model).values
     step = StepParams(**{name: fit[name] for name in StepParams._fields})
@@ -65,17 +79,44 @@ def _cost(
     engine = engine_for(catalog, framework, version)
     traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
 
-    def cost(arch: ModelArch, head: bool = True) -> LayoutCost:
-        facts = fold(arch, gpu, precision, layout, kv_cache_dtype, switches, traits)
+    def cost(
+        arch: ModelArch,
+        head: bool = True,
+        stored: Precision = precision,
+        params: StepParams = step,
+    ) -> LayoutCost:
+        facts = fold(arch, gpu, stored, layout, kv_cache_dtype, switches, traits)
         priced = None
         if traits.kernels:
-            priced = priced_by_kernels(arch, gpu, precision, layout, kv_cache_dtype)
+            priced = priced_by_kernels(arch, gpu, stored, layout, kv_cache_dtype)
         if not head:
             facts = facts._replace(head_s=0.0, head_sequence_s=0.0)
             priced = priced and priced.without_head()
-        return LayoutCost(facts, step, priced)
+        return LayoutCost(facts, params, priced)
+
+    def read_at_once(one: LayoutCost, arch: ModelArch, stored: Precision) -> StepFacts:
+        assert speculation is not None
+        return verified(
+            *(one.facts, speculation.queries, arch, gpu, stored, layout),
+            kv_cache_dtype=kv_cache_dtype,
+            switches=switches,
+        )
 
     whole = cost(model)
+    if speculation is not None:
+        drafting = reading = None
+        if (draft := one_pass(speculation)) is not None:
+            stored = (
+                precision if speculation.method is SpeculationMethod.MTP else own_precision(draft)
+            )
+            drafting = cost(draft, stored=stored, params=step._replace(**BESIDE_DRAFTS))
+            reading = read_at_once(drafting, draft, stored)
+        speculative = SpeculativeCost(
+            *(whole, read_at_once(whole, model, precision), drafting, reading),
+            tokens=speculation.tokens,
+            tokens_per_step=speculation.tokens_per_step,
+        )
+        return speculative, serving
     if layout.attention_ranks > 1:
         return RankedCost(whole, layout.attention_ranks), serving
     if layout.pp == 1:

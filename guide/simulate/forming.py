@@ -50,7 +50,7 @@ class Forming(ReplicaState):
     def _chunked_prompts(self) -> Prompts:
         policy, decodes, work = self.policy, len(self.decoding.members), Prompts()
         promised = self.decoding.blocks_next()  # decodes take their blocks first
-        budget = policy.token_budget - decodes
+        budget = policy.token_budget - decodes * policy.tokens_per_decode
         if budget <= 0 or promised > self.free_blocks:
             self.starved = self.starved or promised > self.free_blocks
             return work

@@ -33,7 +33,10 @@ def policy_of(
     budget = group.most_tokens
     if release.scheduling is Scheduling.PREFILL_FIRST:
         budget = max(budget, group.limits.max_model_len * group.pp)
-    blocks = int(memory.held_tokens(request_tokens)) // memory.block_tokens
+    speculation = group.speculation
+    drafted = speculation.tokens if speculation else 0  # have slots before they are verified
+    held = memory.held_tokens(request_tokens) * request_tokens / (request_tokens + drafted)
+    blocks = int(held) // memory.block_tokens
     return scheduler_policy(
         release,
         max_num_seqs=group.most_sequences,
@@ -42,6 +45,7 @@ def policy_of(
         kv_blocks=max(1, blocks),
         most_new_tokens=most_new_tokens,
         mixed_chunk=group.limits.mixed_chunk,
+        tokens_per_decode=1 + drafted,
     )
 
 
@@ -54,6 +58,7 @@ def scheduler_policy(
     kv_blocks: int,
     most_new_tokens: int = 0,
     mixed_chunk: bool = False,
+    tokens_per_decode: int = 1,
 ) -> SchedulerPolicy:
     """How a release schedules within these limits."""
     admits = release.scheduling is Scheduling.PREFILL_OR_DECODE
@@ -68,4 +73,5 @@ def scheduler_policy(
         resume_hit_share=RESUME_HIT_SHARE if release.prefix_cache and not admits else 0.0,
         max_new_tokens=most_new_tokens if admits else 0,
         mixed_chunk=mixed_chunk,
+        tokens_per_decode=tokens_per_decode,
     )

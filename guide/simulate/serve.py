@@ -55,7 +55,7 @@ def serve(
     engine = _Engine(group, memory, workload, catalog)
     count, busy = engine.planned()
     key = (
-        *(cost.facts, cost.params, serving),
+        *(cost.facts, cost.params, serving, group.speculation),
         replace(policy, kv_blocks=0),
         *(workload, group.limits.max_model_len, group.model.window_tokens, seed),
         *(count, busy >= NEAR and busy),  # beyond, the report rests on the cache as well

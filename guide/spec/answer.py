@@ -12,6 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from guide.spec.scaling import ScalingDocument
+from guide.spec.speculation import SpeculationDocument
 
 
 class IntervalDocument(TypedDict):
@@ -319,4 +320,5 @@ class RecommendationDocument(TypedDict):
     engine: EngineDocument
     batchCurve: NotRequired[list[BatchPointDocument]]
     scaling: NotRequired[ScalingDocument]
+    speculation: NotRequired[SpeculationDocument]
     otherFrameworks: NotRequired[list[RivalDocument]]

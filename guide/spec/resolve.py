@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from guide.domain import Catalog, ModelArch, Plan
+from guide.domain import Catalog, ModelArch, Plan, Speculation, SpeculationMethod
 from guide.errors import SpecError, UnknownModel, shown
+from guide.models.drafts import eagle_head, prediction_model
 from guide.models.families import read_config
 from guide.spec.documents import CONFIG_LIMIT_BYTES, read_document
 from guide.spec.messages import nearest, spec_error
 from guide.spec.plan import API_VERSION, KIND, InferencePlan, InferencePlanSpec
+from guide.spec.speculation import SpeculationSpec
 
 _PART = re.compile(r"(?P<whole>.+)-(MIG-[0-9a-z.]+|SHARED-[0-9]+|(?i:[dqc]px(_nps[0-9])?))")
 
@@ -58,7 +61,47 @@ def parse_plan(value: Mapping[str, Any]) -> InferencePlan:
 
 def resolve_plan(plan: InferencePlan, catalog: Catalog, config_json: str | None = None) -> Plan:
     """The engine's question behind `plan`; `config_json` is the model's config.json, if given."""
-    return plan.spec.to_domain(resolve_model(plan.spec, catalog, config_json))
+    asked = plan.spec.to_domain(resolve_model(plan.spec, catalog, config_json))
+    written = plan.spec.workload.speculation
+    return (
+        asked if written is None else replace(asked, speculation=drafted(written, asked, catalog))
+    )
+
+
+def drafted(written: SpeculationSpec, asked: Plan, catalog: Catalog) -> Speculation:
+    """Speculation with the layers that draft. Raises `SpecError` where there are none."""
+    model, method, field = (
+        asked.model,
+        SpeculationMethod(written.method),
+        "spec.workload.speculation",
+    )
+    draft = None
+    if method is SpeculationMethod.MTP:
+        draft = prediction_model(model)
+        if draft is None:
+            raise SpecError(
+                f"{field}.method: MTP needs a layer of multi-token prediction, which "
+                f"{model.name} lacks: choose EAGLE, NGram or DraftModel, or give a config.json "
+                "that counts one (num_nextn_predict_layers)",
+                field=f"{field}.method",
+            )
+    elif method is SpeculationMethod.EAGLE:
+        draft = eagle_head(model)
+    elif method is SpeculationMethod.DRAFT_MODEL:
+        draft = known_model(written.draft_model or "", catalog, f"{field}.draftModel")
+        if draft.vocab != model.vocab:
+            raise SpecError(
+                f"{field}.draftModel: {draft.name} has a vocabulary of {draft.vocab:,} tokens "
+                f"and {model.name} of {model.vocab:,}: name a model of the same family",
+                field=f"{field}.draftModel",
+            )
+    return Speculation(
+        method=method,
+        tokens=written.tokens,
+        acceptance=written.by_position,
+        draft=draft,
+        draft_name=written.draft_model,
+    )
 
 
 def resolve_model(

@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, model_validator
 from guide.domain import Billing, Budget, DayProfile, Lengths, Slo, Switches, Workload
 from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.scalars import Count, Duration, Milliseconds, Percent, Quantity, Tokens
+from guide.spec.speculation import SpeculationSpec
 from guide.units import MILLISECOND
 
 _P95 = "p95 must be at least the mean: raise p95 or leave it out"
@@ -150,6 +151,11 @@ class WorkloadSpec(Edge):
     )
     prefix_cache_hit_percent: Percent = Field(
         default=0, description="Share of prompt tokens found in the prefix cache."
+    )
+    speculation: SpeculationSpec | None = Field(
+        default=None,
+        description="Speculative decoding: steps that verify drafted tokens. The answer says when "
+        "it pays.",
     )
 
     @model_validator(mode="after")

@@ -69,9 +69,12 @@ def question(state: State, settings: Settings) -> PageQuestion:
             written, found, config, shown=not rented and state.source != "cluster"
         )
         return dataclasses.replace(asked, rented=rented)
-    except UnknownModel as error:
-        raise Wrong({"model": _unknown(error)}) from None
     except SpecError as error:
+        if isinstance(error, UnknownModel) and error.field == "spec.model.name":
+            raise Wrong({"model": _unknown(error)}) from None
+        if error.field in BY_PATH:
+            _put(errors, error)
+            raise Wrong(errors) from None
         raise Wrong({"model" if config is None else "config": sentence(str(error))}) from None
 
 
@@ -108,6 +111,9 @@ def plan_document(state: State, errors: dict[str, str]) -> dict[str, Any]:
 def _value(entry: Field | Choice, text: str, errors: dict[str, str]) -> Any:
     if isinstance(entry, Choice) or entry.text:
         return text
+    if entry.many:
+        parts = [part for part in re.split(r"[,;\s]+", text) if part]
+        return [_value(dataclasses.replace(entry, many=False), part, errors) for part in parts]
     number = plain_number(text)
     if not entry.whole:
         return number
@@ -141,7 +147,13 @@ def form_of(written: InferencePlan) -> tuple[State, tuple[str, ...]]:
         value = leaves.get(entry.path)
         if name == "framework":
             several = cast("tuple[str, ...]", value or ())
+<<<<<<< HEAD
             value = several[0] if len(several) == 1 else None  # several: the default
+=======
+            value = several[0] if len(several) == 1 else None  # both, in any order, is the default
+        elif isinstance(value, tuple):
+            value = ", ".join(map(str, cast("tuple[int, ...]", value)))
+>>>>>>> speculate
         if value is not None:
             values[name] = f"{value:f}" if isinstance(value, Decimal) else str(value)
     known = {*(entry.path for entry in ENTRIES.values()), "spec.model.name"}
@@ -155,7 +167,7 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
     place = path
     while place and place not in BY_PATH:
         place = place.rpartition(".")[0] if not place.endswith("]") else place.rpartition("[")[0]
-    name, text = BY_PATH.get(place, ""), str(error).removeprefix(path).strip()
+    name, text = BY_PATH.get(place, ""), str(error).removeprefix(path).lstrip(": ").strip()
     if place == "spec.workload":
         for word, other in (
             ("maxContextTokens", "context"),

@@ -18,6 +18,7 @@ class Field:
     hint: str = ""
     whole: bool = True  # an integer; else a decimal, which plans hold as text
     text: bool = False
+    many: bool = False  # several of them, with commas between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +212,48 @@ SPENDING = Group(
         ),
     ),
 )
+SPECULATION = Group(
+    title="Speculative decoding",
+    hint="Steps that verify drafted tokens; the answer says when that pays.",
+    folded=True,
+    fields=(
+        Choice(
+            name="specmethod",
+            path="spec.workload.speculation.method",
+            label="Drafts come from",
+            hint="MTP needs a model with prediction layers.",
+            options=(
+                ("", "no speculation"),
+                ("MTP", "the model's prediction layers (MTP)"),
+                ("EAGLE", "an EAGLE-3 head"),
+                ("NGram", "n-grams of the text"),
+                ("DraftModel", "a smaller model"),
+            ),
+        ),
+        Field(
+            name="spectokens",
+            path="spec.workload.speculation.tokens",
+            label="Drafted for a step",
+            unit="tokens",
+            hint="1 to 16.",
+        ),
+        Field(
+            name="specaccept",
+            path="spec.workload.speculation.acceptancePercent",
+            label="Drafts that hold",
+            unit="%",
+            hint="Yours to measure. One share for all positions, or one each: 80, 70, 60.",
+            many=True,
+        ),
+        Field(
+            name="specdraft",
+            path="spec.workload.speculation.draftModel",
+            label="Checkpoint that drafts",
+            hint="The EAGLE head or the smaller model.",
+            text=True,
+        ),
+    ),
+)
 MORE = Group(
     title="More settings",
     hint="Most questions need none of these.",
@@ -274,7 +317,7 @@ MORE = Group(
         ),
     ),
 )
-GROUPS = (REQUESTS, LOAD, DAY, LIMITS, SPENDING, MORE)
+GROUPS = (REQUESTS, LOAD, DAY, LIMITS, SPENDING, SPECULATION, MORE)
 ENTRIES: dict[str, Field | Choice] = {entry.name: entry for g in GROUPS for entry in g.fields}
 BY_PATH = {entry.path: entry.name for entry in ENTRIES.values()} | {
     "spec.model.name": "model",
@@ -282,5 +325,6 @@ BY_PATH = {entry.path: entry.name for entry in ENTRIES.values()} | {
     "spec.workload.outputTokens": "output95",
     "spec.workload": "rps",
     "spec.workload.dayProfile": "daypeak",
+    "spec.workload.speculation": "specmethod",
 }
 DEFAULTS = {"prefer": "Cost", "precision": "Lossless", "name": "plan"}

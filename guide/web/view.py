@@ -17,7 +17,7 @@ from guide.domain import (
     Slo,
 )
 from guide.insight.minute import Timeline
-from guide.report import frameworks, rivals
+from guide.report import frameworks, rivals, speculation
 from guide.report import tables as rows
 from guide.report.adjusted import adjusted_table
 from guide.report.bill import bill, bill_changers, price_dates
@@ -29,7 +29,7 @@ from guide.report.scaling import bounds
 from guide.report.sentences import addition, choice, decision_changers, outcome, parallel
 from guide.report.status import nearest_misses
 from guide.report.table import Table
-from guide.report.verdict import TRUST, verdict
+from guide.report.verdict import trust_in, verdict
 from guide.search.notes import headroom_note
 from guide.search.rank import capacity_per_s
 from guide.spec.scalars import DURATIONS, duration_of
@@ -157,6 +157,7 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "offline": asked.plan.workload.offline is not None,
         "three": three_answers(found),
         "scaling": bounds(found),
+        "speculation": speculation.curve(found),
         "frameworks": frameworks.side_by_side(found),
         "why_framework": list(rivals.reasons(found)),
         "insides": _insides(asked, minutes),
@@ -226,7 +227,7 @@ def _card(place: str, item: Evaluation, asked: PageQuestion) -> Card:
         per_million=_per_million(item),
         gpus="1 GPU" if item.gpus == 1 else f"{item.gpus} GPUs",
         figures=_figures(item, asked),
-        trust=TRUST[item.provenance],
+        trust=trust_in(item),
     )
 
 

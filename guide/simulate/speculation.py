@@ -1,0 +1,125 @@
+"""The step cost of a replica that drafts tokens and verifies them: the one step formula asked about
+steps of k + 1 tokens a sequence, and about the layers that draft.
+
+An event loop counts tokens, so a run of decode steps is charged per token: a step over the tokens
+that it gives on average. A step is
+
+- the model over k + 1 tokens of each sequence: GEMMs, experts, exchange and output head see them
+  all, the KV cache is read once and multiplied by each of them;
+- then the draft: its first pass over the same tokens, the other k - 1 over one token a sequence,
+  each without the engine's own work (sequences are scheduled and sampled once a step).
+
+So the gain is largest where a step waits for weights, and turns into a loss as the batch grows.
+"""
+
+from __future__ import annotations
+
+from guide.perf.step import context_seconds, window_seconds
+from guide.perf.terms import StepFacts
+from guide.simulate.cost import LayoutCost
+
+
+class SpeculativeCost(LayoutCost):
+    """Implements `StepCost` for a replica that speculates."""
+
+    def __init__(
+        self,
+        plain: LayoutCost,
+        verified: StepFacts,
+        draft: LayoutCost | None,
+        draft_verified: StepFacts | None,
+        *,
+        tokens: int,
+        tokens_per_step: float,
+    ) -> None:
+        """`plain` prices the model, `draft` a pass of what drafts (None: it costs nothing);
+        `verified` are their facts where k + 1 queries of a sequence read its cache at once."""
+        super().__init__(plain.facts, plain.params, plain.priced)
+        self.verified = _Verifying(plain, verified, tokens, sampled=tokens + 1)
+        self.first = None
+        if draft is not None and draft_verified is not None:
+            self.first = _Verifying(draft, draft_verified, tokens, sampled=1)
+        self.draft, self.passes = draft, tokens - 1
+        self.tokens_per_step = tokens_per_step
+
+    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+        """Per token of each sequence: fixed seconds, and seconds per context token."""
+        found = self._decode.get(decodes)
+        if found is None:
+            parts = [self.verified.decode_coefficients(decodes)]
+            if self.first is not None and self.draft is not None:
+                parts.append(self.first.decode_coefficients(decodes))
+                again = self.draft.decode_coefficients(decodes)
+                parts.append(tuple(self.passes * seconds for seconds in again))  # pyright: ignore[reportArgumentType]
+            fixed, context, window = (
+                sum(part[place] for part in parts) / self.tokens_per_step for place in range(3)
+            )
+            found = self._decode[decodes] = (fixed, context, window)
+        return found
+
+    def prompt_step(
+        self,
+        tokens: int,
+        sequences: int,
+        pairs: float,
+        window_pairs: float,
+        decodes: int,
+        context: float,
+        window_context: float,
+        sampled: int,
+    ) -> float:
+        """Seconds of a step that holds prompt tokens, which the draft reads too.
+
+        Its decodes are counted as one token each: what the prompt adds to their step, and the part
+        of the step that one token is.
+        """
+        asked = (tokens, sequences, pairs, window_pairs, decodes, context, window_context, sampled)
+        seconds = self.verified.prompt_step(*asked)
+        if self.first is not None:
+            seconds += self.first.prompt_step(*asked)
+        if not decodes:
+            return seconds
+        alone = self.verified.decode_run(1, decodes, context, window_context)
+        if self.first is not None:
+            alone += self.first.decode_run(1, decodes, context, window_context)
+        return max(0.0, seconds - alone) + self.decode_run(1, decodes, context, window_context)
+
+
+class _Verifying(LayoutCost):
+    """Steps in which each running sequence has k tokens more than one."""
+
+    def __init__(
+        self, plain: LayoutCost, verified: StepFacts, tokens: int, *, sampled: int
+    ) -> None:
+        """`sampled` tokens of a sequence go through the output head."""
+        super().__init__(verified, plain.params, plain.priced)
+        self._drafted, self._sampled = tokens, sampled
+
+    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+        found = self._decode.get(decodes)
+        if found is None:
+            more = decodes * self._drafted
+            found = (
+                self._fixed_seconds(more, 0, decodes, decodes * self._sampled),
+                context_seconds(self.facts, self.params, decodes),
+                window_seconds(self.facts, self.params, decodes),
+            )
+            self._decode[decodes] = found
+        return found
+
+    def prompt_step(
+        self,
+        tokens: int,
+        sequences: int,
+        pairs: float,
+        window_pairs: float,
+        decodes: int,
+        context: float,
+        window_context: float,
+        sampled: int,
+    ) -> float:
+        more = decodes * self._drafted
+        return super().prompt_step(
+            *(tokens + more, sequences, pairs, window_pairs),
+            *(decodes, context, window_context, sampled + decodes * (self._sampled - 1)),
+        )
