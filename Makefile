@@ -10,9 +10,10 @@ PORT         ?= 8000
 SCALE        ?= 1000
 MINUTES      ?= 30
 K8S          ?=
+IMAGE        ?= guide-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +51,14 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 pins: $(SETUP) ## renew hack/build-requirements.txt: uv and the build backend, with hashes
 	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --only-binary :all: - -o hack/build-requirements.txt
+
+dist: $(SETUP) ## everything that a release consists of, into dist/; HOMEPAGE=URL adds the krew manifest
+	$(PY) -m hack.dist $(if $(HOMEPAGE),--home $(HOMEPAGE))
+
+image: ## the operator's image as IMAGE, by docker or else buildah; BASE=python:3.13-slim@sha256:...
+	@command -v docker >/dev/null || command -v buildah >/dev/null || \
+	  { echo "make image: please install docker or buildah" >&2; exit 1; }
+	$$(command -v docker || command -v buildah) build -t $(IMAGE) -f hack/Dockerfile $(if $(BASE),--build-arg PYTHON=$(BASE)) .
 
 kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
 	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
