@@ -11,9 +11,11 @@ SCALE        ?= 1000
 MINUTES      ?= 30
 K8S          ?=
 IMAGE        ?= guide-operator
+VERSION       = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guide/__init__.py)
+RELEASED      = $(REGISTRY)/guide-operator:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -59,6 +61,17 @@ image: ## the operator's image as IMAGE, by docker or else buildah; BASE=python:
 	@command -v docker >/dev/null || command -v buildah >/dev/null || \
 	  { echo "make image: please install docker or buildah" >&2; exit 1; }
 	$$(command -v docker || command -v buildah) build -t $(IMAGE) -f hack/Dockerfile $(if $(BASE),--build-arg PYTHON=$(BASE)) .
+
+publish: $(SETUP) ## what `make dist` made and the image, to PyPI, REGISTRY and a release; run by the hosted workflow
+	@test -n "$(REGISTRY)" || { echo "make publish: name the registry with REGISTRY=host/path" >&2; exit 1; }
+	@test -f dist/SHA256SUMS || { echo "make publish: run make dist first" >&2; exit 1; }
+	cd dist && sha256sum --check --quiet SHA256SUMS
+	$(MAKE) image IMAGE=$(RELEASED)
+	docker push $(RELEASED)
+	cosign sign --yes "$$(docker inspect --format '{{index .RepoDigests 0}}' $(RELEASED))"
+	helm push dist/guide-$(VERSION).tgz oci://$(REGISTRY)/charts
+	$(BIN)/uv publish --trusted-publishing always dist/guide_advisor-*
+	gh release create v$(VERSION) --verify-tag --notes-from-tag dist/*
 
 kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
 	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
