@@ -10,12 +10,13 @@ PORT         ?= 8000
 SCALE        ?= 1000
 MINUTES      ?= 30
 K8S          ?=
+QUICK         = catalog cluster frameworks manifests models perf report spec
 IMAGE        ?= guide-operator
 VERSION       = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guide/__init__.py)
 RELEASED      = $(REGISTRY)/guide-operator:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check quick coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +33,10 @@ check: $(SETUP) ## static gates and fast tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/vulture
 	$(PYTEST) -n auto -m "not e2e and not node and not scale"
+
+quick: $(SETUP) ## lint, and the tests of rooms that read, check, render and report: while you work
+	$(BIN)/ruff check .
+	$(PYTEST) -n auto tests/architecture $(QUICK:%=tests/unit/%) -m "not e2e and not node and not scale"
 
 coverage: $(SETUP) ## lines of the product that the fast tests run, those that they miss by file
 	$(PYTEST) -n auto -m "not e2e and not node and not scale" --cov=guide --cov=guide_operator \
