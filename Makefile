@@ -10,9 +10,13 @@ PORT         ?= 8000
 SCALE        ?= 1000
 MINUTES      ?= 30
 K8S          ?=
+QUICK         = catalog cluster frameworks manifests models perf report spec
+IMAGE        ?= guide-operator
+VERSION       = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guide/__init__.py)
+RELEASED      = $(REGISTRY)/guide-operator:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check quick coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,6 +33,10 @@ check: $(SETUP) ## static gates and fast tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/vulture
 	$(PYTEST) -n auto -m "not e2e and not node and not scale"
+
+quick: $(SETUP) ## lint, and the tests of rooms that read, check, render and report: while you work
+	$(BIN)/ruff check .
+	$(PYTEST) -n auto tests/architecture $(QUICK:%=tests/unit/%) -m "not e2e and not node and not scale"
 
 coverage: $(SETUP) ## lines of the product that the fast tests run, those that they miss by file
 	$(PYTEST) -n auto -m "not e2e and not node and not scale" --cov=guide --cov=guide_operator \
@@ -50,6 +58,25 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 pins: $(SETUP) ## renew hack/build-requirements.txt: uv and the build backend, with hashes
 	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --only-binary :all: - -o hack/build-requirements.txt
+
+dist: $(SETUP) ## everything that a release consists of, into dist/; HOMEPAGE=URL adds the krew manifest
+	$(PY) -m hack.dist $(if $(HOMEPAGE),--home $(HOMEPAGE))
+
+image: ## the operator's image as IMAGE, by docker or else buildah; BASE=python:3.13-slim@sha256:...
+	@command -v docker >/dev/null || command -v buildah >/dev/null || \
+	  { echo "make image: please install docker or buildah" >&2; exit 1; }
+	$$(command -v docker || command -v buildah) build -t $(IMAGE) -f hack/Dockerfile $(if $(BASE),--build-arg PYTHON=$(BASE)) .
+
+publish: $(SETUP) ## what `make dist` made and the image, to PyPI, REGISTRY and a release; run by the hosted workflow
+	@test -n "$(REGISTRY)" || { echo "make publish: name the registry with REGISTRY=host/path" >&2; exit 1; }
+	@test -f dist/SHA256SUMS || { echo "make publish: run make dist first" >&2; exit 1; }
+	cd dist && sha256sum --check --quiet SHA256SUMS
+	$(MAKE) image IMAGE=$(RELEASED)
+	docker push $(RELEASED)
+	cosign sign --yes "$$(docker inspect --format '{{index .RepoDigests 0}}' $(RELEASED))"
+	helm push dist/guide-$(VERSION).tgz oci://$(REGISTRY)/charts
+	$(BIN)/uv publish --trusted-publishing always dist/guide_advisor-*
+	gh release create v$(VERSION) --verify-tag --notes-from-tag dist/*
 
 kernels: $(SETUP) ## refit guide/catalog/kernels from measured kernels (an 80 MB wheel)
 	$(BIN)/uv run --quiet --isolated --all-extras --group kernels python -m hack.kernels
