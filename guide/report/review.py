@@ -12,11 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-<<<<<<< HEAD
-from guide.report import batches, frameworks, prefill, rivals, scaling
-=======
-from guide.report import batches, frameworks, rivals, scaling, speculation
->>>>>>> speculate
+from guide.report import batches, frameworks, prefill, rivals, scaling, speculation
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers

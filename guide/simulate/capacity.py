@@ -28,12 +28,8 @@ from guide.simulate.cost import LayoutCost
 from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
 from guide.simulate.ranks import RankedCost
-<<<<<<< HEAD
-from guide.simulate.tasks import Task, decode_task, prefill_task, task_seconds
-=======
 from guide.simulate.speculation import SpeculativeCost
-from guide.simulate.tasks import decode_task, prefill_task, task_seconds
->>>>>>> speculate
+from guide.simulate.tasks import Task, decode_task, prefill_task, task_seconds
 
 # the engine's own work on a step and its sequences, which drafts do not repeat
 BESIDE_DRAFTS = dict.fromkeys(("c0", "cs", "cb"), 0.0)

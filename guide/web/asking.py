@@ -147,13 +147,9 @@ def form_of(written: InferencePlan) -> tuple[State, tuple[str, ...]]:
         value = leaves.get(entry.path)
         if name == "framework":
             several = cast("tuple[str, ...]", value or ())
-<<<<<<< HEAD
             value = several[0] if len(several) == 1 else None  # several: the default
-=======
-            value = several[0] if len(several) == 1 else None  # both, in any order, is the default
         elif isinstance(value, tuple):
             value = ", ".join(map(str, cast("tuple[int, ...]", value)))
->>>>>>> speculate
         if value is not None:
             values[name] = f"{value:f}" if isinstance(value, Decimal) else str(value)
     known = {*(entry.path for entry in ENTRIES.values()), "spec.model.name"}
