@@ -21,7 +21,7 @@ class SpeculationSpec(Edge):
     """Tokens that are drafted for each step, and how many of them hold."""
 
     model_config = rules(
-        rule("self.acceptancePercent.size() <= self.tokens", _LONGER),
+        rule("self.tokens < 1 || self.acceptancePercent.size() <= self.tokens", _LONGER),
         rule(f"!{_WITH} || has(self.draftModel)", _NAMED),
         rule(f"{_WITH} || !has(self.draftModel)", _UNNAMED),
     )
