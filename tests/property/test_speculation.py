@@ -137,7 +137,8 @@ def test_gains_shrink_as_the_batch_grows(model: str, method: SpeculationMethod):
         step = (1, batch, batch * 500.0, 0.0)
         return plain.decode_run(*step) / cost.decode_run(*step)
 
-    assert gain(1) > 1
+    if method is not SpeculationMethod.DRAFT_MODEL:  # which may cost what a sparse model saves
+        assert gain(1) > 1
     assert gain(2048) < gain(1)
     hopeless, _ = layout_cost(
         replace(group(model), speculation=speculation.accepting(0.1)), CATALOG
