@@ -115,8 +115,8 @@ class Framework(ABC):
     name: str
     image_field: str  # of spec.deployment: where a plan names an image of its own
     image_about: str  # what that field is, in a sentence
-    official_image: bool = True  # without one it is recommended only where a plan names one
-    image_vendors: frozenset[str] = frozenset({"nvidia"})  # of GPUs that the official image serves
+    # whose GPUs an official image serves; for others it comes last unless a plan names an image
+    image_vendors: frozenset[str] = frozenset({"nvidia"})
     formats: frozenset[str] = frozenset()  # that can hold it, beside plain Deployments
     expert_parallel: bool = False  # deals experts out whole, beside data-parallel attention
     serves_alias: bool = True  # clients ask for the plan's model, whatever checkpoint is served

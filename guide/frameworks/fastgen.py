@@ -92,7 +92,7 @@ class FastGen(Framework):
     name = "FastGen"
     image_field = "imageFastGen"
     image_about = "Image of DeepSpeed-FastGen; there is no official one."
-    official_image = False
+    image_vendors = frozenset[str]()
     serves_alias = False
     caveat = "FastGen is hardly maintained (last release of DeepSpeed-MII: 2025)"
 

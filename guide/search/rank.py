@@ -136,7 +136,7 @@ def _lacks_image(framework: str, gpu: Gpu, plan: Plan) -> bool:
     if framework in plan.unready:
         return True
     served = FRAMEWORKS[framework].image_vendors
-    return gpu.vendor not in served and framework not in dict(plan.images)
+    return bool(served) and gpu.vendor not in served and framework not in dict(plan.images)
 
 
 def _waits(latencies_s: tuple[float, float, float], goal: Goal) -> float:

@@ -4,6 +4,7 @@ load, and the acceptance at which both are alike, by the same simulation."""
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import replace
 
 from guide.domain import (
@@ -22,12 +23,12 @@ from guide.domain.speculation import REQUESTS
 from guide.perf.memory import draft_bytes, draft_kv_bytes_per_token, memory_fit
 from guide.search.evaluate import Study, load_share
 from guide.search.rank import capacity_per_s
-from guide.search.space import releases_of
+from guide.search.space import modelled_release
 from guide.simulate.serve import serve
 from guide.units import format_rate, format_seconds
 
 SHARES = (0.1, 0.4, 0.7, 1.0)  # of the load at saturation
-HALVINGS = 7  # of the acceptance: to one percent
+PERCENTS = range(101)
 
 
 def advice(best: Evaluation, study: Study) -> SpeculationAdvice | None:
@@ -36,7 +37,7 @@ def advice(best: Evaluation, study: Study) -> SpeculationAdvice | None:
     speculation = item.group.speculation
     if speculation is None or others:
         return None
-    release = _release(item.group, study)
+    release = modelled_release(study.catalog, item.group.framework)
     compared = Compared(item.group, release, study)
     asked = study.plan.workload
     points = {
@@ -118,34 +119,21 @@ class Compared:
 
     def break_even(self, load: Workload) -> float | None:
         """The acceptance at all positions from which on speculation is no loss under `load`: its
-        time falls with acceptance, so halving finds it."""
+        time falls with acceptance, so bisecting the percents finds it."""
         speculation = self.group.speculation
         assert speculation is not None
         plain = _time_s(self.report(load, None))
 
-        def no_loss(share: float) -> bool:
-            return _time_s(self.report(load, speculation.accepting(share))) <= plain
+        def no_loss(percent: int) -> bool:
+            return _time_s(self.report(load, speculation.accepting(percent / 100))) <= plain
 
-        if not no_loss(1.0):
-            return None
-        fails, works = 0.0, 1.0
-        for _ in range(HALVINGS):
-            middle = (fails + works) / 2
-            fails, works = (fails, middle) if no_loss(middle) else (middle, works)
-        return works
+        found = bisect_left(PERCENTS, True, key=no_loss)
+        return found / 100 if found in PERCENTS else None
 
 
 def _time_s(report: ServingReport) -> float:
     """What speculation is to shorten: a token, or a whole batch."""
     return report.tpot.mean_s if report.job_s is None else report.job_s
-
-
-def _release(group: ReplicaGroup, study: Study) -> Release:
-    return next(
-        release
-        for release in releases_of(study.plan, study.catalog)
-        if release.framework == group.framework
-    )
 
 
 def about_speculation(plan: Plan, best: Evaluation, found: SpeculationAdvice | None) -> list[str]:

@@ -121,7 +121,7 @@ class GroupDocument(LayoutDocument):
     peakPrefillTokensPerSecond: NotRequired[
         Annotated[
             EstimateDocument,
-            Field(description="Prompt tokens/s of one replica at saturation, for routers."),
+            Field(description="Prompt tokens/s of an idle replica in a full step, for routers."),
         ]
     ]
 

@@ -284,7 +284,7 @@ class InferencePlanSpec(Edge):
             unready=tuple(
                 name
                 for name, framework in FRAMEWORKS.items()
-                if not framework.official_image and name not in self.deployment.images
+                if not framework.image_vendors and name not in self.deployment.images
             ),
             switches=self.optimizations.to_domain(),
             gpus=self.placement.gpus,

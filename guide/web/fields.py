@@ -306,7 +306,7 @@ MORE = Group(
                 text=True,
             )
             for framework in FRAMEWORKS.values()
-            if not framework.official_image
+            if not framework.image_vendors
         ),
         Field(
             name="name",

@@ -302,14 +302,17 @@ def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) ->
     found = all_reduces(table) if table else {}
     widest = max((n for m, n in found if m == mode), default=0)
     seconds = np.zeros(len(message_bytes))
+    nvlink = nvlink_bytes_per_s(table) if table else None
     if widest:
-        seconds = _interpolated(found[mode, min(gpus, widest)], message_bytes)
+        points = found[mode, min(gpus, widest)]
+        seconds = _interpolated(points, message_bytes)
+        if nvlink and gpu.link.kind != "pcie":
+            slower = max(nvlink / gpu.link.bytes_per_s, 1.0)
+            seconds += (slower - 1) * np.maximum(seconds - points.seconds[0], 0.0)
     if gpus > widest > 1:  # over nodes: the widest measured and the way between nodes
         seconds = seconds * np.log2(gpus) / np.log2(widest)
-    nvlink = nvlink_bytes_per_s(table) if table else None
     if widest and gpu.link.kind != "pcie":
-        slower = max((nvlink or 0.0) / gpu.link.bytes_per_s, 1.0)
-        return seconds + (slower - 1) * (seconds - seconds.min(initial=np.inf))
+        return seconds
     ring = 2 * (gpus - 1) / gpus * message_bytes / gpu.link.bytes_per_s
     hops = 0.0 if table and nvlink is None else PCIE_HOP_S * np.log2(gpus)
     return np.maximum(seconds, hops + ring / PCIE_SHARE)

@@ -179,6 +179,19 @@ def test_the_image_is_pinned_and_follows_the_vendor():
     assert VLLM.launch(intel, own).image == "registry.example/vllm:1"
 
 
+@pytest.mark.parametrize("card", ["H100-SXM", "MI300X", "Max1550"])
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_an_image_needs_no_name_where_the_framework_says_so(name: str, card: str):
+    """What ranks behind for want of an image is what cannot be rendered without one."""
+    group = replace(GROUP, pool=replace(GROUP.pool, gpu=gpu(card)), framework=name)
+    framework = FRAMEWORKS[name]
+    if gpu(card).vendor in framework.image_vendors:
+        assert framework.launch(group, replace(OPTIONS, images={})).image
+    else:
+        with pytest.raises(SpecError, match=framework.image_field):
+            framework.launch(group, replace(OPTIONS, images={}))
+
+
 def test_fastgen_holds_the_token_budget_in_a_script_that_is_valid_python():
     launch = FASTGEN.launch(GROUP, OPTIONS)
     text = dict(launch.files)[launch.command[-1]]

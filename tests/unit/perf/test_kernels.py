@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -12,7 +13,7 @@ from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
 from guide.perf.kernels import folding
-from guide.perf.kernels.choice import choose, lesser_gpus, table_gpu
+from guide.perf.kernels.choice import choose, lesser_gpus, nvlink_bytes_per_s, table_gpu
 from guide.perf.kernels.curves import NODES, Curves
 from guide.perf.kernels.folding import curves
 from guide.perf.kernels.levels import all_reduces, levels
@@ -150,6 +151,23 @@ def test_an_all_reduce_over_pcie_is_bounded_by_the_link_of_the_gpu_itself() -> N
         assert (seconds >= 1.5 * sizes / gpu.link.bytes_per_s).all(), name
         table = CATALOG.gpus[table_gpu(gpu) or ""]
         assert (seconds >= folding.all_reduce_seconds(table, "graph", 4, sizes)).all(), name
+
+
+def test_an_all_reduce_is_slower_by_the_nvlink_of_the_gpu_itself_beyond_its_launch() -> None:
+    for name in TABLES:
+        gpu = CATALOG.gpus[name]
+        rate = nvlink_bytes_per_s(name)
+        assert rate == (None if gpu.link.kind == "pcie" else gpu.link.bytes_per_s), name
+        if rate is None:
+            continue
+        link = replace(gpu.link, bytes_per_s=rate / 3)
+        for sizes in (np.array([1e9]), np.array([1e3, 1e9])):  # whatever is asked beside
+            own, slow = (
+                folding.all_reduce_seconds(one, "graph", 2, sizes)
+                for one in (gpu, replace(gpu, link=link))
+            )
+            assert slow[-1] == pytest.approx(3 * own[-1], rel=0.05), name
+        assert slow[0] == pytest.approx(own[0], rel=0.1), name  # the launch
 
 
 def test_a_gpu_without_a_table_takes_its_relative_and_says_so() -> None:
