@@ -16,6 +16,8 @@ from typing import ParamSpec, TypeVar
 
 from guide.errors import TookTooLong
 
+_AGAIN_S = 0.25  # of CPU, until a question is over that has used its time
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -38,7 +40,8 @@ def cpu_deadline(seconds: float | None) -> Generator[None]:
         )
 
     before = signal.signal(signal.SIGPROF, end)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    # again and again: raised in a finalizer, an error is lost
+    signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN_S)
     try:
         yield
     finally:

@@ -82,7 +82,7 @@ def find_causes(
 
 def _works(study: Study, plan: Plan, inventory: Inventory, *, mixed: bool = True) -> bool:
     changed = study.under(plan)
-    return feasible(changed, survey(changed, inventory), mixed=mixed)
+    return feasible(changed, survey(changed, inventory), mixed=mixed) is not None
 
 
 def _cause(study: Study, inventory: Inventory) -> Cause | None:

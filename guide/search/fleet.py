@@ -73,16 +73,22 @@ def cheapest(
     return top[0] if top else None
 
 
-def feasible(study: Study, survey: Survey, *, mixed: bool = True) -> bool:
-    """Whether any deployment keeps every limit, without asking which would be cheapest: the fastest
+def feasible(study: Study, survey: Survey, *, mixed: bool = True) -> Evaluation | None:
+    """Any deployment that keeps every limit, without asking which would be cheapest: the fastest
     layouts first, each with all the replicas that it may have.
     """
     goal = Goal(plan=study.plan, aim=Aim.SPEED)
     for found in sorted(survey.prospects, key=lambda p: optimistic_key(p, goal)):
-        if settled(found.replica, found.most, study)[1] is None:
-            return True
-    goal = replace(goal, aim=Aim.COST)
-    return mixed and bool(_with_mixes(study, survey, goal, [], 1, Ledger()))
+        one, broken = settled(found.replica, found.most, study)
+        if broken is None:
+            return one
+    return mix(study, survey) if mixed else None
+
+
+def mix(study: Study, survey: Survey) -> Evaluation | None:
+    """A mixed fleet that keeps every limit, where no pool alone does."""
+    top = _with_mixes(study, survey, Goal(plan=study.plan, aim=Aim.COST), [], 1, Ledger())
+    return top[0] if top else None
 
 
 def _with_mixes(

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 
 from guide.domain import Evaluation, Inventory, Plan, Relaxation, Workload
 from guide.search.evaluate import Study
-from guide.search.explore import Ledger, survey
-from guide.search.fleet import cheapest, feasible
+from guide.search.explore import Survey, survey
+from guide.search.fleet import feasible, mix
+from guide.search.goal import Aim, Goal
 from guide.search.promised import promised_context_tokens
+from guide.search.rank import optimistic_key
 from guide.search.space import Shape
 from guide.units import MILLISECOND
 
@@ -31,6 +33,9 @@ WIDER = 6  # doublings of a change that does not work yet
 LEAST_LOAD_SHARE = 0.01  # a load below 1 % of what was asked is no relaxation
 
 
+_Find = Callable[[Study, Survey], Evaluation | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
     """One numeric limit of the plan, in whole steps of the unit that its field uses."""
@@ -41,6 +46,7 @@ class Dial:
     turned: Callable[[Plan, float], Plan]
     extreme: Callable[[Plan], Plan | None]  # the limit out of the way, as far as it makes sense
     reached: Callable[[Plan, Evaluation], float]  # the value that a deployment found there needs
+    aim: Aim = Aim.SPEED  # what layouts that need little of a change are best at
 
 
 def relaxations(study: Study, inventory: Inventory, among: list[Shape]) -> tuple[Relaxation, ...]:
@@ -93,8 +99,8 @@ def combined_relaxation(
     if len(moved) < 2:
         return ()
     # where one pool will do, no mix is asked for what it could do besides
-    mixed = _feasible(study.under(free), inventory, among, mixed=False) is None
-    if mixed and _feasible(study.under(free), inventory, among) is None:
+    mixed = not _holds(study.under(free), inventory, among, mixed=False)
+    if mixed and not _holds(study.under(free), inventory, among, mixed=True):
         return ()
     for dial, current in tuple(moved):
         back = dial.turned(free, current)
@@ -114,69 +120,89 @@ def combined_relaxation(
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A deployment, and the shapes that the bounds left beside it."""
-
-    evaluation: Evaluation
-    left: list[Shape]
-
-
-def _feasible(
-    study: Study, inventory: Inventory, among: list[Shape], *, mixed: bool = True
-) -> _Found | None:
-    """The same search, content with one deployment."""
-    found = survey(study, inventory, among, placed=True)
-    one = cheapest(study, found, Ledger(), mixed=mixed)
-    return None if one is None else _Found(one, [replica.shape for replica in found.replicas])
-
-
 def _holds(study: Study, inventory: Inventory, among: list[Shape], *, mixed: bool) -> bool:
     """Whether the same search would find a deployment."""
-    return feasible(study, survey(study, inventory, among, placed=True), mixed=mixed)
+    return feasible(study, survey(study, inventory, among, placed=True), mixed=mixed) is not None
 
 
 def _smallest(
     dial: Dial, current: float, study: Study, inventory: Inventory, among: list[Shape]
 ) -> float | None:
-    """Halve the range between the current value and one that works; every value offered was
-    tried.
+    """The value nearest to the current one with which there is a deployment, to 1 %; every value
+    offered was tried.
 
-    Mixed fleets are asked last: only where no pool alone will do, or where they would allow a value
-    that is nearer by more than `NEARER`.
+    Each layout is asked by itself: whether a nearer value will do than those before it needed, and
+    only then how near. Mixed fleets are asked last: only where no pool alone will do, or where they
+    would allow a value that is nearer by more than `NEARER`.
     """
-    plan = study.plan
-    free = dial.extreme(plan)
+    free = dial.extreme(study.plan)
     if free is None:
         return None
-    alone = _feasible(study.under(free), inventory, among, mixed=False)
-    answer = alone or _feasible(study.under(free), inventory, among)
-    if answer is None:
-        return None
+    left = survey(study.under(free), inventory, among, placed=True)
+    turn, goal = _Turn(dial, current, free, study, inventory), Goal(plan=free, aim=dial.aim)
+    nearest: int | None = None
+    for found in sorted(left.prospects, key=lambda p: optimistic_key(p, goal)):
+        nearest = turn.nearer(nearest, PRECISION, [found.replica.shape], _alone)
+    # what fails without the limit fails with it: only the shapes that were left can hold
+    nearest = turn.nearer(nearest, NEARER, [replica.shape for replica in left.replicas], mix)
+    return None if nearest is None else round(nearest * dial.step, 6)
 
-    def holds(steps: int, *, mixed: bool) -> bool:
-        # what fails without the limit fails with it: only the shapes that were left can hold
-        turned = dial.turned(plan, steps * dial.step)
-        return _holds(study.under(turned), inventory, answer.left, mixed=mixed)
 
-    upward = dial.reached(free, answer.evaluation) > current
-    round_to_step = math.ceil if upward else math.floor
-    fails = round(current / dial.step)
-    reached = dial.reached(free, answer.evaluation) / dial.step
-    works = round_to_step(reached - 1e-9 * (1 if upward else -1))
-    for _ in range(WIDER if upward else 0):
-        if holds(works, mixed=alone is None):
-            break
-        # the limit moves the operating point too (a smaller batch, a longer queue): further out
-        works = fails + 2 * (works - fails)
-    if not holds(works, mixed=alone is None):
-        return None
-    works = _halved(fails, works, lambda steps: holds(steps, mixed=alone is None))
-    nearer = round_to_step(works * (1 - NEARER if upward else 1 + NEARER))
-    between = min(works, fails) < nearer < max(works, fails)
-    if alone is not None and between and holds(nearer, mixed=True):
-        works = _halved(fails, nearer, lambda steps: holds(steps, mixed=True))
-    return round(works * dial.step, 6)
+def _alone(study: Study, survey: Survey) -> Evaluation | None:
+    return feasible(study, survey, mixed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One limit on its way to where it is `free`, all others as they are."""
+
+    dial: Dial
+    current: float
+    free: Plan
+    study: Study
+    inventory: Inventory
+
+    def nearer(
+        self, best: int | None, share: float, among: list[Shape], find: _Find
+    ) -> int | None:
+        """The value (in steps) nearest to the current one at which `find` finds something, where
+        that is nearer than `best` by `share`; else `best`.
+        """
+        fails = round(self.current / self.dial.step)
+        works = self._reached(fails, among, find) if best is None else _towards(fails, best, share)
+        if works == fails or works is None or not self._holds(works, among, find):
+            return best
+        return _halved(fails, works, lambda steps: self._holds(steps, among, find))
+
+    def _reached(self, fails: int, among: list[Shape], find: _Find) -> int | None:
+        """A value that works, from what is found without the limit."""
+        found = self._found(self.free, among, find)
+        if found is None:
+            return None
+        reached = self.dial.reached(self.free, found) / self.dial.step
+        if reached <= fails:
+            return math.floor(reached + 1e-9)
+        works = math.ceil(reached - 1e-9)
+        for _ in range(WIDER):
+            if self._holds(works, among, find):
+                break
+            # the limit moves the operating point too (a smaller batch, a longer queue): further out
+            works = fails + 2 * (works - fails)
+        return works
+
+    def _holds(self, steps: int, among: list[Shape], find: _Find) -> bool:
+        plan = self.dial.turned(self.study.plan, steps * self.dial.step)
+        return self._found(plan, among, find) is not None
+
+    def _found(self, plan: Plan, among: list[Shape], find: _Find) -> Evaluation | None:
+        study = self.study.under(plan)
+        return find(study, survey(study, self.inventory, among, placed=True))
+
+
+def _towards(fails: int, best: int, share: float) -> int:
+    """A value between the two that is nearer than `best` by this share of it; `fails` for none."""
+    step = max(1, math.ceil(share * abs(best)))
+    return max(fails, best - step) if best > fails else min(fails, best + step)
 
 
 def _halved(fails: int, works: int, holds: Callable[[int], bool]) -> int:
@@ -221,6 +247,7 @@ def _budget(field: str, name: str, step: float, used: Callable[[Evaluation], flo
         turned=turned,
         extreme=lambda plan: turned(plan, None),
         reached=lambda plan, found: used(found),
+        aim=Aim.COST,
     )
 
 
@@ -266,6 +293,7 @@ def _load_dial(field: str, name: str, least: float) -> Dial:
         turned=turned,
         extreme=extreme,
         reached=lambda plan, found: current(plan) or 0,
+        aim=Aim.CAPACITY,
     )
 
 
@@ -297,6 +325,7 @@ DIALS: tuple[Dial, ...] = (
         turned=_with_throughput,
         extreme=lambda plan: _with_throughput(plan, 1),
         reached=lambda plan, found: 1,
+        aim=Aim.CAPACITY,
     ),
     _budget("spec.budget.maxHourlyUSD", "max_usd_per_h", 0.01, lambda e: e.usd_per_h or 0.0),
     _budget("spec.budget.maxGPUs", "max_gpus", 1, lambda e: e.gpus),

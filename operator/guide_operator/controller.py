@@ -87,6 +87,7 @@ class Controller:
         work = self._work.get(key)
         if work is None:
             work = self._work[key] = Work(plan)
+        if work.task is None or work.task.done():  # kopf ends what was begun under a watch with it
             work.task = asyncio.create_task(self._keep(work, tell), name="/".join(key))
         elif plan["metadata"]["resourceVersion"] == work.written:
             work.plan = plan  # our own write came back
@@ -242,6 +243,24 @@ class Controller:
             self._turns.leave(_key(plan), keep_place=patient or work.changed.is_set())
 
     async def _try(self, work: Work, plan: Object, tell: Tell, *, asked: bool) -> None:
+        """Whatever comes of it, the task of a plan goes on."""
+        try:
+            await self._look(work, plan, tell, asked=asked)
+        except Stale as error:  # no failure: the event that tells of it is on its way
+            work.asked = True
+            raise TryAgain(str(error)) from error
+        except ClusterError as error:
+            work.asked = True
+            raise self._failed("Cluster", error) from error
+        except Exception as error:
+            work.asked = True
+            log.exception("%s: this is a bug in GUIDE", _name(plan))
+            failed = self._failed(statuses.INTERNAL_ERROR, error)
+            with contextlib.suppress(ClusterError):
+                await self._write_refusal(work, plan, statuses.INTERNAL_ERROR, str(failed), tell)
+            raise failed from error
+
+    async def _look(self, work: Work, plan: Object, tell: Tell, *, asked: bool) -> None:
         try:
             decision = await self._decider.decide(work, plan, asked=asked)
             decision = findings.merged(decision, plan, work.finding, time_now())
@@ -259,19 +278,6 @@ class Controller:
                 statuses.TOOK_TOO_LONG, str(error), observed_of(plan), time_now()
             )
             await self._write(work, plan, refusal, tell)
-        except Stale as error:  # no failure: the event that tells of it is on its way
-            work.asked = True
-            raise TryAgain(str(error)) from error
-        except ClusterError as error:
-            work.asked = True
-            raise self._failed("Cluster", error) from error
-        except Exception as error:
-            work.asked = True
-            log.exception("%s: this is a bug in GUIDE", _name(plan))
-            failed = self._failed(statuses.INTERNAL_ERROR, error)
-            with contextlib.suppress(ClusterError):
-                await self._write_refusal(work, plan, statuses.INTERNAL_ERROR, str(failed), tell)
-            raise failed from error
 
     def _failed(self, reason: str, error: Exception) -> TryAgain:
         self._metrics.errors.labels(reason).inc()

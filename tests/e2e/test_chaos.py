@@ -137,9 +137,16 @@ class Chaos:
         self.edit(name)
         began = time.monotonic()
         while not self.answered(name):
-            assert time.monotonic() - began < LIMIT_S, f"{name} is not answered in {kind}"
+            late = time.monotonic() - began >= LIMIT_S
+            assert not late, f"{name} is not answered in {kind}: {self.told()}"
             time.sleep(0.05)
         self.seconds[kind].append(time.monotonic() - began)
+
+    def told(self) -> str:
+        """What whoever is on call would see."""
+        assert self.operator is not None
+        ages = {k: list(v.values()) for k, v in self.operator.metrics().items() if "_age_" in k}
+        return f"{self.operator.probe('healthz')}, {self.operator.readiness()}, {ages}"
 
     # --- what goes wrong; the first group takes away what an answer stands on ---
 

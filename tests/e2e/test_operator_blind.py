@@ -75,8 +75,13 @@ def test_devices_that_are_served_later_are_seen(plane: Breakable, place: str, tm
             nodes.create(kubectl, [node])
             eventually(lambda: gpus(operator) > 0)
             before = gpus(operator)
+            kubectl.apply(chat(place))
+            plan_when(kubectl, place, "chat", "Recommended", "True")
         kubectl.apply(*devices)
         eventually(lambda: gpus(operator) > before)
+        # a plan that was there before the watches began anew is worked on as before
+        kubectl.apply(chat(place, precisionTolerance="FP8"))
+        eventually(lambda: _observed(kubectl, place) == 2)
 
 
 def test_what_went_while_nobody_looked_is_forgotten(plane: Breakable, place: str, tmp_path: Path):
@@ -124,3 +129,9 @@ def test_a_status_that_finds_no_plan_means_that_it_is_deleted(
 
 def _plan(kubectl: Kubectl, namespace: str, name: str) -> dict[str, Any]:
     return kubectl.json("-n", namespace, "get", "iplan", name)
+
+
+def _observed(kubectl: Kubectl, place: str) -> int:
+    """The generation of the plan that its status tells of."""
+    plan = kubectl.json("-n", place, "get", "iplan", "chat")
+    return plan["status"]["observedGeneration"]
