@@ -1,5 +1,5 @@
-"""What plans of mode Apply may ask of pods and routes: the operator's account makes them, so no plan is
-a way round a policy.
+"""What plans of mode Apply may ask of pods and routes: the operator's account makes them, so no
+plan is a way round a policy.
 """
 
 from __future__ import annotations
