@@ -47,7 +47,9 @@ def _decimal(value: Any, *, zero: bool = False) -> Decimal:
     number = Decimal(text)
     if number > MAX_QUANTITY or not (number or zero):
         raise PydanticCustomError(
-            "quantity", f"{{value}} is out of range: it {_range(zero=zero)}", {"value": text}
+            "quantity",
+            "{value} is out of range: it {must}",
+            {"value": text, "must": _range(zero=zero)},
         )
     return number
 

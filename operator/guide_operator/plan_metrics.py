@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from guide.units import GIB
 from guide_operator.live_metrics import expected, verdicts
@@ -113,7 +113,7 @@ def _load(plan: Object) -> Iterator[Sample]:
         for key in path:
             value = value.get(key, {})
         if value:
-            parts: list[Any] = value if isinstance(value, list) else [value]
+            parts = cast("list[Any]", value if isinstance(value, list) else [value])
             yield (*_plan(plan), quantity), max(map(float, parts))  # of a day, the busiest part
 
 
