@@ -155,7 +155,7 @@ def about_scaling(day: DayProfile | None, best: Evaluation, found: Scaling | Non
             f"{found.day.over_limit_s:,.0f} s"
         )
     scaled, fixed = found.day.usd, found.fixed_usd_per_day
-    if scaled is not None and fixed is not None and scaled >= fixed:
+    if scaled is not None and fixed is not None and scaled >= fixed * (1 - ROUNDING):
         notes.append(
             "scaling does not pay here: the replicas of the peak cost no more all day, since an "
             "autoscaler needs room for what comes before a new replica serves"
