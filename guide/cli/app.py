@@ -21,6 +21,7 @@ from guide.cli import (
     serve,
     simulate,
     sweep,
+    workload,
 )
 
 COMMANDS = {
@@ -33,6 +34,7 @@ COMMANDS = {
     "fn": fn.fn,
     "explain": explain.explain,
     "simulate": simulate.simulate,
+    "workload": workload.workload,
     "sweep": sweep.sweep,
     "inventory": inventory.inventory,
     "gpus": gpus.gpus,

@@ -39,6 +39,7 @@ class Autoscaling(StrEnum):
     NONE = "none"
     HPA = "hpa"
     KEDA = "keda"
+    WVA = "wva"
 
 
 RenderFormat = Annotated[
@@ -78,7 +79,8 @@ def render(
         typer.Option(
             "--autoscaling",
             help="Of a plan with spec.workload.dayProfile. hpa: a HorizontalPodAutoscaler over"
-            " requests/s of a pod, a custom metric. keda: a ScaledObject with the query. The"
+            " requests/s of a pod, a custom metric. keda: a ScaledObject with the query. wva: a"
+            " HorizontalPodAutoscaler that llm-d's workload-variant-autoscaler (0.9) steers. The"
             " Deployment then has no replicas.",
         ),
     ] = Autoscaling.NONE,

@@ -74,6 +74,7 @@ class DayProfile:
     low_per_s: float
     mean_per_s: float
     peak_per_s: float
+    recorded_per_s: tuple[float, ...] = ()  # means of equal parts of a recorded day, if it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ FLAGS: dict[str, Version] = {
     **dict.fromkeys(("--data-parallel-size", "--enable-expert-parallel"), (0, 8, 5)),
     **dict.fromkeys(_MULTI_NODE, (0, 13, 0)),
     "--enable-log-requests": (0, 13, 0),
+    # The flag is older (docs.vllm.ai, v0.9.1), but its JSON had no method "mtp" before: the list in
+    # github.com/vllm-project/vllm/pull/24904 of September 2025 names one for each family of models.
     SPECULATION: (0, 13, 0),
     BUCKETS: (0, 32, 0),
 }

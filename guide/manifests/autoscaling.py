@@ -1,7 +1,8 @@
 """What scales the Deployment of a plan that states its day: a HorizontalPodAutoscaler over a metric
-of its pods, or KEDA's ScaledObject with the query itself (pure).
+of its pods, KEDA's ScaledObject with the query itself, or a HorizontalPodAutoscaler that does as
+llm-d's workload-variant-autoscaler says (pure).
 
-Either owns `replicas`, so the Deployment leaves that field out.
+Each owns `replicas`, so the Deployment leaves that field out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from guide.report.scaling import WINDOW, metric
 from guide.simulate.day import SYNC_S, UP_PODS, UP_SHARE
 from guide.spec import InferencePlan
 
-NONE, HPA, KEDA = "none", "hpa", "keda"
+NONE, HPA, KEDA, WVA = "none", "hpa", "keda", "wva"
 METRIC = "guide_requests_per_second"  # of a pod; docs/autoscaling.md has the rule that serves it
 PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"  # of the Prometheus operator
 # the defaults of the API, by which the day is simulated: written out, so that a server-side apply
@@ -54,10 +55,12 @@ def autoscaled(
             field="spec.placement.mix",
         )
     target = object_name(plan.metadata.name, "0")
-    scaler = {
-        HPA: ("horizontalpodautoscaler.yaml", _horizontal(plan, found.scaling, target)),
-        KEDA: ("scaledobject.yaml", _scaled_object(plan, found.scaling, target, metric(found))),
-    }[kind]
+    if kind == KEDA:
+        counter = metric(found)
+        scaler = ("scaledobject.yaml", _scaled_object(plan, found.scaling, target, counter))
+    else:
+        follows = _variant if kind == WVA else _horizontal
+        scaler = ("horizontalpodautoscaler.yaml", follows(plan, found.scaling, target))
     return sorted([*map(_unsized, objects), scaler], key=lambda each: each[0])
 
 
@@ -71,6 +74,31 @@ def _unsized(named: tuple[str, Object]) -> tuple[str, Object]:
 
 
 def _horizontal(plan: InferencePlan, scaling: Scaling, deployment: str) -> Object:
+    average = {"averageValue": _milli(scaling), "type": "AverageValue"}
+    source = {"pods": {"metric": {"name": METRIC}, "target": average}, "type": "Pods"}
+    return _scaled_by(plan, scaling, deployment, source)
+
+
+def _variant(plan: InferencePlan, scaling: Scaling, deployment: str) -> Object:
+    """As the workload-variant-autoscaler finds it since 0.9, which needs no object of its own kind.
+
+    github.com/llm-d/llm-d-workload-variant-autoscaler v0.9.0, config/samples/hpa
+    """
+    of = {"exported_namespace": plan.metadata.namespace, "variant_name": deployment}
+    external = {
+        "metric": {"name": "wva_desired_replicas", "selector": {"matchLabels": of}},
+        "target": {"averageValue": "1", "type": "AverageValue"},
+    }
+    source = {"external": external, "type": "External"}
+    scaler = _scaled_by(plan, scaling, deployment, source)
+    scaler["metadata"]["annotations"] = {
+        "llm-d.ai/managed": "true",
+        "llm-d.ai/model-id": plan.spec.model.name,
+    }
+    return scaler
+
+
+def _scaled_by(plan: InferencePlan, scaling: Scaling, deployment: str, source: Object) -> Object:
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -78,15 +106,7 @@ def _horizontal(plan: InferencePlan, scaling: Scaling, deployment: str) -> Objec
         "spec": {
             "behavior": _behavior(scaling),
             "maxReplicas": scaling.rules.max_replicas,
-            "metrics": [
-                {
-                    "pods": {
-                        "metric": {"name": METRIC},
-                        "target": {"averageValue": _milli(scaling), "type": "AverageValue"},
-                    },
-                    "type": "Pods",
-                }
-            ],
+            "metrics": [source],
             "minReplicas": scaling.rules.min_replicas,
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment},
         },

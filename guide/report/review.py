@@ -19,7 +19,7 @@ from guide.report.extremes import three_answers
 from guide.report.misses import each_gpu, reasons
 from guide.report.sentences import addition, decision_changers, outcome, precision_reason
 from guide.spec import InferencePlan
-from guide.units import format_seconds, format_usd
+from guide.units import format_rate, format_seconds, format_usd
 
 _WEIGHTS = "them anew unless spec.deployment.modelCache names a volume that stays"
 _TOLD = {
@@ -158,8 +158,10 @@ def _asked(plan: InferencePlan) -> str:
     if offline is not None:
         within = f" within {offline.complete_within}" if offline.complete_within else ""
         load = f"a batch of {offline.requests:,} requests{within}"
-    elif (day := spec.workload.day_profile) is not None:
-        load = f"{day.low} to {day.peak} requests/s over the day, {day.mean} on average"
+    elif spec.workload.day_profile is not None:
+        day = spec.workload.day_profile.to_domain()
+        low, mean, peak = map(format_rate, (day.low_per_s, day.mean_per_s, day.peak_per_s))
+        load = f"{low} to {peak} requests/s over the day, {mean} on average"
     elif spec.workload.requests_per_second is not None:
         load = f"{spec.workload.requests_per_second} requests/s"
     else:

@@ -48,7 +48,7 @@ from guide.search.space import is_online, releases_of
 from guide.search.speculation import about_speculation, advice
 from guide.units import format_duration, format_seconds, format_usd
 
-RATE, PEAK = "spec.workload.requestsPerSecond", "spec.workload.dayProfile.peak"
+RATE, DAY = "spec.workload.requestsPerSecond", "spec.workload.dayProfile"
 PLACES = 3  # the best and two alternatives (paper P2)
 
 
@@ -144,7 +144,8 @@ def _by_its_name(plan: Plan, offers: tuple[Relaxation, ...]) -> tuple[Relaxation
     """The load of a plan that states its day is the peak of it."""
     if plan.day is None:
         return offers
-    return tuple(replace(o, field=PEAK) if o.field == RATE else o for o in offers)
+    peak = f"{DAY}.{'requestsPerSecond' if plan.day.recorded_per_s else 'peak'}"
+    return tuple(replace(o, field=peak) if o.field == RATE else o for o in offers)
 
 
 def _folded(top: list[Evaluation], ledger: Ledger) -> list[str]:

@@ -2,13 +2,18 @@
 same simulation, how long one takes to start, and what an autoscaler makes of both.
 
 The target leaves room for what comes before a new replica serves: the tenth that the autoscaler
-ignores, and the steepest growth of the day while it counts, decides and starts.
+ignores, and the steepest growth of the day while it counts, decides and starts. Growth that the
+fewest replicas hold needs no room, so more of them allow a higher target: those are kept that
+cost the fewest replica hours.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from guide.domain import (
     AutoscalerRules,
@@ -23,7 +28,7 @@ from guide.search.headroom import MOST_TIMES, largest, members_as_they_are
 from guide.search.knobs import verdict
 from guide.search.pricing import usd_per_h
 from guide.search.sizing import most_replicas
-from guide.simulate.day import RATE_WINDOW_S, SYNC_S, TOLERANCE, fastest_growth, scaled_day
+from guide.simulate.day import RATE_WINDOW_S, SYNC_S, TOLERANCE, fastest_growth, rates, scaled_day
 
 # A start of one server on one H100, as its public log tells: 126 s until the engine runs, 65 GB of
 # weights in 100 s, 79 s of graphs and warm-up (SGLang 0.5.19, Qwen3-32B). Others were not measured.
@@ -32,6 +37,7 @@ SOONEST_S, SOONEST_BYTES_PER_S = 45.0, 3e9  # image and weights on the node, ker
 LATEST_S, LATEST_BYTES_PER_S = 300.0, 0.2e9  # as long as the probes of manifests wait
 LEAST_WINDOW_S, MOST_WINDOW_S = 300, 3600  # the default of a HorizontalPodAutoscaler, and its limit
 HOURS = 24
+_SHARES = tuple(part / 16 for part in range(17))  # of the peak's replicas, tried as fewest
 
 
 def scaling_of(best: Evaluation, study: Study, inventory: Inventory) -> Scaling | None:
@@ -46,11 +52,11 @@ def scaling_of(best: Evaluation, study: Study, inventory: Inventory) -> Scaling 
     limit_per_s = _limit_per_s(member, study)
     soonest_s, start_s, latest_s = start_of(group)
     late_s = latest_s + RATE_WINDOW_S + SYNC_S
-    target_per_s = limit_per_s / ((1 + TOLERANCE) * fastest_growth(day, late_s))
+    least, target_per_s = cheapest_bounds(rates(day), limit_per_s / (1 + TOLERANCE), late_s)
     asked = _replicas(day.peak_per_s, target_per_s)
     most = max(member.replicas, min(asked, most_replicas(member.replica, study.plan)))
     rules = AutoscalerRules(
-        min_replicas=min(most, _replicas(day.low_per_s, target_per_s)),
+        min_replicas=min(most, least),
         max_replicas=most,
         target_per_s=target_per_s,
         down_stabilization_s=_window_s(latest_s),
@@ -81,6 +87,25 @@ def start_of(group: GroupEvaluation) -> tuple[float, float, float]:
         ENGINE_START_S + size / READ_BYTES_PER_S,
         LATEST_S + size / LATEST_BYTES_PER_S,
     )
+
+
+def cheapest_bounds(day: Sequence[float], held_per_s: float, late_s: float) -> tuple[int, float]:
+    """Fewest replicas, and the load of one at which to scale, that take the fewest replica hours.
+
+    A replica holds `held_per_s`; one that is asked for serves `late_s` later.
+    """
+    options: list[tuple[float, int, float]] = []
+    peak = _replicas(max(day), held_per_s)
+    for tried in sorted({max(1, math.ceil(peak * share)) for share in _SHARES}):
+        growth = fastest_growth(day, late_s, tried * held_per_s)
+        if math.isinf(growth):
+            continue
+        target_per_s = held_per_s / growth
+        least = max(tried, _replicas(min(day), target_per_s))
+        wanted = np.maximum(least, np.ceil(np.asarray(day) / target_per_s))
+        options.append((float(wanted.sum()), least, target_per_s))
+    _, least, target_per_s = min(options)
+    return least, target_per_s
 
 
 def _limit_per_s(member: Member, study: Study) -> float:
@@ -130,7 +155,7 @@ def about_scaling(day: DayProfile | None, best: Evaluation, found: Scaling | Non
             f"{found.day.over_limit_s:,.0f} s"
         )
     scaled, fixed = found.day.usd, found.fixed_usd_per_day
-    if scaled is not None and fixed is not None and scaled >= fixed:
+    if scaled is not None and fixed is not None and scaled >= fixed * (1 - ROUNDING):
         notes.append(
             "scaling does not pay here: the replicas of the peak cost no more all day, since an "
             "autoscaler needs room for what comes before a new replica serves"

@@ -1,9 +1,10 @@
 """A day of a deployment that a HorizontalPodAutoscaler scales: its own algorithm in the loop.
 
-The rate climbs from its low to its peak and back as a cosine, bent until its mean is the stated
-one. The autoscaler sees the requests that came in the last two minutes, divides them by its target,
-ignores a tenth, adds replicas at once, as fast as its defaults allow, and takes them away only when
-no decision of its window asked for as many.
+The rate of a recorded day runs straight from the middle of one part to that of the next. Else it
+climbs from its low to its peak and back as a cosine, bent until its mean is the stated one. The
+autoscaler sees the requests that came in the last two minutes, divides them by its target, ignores
+a tenth, adds replicas at once, as fast as its defaults allow, and takes them away only when no
+decision of its window asked for as many.
 https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/#algorithm-details
 """
 
@@ -13,6 +14,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+
+import numpy as np
 
 from guide.domain import AutoscalerRules, DayProfile, ScaledDay
 from guide.simulate.arrivals import counted
@@ -27,12 +30,21 @@ _SHARPEST = 1e4  # exponent of the cosine: a peak of some minutes
 
 
 def rates(profile: DayProfile, step_s: float = SYNC_S) -> list[float]:
-    """Requests per second at each step of a day that begins in its quietest moment."""
+    """Requests per second at each step of a day; a cosine begins in its quietest moment."""
+    if profile.recorded_per_s:
+        return _between(profile.recorded_per_s, step_s)
     low, span = profile.low_per_s, profile.peak_per_s - profile.low_per_s
     power = _power((profile.mean_per_s - low) / span) if span > 0 else 1.0
     steps = int(DAY_S / step_s)
     waves = ((1 - math.cos(2 * math.pi * n / steps)) / 2 for n in range(steps))
     return [low + span * wave**power for wave in waves]
+
+
+def _between(parts: Sequence[float], step_s: float) -> list[float]:
+    """Straight lines through the middle of each part, round the clock: the mean stays."""
+    steps = np.arange(0, DAY_S, step_s) * len(parts) / DAY_S
+    middles = np.arange(len(parts)) + 0.5
+    return np.interp(steps, middles, parts, period=len(parts)).tolist()
 
 
 def _power(mean: float) -> float:
@@ -45,11 +57,16 @@ def _power(mean: float) -> float:
     return low
 
 
-def fastest_growth(profile: DayProfile, within_s: float) -> float:
-    """By how many times the rate grows at most within so many seconds."""
-    day = rates(profile)
-    ahead = math.ceil(within_s / SYNC_S)
-    return max(day[(n + ahead) % len(day)] / rate for n, rate in enumerate(day))
+def fastest_growth(day: Sequence[float], within_s: float, beyond_per_s: float = 0.0) -> float:
+    """By how many times the rate grows at most within so many seconds, where that takes it beyond
+    `beyond_per_s`; infinite from nothing.
+    """
+    now = np.asarray(day)
+    later = np.roll(now, -math.ceil(within_s / SYNC_S))
+    beyond = later > beyond_per_s
+    if (now[beyond] == 0).any():
+        return math.inf
+    return float((later[beyond] / now[beyond]).max(initial=1.0))
 
 
 def scaled_day(

@@ -23,7 +23,7 @@ _LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-
 _IMAGE = r"^[a-zA-Z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?$"
 
 
-def _quantity(value: Any) -> Decimal:
+def _decimal(value: Any, *, zero: bool = False) -> Decimal:
     """An integer, a quoted decimal, or a float as its shortest decimal: files may hold one, though
     the API server takes none."""
     if isinstance(value, Decimal):
@@ -45,13 +45,44 @@ def _quantity(value: Any) -> Decimal:
             {"value": shown(value)[:40], "most": f"{MAX_QUANTITY:,}"},
         )
     number = Decimal(text)
-    if not 0 < number <= MAX_QUANTITY:
+    if number > MAX_QUANTITY or not (number or zero):
         raise PydanticCustomError(
             "quantity",
-            "{value} is out of range: it must be above 0 and at most {most}",
-            {"value": text, "most": f"{MAX_QUANTITY:,}"},
+            "{value} is out of range: it {must}",
+            {"value": text, "must": _range(zero=zero)},
         )
     return number
+
+
+def _quantity(value: Any) -> Decimal:
+    return _decimal(value)
+
+
+def _rate(value: Any) -> Decimal:
+    return _decimal(value, zero=True)
+
+
+def _range(*, zero: bool) -> str:
+    return f"must be {'0 or more' if zero else 'above 0'} and at most {MAX_QUANTITY:,}"
+
+
+def _schema(*, zero: bool = False) -> WithJsonSchema:
+    least = f"double(self) {'>=' if zero else '>'} 0.0"
+    return WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "pattern": _DECIMAL,
+            "maxLength": 16,
+            "x-kubernetes-validations": [
+                {
+                    # what is no number is said by the pattern, once
+                    "rule": f"type(self) == string && !self.matches('{_DECIMAL}') || "
+                    f"{least} && double(self) <= {MAX_QUANTITY}.0",
+                    "message": _range(zero=zero),
+                }
+            ],
+        }
+    )
 
 
 def seconds_of(duration: str) -> int:
@@ -125,25 +156,8 @@ Duration = Annotated[
     ),
 ]
 Percent = Annotated[StrictInt, Field(ge=0, le=100)]
-Quantity = Annotated[
-    Decimal,
-    BeforeValidator(_quantity),
-    WithJsonSchema(
-        {
-            "x-kubernetes-int-or-string": True,
-            "pattern": _DECIMAL,
-            "maxLength": 16,
-            "x-kubernetes-validations": [
-                {
-                    # what is no number is said by the pattern, once
-                    "rule": f"type(self) == string && !self.matches('{_DECIMAL}') || "
-                    f"double(self) > 0.0 && double(self) <= {MAX_QUANTITY}.0",
-                    "message": f"must be above 0 and at most {MAX_QUANTITY:,}",
-                }
-            ],
-        }
-    ),
-]
+Quantity = Annotated[Decimal, BeforeValidator(_quantity), _schema()]
+Rate = Annotated[Decimal, BeforeValidator(_rate), _schema(zero=True)]  # may be nothing
 ModelName = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
 ]

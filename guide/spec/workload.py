@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, model_validator
 
-from guide.domain import Billing, Budget, DayProfile, Lengths, Slo, Switches, Workload
+from guide.domain import Billing, Budget, Lengths, Slo, Switches, Workload
+from guide.spec.day import DayProfileSpec
 from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.scalars import Count, Duration, Milliseconds, Percent, Quantity, Tokens
 from guide.spec.speculation import SpeculationSpec
@@ -50,36 +51,6 @@ class OfflineSpec(Edge):
         description="Limit on the time from the first request to the last answer, such as 6h or "
         "1h30m.",
     )
-
-
-_DAY = "low, mean and peak must be in this order"
-
-
-class DayProfileSpec(Edge):
-    """Requests per second over a day, over all replicas."""
-
-    model_config = rules(
-        rule(
-            "double(self.low) <= double(self.mean) && double(self.mean) <= double(self.peak)", _DAY
-        )
-    )
-
-    low: Quantity = Field(description="In the quietest moment. Quote decimals.")
-    mean: Quantity = Field(description="On average over the day. Quote decimals.")
-    peak: Quantity = Field(description="At the peak, which every limit must hold. Quote decimals.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> DayProfileSpec:
-        if not self.low <= self.mean <= self.peak:
-            raise refuse(f"{_DAY}, and are {self.low}, {self.mean} and {self.peak}")
-        return self
-
-    def to_domain(self) -> DayProfile:
-        """The same in domain names."""
-        rates = (float(rate) for rate in (self.low, self.mean, self.peak))
-        return DayProfile(
-            **dict(zip(("low_per_s", "mean_per_s", "peak_per_s"), rates, strict=True))
-        )
 
 
 _LOADS = ("requestsPerSecond", "concurrency", "offline", "dayProfile")
@@ -193,7 +164,8 @@ class WorkloadSpec(Edge):
     @property
     def planned_per_second(self) -> Decimal | None:
         """Requests per second of an open loop that every limit must hold."""
-        return self.requests_per_second if self.day_profile is None else self.day_profile.peak
+        day = self.day_profile
+        return self.requests_per_second if day is None else day.most
 
     def to_domain(self) -> Workload:
         """The same in domain names and base units."""

@@ -116,8 +116,8 @@ LOAD = Group(
 )
 DAY = Group(
     title="Load over the day",
-    hint="Instead of requests per second, for a deployment that is to be scaled: all three, in "
-    "requests per second.",
+    hint="Instead of requests per second, for a deployment that is to be scaled: the first three, "
+    "or a recorded day, in requests per second.",
     folded=True,
     fields=tuple(
         Field(
@@ -127,11 +127,18 @@ DAY = Group(
             unit="requests/s",
             hint=hint,
             whole=False,
+            many=name == "dayparts",
         )
         for name, field, label, hint in (
             ("daylow", "low", "Quietest moment", "The fewest replicas serve it."),
             ("daymean", "mean", "Mean of the day", "The bill of the day follows it."),
             ("daypeak", "peak", "Peak", "Every limit holds there."),
+            (
+                "dayparts",
+                "requestsPerSecond",
+                "Or a recorded day",
+                "Means of equal parts of it, such as 24 hours: 2, 1.5, 4 and so on.",
+            ),
         )
     ),
 )

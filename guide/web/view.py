@@ -314,7 +314,7 @@ def relax(state: State, items: Sequence[Relaxation]) -> Relax | None:
     for item in items:
         name = BY_PATH.get(item.field, "")
         entry = ENTRIES.get(name)
-        if not isinstance(entry, Field):
+        if not isinstance(entry, Field) or entry.many:
             return None
         now, then = whole(item.current), whole(item.needed)
         if item.field in DURATIONS:

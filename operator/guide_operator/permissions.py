@@ -1,5 +1,5 @@
-"""What plans of mode Apply may ask of pods: the operator's account makes them, so no plan is a way
-round a policy.
+"""What plans of mode Apply may ask of pods and routes: the operator's account makes them, so no
+plan is a way round a policy.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from guide.spec import InferencePlan
 
 # On a Namespace: more fields for its plans, joined by _ (label values know no comma).
 LABEL = "guide.dev/deployment-fields"
+GATEWAY = (
+    "output.gateway"  # else whoever writes plans could publish a service by the operator's hand
+)
 
 
 class NotPermitted(SpecError):
@@ -21,8 +24,8 @@ class NotPermitted(SpecError):
 
 
 class Permissions:
-    """The fields of `spec.deployment` that plans may set: those of the settings everywhere, and
-    those that the label of a namespace names.
+    """The fields of `spec.deployment`, and `output.gateway`, that plans may set: those of the
+    settings everywhere, and those that the label of a namespace names.
     """
 
     def __init__(self, everywhere: Sequence[str], client: ClusterClient) -> None:
@@ -33,18 +36,19 @@ class Permissions:
         """Raise `NotPermitted` for the first field that is not allowed; the namespace is asked only
         where the settings do not allow it.
         """
-        asked = plan.spec.deployment.wishes() if plan.spec.output.mode == "Apply" else ()
+        asked = _asked(plan) if plan.spec.output.mode == "Apply" else ()
         more = [name for name in asked if name not in self._everywhere]
         if not more:
             return
         here = await asyncio.to_thread(self._labelled, plan.metadata.namespace)
         denied = [name for name in more if name not in here]
         if denied:
+            field = f"spec.{denied[0]}" if denied[0] == GATEWAY else f"spec.deployment.{denied[0]}"
             raise NotPermitted(
-                f"spec.deployment.{denied[0]} is not for mode Apply here: leave it out, or ask who "
+                f"{field} is not for mode Apply here: leave it out, or ask who "
                 f"runs the operator to name it in apply.deploymentFields of the chart or in label "
                 f"{LABEL} of the namespace",
-                field=f"spec.deployment.{denied[0]}",
+                field=field,
             )
 
     def _labelled(self, namespace: str) -> list[str]:
@@ -52,3 +56,8 @@ class Permissions:
             return str(self._client.namespace_labels(namespace).get(LABEL, "")).split("_")
         except Refused:  # a role from before this was possible
             return []
+
+
+def _asked(plan: InferencePlan) -> tuple[str, ...]:
+    gateway = () if plan.spec.output.gateway is None else (GATEWAY,)
+    return (*gateway, *plan.spec.deployment.wishes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from guide.units import GIB
 from guide_operator.live_metrics import expected, verdicts
@@ -98,7 +98,8 @@ def _slo(plan: Object) -> Iterator[Sample]:
 
 _LOAD = (
     ("requests_per_second", ("requestsPerSecond",)),
-    ("requests_per_second", ("dayProfile", "peak")),  # a plan has one of both
+    ("requests_per_second", ("dayProfile", "peak")),  # a plan has one of the three
+    ("requests_per_second", ("dayProfile", "requestsPerSecond")),
     ("concurrency", ("concurrency",)),
     ("requests", ("offline", "requests")),
     ("prompt_tokens", ("inputTokens", "mean")),
@@ -112,7 +113,8 @@ def _load(plan: Object) -> Iterator[Sample]:
         for key in path:
             value = value.get(key, {})
         if value:
-            yield (*_plan(plan), quantity), float(value)
+            parts = cast("list[Any]", value if isinstance(value, list) else [value])
+            yield (*_plan(plan), quantity), max(map(float, parts))  # of a day, the busiest part
 
 
 def _memory(field: str, unit: float = 1.0) -> Callable[[Object], Iterator[Sample]]:

@@ -82,7 +82,7 @@ class Settings(BaseModel):
     deployment_fields: Json[tuple[str, ...]] = Field(
         default=HARMLESS,
         description="Fields of spec.deployment that plans of mode Apply may set besides images, "
-        "arguments, token and claim, as JSON.",
+        "arguments, token and claim, and output.gateway, as JSON.",
     )
     hide_other_tenants: bool = Field(
         default=False,

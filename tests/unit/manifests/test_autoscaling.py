@@ -35,12 +35,12 @@ def objects(folder: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("kind", ["hpa", "keda"])
+@pytest.mark.parametrize("kind", ["hpa", "keda", "wva"])
 def test_an_autoscaler_counts_the_replicas_alone(kind: str):
     assert rendered(kind).exit_code == 0
     files = objects(kind)
     assert "replicas" not in files["deployment-0.yaml"]["spec"]
-    name = {"hpa": "horizontalpodautoscaler.yaml", "keda": "scaledobject.yaml"}[kind]
+    name = "scaledobject.yaml" if kind == "keda" else "horizontalpodautoscaler.yaml"
     assert name in files["kustomization.yaml"]["resources"]
     target = files[name]["spec"]["scaleTargetRef"]
     assert target["name"] == files["deployment-0.yaml"]["metadata"]["name"]
@@ -67,6 +67,23 @@ def test_both_kinds_say_the_same():
     assert behavior == hpa["behavior"]
     query = trigger["metadata"]["query"]
     assert query == 'sum(rate(vllm:request_success_total{namespace="ml", plan="chat"}[2m]))'
+
+
+@pytest.mark.usefixtures("place")
+def test_the_variant_autoscaler_finds_what_it_steers():
+    assert rendered("wva").exit_code == rendered("hpa").exit_code == 0
+    wva, hpa = (objects(kind)["horizontalpodautoscaler.yaml"] for kind in ("wva", "hpa"))
+    deployment = objects("wva")["deployment-0.yaml"]
+    command = " ".join(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+    assert wva["metadata"]["annotations"]["llm-d.ai/managed"] == "true"
+    assert wva["metadata"]["annotations"]["llm-d.ai/model-id"] in command  # as servers name it
+    (metric,) = (each["external"] for each in wva["spec"].pop("metrics"))
+    assert metric["metric"]["selector"]["matchLabels"] == {
+        "exported_namespace": "ml",
+        "variant_name": deployment["metadata"]["name"],
+    }
+    hpa["spec"].pop("metrics")
+    assert wva["spec"] == hpa["spec"]  # the same bounds
 
 
 @pytest.mark.usefixtures("place")

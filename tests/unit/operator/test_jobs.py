@@ -227,8 +227,11 @@ def test_a_batch_has_the_metrics_of_a_batch():
     assert ("ml", "nightly", "requests") in {labels for labels, _ in rows["guide_planned_load"]}
 
 
-def test_the_planned_load_of_a_day_is_its_peak():
-    day = {"dayProfile": {"low": 1, "mean": 2, "peak": "7.5"}, "inputTokens": {"mean": 9}}
+@pytest.mark.parametrize(
+    "profile", [{"low": 1, "mean": 2, "peak": "7.5"}, {"requestsPerSecond": [1, "7.5", 0]}]
+)
+def test_the_planned_load_of_a_day_is_its_peak(profile: dict[str, Any]):
+    day = {"dayProfile": profile, "inputTokens": {"mean": 9}}
     found = {**plan(workload=day), "status": status(best={}, summary={})}
     (rows,) = (list(row.samples(found)) for row in METRICS if row.name == "guide_planned_load")
     assert (("ml", "nightly", "requests_per_second"), 7.5) in rows

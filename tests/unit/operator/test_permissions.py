@@ -35,6 +35,11 @@ def plan(mode: str = "Apply", **deployment: Any) -> InferencePlan:
     return parse_plan({**PLAN, "metadata": {"name": "chat", "namespace": "ml"}, "spec": spec})
 
 
+def routed(mode: str) -> InferencePlan:
+    spec = {**PLAN["spec"], "output": {"mode": mode, "gateway": {"name": "public"}}}
+    return parse_plan({**PLAN, "metadata": {"name": "chat", "namespace": "ml"}, "spec": spec})
+
+
 def check(one: InferencePlan, cluster: Namespaces) -> None:
     asyncio.run(Permissions(["env"], cast("ClusterClient", cluster)).check(one))
 
@@ -62,3 +67,13 @@ def test_without_a_label_or_a_right_to_read_it_nothing_more_is_allowed(
 ):
     with pytest.raises(NotPermitted, match=r"guide\.dev/deployment-fields of the namespace"):
         check(plan(serviceAccountName="boss"), Namespaces(labels))
+
+
+def test_a_route_from_a_gateway_is_somebody_elses_to_allow():
+    with pytest.raises(
+        NotPermitted, match=r"^spec\.output\.gateway is not for mode Apply"
+    ) as denied:
+        check(routed("Apply"), Namespaces({}))
+    assert denied.value.field == "spec.output.gateway"
+    check(routed("Apply"), Namespaces({"guide.dev/deployment-fields": "output.gateway"}))
+    check(routed("Recommend"), Namespaces(None))

@@ -11,7 +11,8 @@ from guide.domain import DayProfile, Inventory, Plan, Recommendation, Slo
 from guide.report import to_json
 from guide.report.scaling import bounds
 from guide.search.recommend import recommend
-from guide.simulate.day import TOLERANCE
+from guide.search.scaling import cheapest_bounds
+from guide.simulate.day import TOLERANCE, rates
 from tests import toy
 
 LIMITS = Slo(ttft_p95_s=2.0, tpot_p95_s=0.2)
@@ -97,7 +98,7 @@ def test_scaling_that_does_not_pay_is_told():
     assert scaling is not None
     assert scaling.day.usd is not None
     assert scaling.fixed_usd_per_day is not None
-    assert said[1] == (scaling.day.usd >= scaling.fixed_usd_per_day)
+    assert said[1] == (scaling.day.usd >= 0.999999 * scaling.fixed_usd_per_day)
 
 
 def test_a_load_that_nothing_serves_is_offered_as_another_peak():
@@ -107,3 +108,29 @@ def test_a_load_that_nothing_serves_is_offered_as_another_peak():
     fields = {offer.field for offer in found.relaxations}
     assert "spec.workload.dayProfile.peak" in fields
     assert "spec.workload.requestsPerSecond" not in fields
+
+
+def test_a_recorded_day_that_begins_from_nothing_is_followed():
+    parts = (0.0, 0.0, 0.0, 1.0, 20.0, 24.0, 18.0, 2.0)
+    day = DayProfile(low_per_s=0, mean_per_s=8.125, peak_per_s=24, recorded_per_s=parts)
+    found = asked(planned(day)).scaling
+    assert found is not None
+    assert found.rules.min_replicas >= 1
+    assert found.rules.target_per_s > 0
+    assert found.day.over_limit_s == 0
+
+
+def test_more_replicas_at_night_are_kept_where_they_cost_fewer_hours():
+    steep = rates(DayProfile(low_per_s=0.1, mean_per_s=2, peak_per_s=40))
+    few, many = (cheapest_bounds(steep, 4.0, late_s) for late_s in (60, 7200))
+    assert few[0] == 1
+    assert many[0] > 1
+    assert 0 < many[1] <= 4.0
+    flat = cheapest_bounds([20.0] * 100, 4.0, 600)
+    assert flat == (5, 4.0)
+
+
+def test_another_load_of_a_recorded_day_is_named_by_its_field():
+    day = DayProfile(low_per_s=2, mean_per_s=2001, peak_per_s=4000, recorded_per_s=(2, 4000))
+    fields = {offer.field for offer in asked(planned(day)).relaxations}
+    assert "spec.workload.dayProfile.requestsPerSecond" in fields

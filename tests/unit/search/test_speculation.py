@@ -13,6 +13,7 @@ from guide.catalog import load
 from guide.domain import GpuPool, Inventory, Provenance, Recommendation, SpeculationMethod
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
+from guide.models.drafts import prediction_model
 from guide.report import to_json
 from guide.report.speculation import curve
 from guide.report.verdict import trust_in
@@ -176,6 +177,13 @@ def test_a_draft_that_cannot_be_is_refused_in_a_sentence(speculation: dict[str, 
         asked(speculation)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["DeepSeek-V3", "DeepSeek-R1", "DeepSeek-V3.2"])
+def test_deepseek_has_a_layer_of_prediction(name: str):
+    draft = prediction_model(CATALOG.models[f"deepseek-ai/{name}"])
+    assert draft is not None
+    assert sum(group.count for group in draft.groups) == 1
 
 
 def test_the_plan_of_the_documentation_is_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -35,9 +36,27 @@ def test_a_day_has_the_stated_low_mean_and_peak(low: float, share: float, times:
     assert sum(day) / len(day) == pytest.approx(mean, rel=0.01)
 
 
+@given(st.lists(st.floats(0, 50), min_size=2, max_size=96).filter(any))
+@settings(max_examples=25, deadline=None)
+def test_a_recorded_day_keeps_its_mean_and_its_range(parts: list[float]):
+    mean = sum(parts) / len(parts)
+    day = rates(replace(DAY, recorded_per_s=tuple(parts)))
+    assert len(day) * SYNC_S == DAY_S
+    assert min(parts) <= min(day)
+    assert max(day) <= max(parts)
+    assert sum(day) / len(day) == pytest.approx(mean, rel=0.01)
+
+
+def test_growth_counts_only_where_it_leads_beyond():
+    day = rates(replace(DAY, recorded_per_s=(0.0, 1.0, 8.0, 8.0)))
+    assert math.isinf(fastest_growth(day, 600))
+    assert 1 < fastest_growth(day, 600, beyond_per_s=4) < fastest_growth(day, 600, beyond_per_s=1)
+    assert fastest_growth(day, 600, beyond_per_s=8) == 1
+
+
 def test_a_flat_day_needs_no_change():
     flat = DayProfile(low_per_s=80, mean_per_s=80, peak_per_s=80)
-    assert fastest_growth(flat, 600) == 1
+    assert fastest_growth(rates(flat), 600) == 1
     still = played(flat, limit=50.0, min_replicas=2, target_per_s=40.0)
     assert still.replica_hours == pytest.approx(48)
     assert (still.scalings, still.flaps, still.over_limit_s) == (0, 0, 0)
@@ -58,7 +77,8 @@ def test_too_few_replicas_are_over_their_limit_and_a_late_one_too():
     assert played(max_replicas=8).over_limit_s > HOUR_S
     steep = DayProfile(low_per_s=2, mean_per_s=6, peak_per_s=60)
     assert played(steep, start_s=3000).over_limit_s > played(steep, start_s=30).over_limit_s
-    assert fastest_growth(steep, 3000) > fastest_growth(steep, 300) > 1
+    day = rates(steep)
+    assert fastest_growth(day, 3000) > fastest_growth(day, 300) > 1
 
 
 def test_a_longer_window_changes_less_and_costs_no_less():
