@@ -19,11 +19,12 @@ from pathlib import Path
 import pytest
 
 from hack import nodes
-from hack.controlplane.build import build
+from hack.controlplane.build import ControlPlaneError, build
 from hack.controlplane.kubectl import Kubectl
 from hack.controlplane.pki import NODE
-from hack.node.images import build_on_operator, operator_image
+from hack.node.images import build_images, build_on_operator, operator_image
 from hack.node.node import Node, forbidden, lacking
+from hack.node.programs import build_programs
 from tests.e2e_node.client import Client, client_pod
 
 HERE = Path(__file__).resolve().parent
@@ -66,6 +67,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         if os.environ.get("CI"):
             pytest.fail(problem, pytrace=False)
         pytest.skip(problem)
+    try:  # here, not in the command below: what it tells on the way is seen
+        build()
+        build_images(build_programs())
+    except ControlPlaneError as problem:
+        pytest.fail(str(problem), pytrace=False)
     run_dir = tmp_path_factory.mktemp("node")
     try:
         _node("up", run_dir)
