@@ -9,6 +9,8 @@ MEASUREMENTS ?= $(wildcard tests/accuracy/data/*.csv)
 PORT         ?= 8000
 SCALE        ?= 1000
 MINUTES      ?= 30
+RUNS         ?= 5
+SEED         ?= $(shell date +%s)
 K8S          ?=
 QUICK         = catalog cluster frameworks manifests models perf report spec
 IMAGE        ?= guide-operator
@@ -16,7 +18,7 @@ VERSION       = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guide/__init__.p
 RELEASED      = $(REGISTRY)/guide-operator:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check quick flaky coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +39,13 @@ check: $(SETUP) ## static gates and fast tests
 quick: $(SETUP) ## lint, and the tests of rooms that read, check, render and report: while you work
 	$(BIN)/ruff check .
 	$(PYTEST) -n auto tests/architecture $(QUICK:%=tests/unit/%) -m "not e2e and not node and not scale"
+
+flaky: $(SETUP) ## the fast tests RUNS times, each time in another order; TESTS=tests/unit/perf SEED=1
+	@failed=; for run in $$(seq $(RUNS)); do seed=$$(($(SEED) + run)); \
+	  echo "order $$run of $(RUNS): -p randomly --randomly-seed=$$seed"; \
+	  $(PYTEST) -q -n auto -m "not e2e and not node and not scale" -p randomly -p no:cacheprovider \
+	    --randomly-seed=$$seed $(TESTS) || failed="$$failed $$seed"; done; \
+	test -z "$$failed" || { echo "make flaky: failed in the orders of seed$$failed" >&2; exit 1; }
 
 coverage: $(SETUP) ## lines of the product that the fast tests run, those that they miss by file
 	$(PYTEST) -n auto -m "not e2e and not node and not scale" --cov=guide --cov=guide_operator \
