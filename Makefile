@@ -18,7 +18,7 @@ VERSION       = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guide/__init__.p
 RELEASED      = $(REGISTRY)/guide-operator:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick flaky coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check quick flaky coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench screenshots panels figures pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -100,16 +100,32 @@ reproduce: $(SETUP) ## prove that calibrate gives the shipped fits, byte for byt
 
 accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
 	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
+	$(PY) -m hack.figures stamp accuracy
 
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper
+	$(PY) -m hack.figures stamp paper
 
 decisions: $(SETUP) ## forty realistic questions with their answers: docs/decisions.md
 	$(PY) -m hack.decisions
+	$(PY) -m hack.figures stamp decisions
 
 bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GENZ=PYTHON CLUSTER=KUBECONFIG
 	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
+	$(PY) -m hack.figures stamp bench
+
+screenshots: $(SETUP) ## pictures of the web page and of the stories, into docs/img (Chromium)
+	$(PY) -m hack.screenshots
+	$(PY) -m hack.figures stamp screenshots
+
+panels: $(SETUP) ## pictures of the dashboards and of what is learnt, into docs/img (Prometheus)
+	GUIDE_PANEL_PICTURES=docs/img GUIDE_LEARNING_PICTURE=docs/img/learning.svg \
+	  $(PYTEST) tests/e2e/test_observe.py -k "bias or drawn"
+	$(PY) -m hack.figures stamp panels
+
+figures: $(SETUP) ## rebuild every page of figures that is older than its inputs; ALL=1: all of them
+	@for figure in $$($(PY) -m hack.figures stale $(if $(ALL),--all)); do $(MAKE) $$figure || exit; done
 
 e2e: $(SETUP) ## tests on a real API server (or on GUIDE_E2E_KUBECONFIG); K8S=1.32: of that version
 	GUIDE_K8S=$(K8S) GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
