@@ -18,7 +18,7 @@ VERSION       = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guide/__init__.p
 RELEASED      = $(REGISTRY)/guide-operator:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick flaky coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench screenshots panels figures pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check quick flaky coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench counts screenshots panels figures pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -114,6 +114,9 @@ bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GEN
 	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
 	$(PY) -m hack.figures stamp bench
+
+counts: $(SETUP) ## accept how much work README's plan is today: hack/bench/work.yaml
+	$(PY) -m hack.bench.work --accept
 
 screenshots: $(SETUP) ## pictures of the web page and of the stories, into docs/img (Chromium)
 	$(PY) -m hack.screenshots

@@ -92,7 +92,7 @@ FIGURES = {
         ),
         Figure("accuracy", "docs/accuracy.md", (*FITS, ROWS, "hack/accuracy/*.py")),
         Figure("paper", "docs/paper/README.md", (*FITS, ROWS, "hack/paper/*.py")),
-        Figure("bench", "docs/benchmarks.md", ("hack/bench/*.py",)),
+        Figure("bench", "docs/benchmarks.md", ("hack/bench/*.py", "hack/bench/work.yaml")),
         Figure(
             "screenshots",
             "docs/img/README.md",
