@@ -9,7 +9,7 @@ import pytest
 from guide.catalog import load, release
 from guide.domain import GpuPool, Limits, ReplicaGroup, Speculation, SpeculationMethod
 from guide.models.precision import own_precision
-from guide.perf.memory import activation_bytes, memory_fit, reserved_bytes
+from guide.perf.memory import activation_bytes, kv_bytes_per_token, memory_fit, reserved_bytes
 from guide.perf.ops import Layout
 
 CATALOG = load()
@@ -51,6 +51,13 @@ def test_a_fraction_leaves_its_rest_of_what_was_free(share: float):
     taken, left = parts["taken before loading"], parts["left outside the fraction"]
     assert 0 < taken < 0.05 * gpu.process_bytes
     assert left == pytest.approx((1 - share) * (gpu.process_bytes - taken))
+
+
+def test_stages_and_heads_share_what_a_token_keeps():
+    """Llama: 32 layers, 8 KV heads of 128, keys and values, in 16 bit."""
+    model = CATALOG.models["meta-llama/Llama-3.1-8B"]
+    for layout, gpus in ((Layout(), 1), (Layout(pp=4), 4), (Layout(tp=2, pp=4), 8)):
+        assert kv_bytes_per_token(model, layout) == 32 * 8 * 128 * 2 * 2 / gpus
 
 
 @pytest.mark.parametrize(
