@@ -65,8 +65,32 @@ def test_stages_and_heads_share_what_a_token_keeps():
 )
 def test_drafts_without_layers_take_no_memory(model: str):
     """Also where windows have a pool of their own, which counts tokens anew beside a draft."""
+    one, newest = alone(model), release(CATALOG, "vLLM")
+    ngram = Speculation(method=SpeculationMethod.NGRAM, tokens=3, acceptance=(0.5, 0.5, 0.5))
+    plain = memory_fit(one, newest, one.switches)
+    drafting = memory_fit(replace(one, speculation=ngram), newest, one.switches)
+    assert plain.kv_capacity_tokens > 10_000
+    assert drafting.kv_capacity_tokens == pytest.approx(plain.kv_capacity_tokens, abs=16)
+    assert drafting.weight_bytes == plain.weight_bytes
+
+
+def test_weights_of_a_draft_count_where_nothing_fits_too():
+    """So that the sentence of what is refused tells the whole need."""
+    newest = release(CATALOG, "vLLM")
+    one, small = alone("meta-llama/Llama-3.1-405B"), alone("meta-llama/Llama-3.2-1B-Instruct")
+    draft = Speculation(
+        method=SpeculationMethod.DRAFT_MODEL, tokens=1, acceptance=(0.5,), draft=small.model
+    )
+    plain, of_draft = (memory_fit(each, newest, one.switches) for each in (one, small))
+    drafting = memory_fit(replace(one, speculation=draft), newest, one.switches)
+    assert plain.kv_bytes == drafting.kv_bytes == 0
+    assert drafting.weight_bytes == pytest.approx(plain.weight_bytes + of_draft.weight_bytes)
+
+
+def alone(model: str) -> ReplicaGroup:
+    """A replica of one GPU."""
     arch, newest = CATALOG.models[model], release(CATALOG, "vLLM")
-    one = ReplicaGroup(
+    return ReplicaGroup(
         pool=GpuPool(
             name="h200",
             gpu=CATALOG.gpus["H200"],
@@ -85,9 +109,3 @@ def test_drafts_without_layers_take_no_memory(model: str):
         replicas=1,
         limits=FEW,
     )
-    ngram = Speculation(method=SpeculationMethod.NGRAM, tokens=3, acceptance=(0.5, 0.5, 0.5))
-    plain = memory_fit(one, newest, one.switches)
-    drafting = memory_fit(replace(one, speculation=ngram), newest, one.switches)
-    assert plain.kv_capacity_tokens > 10_000
-    assert drafting.kv_capacity_tokens == pytest.approx(plain.kv_capacity_tokens, abs=16)
-    assert drafting.weight_bytes == plain.weight_bytes
