@@ -103,6 +103,7 @@ def test_its_pods_share_a_channel_and_stay_together(best: Evaluation):
         required = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         assert [each["topologyKey"] for each in required] == ["nvidia.com/gpu.clique"]
         assert "--tensor-parallel-size=8" in container["args"]
+    assert domain["spec"]["numNodes"] == 0, "else it waits for so many, whatever the replicas are"
 
 
 def tensor_parallel(best: Evaluation) -> ReplicaGroup:
