@@ -9,6 +9,8 @@ MEASUREMENTS ?= $(wildcard tests/accuracy/data/*.csv)
 PORT         ?= 8000
 SCALE        ?= 1000
 MINUTES      ?= 30
+RUNS         ?= 5
+SEED         ?= $(shell date +%s)
 K8S          ?=
 QUICK         = catalog cluster frameworks manifests models perf report spec
 IMAGE        ?= guide-operator
@@ -16,7 +18,7 @@ VERSION       = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guide/__init__.p
 RELEASED      = $(REGISTRY)/guide-operator:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
+.PHONY: help demo test check quick flaky coverage fix golden generate kernels calibrate reproduce accuracy paper decisions bench counts screenshots panels figures pins dist image publish e2e e2e-node node smoke scale chaos soak serve clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +39,13 @@ check: $(SETUP) ## static gates and fast tests
 quick: $(SETUP) ## lint, and the tests of rooms that read, check, render and report: while you work
 	$(BIN)/ruff check .
 	$(PYTEST) -n auto tests/architecture $(QUICK:%=tests/unit/%) -m "not e2e and not node and not scale"
+
+flaky: $(SETUP) ## the fast tests RUNS times, each time in another order; TESTS=tests/unit/perf SEED=1
+	@failed=; for run in $$(seq $(RUNS)); do seed=$$(($(SEED) + run)); \
+	  echo "order $$run of $(RUNS): -p randomly --randomly-seed=$$seed"; \
+	  $(PYTEST) -q -n auto -m "not e2e and not node and not scale" -p randomly -p no:cacheprovider \
+	    --randomly-seed=$$seed $(TESTS) || failed="$$failed $$seed"; done; \
+	test -z "$$failed" || { echo "make flaky: failed in the orders of seed$$failed" >&2; exit 1; }
 
 coverage: $(SETUP) ## lines of the product that the fast tests run, those that they miss by file
 	$(PYTEST) -n auto -m "not e2e and not node and not scale" --cov=guide --cov=guide_operator \
@@ -91,16 +100,35 @@ reproduce: $(SETUP) ## prove that calibrate gives the shipped fits, byte for byt
 
 accuracy: $(SETUP) ## errors against measured rows: docs/accuracy.md; EXTRA=CSV, ACCEPT=--accept
 	$(PY) -m hack.accuracy $(MEASUREMENTS) $(if $(EXTRA),--extra $(EXTRA)) $(ACCEPT)
+	$(PY) -m hack.figures stamp accuracy
 
 paper: $(SETUP) ## the evaluation and figures of the paper, into docs/paper
 	$(PY) -m hack.paper
+	$(PY) -m hack.figures stamp paper
 
 decisions: $(SETUP) ## forty realistic questions with their answers: docs/decisions.md
 	$(PY) -m hack.decisions
+	$(PY) -m hack.figures stamp decisions
 
 bench: $(SETUP) ## speed and memory: docs/benchmarks.md; PEER=aiconfigurator GENZ=PYTHON CLUSTER=KUBECONFIG
 	$(PY) -m hack.bench $(if $(PEER),--peer $(PEER)) $(if $(GENZ),--genz $(GENZ)) \
 	  $(if $(CLUSTER),--cluster $(CLUSTER))
+	$(PY) -m hack.figures stamp bench
+
+counts: $(SETUP) ## accept how much work README's plan is today: hack/bench/work.yaml
+	$(PY) -m hack.bench.work --accept
+
+screenshots: $(SETUP) ## pictures of the web page and of the stories, into docs/img (Chromium)
+	$(PY) -m hack.screenshots
+	$(PY) -m hack.figures stamp screenshots
+
+panels: $(SETUP) ## pictures of the dashboards and of what is learnt, into docs/img (Prometheus)
+	GUIDE_PANEL_PICTURES=docs/img GUIDE_LEARNING_PICTURE=docs/img/learning.svg \
+	  $(PYTEST) tests/e2e/test_observe.py -k "bias or drawn"
+	$(PY) -m hack.figures stamp panels
+
+figures: $(SETUP) ## rebuild every page of figures that is older than its inputs; ALL=1: all of them
+	@for figure in $$($(PY) -m hack.figures stale $(if $(ALL),--all)); do $(MAKE) $$figure || exit; done
 
 e2e: $(SETUP) ## tests on a real API server (or on GUIDE_E2E_KUBECONFIG); K8S=1.32: of that version
 	GUIDE_K8S=$(K8S) GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e

@@ -22,7 +22,7 @@ from typing import Annotated
 import typer
 
 from guide import __version__
-from hack.bench import engine, fleet, processes
+from hack.bench import engine, fleet, history, processes
 from hack.bench.measure import MIB, QUICK, ROOT, Scale, Section, table
 
 FILE = ROOT / "docs/benchmarks.md"
@@ -61,7 +61,9 @@ def main(
             sections.append(part())
             typer.echo(f"{sections[-1].title}: done", err=True)
     out.write_text(document(sections, sys.argv[1:]), encoding="utf-8")
-    typer.echo(f"Wrote {out}.")
+    past = out.with_name(f"{out.stem}-history.csv")
+    history.append(past, sections, commit=_commit(), machine=_processor())
+    typer.echo(f"Wrote {out} and {past}.")
 
 
 def document(sections: list[Section], words: list[str]) -> str:
@@ -87,6 +89,10 @@ def document(sections: list[Section], words: list[str]) -> str:
         "## Targets",
         "",
         *table(("what", "target", "measured", "met"), targets),
+        "A ratio is the median of the turns, with the least and the greatest; those of past runs "
+        "are in [benchmarks-history.csv](benchmarks-history.csv). Work that tests hold is counted, "
+        "not timed (`hack/bench/work.yaml`).",
+        "",
     ]
     for section in sections:
         lines += [f"## {section.title}", "", *section.lines, ""]
@@ -104,18 +110,21 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _machine() -> list[str]:
+def _processor() -> str:
     info = Path("/proc/cpuinfo")
     models = [
         line.partition(":")[2].strip()
         for line in (info.read_text().splitlines() if info.exists() else [])
         if line.startswith("model name")
     ]
+    return f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores"
+
+
+def _machine() -> list[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB / 1024
     return [
-        f"- Machine: {models[0] if models else platform.processor()}, {os.cpu_count()} cores, "
-        f"{memory:.0f} GiB, {platform.system()} {platform.release()}; load average at the end "
-        f"{os.getloadavg()[1]:.1f} (1 is the suite itself)",
+        f"- Machine: {_processor()}, {memory:.0f} GiB, {platform.system()} {platform.release()}; "
+        f"load average at the end {os.getloadavg()[1]:.1f} (1 is the suite itself)",
         f"- GUIDE {__version__}, Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     ]

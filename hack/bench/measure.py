@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -77,9 +77,9 @@ def timed(command: Sequence[str]) -> Timed:
     return Timed(wall_s, cpu_s, int(peak_kib) * 1024)
 
 
-def in_turn(commands: dict[str, Sequence[str]], runs: int) -> dict[str, Timed]:
-    """The median of several runs of each command after one that warms caches. They take turns, so
-    that a slow minute of the machine strikes all alike.
+def in_turn(commands: dict[str, Sequence[str]], runs: int) -> dict[str, list[Timed]]:
+    """Several runs of each command after one that warms caches. They take turns, so that a slow
+    minute of the machine strikes all alike: what ran in the same turn may be compared.
     """
     for command in commands.values():
         timed(command)
@@ -87,14 +87,16 @@ def in_turn(commands: dict[str, Sequence[str]], runs: int) -> dict[str, Timed]:
     for _ in range(runs):
         for name, command in commands.items():
             found[name].append(timed(command))
-    return {
-        name: Timed(
-            statistics.median(t.wall_s for t in each),
-            statistics.median(t.cpu_s for t in each),
-            int(statistics.median(t.peak_bytes for t in each)),
-        )
-        for name, each in found.items()
-    }
+    return found
+
+
+def median(runs: Sequence[Timed]) -> Timed:
+    """The median of each figure of several runs."""
+    return Timed(
+        statistics.median(t.wall_s for t in runs),
+        statistics.median(t.cpu_s for t in runs),
+        int(statistics.median(t.peak_bytes for t in runs)),
+    )
 
 
 def warm_s(work: Callable[[], object], runs: int) -> float:
@@ -117,6 +119,17 @@ class Section:
     title: str
     lines: list[str]
     targets: list[tuple[str, str, str, bool]]  # what, target, measured, whether it is met
+    ratios: dict[str, list[float]] = field(default_factory=dict[str, list[float]])  # by turn
+
+    def ratio(self, what: str, over: Sequence[Timed], under: Sequence[Timed]) -> float:
+        """Enter how many times as long one command took as another, for each turn; the median."""
+        self.ratios[what] = [a.wall_s / b.wall_s for a, b in zip(over, under, strict=True)]
+        return statistics.median(self.ratios[what])
+
+    def spread(self, what: str) -> str:
+        """A ratio in words: the median, the least and the greatest."""
+        found = self.ratios[what]
+        return f"{statistics.median(found):.1f} x ({min(found):.1f} to {max(found):.1f})"
 
     def target(self, what: str, wanted: str, measured: str, met: bool) -> None:
         """Enter a target."""

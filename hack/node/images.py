@@ -10,11 +10,11 @@ import hashlib
 import os
 import ssl
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hack.controlplane import progress
 from hack.controlplane.build import ControlPlaneError, locked
 from hack.node.configuration import PAUSE_IMAGE
 from hack.node.programs import node_dir
@@ -67,7 +67,7 @@ def base_image() -> str:
     name = f"localhost/python:{digest}"
     if _buildah("images", "--quiet", name, check=False).strip():
         return name
-    print(f"building {name} from {MIRROR}: two minutes the first time", file=sys.stderr)
+    progress.tell(f"building {name} from {MIRROR}: two minutes the first time")
     archive = node_dir() / f"rootfs-{digest}.tar"
     if not archive.exists():
         partial = archive.with_suffix(".partial.tar")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from hack.controlplane import progress
 from hack.controlplane.build import (
     GOMOD,
     NODE_PROGRAMS,
@@ -114,10 +114,8 @@ def _built(sets: list[ProgramSet], what: str, takes: str) -> Path:
         key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
         done = node_dir() / "bin" / key
         if not done.exists():
-            print(
-                f"building {what} from source into {done}: some {takes} on two cores the first "
-                "time",
-                file=sys.stderr,
+            progress.tell(
+                f"building {what} from source into {done}: some {takes} on two cores the first time"
             )
             _compile(go, sets, done)
         os.utime(done)

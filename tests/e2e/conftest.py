@@ -47,7 +47,7 @@ def unavailable(problem: ControlPlaneError) -> None:
     """Skip for people, fail in CI: CI never reports success for what did not run."""
     if os.environ.get("CI"):
         pytest.fail(str(problem), pytrace=False)
-    pytest.skip(str(problem))
+    pytest.skip(f"{problem} Or name a cluster with GUIDE_E2E_KUBECONFIG.")
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ class Asked(BaseHTTPRequestHandler):
 def metrics(control_plane: ControlPlane, kubectl: Kubectl, namespace: str) -> Iterator[Metrics]:
     """The API of metrics, which the API server reaches by a name."""
     if control_plane.external:
-        pytest.skip("a cluster elsewhere does not reach a server of this test")
+        pytest.skip("A cluster elsewhere reaches no server of a test: unset GUIDE_E2E_KUBECONFIG.")
     server = Metrics(kubectl)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = server.server_address[1]

@@ -33,7 +33,7 @@ MONITORED = {"output": {"monitoring": "PodMonitor", **GATEWAY}}
 def kinds(control_plane: ControlPlane, kubectl: Kubectl) -> Iterator[None]:
     """The definitions, for the tests of this file alone: others run without them."""
     if control_plane.external:
-        pytest.skip("definitions of others are not put into a cluster elsewhere")
+        pytest.skip("A cluster elsewhere gets no kinds of others: unset GUIDE_E2E_KUBECONFIG.")
     try:
         found = definitions()
     except ControlPlaneError as problem:

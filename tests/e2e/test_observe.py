@@ -50,6 +50,7 @@ from tests.e2e.prometheus_process import Prometheus, prometheus, promtool, queri
 CATALOG = load()
 BIAS = 1.4
 WINDOW_S = 20
+DRAWN = "It draws pictures of the docs: name a folder for them with GUIDE_PANEL_PICTURES."
 COMPRESSED = {
     "observe_s": "1",
     "window_s": str(WINDOW_S),
@@ -213,7 +214,7 @@ def test_every_query_of_every_dashboard_returns_data(loop: Loop):
     assert not empty
 
 
-@pytest.mark.skipif("GUIDE_PANEL_PICTURES" not in os.environ, reason="draws pictures for the docs")
+@pytest.mark.skipif("GUIDE_PANEL_PICTURES" not in os.environ, reason=DRAWN)
 def test_the_panels_can_be_drawn(loop: Loop):
     variables = {
         "__rate_interval": f"{WINDOW_S}s",

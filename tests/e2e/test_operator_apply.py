@@ -323,7 +323,7 @@ def test_what_a_plan_asks_of_its_pods_is_done_where_the_platform_lets_it(
 def test_a_missing_kind_is_said(kubectl: Kubectl, namespace: str, operator: Operator):
     output = {"mode": "Apply", "monitoring": "PodMonitor"}
     if "podmonitors" in kubectl("api-resources", "-o", "name").stdout:
-        pytest.skip("this cluster has PodMonitors")
+        pytest.skip("This cluster has PodMonitors: unset GUIDE_E2E_KUBECONFIG for one without.")
     # a mix of pools would miss the CRD of HTTPRoutes first
     kubectl.apply(chat(namespace, output=output, placement={"gpus": ["A100-80GB"]}))
     plan = plan_when(kubectl, namespace, "chat", "KindMissing", "False")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hack.controlplane.kubectl import Kubectl
@@ -81,7 +82,6 @@ def test_no_operator_blocks_no_deletion(
 def test_a_worker_that_dies_is_replaced(
     control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
 ):
-    psutil = pytest.importorskip("psutil")
     with running(control_plane.kubeconfig, tmp_path / "log") as operator:
         kubectl.apply(chat(namespace, "first"))
         plan_when(kubectl, namespace, "first", "Recommended", "True")
@@ -98,7 +98,6 @@ def test_workers_that_hang_fail_the_probe_until_they_go_on(
     control_plane: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
 ):
     """A stopped process uses no CPU time, so that no deadline of a question ends it."""
-    psutil = pytest.importorskip("psutil")
     soon = {"stuck_s": "3", "longest_question_s": "6"}
     with running(control_plane.kubeconfig, tmp_path / "log", **soon) as operator:
         kubectl.apply(chat(namespace, "first"))

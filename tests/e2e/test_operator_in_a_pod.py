@@ -29,7 +29,7 @@ def test_it_runs_as_a_user_without_a_name_on_a_read_only_disk(
     kubectl: Kubectl, namespace: str, tmp_path: Path
 ):
     if os.geteuid() or not (shutil.which("setpriv") and shutil.which("unshare")):
-        pytest.skip("another user needs root, setpriv and unshare")
+        pytest.skip("Another user needs root and `apt-get install util-linux` (setpriv, unshare).")
     install_crd(kubectl)
     folder = tmp_path / "open"
     folder.mkdir()

@@ -19,11 +19,12 @@ from pathlib import Path
 import pytest
 
 from hack import nodes
-from hack.controlplane.build import build
+from hack.controlplane.build import ControlPlaneError, build
 from hack.controlplane.kubectl import Kubectl
 from hack.controlplane.pki import NODE
-from hack.node.images import build_on_operator, operator_image
+from hack.node.images import build_images, build_on_operator, operator_image
 from hack.node.node import Node, forbidden, lacking
+from hack.node.programs import build_programs
 from tests.e2e_node.client import Client, client_pod
 
 HERE = Path(__file__).resolve().parent
@@ -52,20 +53,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A Ready node that says it has eight H100."""
     if os.environ.get(CLUSTER):
-        pytest.skip(
-            f"It needs the namespaces of a node of hack.node, not the cluster of {CLUSTER}."
-        )
+        pytest.skip(f"It needs the namespaces of a node of `make node`: unset {CLUSTER}.")
     if named := os.environ.get("GUIDE_E2E_NODE"):
         node = Node(Path(named).resolve())
         _as_a_server(node.kubectl)
         yield node
         return
     if problem := forbidden():
-        pytest.skip(problem)
+        pytest.skip(f"{problem} Name a cluster with {CLUSTER} instead.")
     if problem := lacking():
         if os.environ.get("CI"):
             pytest.fail(problem, pytrace=False)
-        pytest.skip(problem)
+        pytest.skip(f"{problem} Or name a cluster with {CLUSTER}.")
+    try:  # here, not in the command below: what it tells on the way is seen
+        build()
+        build_images(build_programs())
+    except ControlPlaneError as problem:
+        pytest.fail(str(problem), pytrace=False)
     run_dir = tmp_path_factory.mktemp("node")
     try:
         _node("up", run_dir)
@@ -87,7 +91,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     kubectl = Kubectl(Path(programs["kubectl"]), Path(named).expanduser().resolve())
     offered = kubectl("get", "nodes", "-o", "jsonpath={.items[*].status.allocatable}").stdout
     if nodes.SHAPES["h100-sxm"].resource not in offered:
-        pytest.skip(f"The cluster of {CLUSTER} has no node that offers GPUs.")
+        pytest.skip(f"The cluster of {CLUSTER} has no node that offers GPUs: unset it, or add one.")
     kubectl("apply", "-f", HERE / "small_requests.yaml")
     yield Cluster(kubectl, Path(programs["helm"]), external=True)
     kubectl("delete", "-f", HERE / "small_requests.yaml")
@@ -152,7 +156,7 @@ def _pulled(variable: str) -> str:
     """The image that a variable names, for a cluster that is not of this machine."""
     if image := os.environ.get(variable):
         return image
-    pytest.skip(f"{variable} names no image that the cluster of {CLUSTER} could pull.")
+    pytest.skip(f"Name an image that the cluster of {CLUSTER} can pull with {variable}.")
 
 
 def helm(cluster: Cluster, *words: str | Path) -> str:

@@ -35,7 +35,8 @@ def enforced(node: Node, kubectl: Kubectl, cluster: Cluster, release: str) -> It
     """Policies that count, and a chart that lets only some namespaces scrape."""
     if not _has_ipset(node):
         pytest.skip(
-            "No policy was enforced: kube-router needs ipset, the program and the kernel's."
+            "No policy was enforced: kube-router needs the kernel's ipset and the program "
+            "(apt-get install ipset)."
         )
     agent = build_policy_agent()
     words = (

@@ -98,6 +98,18 @@ def test_a_load_of_sglang_that_is_not_plain(more: dict[str, int]):
     assert given["--gsp-prompts-per-group"] == given["--num-prompts"]
 
 
+def test_a_quantised_checkpoint_is_asked_by_the_name_of_the_plan():
+    """Servers that take an alias serve it under the name that clients know."""
+    case = CASES["vllm"]
+    best = case.recommendation.best
+    assert best is not None
+    (one,) = best.groups
+    other = replace(one.group, model=replace(one.group.model, name="maker/8b-awq"))
+    quantised = replace(best, groups=(replace(one, group=other),))
+    ((_, job),) = benchmarks(case.plan, quantised, "kustomize")
+    assert flags(job)["--served-model-name"] == case.plan.spec.model.name
+
+
 def test_fastgen_serves_the_checkpoint_by_its_own_name():
     (job,) = jobs(CASES["fastgen"])
     assert flags(job)["--served-model-name"] == CASES["fastgen"].groups[0].model.name

@@ -103,6 +103,16 @@ def test_its_pods_share_a_channel_and_stay_together(best: Evaluation):
         required = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         assert [each["topologyKey"] for each in required] == ["nvidia.com/gpu.clique"]
         assert "--tensor-parallel-size=8" in container["args"]
+    assert domain["spec"]["numNodes"] == 0, "else it waits for so many, whatever the replicas are"
+
+
+@pytest.mark.parametrize(("replicas", "down"), [(1, 1), (4, 1), (5, 2), (12, 3)])
+def test_a_quarter_of_the_replicas_rolls_at_a_time(best: Evaluation, replicas: int, down: int):
+    group = replace(tensor_parallel(best), replicas=replicas)
+    several = replace(best, groups=(replace(best.groups[0], group=group),))
+    objects = dict(leader_worker_sets(CASES["all-options"].plan, several))
+    strategy = objects["leaderworkerset-0.yaml"]["spec"]["rolloutStrategy"]
+    assert strategy["rollingUpdateConfiguration"]["maxUnavailable"] == down
 
 
 def tensor_parallel(best: Evaluation) -> ReplicaGroup:

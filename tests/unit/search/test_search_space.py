@@ -73,7 +73,10 @@ def test_placement_limits_the_pools():
 
 @pytest.mark.parametrize(
     ("tp", "heads", "kv_heads", "refused"),
-    [(8, 28, 4, True), (4, 28, 4, False), (16, 32, 8, False), (4, 24, 6, True), (2, 25, 5, True)],
+    [
+        *((8, 28, 4, True), (4, 28, 4, False), (16, 32, 8, False), (4, 24, 6, True)),
+        *((2, 25, 5, True), (4, 24, 3, True), (3, 24, 1, False)),
+    ],
 )
 def test_heads_must_divide(tp: int, heads: int, kv_heads: int, refused: bool):
     broken = bounds.heads_not_divisible(shape(tp=tp, heads=heads, kv_heads=kv_heads))
@@ -83,6 +86,19 @@ def test_heads_must_divide(tp: int, heads: int, kv_heads: int, refused: bool):
         assert 0 < broken.margin < 1
 
 
+def test_every_kind_of_layer_must_divide():
+    """The first kind divides over four GPUs, the second does not."""
+    one = shape(tp=4)
+    model = one.variant.model
+    (group,) = model.groups
+    uneven = replace(group, attention=replace(group.attention, heads=30, kv_heads=30))
+    mixed = replace(one.variant, model=replace(model, groups=(group, uneven)))
+    broken = bounds.heads_not_divisible(replace(one, variant=mixed))
+    assert broken is not None
+    assert broken.detail == "30 attention heads do not divide over TP 4"
+    assert broken.margin == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("tp", "ffn", "refused"), [(8, 14336, False), (8, 18944, True), (4, 18944, False)]
 )
@@ -90,6 +106,9 @@ def test_quantisation_groups_must_divide(tp: int, ffn: int, refused: bool):
     # 18944 / 128 = 148 groups: 4 GPUs take 37 each, 8 GPUs cannot share them
     broken = bounds.quant_group_not_divisible(shape(tp=tp, ffn=ffn, precision="int4"))
     assert (broken is not None) is refused
+    if broken:
+        assert "a GPU holds 2368 of the 18944 channels over which TP 8 splits" in broken.detail
+        assert broken.margin == pytest.approx(64 / 128)
     assert bounds.quant_group_not_divisible(shape(tp=tp, ffn=ffn)) is None
 
 
@@ -112,8 +131,17 @@ def test_free_gpus_count_node_by_node():
     fragments = replace(toy.CLUSTER.pools[0], free_gpus_by_node=(3, 3, 3))
     broken = bounds.not_enough_gpus(replace(shape(tp=4), pool=fragments), 1)
     assert broken is not None  # nine GPUs are free, but no four on one node
+    assert broken.detail == "needs 4 free GPUs on one node; big has at most 3"
+    assert broken.margin == pytest.approx(1 / 3)
     assert bounds.not_enough_gpus(replace(shape(tp=2), pool=fragments), 3) is None
-    assert bounds.not_enough_gpus(replace(shape(tp=2), pool=fragments), 4) is not None
+    more = bounds.not_enough_gpus(replace(shape(tp=2), pool=fragments), 4)
+    assert more is not None
+    assert more.detail == "needs 4 replicas of 2 GPUs; 3 fit into the 9 free GPUs of big"
+    assert more.margin == pytest.approx(1 / 3)
+    none_free = replace(fragments, free_gpus_by_node=())
+    nothing = bounds.not_enough_gpus(replace(shape(tp=2), pool=none_free), 1)
+    assert nothing is not None
+    assert nothing.margin == 1.0
 
 
 def test_budget_without_a_price_cannot_be_promised():
