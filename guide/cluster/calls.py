@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from guide.cluster.json_values import mapping, sequence
 from guide.cluster.refusals import NotFound, translate
 from guide.errors import ClusterError
+
+if TYPE_CHECKING:
+    from urllib3 import Retry
 
 Object = dict[str, Any]
 
@@ -48,3 +51,23 @@ def found(what: str, ask: Callable[[], Any]) -> Object | None:
         return call(what, ask)
     except NotFound:
         return None
+
+
+def retries() -> Retry:
+    """What passes by itself is asked again before anybody hears of it: an answer of a plan rests on
+    twenty requests, and one that fails would begin it anew. Not what makes an object, since a lost
+    answer may mean that it is there.
+    """
+    from urllib3 import Retry
+
+    return Retry(
+        total=4,
+        connect=False,  # who is away will not be back in a second
+        read=False,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=("GET", "PUT", "PATCH", "DELETE"),
+        backoff_factor=0.2,
+        backoff_jitter=0.2,
+        backoff_max=2,
+        raise_on_status=False,  # the last answer tells why
+    )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from guide.cluster.calls import Object, call, found, pages
+from guide.cluster.calls import Object, call, found, pages, retries
 from guide.cluster.json_values import mapping
 from guide.cluster.refusals import FieldConflict as FieldConflict
 from guide.cluster.refusals import NotFound as NotFound
@@ -24,7 +24,6 @@ from guide.errors import ClusterError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
-    from urllib3 import Retry
 
 FIELD_MANAGER = "guide-operator"
 PEOPLE = "guide-web"  # field manager of what a person creates from the page
@@ -326,27 +325,8 @@ def connect(context: str | None = None) -> ClusterClient:
         raise ClusterError(
             f"no cluster can be reached ({reason}): set up a kubeconfig, or give --nodes FILE"
         ) from None
-    settings.retries = _retries()
+    settings.retries = retries()
     return ClusterClient(ApiClient(settings))
-
-
-def _retries() -> Retry:
-    """What passes by itself is asked again before anybody hears of it: an answer of a plan rests on
-    twenty requests, and one that fails would begin it anew. Not what makes an object, since a lost
-    answer may mean that it is there.
-    """
-    from urllib3 import Retry
-
-    return Retry(
-        total=4,
-        read=False,  # no answer within a minute is none
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=("GET", "PUT", "PATCH", "DELETE"),
-        backoff_factor=0.2,
-        backoff_jitter=0.2,
-        backoff_max=2,
-        raise_on_status=False,  # the last answer tells why
-    )
 
 
 def cluster_objects(context: str | None = None) -> tuple[list[Object], list[Object]]:

@@ -193,7 +193,7 @@ class Fleet:
             second = sorted(min(p.e2e_s for p in parts) for parts in pools)[1]
             return grade(second) < grade(bar)
         if aim in (Aim.OUTPUT, Aim.CAPACITY):
-            widest = sum(max(_width(p) for p in parts) for parts in pools)
+            widest = sum(max(p.widest_per_s for p in parts) for parts in pools)
             return grade(widest * (1 - self.benefit)) > grade(capacity_per_s(best))
         limit = self._below(best)
         per_load = min(p.least_usd_per_h / p.share for p in self.parts)
@@ -343,10 +343,6 @@ def _weighted(mix: Mix, weights: list[float]) -> tuple[Member, ...]:
         Member(replica=part.replica, replicas=n, load_share=share / THOUSANDTHS)
         for (part, n), share in zip(mix, whole, strict=True)
     )
-
-
-def _width(part: MixPart) -> float:
-    return part.replica.saturation_per_s * part.most
 
 
 def _bill(one: Evaluation) -> float:

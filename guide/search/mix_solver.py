@@ -50,6 +50,11 @@ class MixPart:
         """The bill of one replica if only the GPUs that it uses were billed."""
         return least_usd_per_h(self.replica.shape.pool, self.replica.shape.gpus)
 
+    @property
+    def widest_per_s(self) -> float:
+        """Requests/s of all replicas that it may have."""
+        return self.replica.saturation_per_s * self.most
+
     def usd_per_h(self, replicas: int) -> float:
         """The bill of so many replicas, in the money of the objective."""
         return bill(self.replica.shape.pool, self.replica.shape.gpus, replicas)

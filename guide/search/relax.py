@@ -162,9 +162,7 @@ class _Turn:
     study: Study
     inventory: Inventory
 
-    def nearer(
-        self, best: int | None, share: float, among: list[Shape], find: _Find
-    ) -> int | None:
+    def nearer(self, best: int | None, share: float, among: list[Shape], find: _Find) -> int | None:
         """The value (in steps) nearest to the current one at which `find` finds something, where
         that is nearer than `best` by `share`; else `best`.
         """
