@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from guide_operator.sweep import Sweep
 
 _PAUSE_S = 2.0
+_WATCHES = "kopf._core.reactor.orchestration", "kopf._core.reactor.running"  # loggers
 
 
 def main() -> int:
@@ -55,6 +56,8 @@ async def _lead(settings: Settings) -> None:
 
     kopf.configure(log_format=kopf.LogFormat.FULL)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line a node heartbeat
+    for name in _WATCHES:
+        logging.getLogger(name).addFilter(_told_in_a_line)
     metrics = Metrics()
     client, loop, task = connect(), asyncio.get_running_loop(), asyncio.current_task()
     readers = Readers(client) if settings.metrics_by_token else None
@@ -73,6 +76,12 @@ async def _lead(settings: Settings) -> None:
     finally:
         await loop.shutdown_default_executor()  # what is being written comes to its end
         leadership.release()
+
+
+def _told_in_a_line(record: logging.LogRecord) -> bool:
+    """That a watch failed, without a trace: `_watch` says why and begins anew."""
+    record.exc_info = record.exc_text = None
+    return True
 
 
 def _identity(settings: Settings) -> str:

@@ -99,6 +99,7 @@ def operated(kubeconfig: Path, folder: Path) -> Generator[Operator]:
         yield operator
         assert operator.process.poll() is None, log.read_text()[-3000:]
     assert "this is a bug" not in log.read_text()
+    assert "Traceback" not in log.read_text()  # a line tells that a watch ended
 
 
 def _start(run_dir: Path, name: str, command: list[str]) -> None:
