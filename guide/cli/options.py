@@ -30,6 +30,14 @@ class Listing(StrEnum):
 PlanFile = Annotated[
     Path, typer.Option("-f", "--filename", help="The InferencePlan, YAML or JSON; - reads stdin.")
 ]
+TraceFile = Annotated[
+    Path,
+    typer.Option(
+        "--trace",
+        help="CSV with a header, or JSON Lines: arrival_s, input_tokens, output_tokens; - reads"
+        " stdin.",
+    ),
+]
 OptionalPlanFile = Annotated[
     Path | None,
     typer.Option(

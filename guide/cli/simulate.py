@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,19 +16,13 @@ from guide.cli.options import (
     OutputFormat,
     PlanFile,
     PodsFile,
+    TraceFile,
 )
 
 
 def simulate(
     filename: PlanFile,
-    trace: Annotated[
-        Path,
-        typer.Option(
-            "--trace",
-            help="CSV with a header, or JSON Lines: arrival_s, input_tokens, output_tokens;"
-            " - reads stdin.",
-        ),
-    ],
+    trace: TraceFile,
     nodes: NodesFile = None,
     pods: PodsFile = None,
     candidate: CandidateNumber = 1,

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from guide.cli.options import Output, OutputFormat
+from guide.cli.options import Output, OutputFormat, TraceFile
 
 
 def workload(
-    trace: Annotated[
-        Path,
-        typer.Option(
-            "--trace",
-            help="CSV with a header, or JSON Lines: arrival_s, input_tokens, output_tokens;"
-            " - reads stdin.",
-        ),
-    ],
+    trace: TraceFile,
     parts: Annotated[
         int,
         typer.Option("--parts", min=2, max=288, help="Parts of the day: 96 are 15 minutes each."),

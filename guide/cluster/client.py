@@ -98,7 +98,7 @@ class ClusterClient:
 
         ours = cast("Configuration", self.api.configuration)  # pyright: ignore[reportUnknownMemberType]
         theirs = Configuration(host=ours.host)
-        for name in _ADDRESS:
+        for name in (*_ADDRESS, "retries"):
             setattr(theirs, name, getattr(ours, name))
         return ClusterClient(ApiClient(theirs, "authorization", f"Bearer {token}"))
 

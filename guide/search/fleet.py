@@ -60,15 +60,13 @@ def search(
     return _with_mixes(study, survey, goal, top, places, ledger)
 
 
-def cheapest(
-    study: Study, survey: Survey, ledger: Ledger, *, mixed: bool = True
-) -> Evaluation | None:
+def cheapest(study: Study, survey: Survey, ledger: Ledger) -> Evaluation | None:
     """The cheapest deployment of one pool, else a mixed one, else None: what is feasible does not
     depend on the preference.
     """
     goal = Goal(plan=study.plan, aim=Aim.COST)
     top = hunt(survey.prospects, study, goal, 1, ledger)
-    if mixed and not top:
+    if not top:
         top = _with_mixes(study, survey, goal, top, 1, ledger)
     return top[0] if top else None
 

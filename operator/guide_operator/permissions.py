@@ -14,9 +14,8 @@ from guide.spec import InferencePlan
 
 # On a Namespace: more fields for its plans, joined by _ (label values know no comma).
 LABEL = "guide.dev/deployment-fields"
-GATEWAY = (
-    "output.gateway"  # else whoever writes plans could publish a service by the operator's hand
-)
+# by the operator's hand, whoever writes plans could publish a service
+GATEWAY = "output.gateway"
 
 
 class NotPermitted(SpecError):

@@ -33,7 +33,8 @@ from tests.hostile_plans import changed, changes, configs
 
 MINUTES = float(os.environ.get("GUIDE_CHAOS_MINUTES", "2"))
 LONG = MINUTES >= 10  # a p95 of few edits is their maximum, which judges the machine
-QUIET_EDITS = 12 if LONG else 6  # at first, and a third of it after each tenth of the time
+PARTS = 10 if LONG else 1
+QUIET_EDITS = 12 if LONG else 6  # at first, and a third of it after each part
 SLOWER = 3.0  # times the quiet p95, at most
 LEAST_S = 2.0  # of a quiet p95: below, a busy machine decides
 LIMIT_S = 120.0  # for one answer, whatever happens
@@ -218,9 +219,9 @@ class Chaos:
             self.kubectl("-n", EVIL, "delete", kind, "--all", "--wait=false", check=False)
 
     def wreck(self, minutes: float) -> None:
-        """Chaos in ten parts with quiet between: a machine that grows busy is so for both."""
-        for _ in range(10 if LONG else 1):
-            self._wreck(time.monotonic() + 60 * minutes / (10 if LONG else 1))
+        """Chaos in parts with quiet between: a machine that grows busy is so for both."""
+        for _ in range(PARTS):
+            self._wreck(time.monotonic() + 60 * minutes / PARTS)
             eventually(lambda: not self._plans_of(EVIL), LIMIT_S)
             for _ in range(QUIET_EDITS // 3):
                 self.measure("quiet")

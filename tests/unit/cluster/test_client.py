@@ -146,6 +146,12 @@ def test_what_passes_by_itself_is_asked_again(moody: Moody):
     assert moody.asked == 7
 
 
+def test_who_asks_by_a_token_of_their_own_is_served_alike(moody: Moody):
+    moody.failures = [500, 429]
+    assert connect().with_token("theirs").nodes() == []
+    assert moody.asked == 3
+
+
 def test_what_lasts_is_told(moody: Moody):
     moody.failures = [500] * 9
     with pytest.raises(ClusterError, match="the API server says 500, busy"):

@@ -23,8 +23,8 @@ from guide.domain import (
     Slo,
 )
 from guide.search.evaluate import Study, load_share
-from guide.search.explore import Ledger, survey
-from guide.search.fleet import Fleet, cheapest, parts_of
+from guide.search.explore import Ledger, hunt, survey
+from guide.search.fleet import Fleet, parts_of
 from guide.search.goal import Aim, Goal
 from guide.search.pricing import group_usd_per_h, priced
 from guide.search.rank import capacity_per_s
@@ -151,8 +151,10 @@ def test_what_carries_nothing_within_its_limits_is_left_out_of_later_mixes():
     plan = busy(8)
     study = Study(plan=plan, catalog=toy.CATALOG)
     found = survey(study, priced(toy.CLUSTER, toy.CATALOG))
-    best, parts = cheapest(study, found, Ledger(), mixed=False), parts_of(found, plan)
-    first = Fleet(study=study, goal=Goal(plan=plan, aim=Aim.COST), parts=parts)
+    goal = Goal(plan=plan, aim=Aim.COST)
+    top, parts = hunt(found.prospects, study, goal, 1, Ledger()), parts_of(found, plan)
+    best = top[0] if top else None
+    first = Fleet(study=study, goal=goal, parts=parts)
     assert isinstance(first.may_win(best), bool)
     study.carried.update({first._asked(part): 0.0 for part in parts if part is not parts[0]})
     later = replace(first, parts=parts)
