@@ -132,13 +132,6 @@ class ClusterClient:
         ask = partial(CoreV1Api(self.api).read_namespaced_config_map, name, namespace)
         return found(f"read ConfigMap {namespace}/{name}", ask)
 
-    def deployment(self, namespace: str, name: str) -> Object | None:
-        """The Deployment, or None when there is none."""
-        from kubernetes.client import AppsV1Api
-
-        ask = partial(AppsV1Api(self.api).read_namespaced_deployment, name, namespace)
-        return found(f"read Deployment {namespace}/{name}", ask)
-
     def namespace_labels(self, name: str) -> dict[str, Any]:
         """The labels of a namespace; none without it."""
         from kubernetes.client import CoreV1Api

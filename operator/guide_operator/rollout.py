@@ -125,11 +125,9 @@ def _put(
 
 def progress(client: ClusterClient, plan: InferencePlan, count: int) -> list[Condition] | None:
     """How far `count` applied Deployments have come; None when one of them is gone."""
-    namespace, name = plan.metadata.namespace, plan.metadata.name
-    names = [object_name(name, str(index)) for index in range(count)]
-    found = [client.deployment(namespace, each) for each in names]
-    present = [value for value in found if value is not None]
-    return apply.rollout(present) if len(present) == count else None
+    found = {value["metadata"]["name"]: value for value in _own(client, plan, *_DEPLOYMENTS)}
+    names = [object_name(plan.metadata.name, str(index)) for index in range(count)]
+    return apply.rollout([found[name] for name in names]) if found.keys() >= {*names} else None
 
 
 def jobs_of(client: ClusterClient, plan: InferencePlan) -> dict[str, Object]:
