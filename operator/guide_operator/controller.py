@@ -90,11 +90,11 @@ class Controller:
         if work.task is None or work.task.done():  # kopf ends what was begun under a watch with it
             work.task = asyncio.create_task(self._keep(work, tell), name="/".join(key))
         elif plan["metadata"]["resourceVersion"] == work.written:
-            work.plan = plan  # our own write came back
+            work.hold(plan)  # our own write came back
             return
         if plan["metadata"]["generation"] != work.plan["metadata"]["generation"]:
             work.edited.set()
-        work.plan = plan
+        work.hold(plan)
         work.asked = True
         self._wake(work)
 
@@ -228,7 +228,7 @@ class Controller:
         work.changed.clear()
         work.edited.clear()
         work.look_again_s = work.poll_s = None
-        asked, plan = work.asked, work.plan
+        asked, plan = work.asked, work.whole()
         work.asked = False
         self._queue(plan)
         try:
@@ -311,8 +311,8 @@ class Controller:
             work.written = new["metadata"]["resourceVersion"]
             if self.cluster.set_plan(_key(new), new):
                 self.cluster_changed()
-            if work.plan is plan:
-                work.plan = new
+            if work.plan["metadata"]["resourceVersion"] == metadata["resourceVersion"]:
+                work.hold(new)
                 self._metrics.plans.show(new)
         for event in decision.events:
             tell(plan, event)

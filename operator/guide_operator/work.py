@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import json
+import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +20,19 @@ class TryAgain(Exception):
     """The plan is not done; trying again later may help."""
 
 
+# Most of a status: told to people, and read by nobody while a plan waits.
+_TOLD = frozenset(
+    {"alternatives", "otherFrameworks", "rejections", "rejectionCounts", "inventory", "notes"}
+)
+
+
 @dataclass(eq=False)
 class Work:
-    """A plan and what has happened to it since its task last looked."""
+    """A plan and what has happened to it since its task last looked.
+
+    There may be thousands: what is only told of an answer is kept compressed (`whole`), and who
+    wrote which field of the plan not at all.
+    """
 
     plan: Object
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -33,6 +45,30 @@ class Work:
     unasked_s: float = 0.0  # of such polls, since it was last asked by time
     task: asyncio.Task[None] | None = None
     finding: LiveFinding | None = None  # what its pods did, where Prometheus is read
+    _told: bytes = field(init=False, default=b"")
+
+    def __post_init__(self) -> None:
+        self.hold(self.plan)
+
+    def hold(self, plan: Object) -> None:
+        """Take over the plan as it is now."""
+        status: Object = plan.get("status") or {}
+        told = {key: status[key] for key in status.keys() & _TOLD}
+        self._told = zlib.compress(json.dumps(told).encode(), 1) if told else b""
+        self.plan = {**plan, "metadata": _without(plan.get("metadata", {}), {"managedFields"})}
+        if told:
+            self.plan["status"] = _without(status, _TOLD)
+
+    def whole(self) -> Object:
+        """The plan with all of its status."""
+        if not self._told:
+            return self.plan
+        told = json.loads(zlib.decompress(self._told))
+        return {**self.plan, "status": {**self.plan["status"], **told}}
+
+
+def _without(value: Object, keys: Collection[str]) -> dict[str, Any]:
+    return {key: kept for key, kept in value.items() if key not in keys}
 
 
 async def either(changed: asyncio.Event, seconds: float) -> bool:
