@@ -93,6 +93,23 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         "1e3",
         "'1e3' is no positive decimal",
     ),
+    **{
+        f"a part of the day that is {what}": (
+            "spec.workload",
+            {
+                "inputTokens": {"mean": 64},
+                "outputTokens": {"mean": 64},
+                "dayProfile": {"requestsPerSecond": [1, part]},
+            },
+            f"spec.workload.dayProfile.requestsPerSecond[1] is wrong: {words}",
+        )
+        for what, part, words in (
+            ("negative", -1, "-1 is no positive decimal"),
+            ("too much", 1_000_001, "1000001 is out of range"),
+            ("too much as text", "1000000.5", "1000000.5 is out of range"),
+            ("no number", "much", "'much' is no positive decimal"),
+        )
+    },
     "context too small": (
         "spec.workload.maxContextTokens",
         512,

@@ -66,23 +66,27 @@ def _range(*, zero: bool) -> str:
     return f"must be {'0 or more' if zero else 'above 0'} and at most {MAX_QUANTITY:,}"
 
 
-def _schema(*, zero: bool = False) -> WithJsonSchema:
-    least = f"double(self) {'>=' if zero else '>'} 0.0"
-    return WithJsonSchema(
+_QUANTITY_SCHEMA = {
+    "x-kubernetes-int-or-string": True,
+    "pattern": _DECIMAL,
+    "maxLength": 16,
+    "x-kubernetes-validations": [
         {
-            "x-kubernetes-int-or-string": True,
-            "pattern": _DECIMAL,
-            "maxLength": 16,
-            "x-kubernetes-validations": [
-                {
-                    # what is no number is said by the pattern, once
-                    "rule": f"type(self) == string && !self.matches('{_DECIMAL}') || "
-                    f"{least} && double(self) <= {MAX_QUANTITY}.0",
-                    "message": _range(zero=zero),
-                }
-            ],
+            # what is no number is said by the pattern, once
+            "rule": f"type(self) == string && !self.matches('{_DECIMAL}') || "
+            f"double(self) > 0.0 && double(self) <= {MAX_QUANTITY}.0",
+            "message": _range(zero=False),
         }
-    )
+    ],
+}
+# Without a rule: Kubernetes 1.32 estimates its cost for each item of a list as if each were megabytes.
+_RATE_SCHEMA = {
+    "x-kubernetes-int-or-string": True,
+    "pattern": r"^([0-9]{1,6}([.][0-9]{1,6})?|1000000([.]0{1,6})?)$",
+    "maxLength": 16,
+    "minimum": 0,
+    "maximum": MAX_QUANTITY,
+}
 
 
 def seconds_of(duration: str) -> int:
@@ -156,8 +160,8 @@ Duration = Annotated[
     ),
 ]
 Percent = Annotated[StrictInt, Field(ge=0, le=100)]
-Quantity = Annotated[Decimal, BeforeValidator(_quantity), _schema()]
-Rate = Annotated[Decimal, BeforeValidator(_rate), _schema(zero=True)]  # may be nothing
+Quantity = Annotated[Decimal, BeforeValidator(_quantity), WithJsonSchema(_QUANTITY_SCHEMA)]
+Rate = Annotated[Decimal, BeforeValidator(_rate), WithJsonSchema(_RATE_SCHEMA)]  # may be nothing
 ModelName = Annotated[
     str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
 ]
