@@ -13,8 +13,9 @@ from guide.units import MIB
 PLAN_LIMIT_BYTES = MIB
 CONFIG_LIMIT_BYTES = 16 * MIB  # mixed formats name tens of thousands of modules
 _MAX_DEPTH = 64
-# libyaml's C parser, ten times faster; PyYAML wheels carry it, a source build may not.
+# libyaml's C code, ten times as fast at reading and four at writing; a source build may lack it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def read_document(text: str, what: str, limit_bytes: int = PLAN_LIMIT_BYTES) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def write_document(value: Mapping[str, Any]) -> str:
     )
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_SafeDumper):
     """Texts of several lines as blocks, and no aliases for equal objects."""
 
     def ignore_aliases(self, data: object) -> bool:

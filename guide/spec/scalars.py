@@ -79,7 +79,7 @@ _QUANTITY_SCHEMA = {
         }
     ],
 }
-# Without a rule: Kubernetes 1.32 estimates its cost for each item of a list as if each were megabytes.
+# Without a rule, whose cost Kubernetes 1.32 estimates as if each item of a list were megabytes.
 _RATE_SCHEMA = {
     "x-kubernetes-int-or-string": True,
     "pattern": r"^([0-9]{1,6}([.][0-9]{1,6})?|1000000([.]0{1,6})?)$",
