@@ -28,6 +28,12 @@ ROOT = HERE.parents[1]
 NODES = {"h100-sxm": 2, "a100-80": 2, "l40s": 1, "gke-l4": 2, "eks-karpenter-a10g": 1}
 
 
+needs_devices = pytest.mark.skipif(
+    os.environ.get("GUIDE_K8S", "") in ("1.32", "1.33"),
+    reason="It serves no resource.k8s.io/v1: `make e2e` without K8S runs it.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
     """The cluster under test."""

@@ -20,6 +20,7 @@ from hack.controlplane.kubectl import Kubectl
 from hack.crd import TARGETS
 from tests import handmade
 from tests.broken_plans import PLAN
+from tests.e2e.conftest import needs_devices
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def test_nodes_and_pods_of_the_context_are_read(client: ClusterClient, kubectl: 
     assert all(pod["spec"]["nodeName"] for pod in pods)
 
 
+@needs_devices
 def test_devices_of_a_cluster_with_dra_are_read(
     client: ClusterClient, kubectl: Kubectl, namespace: str
 ):

@@ -9,6 +9,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 
 from hack import nodes
 from hack.controlplane.kubectl import Kubectl
+from tests.e2e.conftest import needs_devices
 
 
 def gpu_pod(name: str, count: int, **node_selector: str) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def test_a_pod_that_asks_for_more_gpus_than_a_node_has_stays_pending(
     assert "Insufficient nvidia.com/gpu" in pod["status"]["conditions"][0]["message"]
 
 
+@needs_devices
 def test_dynamic_resource_allocation_is_served(kubectl: Kubectl):
     served = kubectl("api-resources", "--api-group=resource.k8s.io", "-o", "name").stdout.split()
     assert {"deviceclasses.resource.k8s.io", "resourceslices.resource.k8s.io"} <= set(served)

@@ -21,9 +21,10 @@ from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan, write_document
 from hack import nodes as fake
 from hack.controlplane.kubectl import Kubectl
-from tests.e2e.conftest import ControlPlane
+from tests.e2e.conftest import ControlPlane, needs_devices
 from tests.e2e.operator_process import eventually
 
+pytestmark = needs_devices
 CATALOG = load()
 INSTANCE = "node.kubernetes.io/instance-type"
 DRA_NODE, DRIVER = "dra-h100", "gpu.nvidia.com"

@@ -17,6 +17,7 @@ from guide_operator.rollout import apply_layout
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.breakable import Breakable, breakable_plane
 from tests.e2e.chart import rendered, rights
+from tests.e2e.conftest import needs_devices
 from tests.e2e.operator_process import chat, eventually, install_crd, plan_when, running
 from tests.manifest_cases import BATCHES, CASES, Case
 
@@ -145,6 +146,7 @@ def layouts(kubectl: Kubectl) -> None:
         put(case)  # Jobs begin at once, so that the batch takes the place of all before it
 
 
+@needs_devices  # which it has a right to
 def test_each_right_is_used_and_none_is_missing(
     plane: Breakable, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

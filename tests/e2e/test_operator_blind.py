@@ -14,6 +14,7 @@ from hack import nodes
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.breakable import Breakable, breakable_plane, operated
 from tests.e2e.faulty_proxy import faulty
+from tests.e2e.conftest import needs_devices
 from tests.e2e.operator_process import (
     Operator,
     chat,
@@ -64,6 +65,7 @@ def test_a_definition_that_comes_goes_and_comes_again(plane: Breakable, place: s
     install_crd(kubectl)
 
 
+@needs_devices
 def test_devices_that_are_served_later_are_seen(plane: Breakable, place: str, tmp_path: Path):
     kubectl = plane.kubectl
     install_crd(kubectl)
