@@ -13,8 +13,8 @@ import pytest
 from hack import nodes
 from hack.controlplane.kubectl import Kubectl
 from tests.e2e.breakable import Breakable, breakable_plane, operated
-from tests.e2e.faulty_proxy import faulty
 from tests.e2e.conftest import needs_devices
+from tests.e2e.faulty_proxy import faulty
 from tests.e2e.operator_process import (
     Operator,
     chat,
