@@ -231,6 +231,7 @@ class ServingReport:
     noise: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the p95 of TTFT, TPOT, end-to-end
     ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
     job_s: float | None = None  # of an offline batch: until its last answer
+    hit_share: float | None = None  # of prompt tokens, where prefixes are simulated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain.model import ModelArch
+from guide.domain.prefixes import Prefixes
 from guide.domain.speculation import Speculation
 
 
@@ -60,9 +61,10 @@ class Workload:
     concurrency: int | None = None
     offline: int | None = None
     arrival_cv: float = 1.0
-    prefix_hit_share: float = 0.0
+    prefix_hit_share: float = 0.0  # with `prefixes`: what would be found if nothing were forgotten
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None  # what clients send as max_tokens
+    prefixes: Prefixes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

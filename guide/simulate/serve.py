@@ -21,7 +21,8 @@ from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import WARM_UP_WAVES, Requests, most_new_tokens, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.job import ended_per_s, whole_job
-from guide.simulate.policy import policy_of
+from guide.simulate.policy import policy_of, release_of
+from guide.simulate.prefix_cache import PrefixCache
 from guide.simulate.replica import NEVER, ReplicaLoop
 from guide.simulate.steady import LEAST, noise, run_length, warm_up
 
@@ -89,6 +90,8 @@ class _Engine(NamedTuple):
             batch = largest_batch(group, self.memory, share)
             return min(share.offline, max(MOST_OFFLINE, 2 * WAVES * batch)), 0.0
         assert share.requests_per_s is not None
+        if share.prefixes is not None:
+            return self._planned_with_prefixes(share.requests_per_s)
         cost, _ = layout_cost(group, self.catalog)
 
         def rate(batch: int) -> float:
@@ -99,6 +102,12 @@ class _Engine(NamedTuple):
         slots = range(1, group.most_sequences + 1)
         in_flight = 1 + bisect_left(slots, share.requests_per_s, key=rate)
         return run_length(busy, in_flight, share.arrival_cv), busy
+
+    def _planned_with_prefixes(self, offered_per_s: float) -> tuple[int, float]:
+        """The same where no estimate tells what a full replica still finds in its cache."""
+        full, most = self._capacity()
+        busy = offered_per_s / most
+        return run_length(busy, full.decoding.batch_mean, self.share.arrival_cv), busy
 
     def served(self, count: int, busy: float, seed: int) -> EngineRun:
         """Simulate; where the queue is long, also what the replica can serve, and how steep the
@@ -118,7 +127,7 @@ class _Engine(NamedTuple):
                     _, worse = self._run(fuller, count, seed)
                     grown = math.log(worse.ttft.p95_s / report.ttft.p95_s) / math.log(ONE_PERCENT)
                     report = replace(report, ttft_steepness=1 + max(0.0, grown))
-        return EngineRun(replica.policy.kv_blocks, starved, report)
+        return EngineRun(replica.policy.kv_blocks, starved or replica.evicted, report)
 
     def _run(self, load: Workload, count: int, seed: int) -> tuple[ReplicaLoop, ServingReport]:
         group = self.group
@@ -153,7 +162,7 @@ class EngineRun(NamedTuple):
     """What one replica did with so many KV blocks, and whether anything waited for them."""
 
     kv_blocks: int
-    starved: bool
+    starved: bool  # or a prefix was forgotten for want of them
     report: ServingReport
 
 
@@ -189,8 +198,11 @@ def run(
     """Serve `requests` by one replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
     typical = (sum(requests.prompts) + sum(requests.outputs)) / max(1, len(requests.prompts))
+    policy, prefixes = policy_of(group, memory, catalog, typical, requests.most_new), None
+    if requests.sessions is not None and release_of(group, catalog).prefix_cache:
+        prefixes = PrefixCache(requests.sessions, policy.block_tokens, policy.kv_blocks)
     replica = ReplicaLoop(
-        policy_of(group, memory, catalog, typical, requests.most_new),
+        policy,
         cost,
         requests.prompts,
         requests.outputs,
@@ -198,6 +210,7 @@ def run(
         window=group.model.window_tokens,
         cached=requests.cached,
         closed_users=closed_users,
+        prefixes=prefixes,
     )
     replica.run()
     return replica, serving
@@ -292,7 +305,16 @@ def _report(
         seed=seed,
         job_s=job_s,
         noise=(noise(times.ttft), noise(times.tpot), noise(times.e2e)),
+        hit_share=None if workload.prefixes is None else _hit_share(replica),
     )
+
+
+def _hit_share(replica: ReplicaLoop) -> float:
+    """Of the prompt tokens of those that began, the share that was found."""
+    if replica.prefixes is None:
+        return 0.0
+    found = replica.prefixes.found
+    return sum(found.values()) / max(1, sum(replica.prompt[i] for i in found))
 
 
 def _stable(replica: ReplicaLoop, workload: Workload) -> bool:

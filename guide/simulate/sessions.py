@@ -1,0 +1,144 @@
+"""Whose prompt each request is: what a router leaves to one replica, and the turns that it sees.
+
+A deployment is simulated by its busiest replica, so a router is what that replica gets: how many
+groups, which share of their requests, and how much more than its part of the load.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from random import Random
+from statistics import fmean
+
+from guide.domain import Lengths, Prefixes, Router, Workload
+
+DEALS = 64  # of groups by hash, of which the mean busiest replica is taken
+BEFORE = 5  # requests of each group that the cache remembers at the start, at the most
+MOST_BEFORE_TOKENS = 20_000_000  # and tokens: more than fills any cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sessions:
+    """One element a request: its group, the chain of its conversation (below 0), and the tokens
+    beyond the shared ones that this replica has seen in it; `before`: group, chain and tokens
+    beyond the shared ones of requests that ended before the first.
+    """
+
+    shared_tokens: int
+    group: list[int]
+    chain: list[int]
+    seen: list[int]
+    before: list[tuple[int, int, int]]
+
+
+def dealt(prefixes: Prefixes, replicas: int, share: float = 1.0) -> tuple[Prefixes, float]:
+    """What the busiest of `replicas`, which get `share` of all requests, sees of the groups; and
+    its load over that of a mean replica.
+    """
+    groups = prefixes.groups
+    match prefixes.router:
+        case Router.ROUND_ROBIN:
+            here, seen, times = groups, share / replicas, 1.0
+        case Router.SESSION_AFFINITY:
+            busiest = _busiest(groups, replicas)
+            here, seen, times = math.ceil(busiest), share, busiest * replicas / groups
+        case Router.PREFIX_AWARE:  # load settles ties, so groups are spread evenly
+            here = math.ceil(groups / replicas)
+            seen, times = share * min(1.0, groups / replicas), 1.0
+    # once dealt out, the name of the router makes no difference
+    seen = float(f"{seen:.9g}")
+    plain = Router.ROUND_ROBIN
+    return replace(prefixes, groups=here, seen=seen, router=plain), times
+
+
+@lru_cache(maxsize=256)
+def _busiest(groups: int, replicas: int) -> float:
+    """Groups of the replica that a hash gives the most of them, on average."""
+    if replicas == 1:
+        return groups
+    draw = Random(f"hash {groups}")
+    return fmean(
+        max(Counter(draw.choices(range(replicas), k=groups)).values()) for _ in range(DEALS)
+    )
+
+
+def own_lengths(workload: Workload, prefixes: Prefixes) -> Lengths:
+    """The law of the part of prompts that their group does not share."""
+    prompt, shared = workload.prompt, prefixes.shared_tokens
+    p95 = prompt.p95_tokens or 2 * prompt.mean_tokens
+    return Lengths(
+        mean_tokens=max(1.0, prompt.mean_tokens - shared), p95_tokens=max(1.0, p95 - shared)
+    )
+
+
+def sessions_of(
+    workload: Workload, prefixes: Prefixes, own: Sequence[int], seed: int
+) -> tuple[list[int], Sessions]:
+    """Prompts as they come to one replica, from the drawn tokens that each has of its own; and
+    whose they are.
+
+    Of turns that went elsewhere in between it knows by chance: each comes here with the same
+    probability.
+    """
+    turns = _Turns(workload, prefixes, f"group {seed}")
+    before: list[tuple[int, int, int]] = []
+    told, tokens, output = prefixes.shared_tokens, 0, round(workload.output.mean_tokens)
+    for place in range(BEFORE * prefixes.groups):
+        group, chain, times, _ = turns.next()
+        left = round(own[place % len(own)] * times) + output
+        before.append((group, chain, left))
+        tokens += told + left
+        if tokens > MOST_BEFORE_TOKENS:
+            break
+    prompts, groups, chains, seen = [list[int]() for _ in range(4)]
+    for drawn in own:
+        group, chain, times, known = turns.next()
+        tokens = max(1, round(drawn * times))
+        prompts.append(told + tokens)
+        groups.append(group)
+        chains.append(chain)
+        seen.append(int(tokens * known))
+    return prompts, Sessions(
+        shared_tokens=told, group=groups, chain=chains, seen=seen, before=before
+    )
+
+
+class _Turns:
+    """The conversations of a replica."""
+
+    def __init__(self, workload: Workload, prefixes: Prefixes, dice: str) -> None:
+        prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
+        self.draw, self.prefixes = Random(dice), prefixes
+        self.mean = max(1.0, prompt - prefixes.shared_tokens)
+        self.own = [prefixes.own_tokens(t, prompt, output) for t in range(prefixes.turns)]
+        self.output = output
+        self.chains = 0
+        self.now: dict[int, tuple[int, int]] = {}  # chain and turn that came here last
+
+    def next(self) -> tuple[int, int, float, float]:
+        """Group, chain, its own tokens over those of a mean prompt, and which share of them came
+        here in an earlier turn."""
+        turns, draw = self.prefixes.turns, self.draw
+        group = draw.randrange(self.prefixes.groups)
+        chain, last = self.now.get(group, (0, -1))
+        # the first that is seen of a group is in the midst of it
+        turn = last + self._gone_on() if chain else turns + draw.randrange(turns)
+        known = 0.0
+        if turn >= turns:
+            self.chains += 1
+            chain, turn = -self.chains, turn % turns
+        elif last >= 0:
+            known = (self.own[last] + self.output) / self.own[turn]
+        self.now[group] = chain, turn
+        return group, chain, self.own[turn] / self.mean, known
+
+    def _gone_on(self) -> int:
+        """Turns since the last that came here: geometric."""
+        seen = self.prefixes.seen
+        if seen >= 1 or self.prefixes.turns == 1:
+            return 1
+        return 1 + int(math.log(1 - self.draw.random()) / math.log(1 - seen))
