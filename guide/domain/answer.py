@@ -14,6 +14,7 @@ from guide.domain.facts import Provenance
 from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
 from guide.domain.offers import Addition, Relaxation
+from guide.domain.prefixes import PrefixAdvice
 from guide.domain.scaling import Scaling
 from guide.domain.speculation import Speculation, SpeculationAdvice
 
@@ -340,6 +341,7 @@ class Recommendation:
     rivals: tuple[Rival, ...] = ()  # of the other frameworks that were compared
     scaling: Scaling | None = None  # where the plan states its day
     speculation: SpeculationAdvice | None = None  # where the best speculates
+    prefixes: PrefixAdvice | None = None  # where the plan states them
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property

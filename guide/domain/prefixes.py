@@ -54,7 +54,7 @@ class RouterPoint:
     router: Router
     replicas: int
     hit_share: float  # of prompt tokens
-    ttft_p95_s: float  # of the busiest replica
+    ttft_p95_s: float | None  # of the busiest replica; None: its queue keeps growing
     capacity_per_s: float | None  # requests/s within the limits; of a closed loop what is served
     holds: bool  # whether it keeps the limits under the load of the plan
 
@@ -65,8 +65,13 @@ class PrefixAdvice:
 
     prefixes: Prefixes
     most_hit_share: float  # if nothing were forgotten
-    points: tuple[RouterPoint, ...]  # by replicas, then router
+    points: tuple[RouterPoint, ...]  # by replicas, those of the answer first, then router
 
-    def under(self, router: Router, replicas: int) -> RouterPoint:
-        """The point of a router."""
-        return next(p for p in self.points if (p.router, p.replicas) == (router, replicas))
+    @property
+    def planned(self) -> RouterPoint:
+        """The replicas of the answer behind the router of the plan."""
+        return self.behind(self.prefixes.router)
+
+    def behind(self, router: Router) -> RouterPoint:
+        """The replicas of the answer behind another one."""
+        return next(point for point in self.points if point.router is router)
