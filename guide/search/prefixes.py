@@ -23,7 +23,7 @@ from guide.search.knobs import verdict
 from guide.simulate.policy import release_of
 from guide.units import format_rate
 
-ABOVE, FINER, RUNGS = 1.25, 1.05, 48  # rates tried: from above the estimate down to an eighth of it
+ABOVE, FINER, RUNGS = 1.2, 1.05, 32  # rates tried: from above the estimate to a quarter of it
 BETTER = 1.1  # times the capacity: a router worth a sentence
 
 

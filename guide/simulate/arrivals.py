@@ -116,9 +116,10 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
     users = min(count // (WARM_UP_WAVES + 2), workload.concurrency or 0)
     prefixes, sessions = workload.prefixes, None
     lengths = workload.prompt if prefixes is None else own_lengths(workload, prefixes)
-    asked = list(_in_parts(lengths, count, users, f"prompt {seed}"))
+    asked = tuple(_in_parts(lengths, count, users, f"prompt {seed}"))
     if prefixes is not None:
-        asked, sessions = sessions_of(workload, prefixes, asked, seed)
+        means = workload.prompt.mean_tokens, workload.output.mean_tokens
+        asked, sessions = sessions_of(prefixes, asked, *means, seed)
     answered = _in_parts(workload.output, count, users, f"output {seed}")
     cut = [within(longest, *both) for both in zip(asked, answered, strict=True)]
     prompts, outputs = [prompt for prompt, _ in cut], [output for _, output in cut]

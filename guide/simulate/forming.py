@@ -34,8 +34,7 @@ class Forming(ReplicaState):
         reserve = policy.watermark_share * policy.kv_blocks
         while self.waiting and len(self.decoding) + work.sequences < policy.max_num_seqs:
             request = self.waiting[0]
-            self._borrow(request)
-            length, hit = self._target(request), self._hit(request)
+            length, hit = self._target(request), self._look_up(request)
             need = blocks_of(length, policy) - self.blocks[request]
             over = work.sequences and work.tokens + length - hit > policy.token_budget
             if over or self.free_blocks - need < reserve:
@@ -67,8 +66,7 @@ class Forming(ReplicaState):
             if whole and needed > self.free_blocks - promised:
                 self.starved = True
                 break
-            self._borrow(request)
-            self.computed[request] = self._hit(request)
+            self.computed[request] = self._look_up(request)
             used = self._chunk(work, request, budget, promised)
             if not used:
                 self.blocks[request] = 0
@@ -132,8 +130,7 @@ class Forming(ReplicaState):
                 admission.full = True
                 break
             request = self.waiting[0]
-            self._borrow(request)
-            alone = not decodes and not work.sequences
+            found, alone = self._look_up(request), not decodes and not work.sequences
             length = self._target(request) - self.blocks[request] * page
             if alone:  # max_tokens is cut to what there is
                 short = blocks_of(length, policy) > self.free_blocks
@@ -145,7 +142,7 @@ class Forming(ReplicaState):
                 self.starved = True
                 admission.full = not alone
                 break
-            self.computed[request] = self._hit(request) // page * page
+            self.computed[request] = found // page * page
             done = len(work.complete)
             used = self._pages(work, request, budget, promised)
             if not used:

@@ -27,6 +27,7 @@ class PrefixCache:
         self.lent: dict[int, int] = {}  # blocks of those who run that others hold
         self.ready: set[int] = set()  # owners that have all of their prefix
         self.running: Counter[int] = Counter()  # chains
+        self.looked_up = 0  # tokens found of the request that was looked up last
         self.found: dict[int, int] = {}  # tokens of a request when it was admitted first
         for group, chain, tokens in sessions.before:
             for key in (chain, group):
@@ -50,10 +51,10 @@ class PrefixCache:
         group = self.sessions.group[request]
         return self.shared_blocks if self.owners[group] or self.riders[group] else 0
 
-    def admit(self, request: int, lent: int, found: int) -> None:
-        """A request begins; blocks that it finds idle are its own from now on."""
+    def admit(self, request: int, lent: int) -> None:
+        """The request that was looked up last begins; blocks that it finds idle are its own now."""
         group, chain = self.sessions.group[request], self.sessions.chain[request]
-        self.found.setdefault(request, found)
+        self.found.setdefault(request, self.looked_up)
         self.lent[request] = lent
         self.riders[group] += bool(lent)
         self.running[chain] += 1

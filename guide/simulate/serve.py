@@ -53,7 +53,7 @@ def serve(
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload), most_new_tokens(workload))
     cost, serving = layout_cost(group, catalog)
-    engine = _Engine(group, memory, workload, catalog)
+    engine = _Engine(group, memory, workload, catalog, runs.full)
     count, busy = engine.planned()
     key = (
         *(cost.facts, cost.params, serving, group.speculation),
@@ -76,6 +76,7 @@ class _Engine(NamedTuple):
     memory: MemoryFit
     share: Workload
     catalog: Catalog
+    full: dict[Hashable, Full]
 
     def planned(self) -> tuple[int, float]:
         """Requests to simulate, and how busy the replica will be by estimate: load over
@@ -90,8 +91,10 @@ class _Engine(NamedTuple):
             batch = largest_batch(group, self.memory, share)
             return min(share.offline, max(MOST_OFFLINE, 2 * WAVES * batch)), 0.0
         assert share.requests_per_s is not None
-        if share.prefixes is not None:
-            return self._planned_with_prefixes(share.requests_per_s)
+        if share.prefixes is not None:  # no estimate tells what a full replica still finds
+            full = self._full()
+            busy = share.requests_per_s / full.ended_per_s
+            return run_length(busy, full.batch_mean, share.arrival_cv), busy
         cost, _ = layout_cost(group, self.catalog)
 
         def rate(batch: int) -> float:
@@ -103,11 +106,17 @@ class _Engine(NamedTuple):
         in_flight = 1 + bisect_left(slots, share.requests_per_s, key=rate)
         return run_length(busy, in_flight, share.arrival_cv), busy
 
-    def _planned_with_prefixes(self, offered_per_s: float) -> tuple[int, float]:
-        """The same where no estimate tells what a full replica still finds in its cache."""
-        full, most = self._capacity()
-        busy = offered_per_s / most
-        return run_length(busy, full.decoding.batch_mean, self.share.arrival_cv), busy
+    def _full(self) -> Full:
+        """The replica while more than enough wait; remembered where every load asks for it."""
+        alike = replace(self.share, requests_per_s=None, arrival_cv=1.0)
+        key = self.group, self.memory, alike
+        found = None if alike.prefixes is None else self.full.get(key)
+        if found is None:
+            replica, most_per_s = self._capacity()
+            found = Full(replica.starved, replica.decoding.batch_mean, most_per_s)
+        if alike.prefixes is not None:
+            self.full[key] = found
+        return found
 
     def served(self, count: int, busy: float, seed: int) -> EngineRun:
         """Simulate; where the queue is long, also what the replica can serve, and how steep the
@@ -119,8 +128,8 @@ class _Engine(NamedTuple):
             if busy >= 1:
                 report = replace(report, stable=False)
             elif busy >= NEAR or starved:
-                full, most = self._capacity()
-                starved = starved or full.starved
+                full = self._full()
+                starved, most = starved or full.starved, full.ended_per_s
                 report = replace(report, stable=offered < most)
                 if STEEP * most <= offered < most:
                     fuller = replace(self.share, requests_per_s=offered * ONE_PERCENT)
@@ -166,6 +175,14 @@ class EngineRun(NamedTuple):
     report: ServingReport
 
 
+class Full(NamedTuple):
+    """A replica for which more than enough requests wait."""
+
+    starved: bool
+    batch_mean: float
+    ended_per_s: float
+
+
 class Runs:
     """Simulations by all that they depend on, so that none is made twice.
 
@@ -174,6 +191,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, list[EngineRun]] = {}
+        self.full: dict[Hashable, Full] = {}
 
     def find(self, key: Hashable, kv_blocks: int) -> EngineRun | None:
         """The run of `key` with so many blocks, if one is known."""

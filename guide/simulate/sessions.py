@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
@@ -49,10 +48,9 @@ def dealt(prefixes: Prefixes, replicas: int, share: float = 1.0) -> tuple[Prefix
         case Router.PREFIX_AWARE:  # load settles ties, so groups are spread evenly
             here = math.ceil(groups / replicas)
             seen, times = share * min(1.0, groups / replicas), 1.0
-    # once dealt out, the name of the router makes no difference
-    seen = float(f"{seen:.9g}")
-    plain = Router.ROUND_ROBIN
-    return replace(prefixes, groups=here, seen=seen, router=plain), times
+    # what makes no difference any more is left out, so that like runs are shared
+    seen = 1.0 if prefixes.turns == 1 else float(f"{seen:.9g}")
+    return replace(prefixes, groups=here, seen=seen, router=Router.ROUND_ROBIN), times
 
 
 @lru_cache(maxsize=256)
@@ -75,21 +73,22 @@ def own_lengths(workload: Workload, prefixes: Prefixes) -> Lengths:
     )
 
 
+@lru_cache(maxsize=64)
 def sessions_of(
-    workload: Workload, prefixes: Prefixes, own: Sequence[int], seed: int
-) -> tuple[list[int], Sessions]:
+    prefixes: Prefixes, own: tuple[int, ...], prompt: float, output: float, seed: int
+) -> tuple[tuple[int, ...], Sessions]:
     """Prompts as they come to one replica, from the drawn tokens that each has of its own; and
-    whose they are.
+    whose they are. `prompt` and `output` are mean tokens.
 
     Of turns that went elsewhere in between it knows by chance: each comes here with the same
     probability.
     """
-    turns = _Turns(workload, prefixes, f"group {seed}")
+    turns = _Turns(prefixes, prompt, output, f"group {seed}")
     before: list[tuple[int, int, int]] = []
-    told, tokens, output = prefixes.shared_tokens, 0, round(workload.output.mean_tokens)
+    told, tokens = prefixes.shared_tokens, 0
     for place in range(BEFORE * prefixes.groups):
         group, chain, times, _ = turns.next()
-        left = round(own[place % len(own)] * times) + output
+        left = round(own[place % len(own)] * times + output)
         before.append((group, chain, left))
         tokens += told + left
         if tokens > MOST_BEFORE_TOKENS:
@@ -102,16 +101,14 @@ def sessions_of(
         groups.append(group)
         chains.append(chain)
         seen.append(int(tokens * known))
-    return prompts, Sessions(
-        shared_tokens=told, group=groups, chain=chains, seen=seen, before=before
-    )
+    sessions = Sessions(shared_tokens=told, group=groups, chain=chains, seen=seen, before=before)
+    return tuple(prompts), sessions
 
 
 class _Turns:
     """The conversations of a replica."""
 
-    def __init__(self, workload: Workload, prefixes: Prefixes, dice: str) -> None:
-        prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
+    def __init__(self, prefixes: Prefixes, prompt: float, output: float, dice: str) -> None:
         self.draw, self.prefixes = Random(dice), prefixes
         self.mean = max(1.0, prompt - prefixes.shared_tokens)
         self.own = [prefixes.own_tokens(t, prompt, output) for t in range(prefixes.turns)]

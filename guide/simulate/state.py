@@ -89,11 +89,16 @@ class ReplicaState:
             found = max(found, self.prefixes.hit(request))
         return min(found, self._target(request) - 1)
 
-    def _borrow(self, request: int) -> None:
-        """Count blocks that others hold for a request as its own; undone if it cannot enter."""
-        if self.prefixes is not None:
-            fits = self._hit(request) >= self.prefixes.sessions.shared_tokens
-            self.blocks[request] = self.prefixes.lends(request) if fits else 0
+    def _look_up(self, request: int) -> int:
+        """The same for one that may enter: blocks that others hold for it count as its own, until
+        it turns out that it cannot.
+        """
+        found, prefixes = self._hit(request), self.prefixes
+        if prefixes is not None:
+            whole = found >= prefixes.shared_blocks * prefixes.block_tokens
+            self.blocks[request] = prefixes.lends(request) if whole else 0
+            prefixes.looked_up = found
+        return found
 
     def _most(self, request: int) -> int:
         """Tokens that it may produce by what its client allows."""
@@ -102,7 +107,7 @@ class ReplicaState:
     def _take(self, request: int, blocks: int) -> None:
         prefixes = self.prefixes
         if prefixes is not None and request not in prefixes.lent:
-            prefixes.admit(request, self.blocks[request], self._hit(request))
+            prefixes.admit(request, self.blocks[request])
         self.blocks[request] += blocks
         self._occupy(blocks)
         if prefixes is not None:
