@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from guide.domain.model import ModelArch
@@ -65,6 +65,10 @@ class Workload:
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None  # what clients send as max_tokens
     prefixes: Prefixes | None = None
+
+    def as_found(self, hit_share: float | None) -> Workload:
+        """The same with the hits that were simulated; of a load without prefixes nothing was."""
+        return self if hit_share is None else replace(self, prefix_hit_share=hit_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,11 @@ class Prefixes:
         own = prompt - self.shared_tokens
         return (2 * own - output * (self.turns - 1)) / (self.turns + 1)
 
+    def fit(self, prompt: float, output: float) -> bool:
+        """Whether prompts of this mean hold what is shared and said before, and at least one token
+        more of their own in each turn."""
+        return self.shared_tokens < prompt and self.new_tokens(prompt, output) >= 1
+
     def own_tokens(self, turn: int, prompt: float, output: float) -> float:
         """Tokens of the prompt of a turn that its group does not share."""
         return self.new_tokens(prompt, output) * (turn + 1) + output * turn

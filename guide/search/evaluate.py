@@ -165,12 +165,20 @@ def _as_found(
         return members
     found: list[Member] = []
     for one, report in zip(members, reports, strict=True):
-        hits = replace(asked, prefix_hit_share=report.hit_share or 0.0)
+        hits = asked.as_found(report.hit_share)
         full_per_s = saturation(one.group, one.replica.memory, hits, study.catalog)
         _, times = dealt(prefixes, one.replicas, one.load_share)
         replica = replace(one.replica, saturation_per_s=full_per_s / times)
         found.append(replace(one, replica=replica))
     return found
+
+
+def hit_share(found: Evaluation) -> float | None:
+    """Of all prompt tokens, the share that was simulated to hit; None without prefixes."""
+    hits = [item.report.hit_share for item in found.groups]
+    served = [item.report.requests_per_s * item.group.replicas for item in found.groups]
+    known = [share for share in hits if share is not None]
+    return fmean(known, served) if known else None
 
 
 def _job(

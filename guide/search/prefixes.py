@@ -6,7 +6,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from statistics import fmean
 
 from guide.domain import (
     Evaluation,
@@ -17,7 +16,7 @@ from guide.domain import (
     Router,
     RouterPoint,
 )
-from guide.search.evaluate import Member, Study, evaluate
+from guide.search.evaluate import Member, Study, evaluate, hit_share
 from guide.search.headroom import members_as_they_are
 from guide.search.knobs import verdict
 from guide.simulate.policy import release_of
@@ -58,12 +57,11 @@ def _point(
     behind = replace(plan.workload, prefixes=replace(prefixes, router=router))
     under = study.under(replace(plan, workload=behind))
     found = evaluate(members, under)
-    weights = [item.report.requests_per_s * item.group.replicas for item in found.groups]
     stable = all(item.report.stable for item in found.groups)
     return RouterPoint(
         router=router,
         replicas=sum(one.replicas for one in members),
-        hit_share=fmean((item.report.hit_share or 0.0 for item in found.groups), weights),
+        hit_share=hit_share(found) or 0.0,
         ttft_p95_s=found.predicted.ttft.p95_s if stable else None,
         capacity_per_s=_capacity_per_s(found, members, under),
         holds=verdict(found, members, under.plan) is None,

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from guide.domain import Lengths, Workload
 from guide.simulate.replica import NEVER
-from guide.simulate.sessions import Sessions, own_lengths, sessions_of
+from guide.simulate.sessions import Sessions, over_ranks, own_lengths, sessions_of
 
 _N = TypeVar("_N", int, float)
 
@@ -107,11 +107,14 @@ def within(longest: int, prompt: _N, output: _N) -> tuple[_N | int, _N | int]:
     return cut, min(output, max(1, longest - cut))
 
 
-def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requests:
+def requests_of(
+    workload: Workload, count: int, seed: int, longest: int, ranks: int = 1
+) -> Requests:
     """Draw `count` requests; prompt plus output never exceeds `longest` tokens.
 
     Prompts, outputs and gaps have dice of their own, so the lengths do not depend on the rate.
-    In a closed loop the waves that are counted have the asked means by themselves.
+    In a closed loop the waves that are counted have the asked means by themselves. Each of `ranks`
+    that attend to requests of their own has a prefix cache of its own.
     """
     users = min(count // (WARM_UP_WAVES + 2), workload.concurrency or 0)
     prefixes, sessions = workload.prefixes, None
@@ -119,7 +122,7 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
     asked = tuple(_in_parts(lengths, count, users, f"prompt {seed}"))
     if prefixes is not None:
         means = workload.prompt.mean_tokens, workload.output.mean_tokens
-        asked, sessions = sessions_of(prefixes, asked, *means, seed)
+        asked, sessions = sessions_of(over_ranks(prefixes, ranks), asked, *means, seed)
     answered = _in_parts(workload.output, count, users, f"output {seed}")
     cut = [within(longest, *both) for both in zip(asked, answered, strict=True)]
     prompts, outputs = [prompt for prompt, _ in cut], [output for _, output in cut]

@@ -142,7 +142,7 @@ class _Engine(NamedTuple):
         group = self.group
         users = None if load.concurrency is None else _users(load)
         drawn = replace(load, concurrency=users)
-        requests = requests_of(drawn, count, seed, group.limits.max_model_len)
+        requests = requests_of(drawn, count, seed, group.limits.max_model_len, group.attention_dp)
         replica, serving = run(group, self.memory, requests, self.catalog, closed_users=users)
         report = _report(replica, requests, serving, load, seed)
         if load.offline is None:
@@ -154,11 +154,12 @@ class _Engine(NamedTuple):
         """The replica while more than enough requests wait, and how many it ends a second: of its
         own dice, so that all seeds agree on what is stable.
         """
-        batch = largest_batch(self.group, self.memory, self.share)
+        group, share = self.group, self.share
+        batch = largest_batch(group, self.memory, share)
         count = max(LEAST, WAVES * batch)
-        drawn = requests_of(self.share, count, 0, self.group.limits.max_model_len)
+        drawn = requests_of(share, count, 0, group.limits.max_model_len, group.attention_dp)
         waiting = replace(drawn, arrivals=[0.0] * count)
-        replica, _ = run(self.group, self.memory, waiting, self.catalog)
+        replica, _ = run(group, self.memory, waiting, self.catalog)
         return replica, ended_per_s(replica, batch)
 
 

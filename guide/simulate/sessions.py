@@ -53,6 +53,14 @@ def dealt(prefixes: Prefixes, replicas: int, share: float = 1.0) -> tuple[Prefix
     return replace(prefixes, groups=here, seen=seen, router=Router.ROUND_ROBIN), times
 
 
+def over_ranks(prefixes: Prefixes, ranks: int) -> Prefixes:
+    """What the caches of a replica see whose attention runs in data parallel: each rank has one,
+    and gets a request by the length of its queue, as behind a Service. One pool holds them all.
+    """
+    seen = 1.0 if prefixes.turns == 1 else prefixes.seen / ranks
+    return replace(prefixes, groups=prefixes.groups * ranks, seen=seen)
+
+
 @lru_cache(maxsize=256)
 def _busiest(groups: int, replicas: int) -> float:
     """Groups of the replica that a hash gives the most of them, on average."""

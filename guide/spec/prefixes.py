@@ -32,6 +32,11 @@ _CONVERSATIONS = (
     "with prefixes.turns above 1 each group is one conversation, which waits for its answers: "
     "prefixes.groups must be at least concurrency"
 )
+_DAY = (
+    "replicas that follow a dayProfile come and go, and only with prefixes.turns 1 and "
+    "prefixes.router RoundRobin does each find as much whatever their number: set both, or state "
+    "the peak as requestsPerSecond instead of dayProfile"
+)
 # of a workload, the same as `PrefixesSpec.check`
 RULES_OF_PREFIXES = tuple(
     rule(f"!has(self.prefixes) || {cel}", message)
@@ -53,6 +58,11 @@ RULES_OF_PREFIXES = tuple(
             "!has(self.concurrency) || self.prefixes.turns == 1 || "
             "self.prefixes.groups >= self.concurrency",
             _CONVERSATIONS,
+        ),
+        (
+            "!has(self.dayProfile) || (self.prefixes.turns == 1 && self.prefixes.router == "
+            "'RoundRobin')",
+            _DAY,
         ),
     )
 )
@@ -79,10 +89,17 @@ class PrefixesSpec(Edge):
     )
 
     def check(
-        self, prompt: int, output: int, hit_percent: int, *, batch: int | None, users: int | None
+        self,
+        prompt: int,
+        output: int,
+        hit_percent: int,
+        *,
+        batch: int | None,
+        users: int | None,
+        by_day: bool,
     ) -> None:
         """Refuse what contradicts the rest of the workload: mean tokens, the stated hits, the
-        requests of an offline batch, and the users of a closed loop."""
+        requests of an offline batch, the users of a closed loop, and whether it follows a day."""
         if hit_percent:
             raise refuse(_ONE_HIT_SHARE)
         if self.shared_tokens >= prompt:
@@ -97,6 +114,8 @@ class PrefixesSpec(Edge):
             raise refuse(_BATCH)
         if users is not None and self.turns > 1 and self.groups < users:
             raise refuse(_CONVERSATIONS)
+        if by_day and not plain:
+            raise refuse(_DAY)
 
     def to_domain(self) -> Prefixes:
         """The same in domain names."""

@@ -176,6 +176,7 @@ class WorkloadSpec(Edge):
                 *(self.input_tokens.mean, self.output_tokens.mean, self.prefix_cache_hit_percent),
                 batch=self.offline and self.offline.requests,
                 users=self.concurrency,
+                by_day=self.day_profile is not None,
             )
         return self
 
