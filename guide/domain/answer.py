@@ -144,8 +144,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
     """Where the memory of one GPU goes, and how many tokens the KV cache of one attention rank
-    holds, on which a request lives; a replica has `attention_ranks` of them.
-    """
+    holds, on which a request lives; a replica has `attention_ranks` of them."""
 
     hbm_bytes: float
     weight_bytes: float  # per GPU
@@ -233,6 +232,7 @@ class ServingReport:
     ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
     job_s: float | None = None  # of an offline batch: until its last answer
     hit_share: float | None = None  # of prompt tokens, where prefixes are simulated
+    full_per_s: float | None = None  # requests/s while more than enough wait, where simulated so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

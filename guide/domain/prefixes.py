@@ -60,7 +60,7 @@ class RouterPoint:
     replicas: int
     hit_share: float  # of prompt tokens
     ttft_p95_s: float | None  # of the busiest replica; None: its queue keeps growing
-    capacity_per_s: float | None  # requests/s within the limits; of a closed loop what is served
+    capacity_per_s: float | None  # requests/s at saturation; of a closed loop what is served
     holds: bool  # whether it keeps the limits under the load of the plan
 
 

@@ -15,7 +15,7 @@ def routers(found: Recommendation) -> Table:
     advice = found.prefixes
     return Table(
         title="Prefix hits by router, unmeasured here",
-        heads=("router", "replicas", "", "hits", "TTFT p95", "requests/s within limits", "limits"),
+        heads=("router", "replicas", "", "hits", "TTFT p95", "requests/s at saturation", "limits"),
         rows=() if advice is None else tuple(_row(advice, point) for point in advice.points),
         numeric=(1, 3, 4, 5),
     )

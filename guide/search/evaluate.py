@@ -30,7 +30,8 @@ from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width, half_width_near
 from guide.search.pricing import billed_gpus, group_usd_per_h
 from guide.simulate.capacity import peak_prefill, saturation
-from guide.simulate.serve import Runs, serve
+from guide.simulate.runs import Runs
+from guide.simulate.serve import serve
 from guide.simulate.sessions import dealt
 
 SECONDS_PER_HOUR = 3600
@@ -166,7 +167,9 @@ def _as_found(
     found: list[Member] = []
     for one, report in zip(members, reports, strict=True):
         hits = asked.as_found(report.hit_share)
-        full_per_s = saturation(one.group, one.replica.memory, hits, study.catalog)
+        full_per_s = report.full_per_s or saturation(
+            one.group, one.replica.memory, hits, study.catalog
+        )
         _, times = dealt(prefixes, one.replicas, one.load_share)
         replica = replace(one.replica, saturation_per_s=full_per_s / times)
         found.append(replace(one, replica=replica))

@@ -3,7 +3,6 @@ simulation."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,14 +14,15 @@ from guide.domain import (
     Prefixes,
     Router,
     RouterPoint,
+    Workload,
 )
 from guide.search.evaluate import Member, Study, evaluate, hit_share
 from guide.search.headroom import members_as_they_are
 from guide.search.knobs import verdict
+from guide.search.rank import capacity_per_s
 from guide.simulate.policy import release_of
 from guide.units import format_rate
 
-ABOVE, FINER, RUNGS = 1.2, 1.05, 32  # rates tried: from above the estimate to a quarter of it
 BETTER = 1.1  # times the capacity: a router worth a sentence
 
 
@@ -63,35 +63,16 @@ def _point(
         replicas=sum(one.replicas for one in members),
         hit_share=hit_share(found) or 0.0,
         ttft_p95_s=found.predicted.ttft.p95_s if stable else None,
-        capacity_per_s=_capacity_per_s(found, members, under),
+        capacity_per_s=_capacity_per_s(found, plan.workload),
         holds=verdict(found, members, under.plan) is None,
     )
 
 
-def _capacity_per_s(found: Evaluation, members: Sequence[Member], study: Study) -> float | None:
-    """The most requests/s at which every limit of latency holds, to 5 %; in a closed loop what is
-    served."""
-    plan = study.plan
-    if plan.workload.offline is not None:
+def _capacity_per_s(found: Evaluation, load: Workload) -> float | None:
+    """Requests/s at saturation; of a closed loop what is served, and of a batch nothing."""
+    if load.offline is not None:
         return None
-    if plan.workload.concurrency is not None:
-        return found.predicted.requests_per_s
-    latencies = replace(plan, slo=replace(plan.slo, min_output_tokens_per_s=None))
-    estimate = min(
-        item.max_requests_per_s * item.group.replicas / item.group.load_share
-        for item in found.groups
-    )
-
-    def rate(rung: int) -> float:
-        return ABOVE * estimate / FINER**rung
-
-    def holds(rung: int) -> bool:
-        load = replace(plan.workload, requests_per_s=rate(rung))
-        under = study.under(replace(latencies, workload=load))
-        return verdict(evaluate(members, under), members, under.plan) is None
-
-    first = bisect_left(range(RUNGS), True, key=holds)
-    return rate(first) if first < RUNGS else None
+    return capacity_per_s(found) if load.concurrency is None else found.predicted.requests_per_s
 
 
 def about_prefixes(best: Evaluation, found: PrefixAdvice | None, study: Study) -> list[str]:

@@ -24,12 +24,14 @@ from guide.simulate.job import ended_per_s, whole_job
 from guide.simulate.policy import policy_of, release_of
 from guide.simulate.prefix_cache import PrefixCache
 from guide.simulate.replica import NEVER, ReplicaLoop
+from guide.simulate.runs import EngineRun, Full, Runs
 from guide.simulate.steady import LEAST, noise, run_length, warm_up
 
 WAVES = 4  # of full batches: enough to tell a rate
 COUNTED_WAVES = 2  # requests of each user of a closed loop that are counted, at the least
 MOST_USERS = 4000  # of a closed loop that are simulated: more than any batch, others only wait
 MOST_OFFLINE = 2000  # requests of a job that are simulated, and more where batches are large
+MOST_WITH_PREFIXES = 2400  # requests: their runs are rarely shared, and what scatters is told
 NEAR = 0.75  # of the estimated saturation: from here on capacity is simulated
 STEEP = 0.8  # of capacity: from here on a little of it moves the wait much
 ONE_PERCENT = 1.01
@@ -94,7 +96,8 @@ class _Engine(NamedTuple):
         if share.prefixes is not None:  # no estimate tells what a full replica still finds
             full = self._full()
             busy = share.requests_per_s / full.ended_per_s
-            return run_length(busy, full.batch_mean, share.arrival_cv), busy
+            needed = run_length(busy, full.batch_mean, share.arrival_cv)
+            return min(MOST_WITH_PREFIXES, needed), busy
         cost, _ = layout_cost(group, self.catalog)
 
         def rate(batch: int) -> float:
@@ -136,6 +139,8 @@ class _Engine(NamedTuple):
                     _, worse = self._run(fuller, count, seed)
                     grown = math.log(worse.ttft.p95_s / report.ttft.p95_s) / math.log(ONE_PERCENT)
                     report = replace(report, ttft_steepness=1 + max(0.0, grown))
+            if self.share.prefixes is not None:
+                report = replace(report, full_per_s=self._full().ended_per_s)
         return EngineRun(replica.policy.kv_blocks, starved or replica.evicted, report)
 
     def _run(self, load: Workload, count: int, seed: int) -> tuple[ReplicaLoop, ServingReport]:
@@ -166,44 +171,6 @@ class _Engine(NamedTuple):
 def _users(load: Workload) -> int:
     """The users of a closed loop that are simulated; none of another load."""
     return min(load.concurrency or 0, MOST_USERS)
-
-
-class EngineRun(NamedTuple):
-    """What one replica did with so many KV blocks, and whether anything waited for them."""
-
-    kv_blocks: int
-    starved: bool  # or a prefix was forgotten for want of them
-    report: ServingReport
-
-
-class Full(NamedTuple):
-    """A replica for which more than enough requests wait."""
-
-    starved: bool
-    batch_mean: float
-    ended_per_s: float
-
-
-class Runs:
-    """Simulations by all that they depend on, so that none is made twice.
-
-    A run in which nothing ever waited for KV blocks is the run of any larger cache as well.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, list[EngineRun]] = {}
-        self.full: dict[Hashable, Full] = {}
-
-    def find(self, key: Hashable, kv_blocks: int) -> EngineRun | None:
-        """The run of `key` with so many blocks, if one is known."""
-        for one in self._known.get(key, ()):
-            if one.kv_blocks == kv_blocks or (not one.starved and one.kv_blocks < kv_blocks):
-                return one
-        return None
-
-    def add(self, key: Hashable, one: EngineRun) -> None:
-        """Remember a run."""
-        self._known.setdefault(key, []).append(one)
 
 
 def run(

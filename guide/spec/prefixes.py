@@ -139,8 +139,8 @@ class RouterPointDocument(TypedDict):
     capacityRequestsPerSecond: Annotated[
         float | None,
         Field(
-            description="Most requests/s within the limits, or what is served of a closed loop; "
-            "null: no load keeps them, or it is a batch."
+            description="Requests/s at saturation, or what is served of a closed loop; null for a "
+            "batch."
         ),
     ]
     holds: Annotated[bool, Field(description="Whether it keeps the limits under the load asked.")]

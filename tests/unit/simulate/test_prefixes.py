@@ -26,7 +26,8 @@ from guide.search.evaluate import load_share
 from guide.search.space import modelled_release
 from guide.simulate.arrivals import requests_of
 from guide.simulate.prefix_cache import PrefixCache
-from guide.simulate.serve import Runs, run, serve
+from guide.simulate.runs import Runs
+from guide.simulate.serve import run, serve
 from guide.simulate.sessions import Sessions, dealt
 
 CATALOG = load()
