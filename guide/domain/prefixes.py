@@ -3,7 +3,8 @@ beginning lies."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -28,6 +29,13 @@ class Prefixes:
     turns: int = 1
     router: Router = Router.ROUND_ROBIN
     seen: float = 1.0  # share of a group's requests that one replica gets
+
+    def times(self, load: float) -> Prefixes:
+        """Under so many times the load: people think as long as before, so there are more
+        conversations; documents are asked about more often."""
+        if self.turns == 1:
+            return self
+        return replace(self, groups=max(1, math.ceil(self.groups * load - 1e-9)))
 
     def new_tokens(self, prompt: float, output: float) -> float:
         """Tokens that a user adds in each turn, so that prompts have this mean over the turns.

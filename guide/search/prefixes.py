@@ -100,11 +100,13 @@ def about_prefixes(best: Evaluation, found: PrefixAdvice | None, study: Study) -
         notes.append(_NEEDS[prefixes.router])
         return notes
     aware = found.behind(Router.PREFIX_AWARE)
-    if (aware.capacity_per_s or 0.0) > BETTER * (here.capacity_per_s or 0.0):
+    much, little = aware.capacity_per_s or 0.0, here.capacity_per_s or 0.0
+    if much > BETTER * little:
         notes.append(
-            f"behind a prefix-aware router the same replicas find {aware.hit_share:.0%} and take "
-            f"{_rate(aware)} instead of {_rate(here)}: plan with workload.prefixes.router "
-            "PrefixAware; `guide render --format inferencepool` writes what such a router needs"
+            f"behind a prefix-aware router the same replicas find {aware.hit_share:.0%} and "
+            f"saturate at {format_rate(much)} instead of {format_rate(little)} requests/s: plan "
+            "with workload.prefixes.router PrefixAware; `guide render --format inferencepool` "
+            "writes what such a router needs"
         )
     return notes
 
@@ -121,8 +123,3 @@ _NEEDS = {
     Router.PREFIX_AWARE: "the answer needs a prefix-aware router, which a Service is not: `guide "
     "render --format inferencepool` writes what one needs",
 }
-
-
-def _rate(point: RouterPoint) -> str:
-    rate = point.capacity_per_s
-    return "no load" if rate is None else f"{format_rate(rate)} requests/s"
