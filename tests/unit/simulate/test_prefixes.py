@@ -104,7 +104,13 @@ def hits(report: ServingReport) -> float:
 
 def test_affinity_doubles_the_output_at_saturation_where_a_replica_holds_only_its_share():
     """A public comparison of routers saw 2.1 x the output for affinity against round robin, with
-    150 groups of 6,000 shared tokens."""
+    150 groups of 6,000 shared tokens.
+
+    It does not tell all of its setting. 4 replicas, answers of 128 tokens and 256 users are chosen
+    here; over twelve settings of such the factor was 1.1 to 2.6. So this holds the mechanism and
+    its order, not a measurement: where the groups overflow one cache and fit into four, and
+    prompts are most of the work, affinity about doubles the output.
+    """
     held = MEMORY.held_tokens(6428)
     assert 150 / 4 * 6000 < held < 150 * 6000
     robin, apart = behind(Router.ROUND_ROBIN, 4), behind(Router.SESSION_AFFINITY, 4)
@@ -118,6 +124,39 @@ def test_affinity_doubles_the_output_at_saturation_where_a_replica_holds_only_it
 
 def test_one_replica_needs_no_router():
     assert len({behind(router, 1)[0] for router in Router}) == 1
+
+
+def test_nobody_finds_more_than_was_said_before():
+    for turns in (1, 4):
+        prefixes = Prefixes(groups=12, shared_tokens=2000, turns=turns)
+        asked = replace(SATURATED, prompt=Lengths(mean_tokens=4000), prefixes=prefixes)
+        requests = replace(requests_of(asked, 300, 0, 16384), arrivals=[0.0] * 300)
+        replica, _ = run(GROUP, MEMORY, requests, CATALOG)
+        cache, sessions = replica.prefixes, requests.sessions
+        assert cache is not None
+        assert sessions is not None
+        assert len(cache.found) == 300
+        assert any(cache.found.values())
+        for request, found in cache.found.items():
+            bound = min(2000 + sessions.seen[request], requests.prompts[request] - 1)
+            assert 0 <= found <= bound
+
+
+def test_attention_ranks_have_a_cache_each():
+    """One pool of blocks, in which each rank keeps its own copy of a prefix."""
+    two = requests_of(SATURATED, 400, 0, 16384, ranks=2)
+    one = requests_of(SATURATED, 400, 0, 16384)
+    assert one.sessions is not None
+    assert two.sessions is not None
+    assert two.prompts == one.prompts
+    assert 150 < len({*two.sessions.group}) <= 300
+    assert {*one.sessions.group} <= set(range(150))
+    found = [
+        run(GROUP, MEMORY, replace(requests, arrivals=[0.0] * 400), CATALOG)[0]
+        for requests in (one, two)
+    ]
+    hits = [sum(one.prefixes.found.values()) for one in found if one.prefixes is not None]
+    assert hits[0] > 1.2 * hits[1] > 0
 
 
 def test_where_all_fits_round_robin_is_as_good_and_better_spread():
