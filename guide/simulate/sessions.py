@@ -89,28 +89,29 @@ def sessions_of(
     whose they are. `prompt` and `output` are mean tokens.
 
     Of turns that went elsewhere in between it knows by chance: each comes here with the same
-    probability.
+    probability. A conversation is as long as its first prompt says, so that what was said before is
+    part of every later prompt.
     """
-    turns = _Turns(prefixes, prompt, output, f"group {seed}")
-    before: list[tuple[int, int, int]] = []
-    told, tokens = prefixes.shared_tokens, 0
+    turns, told = _Turns(prefixes, prompt, output, f"group {seed}"), prefixes.shared_tokens
+    ended: list[tuple[int, int, float]] = []
+    tokens = 0.0
     for place in range(BEFORE * prefixes.groups):
-        group, chain, times, _ = turns.next()
-        left = round(own[place % len(own)] * times + output)
-        before.append((group, chain, left))
-        tokens += told + left
+        group, chain, length, _ = turns.next(own[place % len(own)])
+        ended.append((group, chain, length))
+        tokens += told + length + output
         if tokens > MOST_BEFORE_TOKENS:
             break
-    prompts, groups, chains, seen = [list[int]() for _ in range(4)]
-    for drawn in own:
-        group, chain, times, known = turns.next()
-        tokens = max(1, round(drawn * times))
-        prompts.append(told + tokens)
-        groups.append(group)
-        chains.append(chain)
-        seen.append(int(tokens * known))
-    sessions = Sessions(shared_tokens=told, group=groups, chain=chains, seen=seen, before=before)
-    return tuple(prompts), sessions
+    came = [turns.next(drawn) for drawn in own]
+    scale = sum(own) / sum(length for *_, length, _ in came)  # to the asked mean
+    lengths = [max(1, round(scale * length)) for *_, length, _ in came]
+    sessions = Sessions(
+        shared_tokens=told,
+        group=[group for group, *_ in came],
+        chain=[chain for _, chain, *_ in came],
+        seen=[int(length * known) for length, (*_, known) in zip(lengths, came, strict=True)],
+        before=[(group, chain, round(scale * length + output)) for group, chain, length in ended],
+    )
+    return tuple(told + length for length in lengths), sessions
 
 
 class _Turns:
@@ -122,24 +123,24 @@ class _Turns:
         self.own = [prefixes.own_tokens(t, prompt, output) for t in range(prefixes.turns)]
         self.output = output
         self.chains = 0
-        self.now: dict[int, tuple[int, int]] = {}  # chain and turn that came here last
+        self.now: dict[int, tuple[int, int, float]] = {}  # chain, last turn here, its factor
 
-    def next(self) -> tuple[int, int, float, float]:
-        """Group, chain, its own tokens over those of a mean prompt, and which share of them came
-        here in an earlier turn."""
+    def next(self, drawn: float) -> tuple[int, int, float, float]:
+        """Group, chain, own tokens where a mean prompt has as many as `drawn`, and which share of
+        them came here in an earlier turn."""
         turns, draw = self.prefixes.turns, self.draw
         group = draw.randrange(self.prefixes.groups)
-        chain, last = self.now.get(group, (0, -1))
+        chain, last, of_a_mean = self.now.get(group, (0, -1, 1.0))
         # the first that is seen of a group is in the midst of it
         turn = last + self._gone_on() if chain else turns + draw.randrange(turns)
         known = 0.0
         if turn >= turns:
             self.chains += 1
-            chain, turn = -self.chains, turn % turns
+            chain, turn, of_a_mean = -self.chains, turn % turns, drawn / self.mean
         elif last >= 0:
             known = (self.own[last] + self.output) / self.own[turn]
-        self.now[group] = chain, turn
-        return group, chain, self.own[turn] / self.mean, known
+        self.now[group] = chain, turn, of_a_mean
+        return group, chain, self.own[turn] * of_a_mean, known
 
     def _gone_on(self) -> int:
         """Turns since the last that came here: geometric."""

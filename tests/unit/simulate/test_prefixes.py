@@ -142,6 +142,18 @@ def test_nobody_finds_more_than_was_said_before():
             assert 0 <= found <= bound
 
 
+def test_a_cache_that_holds_all_finds_what_the_plan_promises():
+    """Lengths differ between conversations, and not from turn to turn within one."""
+    for turns in (1, 5):
+        prefixes = Prefixes(groups=20, shared_tokens=500, turns=turns)
+        few = replace(
+            SATURATED, prompt=Lengths(mean_tokens=2500), prefixes=prefixes, concurrency=16
+        )
+        report = serve(GROUP, MEMORY, few, CATALOG, seed=0)
+        most = prefixes.most_hit_share(2500, 128)
+        assert 0.93 * most < hits(report) < 1.02 * most
+
+
 def test_attention_ranks_have_a_cache_each():
     """One pool of blocks, in which each rank keeps its own copy of a prefix."""
     two = requests_of(SATURATED, 400, 0, 16384, ranks=2)
@@ -188,7 +200,7 @@ def test_hits_rise_with_the_cache_and_with_affinity(groups: int, turns: int, rep
     ]
     for robin, apart, aware in found:
         assert 0 <= robin <= apart + 0.02
-        assert apart <= aware + 0.02 <= most + 0.06
+        assert apart <= aware + 0.02 <= most + 0.04
     for less, more in zip(*found, strict=True):
         assert less <= more + 0.02
 
