@@ -4,9 +4,11 @@ them."""
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from guide.catalog import load
 from guide.domain import (
@@ -31,8 +33,10 @@ from guide.search.evaluate import hit_share
 from guide.search.rank import capacity_per_s
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
+from guide.spec.workload import WorkloadSpec
 
 CATALOG = load()
+ROOT = Path(__file__).resolve().parents[3]
 # 80 groups, of which an A100 of 40 GB holds half
 SHARED: dict[str, Any] = {"groups": 80, "sharedTokens": 3000}
 LONG = {"inputTokens": {"mean": 3300, "p95": 3300}, "outputTokens": {"mean": 60, "p95": 60}}
@@ -210,3 +214,12 @@ def test_without_prefixes_nothing_is_said():
     assert found.prefixes is None
     assert routers(found).rows == ()
     assert "prefixes" not in to_json(found)
+
+
+def test_the_plan_of_the_documentation_is_one():
+    text = (ROOT / "docs/prefixes.md").read_text(encoding="utf-8")
+    workload = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["spec"]["workload"]
+    load_ = WorkloadSpec.model_validate(workload).to_domain()
+    assert load_.prefixes is not None
+    assert load_.prefixes.turns == 5
+    assert f"`mostHitShare`, {load_.prefix_hit_share:.0%} here".replace("%", " %") in text
