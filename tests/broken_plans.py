@@ -19,6 +19,9 @@ PLAN: dict[str, Any] = {
     },
 }
 ABSENT = object()
+_LOAD: dict[str, Any] = PLAN["spec"]["workload"]
+_NO_LOAD = {key: value for key, value in _LOAD.items() if key != "requestsPerSecond"}
+_PREFIXES = {"groups": 8, "sharedTokens": 500}
 
 # what is wrong -> (path, value, what the sentence must say)
 BROKEN: dict[str, tuple[str, Any, str]] = {
@@ -235,6 +238,70 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         "spec.workload.speculation",
         {"method": "NGram", "tokens": 2, "acceptancePercent": [80], "draftModel": "a/b"},
         "draftModel is for EAGLE and DraftModel",
+    ),
+    **{
+        f"prefixes: {name}": ("spec.workload.prefixes", value, said)
+        for name, value, said in (
+            (
+                "no groups",
+                {"groups": 0, "sharedTokens": 500},
+                "spec.workload.prefixes.groups is 0, but it must be at least 1",
+            ),
+            ("no length", {"groups": 5}, "spec.workload.prefixes.sharedTokens"),
+            (
+                "nothing of a prompt's own",
+                {"groups": 5, "sharedTokens": 1024},
+                "prefixes.sharedTokens is 1024 and the mean input 1024: it must be below",
+            ),
+            (
+                "more turns than a prompt holds",
+                {"groups": 5, "sharedTokens": 500, "turns": 6},
+                "inputTokens.mean is too small for prefixes.turns",
+            ),
+            (
+                "endless conversations",
+                {"groups": 5, "sharedTokens": 5, "turns": 65},
+                "spec.workload.prefixes.turns is 65, but it must be at most 64",
+            ),
+            (
+                "a router that nobody knows",
+                {"groups": 5, "sharedTokens": 500, "router": "LeastLoaded"},
+                "spec.workload.prefixes.router",
+            ),
+        )
+    },
+    "prefixes beside their hits": (
+        "spec.workload",
+        {**_LOAD, "prefixes": _PREFIXES, "prefixCacheHitPercent": 30},
+        "prefixes says what is found again: remove prefixCacheHitPercent",
+    ),
+    "prefixes of a batch behind a router": (
+        "spec.workload",
+        {
+            **_NO_LOAD,
+            "offline": {"requests": 500},
+            "prefixes": {**_PREFIXES, "router": "PrefixAware"},
+        },
+        "an offline batch has no turns, no router and no more groups than requests",
+    ),
+    "more groups than a batch has requests": (
+        "spec.workload",
+        {**_NO_LOAD, "offline": {"requests": 7}, "prefixes": _PREFIXES},
+        "prefixes.groups to the size of the batch at most",
+    ),
+    "fewer conversations than users": (
+        "spec.workload",
+        {**_NO_LOAD, "concurrency": 9, "prefixes": {**_PREFIXES, "turns": 2}},
+        "prefixes.groups must be at least concurrency",
+    ),
+    "conversations over the day": (
+        "spec.workload",
+        {
+            **_NO_LOAD,
+            "dayProfile": {"low": 1, "mean": 2, "peak": 4},
+            "prefixes": {**_PREFIXES, "turns": 2},
+        },
+        "replicas that follow a dayProfile come and go",
     ),
     "label value with blanks": ("spec.placement.nodeSelector", {"pool": "a b"}, "nodeSelector"),
 }

@@ -47,7 +47,7 @@ def names(objects: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _tables(found: Recommendation, *, wide: bool, rented: Catalog | None) -> None:
-    from guide.report import batches, frameworks, rivals, scaling, speculation
+    from guide.report import batches, frameworks, prefixes, rivals, scaling, speculation
     from guide.report.extremes import three_answers
     from guide.report.renting import left_out, where_to_rent
     from guide.report.sentences import addition, outcome
@@ -65,6 +65,7 @@ def _tables(found: Recommendation, *, wide: bool, rented: Catalog | None) -> Non
             frameworks.side_by_side(found),
             scaling.bounds(found),
             speculation.curve(found),
+            prefixes.routers(found),
             rows.predictions(found.best),
             rows.memory(found.best),
             rows.operating_point(found.best),

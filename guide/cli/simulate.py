@@ -37,11 +37,12 @@ def simulate(
     """Replay a trace of requests through the recommended deployment: percentiles of latency and
     queueing, throughput, KV cache, preemptions.
 
-    The plan chooses the deployment; the trace replaces its lengths and its load. Requests are
-    dealt to the replicas at random, as a Service does; those of a plan with workload.offline by
+    The plan chooses the deployment; the trace replaces its lengths and its load, and names no
+    prefixes: of those of the plan, the share that was simulated is found in each prompt. Requests
+    are dealt to the replicas at random, as a Service does; those of a plan with workload.offline by
     least work. The trace is read as it is served, so that it may have any length; requests may
-    stand out of order by up to 4,096 lines. Exit code 0:
-    simulated. 3: infeasible, every reason is printed. 2: bad input.
+    stand out of order by up to 4,096 lines. Exit code 0: simulated. 3: infeasible, every reason is
+    printed. 2: bad input.
     """
     from guide.cli import show
     from guide.cli.candidate import chosen
@@ -57,10 +58,10 @@ def simulate(
     question = ask(filename, nodes, pods, model_config, calibration, Extra(gpus=gpus))
     evaluation = chosen(question, candidate)
     layout = [(item.group, item.memory) for item in evaluation.groups]
-    hits, slo = question.plan.workload.prefix_hit_share, question.plan.slo
+    load, slo = question.plan.workload, question.plan.slo
+    hits = [load.as_found(item.report.hit_share).prefix_hit_share for item in evaluation.groups]
     recorded = read_trace(read_lines(trace), "stdin" if str(trace) == "-" else str(trace))
     with shown_when_slow("simulating"):
-        offline = question.plan.workload.offline is not None
         played = replay(
             layout,
             recorded,
@@ -68,8 +69,8 @@ def simulate(
             question.catalog,
             seed=seed,
             slo=slo,
-            offline=offline,
-            most_new_tokens=most_new_tokens(question.plan.workload),
+            offline=load.offline is not None,
+            most_new_tokens=most_new_tokens(load),
         )
     widths = half_widths(evaluation, question.catalog)
     if output is not Output.TABLE:

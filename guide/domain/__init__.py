@@ -73,6 +73,10 @@ from guide.domain.model import ModelArch as ModelArch
 from guide.domain.model import Precision as Precision
 from guide.domain.offers import Addition as Addition
 from guide.domain.offers import Relaxation as Relaxation
+from guide.domain.prefixes import PrefixAdvice as PrefixAdvice
+from guide.domain.prefixes import Prefixes as Prefixes
+from guide.domain.prefixes import Router as Router
+from guide.domain.prefixes import RouterPoint as RouterPoint
 from guide.domain.scaling import AutoscalerRules as AutoscalerRules
 from guide.domain.scaling import ScaledDay as ScaledDay
 from guide.domain.scaling import Scaling as Scaling

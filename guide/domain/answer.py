@@ -14,6 +14,7 @@ from guide.domain.facts import Provenance
 from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
 from guide.domain.offers import Addition, Relaxation
+from guide.domain.prefixes import PrefixAdvice
 from guide.domain.scaling import Scaling
 from guide.domain.speculation import Speculation, SpeculationAdvice
 
@@ -143,8 +144,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
     """Where the memory of one GPU goes, and how many tokens the KV cache of one attention rank
-    holds, on which a request lives; a replica has `attention_ranks` of them.
-    """
+    holds, on which a request lives; a replica has `attention_ranks` of them."""
 
     hbm_bytes: float
     weight_bytes: float  # per GPU
@@ -231,6 +231,8 @@ class ServingReport:
     noise: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the p95 of TTFT, TPOT, end-to-end
     ttft_steepness: float = 1.0  # % by which p95 of TTFT grows where capacity is 1 % less
     job_s: float | None = None  # of an offline batch: until its last answer
+    hit_share: float | None = None  # of prompt tokens, where prefixes are simulated
+    full_per_s: float | None = None  # requests/s while more than enough wait, where simulated so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +341,7 @@ class Recommendation:
     rivals: tuple[Rival, ...] = ()  # of the other frameworks that were compared
     scaling: Scaling | None = None  # where the plan states its day
     speculation: SpeculationAdvice | None = None  # where the best speculates
+    prefixes: PrefixAdvice | None = None  # where the plan states them
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property

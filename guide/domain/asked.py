@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from guide.domain.model import ModelArch
+from guide.domain.prefixes import Prefixes
 from guide.domain.speculation import Speculation
 
 
@@ -60,9 +61,14 @@ class Workload:
     concurrency: int | None = None
     offline: int | None = None
     arrival_cv: float = 1.0
-    prefix_hit_share: float = 0.0
+    prefix_hit_share: float = 0.0  # with `prefixes`: what would be found if nothing were forgotten
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None  # what clients send as max_tokens
+    prefixes: Prefixes | None = None
+
+    def as_found(self, hit_share: float | None) -> Workload:
+        """The same with the hits that were simulated; of a load without prefixes nothing was."""
+        return self if hit_share is None else replace(self, prefix_hit_share=hit_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,12 +92,13 @@ class BenchLoad:
     url: str
     served_name: str
     prompt_tokens: int
-    prefix_tokens: int  # of the prompt, common to all
+    prefix_tokens: int  # of the prompt, common to all of a group
     output_tokens: int
     requests: int
     requests_per_s: float | None  # None: a closed loop ...
     concurrency: int | None  # ... of so many users
     arrival_cv: float = 1.0
+    groups: int = 1  # of prompts that begin alike, each as often as the others
 
 
 @dataclass(frozen=True, slots=True)

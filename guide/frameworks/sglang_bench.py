@@ -6,6 +6,8 @@ server's own API, which needs no name of a model.
 
 from __future__ import annotations
 
+import math
+
 from guide.errors import SpecError
 from guide.frameworks.base import BenchLoad
 
@@ -44,8 +46,8 @@ def _prompts(load: BenchLoad) -> tuple[str, ...]:
     if load.prefix_tokens:
         return (
             "--dataset-name=generated-shared-prefix",
-            "--gsp-num-groups=1",
-            f"--gsp-prompts-per-group={load.requests}",
+            f"--gsp-num-groups={load.groups}",
+            f"--gsp-prompts-per-group={math.ceil(load.requests / load.groups)}",
             f"--gsp-system-prompt-len={load.prefix_tokens}",
             f"--gsp-question-len={max(1, load.prompt_tokens - load.prefix_tokens)}",
             f"--gsp-output-len={load.output_tokens}",

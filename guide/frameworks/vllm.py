@@ -19,6 +19,7 @@ from guide.domain import (
     SpeculationMethod,
 )
 from guide.errors import SpecError
+from guide.frameworks import vllm_bench
 from guide.frameworks.base import (
     PORT,
     Bench,
@@ -170,23 +171,8 @@ class Vllm(Framework):
             group = replace(group, version=".".join(map(str, NEWEST)))
         return Bench(
             options.images.get(self.name) or default_image(group),
-            ("vllm", "bench", "serve"),
-            (
-                "--backend=openai",
-                f"--base-url={load.url}",
-                f"--model={group.model.name}",
-                f"--served-model-name={load.served_name}",
-                "--dataset-name=random",
-                f"--random-input-len={load.prompt_tokens - load.prefix_tokens}",
-                f"--random-prefix-len={load.prefix_tokens}",
-                f"--random-output-len={load.output_tokens}",
-                "--ignore-eos",
-                *_arrivals(load),
-                f"--num-prompts={load.requests}",
-                "--save-result",  # into the log, as its last line
-                "--result-dir=/dev",
-                "--result-filename=stdout",
-            ),
+            vllm_bench.COMMAND,
+            vllm_bench.arguments(group.model.name, load),
         )
 
     def on_node(self, image: str, nodes: int, leader: bool) -> tuple[str, ...]:
@@ -212,13 +198,6 @@ class Vllm(Framework):
     def image_version(self, image: str) -> tuple[int, ...] | None:
         """The vLLM version in the tag of an image."""
         return image_version(image)
-
-
-def _arrivals(load: BenchLoad) -> tuple[str, ...]:
-    if load.requests_per_s is None:
-        return (f"--max-concurrency={load.concurrency}",)
-    burstiness = 1 / max(load.arrival_cv, 0.01) ** 2  # the shape of a gamma distribution
-    return (f"--request-rate={load.requests_per_s:g}", f"--burstiness={burstiness:g}")
 
 
 def _launch(

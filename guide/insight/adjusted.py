@@ -35,7 +35,7 @@ class Adjusted:
 
 def adjusted(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> Adjusted:
     """How the replica of a group cuts its load."""
-    group, workload = item.group, plan.workload
+    group, workload = item.group, plan.workload.as_found(item.report.hit_share)
     share = load_share(workload, group.replicas, group.load_share)
     policy = policy_of(group, item.memory, catalog, request_tokens(workload))
     most = largest_batch(group, item.memory, workload)

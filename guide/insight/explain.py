@@ -190,7 +190,7 @@ def _view(item: GroupEvaluation, shape: StepShape, catalog: Catalog) -> StepView
 
 def _typical_prompt(item: GroupEvaluation, plan: Plan, catalog: Catalog) -> StepShape:
     """The first step of a mean prompt; under a token budget the mean batch decodes beside it."""
-    group, workload = item.group, plan.workload
+    group, workload = item.group, plan.workload.as_found(item.report.hit_share)
     policy = policy_of(group, item.memory, catalog, request_tokens(workload))
     beside = typical_decode(group, item.report, workload) if policy.mixes else StepShape()
     hit = int(workload.prompt.mean_tokens * workload.prefix_hit_share)

@@ -52,7 +52,9 @@ def one_minute(item: GroupEvaluation, plan: Plan, catalog: Catalog, *, seed: int
     rate = item.report.requests_per_s
     least = LEAST if users is None else 4 * users
     count = min(MOST_REQUESTS, max(least, math.ceil(2.5 * MINUTE_S * rate)))
-    requests = requests_of(offered, count, seed, group.limits.max_model_len)
+    requests = requests_of(
+        offered, count, seed, group.limits.max_model_len, ranks=group.attention_dp
+    )
     replica, serving = run(group, item.memory, requests, catalog, closed_users=users)
     times = times_of(replica, requests, serving)
     start_s = replica.arrival_s[count // 2]

@@ -10,7 +10,7 @@ from statistics import fmean
 from guide.domain import Catalog, Inventory, Percentiles, Plan, Workload
 from guide.perf.fits import fit_of, observed_key
 from guide.search.assess import Running, assess
-from guide.search.evaluate import load_share, mixed
+from guide.search.evaluate import hit_share, load_share, mixed
 from guide.search.operating_point import half_width_near
 from guide.simulate.serve import serve
 
@@ -26,6 +26,7 @@ class Expected:
     overhead_s: float  # of TTFT: what a request pays outside its forward steps
     stable: bool
     keys: tuple[str, ...]
+    planned_hit_share: float | None = None  # of the load of a plan that states its prefixes
 
 
 def expect(
@@ -70,4 +71,5 @@ def expect(
         overhead_s=fmean(overheads, shares),
         stable=all(report.stable for report in reports),
         keys=tuple(dict.fromkeys(keys)),
+        planned_hit_share=hit_share(found.evaluation),
     )

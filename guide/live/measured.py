@@ -156,15 +156,21 @@ def workload(found: Observation, plan: Plan) -> Workload:
     users = (found.running or 0.0) + (found.waiting or 0.0)
     open_loop = planned.concurrency is None
     hits = found.prefix_hit_share
+    prompt = _lengths(found.prompt_mean, found.prompt_p95)
+    output = _lengths(found.output_mean, found.output_p95)
+    prefixes = planned.prefixes if hits is None else None  # observed hits need no simulation
+    if prefixes is not None and not prefixes.fit(prompt.mean_tokens, output.mean_tokens):
+        hits, prefixes = 0.0, None  # such prompts have other beginnings than were planned
     return Workload(
-        prompt=_lengths(found.prompt_mean, found.prompt_p95),
-        output=_lengths(found.output_mean, found.output_p95),
+        prompt=prompt,
+        output=output,
         requests_per_s=found.requests_per_s if open_loop else None,
         concurrency=None if open_loop else max(1, round(users)),
         arrival_cv=planned.arrival_cv,
         prefix_hit_share=planned.prefix_hit_share if hits is None else min(0.99, hits),
         max_context_tokens=planned.max_context_tokens,
         max_output_tokens=planned.max_output_tokens,
+        prefixes=prefixes,
     )
 
 

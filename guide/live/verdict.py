@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from guide.domain import Plan, Slo
@@ -43,13 +43,21 @@ class Judgement:
 
 
 def judge(
-    plan: Plan, found: Observation, *, replicas: int, off: Mapping[str, float], stable: bool = True
+    plan: Plan,
+    found: Observation,
+    *,
+    replicas: int,
+    off: Mapping[str, float],
+    stable: bool = True,
+    hit_share: float | None = None,
 ) -> Judgement:
     """Judge one window of a plan that `replicas` should serve.
 
     `off` holds observed / predicted, for the load as it is, of those metrics alone that lie outside
-    their 90 % interval; `stable` says whether the layout can serve that load by prediction.
+    their 90 % interval; `stable` says whether the layout can serve that load by prediction, and
+    `hit_share` which prefix hits were simulated, where the plan does not state them itself.
     """
+    plan = replace(plan, workload=plan.workload.as_found(hit_share))
     missed = tuple(misses(plan.slo, found))
     verdict, sentence = _verdict(plan, found, replicas, off if stable else {})
     if not stable and verdict in (Verdict.LOAD_MOVED, Verdict.AS_PLANNED):

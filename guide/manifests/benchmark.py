@@ -40,6 +40,12 @@ def benchmarks(plan: InferencePlan, evaluation: Evaluation, form: str) -> Named:
             "--with-benchmark asks the Service of a plan, and a batch (spec.workload.offline) has "
             "none: leave the option out"
         )
+    prefixes = plan.spec.workload.prefixes
+    if prefixes is not None and prefixes.turns > 1:
+        raise SpecError(
+            "--with-benchmark: no benchmark of a framework sends conversations "
+            "(spec.workload.prefixes.turns above 1): leave the option out"
+        )
     groups = evaluation.groups
     services = [v for v in traffic(plan, groups).values() if v["kind"] == "Service"]
     if len(services) == 1:  # all groups stand behind it
@@ -116,7 +122,8 @@ def _load(plan: InferencePlan, evaluation: Evaluation, service: Object) -> Bench
     load, group = plan.spec.workload.to_domain(), evaluation.groups[0].group
     share = sum(one.group.load_share for one in evaluation.groups)
     named = FRAMEWORKS[group.framework].serves_alias
-    prompt = round(load.prompt.mean_tokens)
+    prompt, prefixes = round(load.prompt.mean_tokens), load.prefixes
+    groups = prefixes.groups if prefixes else 1
     rate = share * (load.requests_per_s or evaluation.predicted.requests_per_s)
     open_loop = load.requests_per_s is not None
     where = service["metadata"]
@@ -124,10 +131,11 @@ def _load(plan: InferencePlan, evaluation: Evaluation, service: Object) -> Bench
         url=f"http://{where['name']}.{where['namespace']}.svc:{PORT}",
         served_name=plan.spec.model.name if named else group.model.name,
         prompt_tokens=prompt,
-        prefix_tokens=round(prompt * load.prefix_hit_share),
+        prefix_tokens=prefixes.shared_tokens if prefixes else round(prompt * load.prefix_hit_share),
         output_tokens=round(load.output.mean_tokens),
-        requests=max(_FEWEST_REQUESTS, math.ceil(rate * LASTS_S)),
+        requests=max(_FEWEST_REQUESTS, groups, math.ceil(rate * LASTS_S)),
         requests_per_s=rate if open_loop else None,
         concurrency=None if open_loop else max(1, round(share * (load.concurrency or 1))),
         arrival_cv=load.arrival_cv,
+        groups=groups,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches, frameworks, prefill, rivals, scaling, speculation
+from guide.report import batches, frameworks, prefill, prefixes, rivals, scaling, speculation
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
@@ -69,6 +69,7 @@ def _feasible(plan: InferencePlan, r: Recommendation, best: Evaluation) -> list[
         _section(batches.curve(r)),
         *_day(r),
         *([_section(speculation.curve(r))] if r.speculation else []),
+        *([_section(prefixes.routers(r))] if r.prefixes else []),
         "## Precision",
         _bullets([precision_reason(item) for item in best.groups]),
         *_tolerated(best),
@@ -105,9 +106,12 @@ def _router(plan: InferencePlan, best: Evaluation) -> list[str]:
     said = next((router for router in routers if router), None)
     if said is None or best.job is not None:
         return []
-    hits = plan.spec.workload.prefix_cache_hit_percent
+    workload = plan.spec.workload
+    hits = workload.prefix_cache_hit_percent
     counted = (
-        f"the {hits:g} % of prompt tokens that the plan counts as seen before need that"
+        f"this answer counts on {workload.prefixes.router}, and the table of hits compares"
+        if workload.prefixes
+        else f"the {hits:g} % of prompt tokens that the plan counts as seen before need that"
         if hits
         else "this plan counts on no such hits, so its Service is enough"
     )

@@ -72,7 +72,8 @@ def _at_the_knee(
     group, largest = item.group, found.limits
     own = replace(found, limits=group.limits)
     sizes = (*found.smaller, largest.max_num_seqs)
-    each = [with_batch(own, size, study.plan, study.catalog) for size in sizes]
+    as_found = replace(study.plan, workload=workload.as_found(item.report.hit_share))
+    each = [with_batch(own, size, as_found, study.catalog) for size in sizes]
     points = tuple(_always_full(replica, group.replicas, workload) for replica in each)
     best = knee(sizes, [point.output_tokens_per_s for point in points])
     users = load_share(workload, group.replicas).concurrency or 1

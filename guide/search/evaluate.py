@@ -29,8 +29,10 @@ from guide.perf.roofline import typical_bound
 from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width, half_width_near
 from guide.search.pricing import billed_gpus, group_usd_per_h
-from guide.simulate.capacity import peak_prefill
-from guide.simulate.serve import Runs, serve
+from guide.simulate.capacity import peak_prefill, saturation
+from guide.simulate.runs import Runs
+from guide.simulate.serve import serve
+from guide.simulate.sessions import dealt
 
 SECONDS_PER_HOUR = 3600
 MILLION = 1e6
@@ -86,6 +88,9 @@ def load_share(workload: Workload, replicas: int, share: float = 1.0) -> Workloa
     users are dealt out one by one, and so is a batch, by least work.
     """
     part = share / replicas
+    if workload.prefixes is not None:
+        prefixes, times = dealt(workload.prefixes, replicas, share)
+        workload, part = replace(workload, prefixes=prefixes), part * times
     if workload.offline is not None:
         requests = math.ceil(workload.offline * part - ROUNDING)
         return replace(workload, offline=max(1, requests))
@@ -112,6 +117,7 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
         study.report(one.replica, load_share(workload, one.replicas, one.load_share))
         for one in members
     ]
+    members = _as_found(members, reports, study)
     predicted = _predicted(members, reports, workload)
     peaks = [peak_prefill(one.group, study.catalog) for one in members]
     groups = tuple(
@@ -146,6 +152,36 @@ def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
         job=_job(members, reports, usd),
         provenance=max((item.provenance for item in groups), key=list(Provenance).index),
     )
+
+
+def _as_found(
+    members: Sequence[Member], reports: Sequence[ServingReport], study: Study
+) -> Sequence[Member]:
+    """The members with the capacity that their prefix caches leave them, where a bound had taken
+    them for perfect: of a mean replica, when the busiest is full.
+    """
+    asked = study.plan.workload
+    prefixes = asked.prefixes
+    if prefixes is None:
+        return members
+    found: list[Member] = []
+    for one, report in zip(members, reports, strict=True):
+        hits = asked.as_found(report.hit_share)
+        full_per_s = report.full_per_s or saturation(
+            one.group, one.replica.memory, hits, study.catalog
+        )
+        _, times = dealt(prefixes, one.replicas, one.load_share)
+        replica = replace(one.replica, saturation_per_s=full_per_s / times)
+        found.append(replace(one, replica=replica))
+    return found
+
+
+def hit_share(found: Evaluation) -> float | None:
+    """Of all prompt tokens, the share that was simulated to hit; None without prefixes."""
+    hits = [item.report.hit_share for item in found.groups]
+    served = [item.report.requests_per_s * item.group.replicas for item in found.groups]
+    known = [share for share in hits if share is not None]
+    return fmean(known, served) if known else None
 
 
 def _job(

@@ -82,6 +82,7 @@ def members_as_they_are(one: Evaluation, study: Study, inventory: Inventory) -> 
 def times_loaded(plan: Plan, times: float) -> Plan:
     """The plan under so many times its load; users and requests are whole."""
     load = plan.workload
+    load = replace(load, prefixes=load.prefixes and load.prefixes.times(times))
     if load.requests_per_s is not None:
         return replace(plan, workload=replace(load, requests_per_s=times * load.requests_per_s))
     if load.offline is not None:

@@ -4,6 +4,7 @@ limit asks for it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from guide.domain import Evaluation, Plan, Reason
 from guide.search.bounds import (
@@ -43,7 +44,11 @@ def verdict(evaluation: Evaluation, members: Sequence[Member], plan: Plan) -> Br
         return misses_deadline(evaluation.job.interval.upper, plan, f"with {count}")
     how = f"with {count}, p95"
     if workload.concurrency is None:
-        sustained = sustained_per_s(members) * workload.output.mean_tokens
+        found = [
+            replace(one, replica=replace(one.replica, saturation_per_s=item.max_requests_per_s))
+            for one, item in zip(members, evaluation.groups, strict=True)
+        ]
+        sustained = sustained_per_s(found) * workload.output.mean_tokens
     else:
         sustained = predicted.output_tokens_interval.lower
     return misses_latency(evaluation, plan, how) or misses_throughput(sustained, plan)

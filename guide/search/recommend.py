@@ -37,6 +37,8 @@ from guide.search.goal import CURVE, KNEE, Aim, Goal, goal_of
 from guide.search.headroom import roomier, with_headroom
 from guide.search.notes import notes
 from guide.search.precisions import about_tolerance, published_first
+from guide.search.prefixes import about_prefixes
+from guide.search.prefixes import advice as by_router
 from guide.search.pricing import priced
 from guide.search.progress import Seen, progress_of
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
@@ -97,11 +99,12 @@ def recommend(
         if top or keeps_the_load(offers)
         else combined_relaxation(study, inventory, found.placeable)
     )
-    causes, added, scaling, drafts = None, Tried(), None, None
+    causes, added, scaling, drafts, routers = None, Tried(), None, None, None
     if top:
         top[0] = with_headroom(top[0], study, inventory)
         scaling = scaling_of(top[0], study, inventory)
         drafts = advice(top[0], study)
+        routers = by_router(top[0], study, inventory)
     else:
         causes = find_causes(study, inventory, found.refused, (*offers, *together))
         helpless = not (offers or together or causes.offers)
@@ -127,6 +130,7 @@ def recommend(
         rivals=rivals(top[0], found, goal, study) if top else (),
         scaling=scaling,
         speculation=drafts,
+        prefixes=routers,
         unready=plan.unready,
         notes=(
             *notes(plan, inventory, top, rejections, causes, added),
@@ -134,6 +138,7 @@ def recommend(
             *(line for one in top[:1] for line in about_chunk(one, catalog)),
             *(line for one in top[:1] for line in about_scaling(plan.day, one, scaling)),
             *(line for one in top[:1] for line in about_speculation(plan, one, drafts)),
+            *(line for one in top[:1] for line in about_prefixes(one, routers, study)),
             *_folded(top, ledger),
         ),
         seed=seed,

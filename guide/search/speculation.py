@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import replace
+from typing import Any
 
 from guide.domain import (
     Evaluation,
@@ -64,10 +65,14 @@ def loads_to_saturation(
     if offered is not None:
         most = max(offered, capacity_per_s(best))
         rates = {most * share for share in shares} | {offered}
-        return [replace(asked, requests_per_s=rate) for rate in sorted(rates)]
+        return [_of(asked, rate / offered, requests_per_s=rate) for rate in sorted(rates)]
     users = asked.concurrency or 1
     counts = {max(1, math.ceil(2 * users * share)) for share in shares} | {users}
-    return [replace(asked, concurrency=count) for count in sorted(counts)]
+    return [_of(asked, count / users, concurrency=count) for count in sorted(counts)]
+
+
+def _of(asked: Workload, times: float, **load: Any) -> Workload:
+    return replace(asked, prefixes=asked.prefixes and asked.prefixes.times(times), **load)
 
 
 def _load(workload: Workload) -> float:

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from guide.domain import Lengths, Workload
 from guide.simulate.replica import NEVER
+from guide.simulate.sessions import Sessions, over_ranks, own_lengths, sessions_of
 
 _N = TypeVar("_N", int, float)
 
@@ -39,6 +40,7 @@ class Requests:
     arrivals: list[float]
     cached: list[int]
     most_new: int = 0  # tokens that each client allows (max_tokens)
+    sessions: Sessions | None = None  # whose prompts they are, where the workload tells
 
 
 def sigma_of(lengths: Lengths) -> float:
@@ -105,19 +107,24 @@ def within(longest: int, prompt: _N, output: _N) -> tuple[_N | int, _N | int]:
     return cut, min(output, max(1, longest - cut))
 
 
-def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requests:
+def requests_of(
+    workload: Workload, count: int, seed: int, longest: int, ranks: int = 1
+) -> Requests:
     """Draw `count` requests; prompt plus output never exceeds `longest` tokens.
 
     Prompts, outputs and gaps have dice of their own, so the lengths do not depend on the rate.
-    In a closed loop the waves that are counted have the asked means by themselves.
+    In a closed loop the waves that are counted have the asked means by themselves. Each of `ranks`
+    that attend to requests of their own has a prefix cache of its own.
     """
     users = min(count // (WARM_UP_WAVES + 2), workload.concurrency or 0)
-    drawn = zip(
-        _in_parts(workload.prompt, count, users, f"prompt {seed}"),
-        _in_parts(workload.output, count, users, f"output {seed}"),
-        strict=True,
-    )
-    cut = [within(longest, *lengths) for lengths in drawn]
+    prefixes, sessions = workload.prefixes, None
+    lengths = workload.prompt if prefixes is None else own_lengths(workload, prefixes)
+    asked = tuple(_in_parts(lengths, count, users, f"prompt {seed}"))
+    if prefixes is not None:
+        means = workload.prompt.mean_tokens, workload.output.mean_tokens
+        asked, sessions = sessions_of(over_ranks(prefixes, ranks), asked, *means, seed)
+    answered = _in_parts(workload.output, count, users, f"output {seed}")
+    cut = [within(longest, *both) for both in zip(asked, answered, strict=True)]
     prompts, outputs = [prompt for prompt, _ in cut], [output for _, output in cut]
     if workload.requests_per_s is not None:
         gap_s = 1 / workload.requests_per_s
@@ -126,8 +133,9 @@ def requests_of(workload: Workload, count: int, seed: int, longest: int) -> Requ
     else:
         users = min(count, workload.concurrency or count)
         arrivals = [0.0] * users + [NEVER] * (count - users)
-    cached = cached_tokens(prompts, workload.prefix_hit_share)
-    return Requests(prompts, outputs, arrivals, cached, most_new_tokens(workload))
+    hits = workload.prefix_hit_share if prefixes is None else 0.0
+    cached = cached_tokens(prompts, hits)
+    return Requests(prompts, outputs, arrivals, cached, most_new_tokens(workload), sessions)
 
 
 def counted(expected: Iterable[float], seed: int) -> list[float]:

@@ -188,7 +188,10 @@ def saturation(
 def largest_batch(group: ReplicaGroup, memory: MemoryFit, workload: Workload) -> int:
     """Sequences that a replica runs at once when more than enough wait."""
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
-    held = memory.held_tokens(prompt + output) / mean_context_tokens(prompt, output)
+    context = mean_context_tokens(prompt, output)
+    if workload.prefixes is not None:  # at the most: those who run hold what they share once
+        context = max(1.0, context - workload.prefixes.shared_tokens)
+    held = memory.held_tokens(prompt + output) / context
     return int(max(1, min(group.most_sequences, held)))
 
 

@@ -34,12 +34,12 @@ class Forming(ReplicaState):
         reserve = policy.watermark_share * policy.kv_blocks
         while self.waiting and len(self.decoding) + work.sequences < policy.max_num_seqs:
             request = self.waiting[0]
-            length, hit = self._target(request), self._hit(request)
-            need = blocks_of(length, policy)
-            if work.sequences and work.tokens + length - hit > policy.token_budget:
-                break
-            if self.free_blocks - need < reserve:
-                self.starved = True
+            length, hit = self._target(request), self._look_up(request)
+            need = blocks_of(length, policy) - self.blocks[request]
+            over = work.sequences and work.tokens + length - hit > policy.token_budget
+            if over or self.free_blocks - need < reserve:
+                self.starved = self.starved or not over
+                self.blocks[request] = 0
                 break
             self.waiting.popleft()
             self._take(request, need)
@@ -66,9 +66,10 @@ class Forming(ReplicaState):
             if whole and needed > self.free_blocks - promised:
                 self.starved = True
                 break
-            self.computed[request] = self._hit(request)
+            self.computed[request] = self._look_up(request)
             used = self._chunk(work, request, budget, promised)
             if not used:
+                self.blocks[request] = 0
                 break
             self.waiting.popleft()
             self.partial.append(request)
@@ -129,20 +130,23 @@ class Forming(ReplicaState):
                 admission.full = True
                 break
             request = self.waiting[0]
-            alone, length = not decodes and not work.sequences, self._target(request)
+            found, alone = self._look_up(request), not decodes and not work.sequences
+            length = self._target(request) - self.blocks[request] * page
             if alone:  # max_tokens is cut to what there is
                 short = blocks_of(length, policy) > self.free_blocks
             else:
                 ask = self._may_ask(request)
                 short = length + ask + page >= self.free_blocks * page - kept
             if short:
+                self.blocks[request] = 0
                 self.starved = True
                 admission.full = not alone
                 break
-            self.computed[request] = self._hit(request) // page * page
+            self.computed[request] = found // page * page
             done = len(work.complete)
             used = self._pages(work, request, budget, promised)
             if not used:
+                self.blocks[request] = 0
                 break
             self.waiting.popleft()
             self.partial.append(request)

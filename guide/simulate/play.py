@@ -69,7 +69,7 @@ class Played:
 def replay(
     groups: Sequence[tuple[ReplicaGroup, MemoryFit]],
     trace: Iterable[Trace],
-    prefix_hit_share: float,
+    hit_shares: Sequence[float],
     catalog: Catalog,
     *,
     seed: int,
@@ -78,8 +78,9 @@ def replay(
     most_new_tokens: int = 0,
 ) -> Played:
     """Serve a trace by the replicas of `groups`, each group with its share of the load; an
-    `offline` one is dealt out by least work. Clients allow each answer `most_new_tokens`, or what
-    it has where that is more.
+    `offline` one is dealt out by least work. `hit_shares` of prompt tokens are found in the prefix
+    caches, by group. Clients allow each answer `most_new_tokens`, or what it has where that is
+    more.
 
     Raises `SpecError` where no request can be served at all.
     """
@@ -92,12 +93,12 @@ def replay(
             group,
             memory,
             typical,
-            prefix_hit_share,
+            hit_share,
             catalog,
             latencies=latencies,
             most_new_tokens=most_new_tokens,
         )
-        for group, memory in groups
+        for (group, memory), hit_share in zip(groups, hit_shares, strict=True)
         for _ in range(group.replicas)
     ]
     chances = np.array([r.group.load_share / r.group.replicas for r in replicas])

@@ -14,6 +14,12 @@ from guide.domain import (
 RESUME_HIT_SHARE = 0.5  # of a preempted request's tokens that its prefix still holds (fitted)
 
 
+def release_of(group: ReplicaGroup, catalog: Catalog) -> Release:
+    """The release that a group runs."""
+    asked = group.framework, group.version
+    return next(r for r in catalog.releases if (r.framework, r.version) == asked)
+
+
 def policy_of(
     group: ReplicaGroup,
     memory: MemoryFit,
@@ -27,9 +33,7 @@ def policy_of(
     Where layers forget tokens, the cache holds more of long requests: `request_tokens` is the
     length of a typical one at its end. `most_new_tokens` is what clients send as max_tokens.
     """
-    release = next(
-        r for r in catalog.releases if r.framework == group.framework and r.version == group.version
-    )
+    release = release_of(group, catalog)
     budget = group.most_tokens
     if release.scheduling is Scheduling.PREFILL_FIRST:
         budget = max(budget, group.limits.max_model_len * group.pp)

@@ -21,14 +21,17 @@ from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import WARM_UP_WAVES, Requests, most_new_tokens, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.job import ended_per_s, whole_job
-from guide.simulate.policy import policy_of
+from guide.simulate.policy import policy_of, release_of
+from guide.simulate.prefix_cache import PrefixCache
 from guide.simulate.replica import NEVER, ReplicaLoop
+from guide.simulate.runs import EngineRun, Full, Runs
 from guide.simulate.steady import LEAST, noise, run_length, warm_up
 
 WAVES = 4  # of full batches: enough to tell a rate
 COUNTED_WAVES = 2  # requests of each user of a closed loop that are counted, at the least
 MOST_USERS = 4000  # of a closed loop that are simulated: more than any batch, others only wait
 MOST_OFFLINE = 2000  # requests of a job that are simulated, and more where batches are large
+MOST_WITH_PREFIXES = 2400  # requests: their runs are rarely shared, and what scatters is told
 NEAR = 0.75  # of the estimated saturation: from here on capacity is simulated
 STEEP = 0.8  # of capacity: from here on a little of it moves the wait much
 ONE_PERCENT = 1.01
@@ -52,7 +55,7 @@ def serve(
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload), most_new_tokens(workload))
     cost, serving = layout_cost(group, catalog)
-    engine = _Engine(group, memory, workload, catalog)
+    engine = _Engine(group, memory, workload, catalog, runs.full)
     count, busy = engine.planned()
     key = (
         *(cost.facts, cost.params, serving, group.speculation),
@@ -75,6 +78,7 @@ class _Engine(NamedTuple):
     memory: MemoryFit
     share: Workload
     catalog: Catalog
+    full: dict[Hashable, Full]
 
     def planned(self) -> tuple[int, float]:
         """Requests to simulate, and how busy the replica will be by estimate: load over
@@ -89,6 +93,11 @@ class _Engine(NamedTuple):
             batch = largest_batch(group, self.memory, share)
             return min(share.offline, max(MOST_OFFLINE, 2 * WAVES * batch)), 0.0
         assert share.requests_per_s is not None
+        if share.prefixes is not None:  # no estimate tells what a full replica still finds
+            full = self._full()
+            busy = share.requests_per_s / full.ended_per_s
+            needed = run_length(busy, full.batch_mean, share.arrival_cv)
+            return min(MOST_WITH_PREFIXES, needed), busy
         cost, _ = layout_cost(group, self.catalog)
 
         def rate(batch: int) -> float:
@@ -100,6 +109,18 @@ class _Engine(NamedTuple):
         in_flight = 1 + bisect_left(slots, share.requests_per_s, key=rate)
         return run_length(busy, in_flight, share.arrival_cv), busy
 
+    def _full(self) -> Full:
+        """The replica while more than enough wait; remembered where every load asks for it."""
+        alike = replace(self.share, requests_per_s=None, arrival_cv=1.0)
+        key = self.group, self.memory, alike
+        found = None if alike.prefixes is None else self.full.get(key)
+        if found is None:
+            replica, most_per_s = self._capacity()
+            found = Full(replica.starved, replica.decoding.batch_mean, most_per_s)
+        if alike.prefixes is not None:
+            self.full[key] = found
+        return found
+
     def served(self, count: int, busy: float, seed: int) -> EngineRun:
         """Simulate; where the queue is long, also what the replica can serve, and how steep the
         wait is.
@@ -110,21 +131,23 @@ class _Engine(NamedTuple):
             if busy >= 1:
                 report = replace(report, stable=False)
             elif busy >= NEAR or starved:
-                full, most = self._capacity()
-                starved = starved or full.starved
+                full = self._full()
+                starved, most = starved or full.starved, full.ended_per_s
                 report = replace(report, stable=offered < most)
                 if STEEP * most <= offered < most:
                     fuller = replace(self.share, requests_per_s=offered * ONE_PERCENT)
                     _, worse = self._run(fuller, count, seed)
                     grown = math.log(worse.ttft.p95_s / report.ttft.p95_s) / math.log(ONE_PERCENT)
                     report = replace(report, ttft_steepness=1 + max(0.0, grown))
-        return EngineRun(replica.policy.kv_blocks, starved, report)
+            if self.share.prefixes is not None:
+                report = replace(report, full_per_s=self._full().ended_per_s)
+        return EngineRun(replica.policy.kv_blocks, starved or replica.evicted, report)
 
     def _run(self, load: Workload, count: int, seed: int) -> tuple[ReplicaLoop, ServingReport]:
         group = self.group
         users = None if load.concurrency is None else _users(load)
         drawn = replace(load, concurrency=users)
-        requests = requests_of(drawn, count, seed, group.limits.max_model_len)
+        requests = requests_of(drawn, count, seed, group.limits.max_model_len, group.attention_dp)
         replica, serving = run(group, self.memory, requests, self.catalog, closed_users=users)
         report = _report(replica, requests, serving, load, seed)
         if load.offline is None:
@@ -136,46 +159,18 @@ class _Engine(NamedTuple):
         """The replica while more than enough requests wait, and how many it ends a second: of its
         own dice, so that all seeds agree on what is stable.
         """
-        batch = largest_batch(self.group, self.memory, self.share)
+        group, share = self.group, self.share
+        batch = largest_batch(group, self.memory, share)
         count = max(LEAST, WAVES * batch)
-        drawn = requests_of(self.share, count, 0, self.group.limits.max_model_len)
+        drawn = requests_of(share, count, 0, group.limits.max_model_len, group.attention_dp)
         waiting = replace(drawn, arrivals=[0.0] * count)
-        replica, _ = run(self.group, self.memory, waiting, self.catalog)
+        replica, _ = run(group, self.memory, waiting, self.catalog)
         return replica, ended_per_s(replica, batch)
 
 
 def _users(load: Workload) -> int:
     """The users of a closed loop that are simulated; none of another load."""
     return min(load.concurrency or 0, MOST_USERS)
-
-
-class EngineRun(NamedTuple):
-    """What one replica did with so many KV blocks, and whether anything waited for them."""
-
-    kv_blocks: int
-    starved: bool
-    report: ServingReport
-
-
-class Runs:
-    """Simulations by all that they depend on, so that none is made twice.
-
-    A run in which nothing ever waited for KV blocks is the run of any larger cache as well.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, list[EngineRun]] = {}
-
-    def find(self, key: Hashable, kv_blocks: int) -> EngineRun | None:
-        """The run of `key` with so many blocks, if one is known."""
-        for one in self._known.get(key, ()):
-            if one.kv_blocks == kv_blocks or (not one.starved and one.kv_blocks < kv_blocks):
-                return one
-        return None
-
-    def add(self, key: Hashable, one: EngineRun) -> None:
-        """Remember a run."""
-        self._known.setdefault(key, []).append(one)
 
 
 def run(
@@ -189,8 +184,11 @@ def run(
     """Serve `requests` by one replica of `group`; also what requests pay around it."""
     cost, serving = layout_cost(group, catalog)
     typical = (sum(requests.prompts) + sum(requests.outputs)) / max(1, len(requests.prompts))
+    policy, prefixes = policy_of(group, memory, catalog, typical, requests.most_new), None
+    if requests.sessions is not None and release_of(group, catalog).prefix_cache:
+        prefixes = PrefixCache(requests.sessions, policy.block_tokens, policy.kv_blocks)
     replica = ReplicaLoop(
-        policy_of(group, memory, catalog, typical, requests.most_new),
+        policy,
         cost,
         requests.prompts,
         requests.outputs,
@@ -198,6 +196,7 @@ def run(
         window=group.model.window_tokens,
         cached=requests.cached,
         closed_users=closed_users,
+        prefixes=prefixes,
     )
     replica.run()
     return replica, serving
@@ -292,7 +291,16 @@ def _report(
         seed=seed,
         job_s=job_s,
         noise=(noise(times.ttft), noise(times.tpot), noise(times.e2e)),
+        hit_share=None if workload.prefixes is None else _hit_share(replica),
     )
+
+
+def _hit_share(replica: ReplicaLoop) -> float:
+    """Of the prompt tokens of those that began, the share that was found."""
+    if replica.prefixes is None:
+        return 0.0
+    found = replica.prefixes.found
+    return sum(found.values()) / max(1, sum(replica.prompt[i] for i in found))
 
 
 def _stable(replica: ReplicaLoop, workload: Workload) -> bool:

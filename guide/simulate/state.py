@@ -9,6 +9,7 @@ from guide.domain import SchedulerPolicy, Scheduling
 from guide.simulate.admission import Admission
 from guide.simulate.cost import StepCost
 from guide.simulate.decoding import DecodeSet
+from guide.simulate.prefix_cache import PrefixCache
 
 NEVER = float("inf")
 
@@ -37,8 +38,10 @@ class ReplicaState:
         window: int | None = None,
         cached: Sequence[int] | None = None,
         closed_users: int | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> None:
         n = len(prompts)
+        self.prefixes = prefixes
         self.policy, self.cost, self.window = policy, cost, window or 0
         self.prompt, self.output = list(prompts), list(outputs)
         self.cached = list(cached) if cached is not None else [0] * n
@@ -61,6 +64,7 @@ class ReplicaState:
         self.blocks = [0] * n
         self.fewest_free = policy.kv_blocks
         self.starved: bool = False  # whether anything ever waited for blocks
+        self.evicted: bool = False  # whether a prefix was ever forgotten
         self.preemptions: int = 0
         self.refused: list[int] = []
 
@@ -80,21 +84,45 @@ class ReplicaState:
 
     def _hit(self, request: int) -> int:
         """Tokens found in the prefix cache; the last one is always computed."""
-        return min(self.cached[request], self._target(request) - 1)
+        found = self.cached[request]
+        if self.prefixes is not None:
+            found = max(found, self.prefixes.hit(request))
+        return min(found, self._target(request) - 1)
+
+    def _look_up(self, request: int) -> int:
+        """The same for one that may enter: blocks that others hold for it count as its own, until
+        it turns out that it cannot.
+        """
+        found, prefixes = self._hit(request), self.prefixes
+        if prefixes is not None:
+            whole = found >= prefixes.shared_blocks * prefixes.block_tokens
+            self.blocks[request] = prefixes.lends(request) if whole else 0
+            prefixes.looked_up = found
+        return found
 
     def _most(self, request: int) -> int:
         """Tokens that it may produce by what its client allows."""
         return max(self.policy.max_new_tokens, self.output[request])
 
     def _take(self, request: int, blocks: int) -> None:
+        prefixes = self.prefixes
+        if prefixes is not None and request not in prefixes.lent:
+            prefixes.admit(request, self.blocks[request])
         self.blocks[request] += blocks
         self._occupy(blocks)
+        if prefixes is not None:
+            prefixes.holds(request, self.blocks[request])
 
     def _occupy(self, blocks: int) -> None:
         self.free_blocks -= blocks
         if self.free_blocks < self.fewest_free:
             self.fewest_free = self.free_blocks
+        if self.prefixes is not None and self.prefixes.fit(self.free_blocks):
+            self.evicted = True
 
     def _release(self, request: int) -> None:
-        self.free_blocks += self.blocks[request]
+        blocks = self.blocks[request]
+        self.free_blocks += (
+            blocks if self.prefixes is None else self.prefixes.leave(request, blocks)
+        )
         self.blocks[request] = 0

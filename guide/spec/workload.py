@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, model_validator
 from guide.domain import Billing, Budget, Lengths, Slo, Switches, Workload
 from guide.spec.day import DayProfileSpec
 from guide.spec.edge import Edge, refuse, rule, rules
+from guide.spec.prefixes import RULES_OF_PREFIXES, PrefixesSpec
 from guide.spec.scalars import Count, Duration, Milliseconds, Percent, Quantity, Tokens
 from guide.spec.speculation import SpeculationSpec
 from guide.units import MILLISECOND
@@ -80,6 +81,7 @@ class WorkloadSpec(Edge):
             "self.maxContextTokens >= self.inputTokens.mean + self.outputTokens.mean",
             _CONTEXT,
         ),
+        *RULES_OF_PREFIXES,
         rule("!has(self.maxOutputTokens) || self.maxOutputTokens >= self.outputTokens.mean", _MOST),
     )
 
@@ -121,7 +123,13 @@ class WorkloadSpec(Edge):
         "Poisson. Quote decimals.",
     )
     prefix_cache_hit_percent: Percent = Field(
-        default=0, description="Share of prompt tokens found in the prefix cache."
+        default=0,
+        description="Share of prompt tokens found in the prefix cache, where it is known.",
+    )
+    prefixes: PrefixesSpec | None = Field(
+        default=None,
+        description="Prompts that begin alike, instead of prefixCacheHitPercent: what is found "
+        "again is simulated for the router and the memory that replicas have left.",
     )
     speculation: SpeculationSpec | None = Field(
         default=None,
@@ -161,6 +169,17 @@ class WorkloadSpec(Edge):
             )
         return self
 
+    @model_validator(mode="after")
+    def _prefixes(self) -> WorkloadSpec:
+        if self.prefixes is not None:
+            self.prefixes.check(
+                *(self.input_tokens.mean, self.output_tokens.mean, self.prefix_cache_hit_percent),
+                batch=self.offline and self.offline.requests,
+                users=self.concurrency,
+                by_day=self.day_profile is not None,
+            )
+        return self
+
     @property
     def planned_per_second(self) -> Decimal | None:
         """Requests per second of an open loop that every limit must hold."""
@@ -169,7 +188,10 @@ class WorkloadSpec(Edge):
 
     def to_domain(self) -> Workload:
         """The same in domain names and base units."""
-        rate = self.planned_per_second
+        rate, hits = self.planned_per_second, self.prefix_cache_hit_percent / 100
+        prefixes = self.prefixes and self.prefixes.to_domain()
+        if prefixes is not None:
+            hits = prefixes.most_hit_share(self.input_tokens.mean, self.output_tokens.mean)
         return Workload(
             prompt=self.input_tokens.to_domain(),
             output=self.output_tokens.to_domain(),
@@ -177,9 +199,10 @@ class WorkloadSpec(Edge):
             concurrency=self.concurrency,
             offline=self.offline and self.offline.requests,
             arrival_cv=1.0 if self.arrival_cv is None else float(self.arrival_cv),
-            prefix_hit_share=self.prefix_cache_hit_percent / 100,
+            prefix_hit_share=hits,
             max_context_tokens=self.max_context_tokens,
             max_output_tokens=self.max_output_tokens,
+            prefixes=prefixes,
         )
 
 

@@ -169,6 +169,7 @@ def _put(errors: dict[str, str], error: SpecError) -> None:
             ("maxContextTokens", "context"),
             ("maxOutputTokens", "most"),
             ("arrivalCV", "cv"),
+            ("prefixes", "prefixgroups"),
         ):
             name = other if word in text else name
         if "exactly one" in text:

@@ -2,46 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.frameworks import FRAMEWORKS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """One text field; `name` is its key in the URL, `path` its place in the plan."""
-
-    name: str
-    path: str
-    label: str
-    unit: str = ""
-    hint: str = ""
-    whole: bool = True  # an integer; else a decimal, which plans hold as text
-    text: bool = False
-    many: bool = False  # several of them, with commas between
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """One drop-down list of the plan: value -> words."""
-
-    name: str
-    path: str
-    label: str
-    hint: str
-    options: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Fields that belong together; `folded` ones are open only when one is filled in."""
-
-    title: str
-    hint: str
-    fields: tuple[Field | Choice, ...]
-    folded: bool = False
-    intake: str = ""  # template of what people say instead of these numbers
-
+from guide.web.entries import Choice, Field, Group
+from guide.web.savings import PREFIXES, SPECULATION
 
 REQUESTS = Group(
     title="Requests",
@@ -219,48 +182,6 @@ SPENDING = Group(
         ),
     ),
 )
-SPECULATION = Group(
-    title="Speculative decoding",
-    hint="Steps that verify drafted tokens; the answer says when that pays.",
-    folded=True,
-    fields=(
-        Choice(
-            name="specmethod",
-            path="spec.workload.speculation.method",
-            label="Drafts come from",
-            hint="MTP needs a model with prediction layers.",
-            options=(
-                ("", "no speculation"),
-                ("MTP", "the model's prediction layers (MTP)"),
-                ("EAGLE", "an EAGLE-3 head"),
-                ("NGram", "n-grams of the text"),
-                ("DraftModel", "a smaller model"),
-            ),
-        ),
-        Field(
-            name="spectokens",
-            path="spec.workload.speculation.tokens",
-            label="Drafted for a step",
-            unit="tokens",
-            hint="1 to 16.",
-        ),
-        Field(
-            name="specaccept",
-            path="spec.workload.speculation.acceptancePercent",
-            label="Drafts that hold",
-            unit="%",
-            hint="Yours to measure. One share for all positions, or one each: 80, 70, 60.",
-            many=True,
-        ),
-        Field(
-            name="specdraft",
-            path="spec.workload.speculation.draftModel",
-            label="Checkpoint that drafts",
-            hint="The EAGLE head or the smaller model.",
-            text=True,
-        ),
-    ),
-)
 MORE = Group(
     title="More settings",
     hint="Most questions need none of these.",
@@ -286,13 +207,6 @@ MORE = Group(
             label="Burstiness",
             hint="1 is random (Poisson); higher comes in bursts. With requests per second.",
             whole=False,
-        ),
-        Field(
-            name="prefix",
-            path="spec.workload.prefixCacheHitPercent",
-            label="Prompt tokens seen before",
-            unit="%",
-            hint="Found in the prefix cache, as with a shared system prompt.",
         ),
         Choice(
             name="framework",
@@ -324,7 +238,7 @@ MORE = Group(
         ),
     ),
 )
-GROUPS = (REQUESTS, LOAD, DAY, LIMITS, SPENDING, SPECULATION, MORE)
+GROUPS = (REQUESTS, LOAD, DAY, LIMITS, SPENDING, PREFIXES, SPECULATION, MORE)
 ENTRIES: dict[str, Field | Choice] = {entry.name: entry for g in GROUPS for entry in g.fields}
 BY_PATH = {entry.path: entry.name for entry in ENTRIES.values()} | {
     "spec.model.name": "model",
@@ -332,6 +246,7 @@ BY_PATH = {entry.path: entry.name for entry in ENTRIES.values()} | {
     "spec.workload.outputTokens": "output95",
     "spec.workload": "rps",
     "spec.workload.dayProfile": "daypeak",
+    "spec.workload.prefixes": "prefixgroups",
     "spec.workload.speculation": "specmethod",
 }
 DEFAULTS = {"prefer": "Cost", "precision": "Lossless", "name": "plan"}

@@ -106,7 +106,14 @@ def compared(
     since = str(before.get("outsideSince") or now) if outside else None
     if since is not None and age_s(since) < 0:  # a clock was set back
         since = now
-    judgement = judge(question, found, replicas=replicas, off=outside, stable=expected.stable)
+    judgement = judge(
+        question,
+        found,
+        replicas=replicas,
+        off=outside,
+        stable=expected.stable,
+        hit_share=expected.planned_hit_share,
+    )
     drifts = since is not None and age_s(since) >= drift_s
     condition = _drift(outside, since, judgement, drifts=drifts)
     observed = {

@@ -88,7 +88,7 @@ def test_one_case_asked_four_ways(
         prompts=np.full(requests, size[0]),
         outputs=np.full(requests, size[1]),
     )
-    played = replay(groups, [trace], 0.0, catalog(), seed=0, offline=True)
+    played = replay(groups, [trace], [0.0] * len(groups), catalog(), seed=0, offline=True)
     batch = Batch(requests=requests, prompt_tokens=size[0], output_tokens=size[1])
     hybrid = simulate_hybrid_parallel(groups, batch, catalog())
     assert played.end_s == pytest.approx(best.job.seconds, rel=NEAR)

@@ -98,6 +98,33 @@ def test_a_load_of_sglang_that_is_not_plain(more: dict[str, int]):
     assert given["--gsp-prompts-per-group"] == given["--num-prompts"]
 
 
+def with_prefixes(name: str, **more: int) -> Case:
+    """Its plan with 7 groups of prompts."""
+    workload = CASES[name].plan.spec.workload.model_dump(by_alias=True, exclude_none=True)
+    prefixes = {"groups": 7, "sharedTokens": 500, **more}
+    return replace(CASES[name], spec={"workload": {**workload, "prefixes": prefixes}})
+
+
+def test_groups_of_prompts_are_sent_as_they_are():
+    """So that the router decides what is found, as in the load of the plan."""
+    (job,) = jobs(with_prefixes("vllm"))
+    given = flags(job)
+    assert given["--dataset-name"] == "prefix_repetition"
+    assert given["--prefix-repetition-num-prefixes"] == "7"
+    assert given["--prefix-repetition-prefix-len"] == "500"
+    (job,) = jobs(with_prefixes("sglang"))
+    given = flags(job)
+    assert given["--gsp-num-groups"] == "7"
+    assert given["--gsp-system-prompt-len"] == "500"
+    asked = int(given["--num-prompts"])
+    assert asked <= 7 * int(given["--gsp-prompts-per-group"]) < asked + 7
+
+
+def test_conversations_are_sent_by_no_benchmark():
+    with pytest.raises(SpecError, match="no benchmark of a framework sends conversations"):
+        jobs(with_prefixes("vllm", turns=2))
+
+
 def test_a_quantised_checkpoint_is_asked_by_the_name_of_the_plan():
     """Servers that take an alias serve it under the name that clients know."""
     case = CASES["vllm"]

@@ -138,7 +138,7 @@ def play(
     layout: tuple[ReplicaGroup, MemoryFit], played: Trace, replicas: int = 1, pp: int = 1
 ) -> Played:
     group = replace(layout[0], replicas=replicas, pp=pp)
-    return replay([(group, layout[1])], [played], 0.0, CATALOG, seed=3, slo=SLO)
+    return replay([(group, layout[1])], [played], [0.0], CATALOG, seed=3, slo=SLO)
 
 
 def test_requests_that_never_meet_take_the_time_of_an_empty_server(
@@ -179,7 +179,9 @@ def test_the_same_seed_deals_the_same(layout: tuple[ReplicaGroup, MemoryFit]):
         busy = trace(50, 0.01)
         lists = (np.array_split(x, parts) for x in (busy.arrivals, busy.prompts, busy.outputs))
         split = [Trace(*part) for part in zip(*lists, strict=True)]
-        return replay(dealt, split, 0.0, CATALOG, seed=seed).latencies.e2e.percentiles
+        return replay(
+            dealt, split, [0.0] * len(dealt), CATALOG, seed=seed
+        ).latencies.e2e.percentiles
 
     assert end_to_end(3, 1) == end_to_end(3, 1)
     assert end_to_end(3, 7).p95_s == end_to_end(3, 1).p95_s
@@ -189,14 +191,14 @@ def test_the_same_seed_deals_the_same(layout: tuple[ReplicaGroup, MemoryFit]):
 def test_a_group_gets_its_share(layout: tuple[ReplicaGroup, MemoryFit]):
     group, memory = layout
     parts = [(replace(group, load_share=0.9), memory), (replace(group, load_share=0.1), memory)]
-    played = replay(parts, [trace(1000, 0.01)], 0.0, CATALOG, seed=0)
+    played = replay(parts, [trace(1000, 0.01)], [0.0] * len(parts), CATALOG, seed=0)
     assert 850 < played.busiest < 950
 
 
 def test_a_small_cache_preempts_and_fills(layout: tuple[ReplicaGroup, MemoryFit]):
     group, memory = layout
     small = replace(memory, kv_capacity_tokens=4096)
-    played = replay([(group, small)], [trace(40, 0.0, 256, 512)], 0.0, CATALOG, seed=0)
+    played = replay([(group, small)], [trace(40, 0.0, 256, 512)], [0.0], CATALOG, seed=0)
     assert played.preemptions > 0
     assert played.kv_peak_share > 0.95
     assert played.latencies.served == 40
@@ -219,7 +221,7 @@ def test_what_is_longer_than_the_layout_accepts_is_refused(
 def test_a_prefix_hit_shortens_the_first_token(layout: tuple[ReplicaGroup, MemoryFit]):
     group, memory = layout
     cold, warm = (
-        replay([(group, memory)], [trace(5, 9.0, 4096)], hits, CATALOG, seed=0)
+        replay([(group, memory)], [trace(5, 9.0, 4096)], [hits], CATALOG, seed=0)
         for hits in (0.0, 0.9)
     )
     ttft = [played.latencies.ttft.percentiles.mean_s for played in (warm, cold)]
@@ -272,7 +274,7 @@ def test_memory_does_not_grow_with_the_trace(layout: tuple[ReplicaGroup, MemoryF
 
         tracemalloc.start()
         try:
-            replay([layout], trace_of(parts), 0.0, CATALOG, seed=0)
+            replay([layout], trace_of(parts), [0.0], CATALOG, seed=0)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
