@@ -10,6 +10,7 @@ from guide.domain.asked import Switches
 from guide.domain.beside import BatchPoint, ContextTier
 from guide.domain.cache import CachePool
 from guide.domain.cluster import Gpu, GpuPool, Inventory
+from guide.domain.disaggregation import DisaggregationAdvice
 from guide.domain.facts import Provenance
 from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
@@ -339,6 +340,7 @@ class Recommendation:
     rivals: tuple[Rival, ...] = ()  # of the other frameworks that were compared
     scaling: Scaling | None = None  # where the plan states its day
     speculation: SpeculationAdvice | None = None  # where the best speculates
+    disaggregation: DisaggregationAdvice | None = None  # where the plan asks for it
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property
