@@ -1,8 +1,8 @@
 """How long the KV cache of a prompt takes from a prefill replica to a decode replica.
 
-Every GPU sends the cache that it holds: with more GPUs than KV heads, or with MLA, copies too, as the
-connectors of vLLM and SGLang do. The whole prompt goes, whatever a prefix cache saved its prefill,
-and after prefill, not layer by layer beside it.
+Every GPU sends the cache that it holds: with more GPUs than KV heads, or with MLA, copies too. The
+whole prompt goes, whatever a prefix cache saved its prefill, and after prefill, not layer by layer
+beside it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 
 class Lanes(NamedTuple):
-    """What sends or receives on one side: `count` of these, each as fast as the other."""
+    """What sends or receives on one side: `ports` of these, each as fast as the other."""
 
-    count: int
+    ports: int
     bytes_per_s: float
 
 
@@ -25,7 +25,7 @@ def replica_kv_bytes_per_token(gpu_kv_bytes_per_token: float, gpus: int) -> floa
 
 def busy_share(mean_bytes: float, requests_per_s: float, lanes: Lanes) -> float:
     """Share of the time that one side's lanes are busy."""
-    return requests_per_s * mean_bytes / (lanes.count * lanes.bytes_per_s)
+    return requests_per_s * mean_bytes / (lanes.ports * lanes.bytes_per_s)
 
 
 def transfer_s(

@@ -27,9 +27,7 @@ from guide.domain import (
     Relaxation,
     ReplicaGroup,
 )
-from guide.report import rivals
-from guide.report.scaling import document as scaling_document
-from guide.report.speculation import document as speculation_document
+from guide.report import disaggregation, rivals, scaling, speculation
 from guide.spec.answer import (
     AdditionDocument,
     BatchPointDocument,
@@ -86,9 +84,11 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
     if r.batch_curve:
         document["batchCurve"] = [_point(point) for point in r.batch_curve]
     if r.scaling is not None:
-        document["scaling"] = scaling_document(r, r.scaling)
+        document["scaling"] = scaling.document(r, r.scaling)
     if r.speculation is not None:
-        document["speculation"] = speculation_document(r.speculation)
+        document["speculation"] = speculation.document(r.speculation)
+    if r.disaggregation is not None:
+        document["disaggregation"] = disaggregation.document(r.disaggregation)
     others = [_rival(other) for other in rivals.others(r)]
     if others:
         document["otherFrameworks"] = others

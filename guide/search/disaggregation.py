@@ -27,7 +27,10 @@ def advice(best: Evaluation | None, found: Survey, study: Study) -> Disaggregati
     if best is None:
         why = f"no deployment of one kind keeps every limit, and two pools of {_pools(pools)} do"
         return DisaggregationAdvice(pools=pools, go=True, why=why)
-    need = f"two pools need {_pools(pools)} where {_cost(best.gpus, best.usd_per_h)} do"
+    need = (
+        f"two pools need {_pools(pools)}, one kind of replica needs "
+        f"{_cost(best.gpus, best.usd_per_h)}"
+    )
     saved = _saved(pools, best)
     if saved >= MARGIN - ROUNDING:
         why = f"{need}, {saved:.0%} less"
@@ -50,9 +53,7 @@ def _saved(pools: TwoPools, best: Evaluation) -> float:
     return 1 - pools.usd_per_h / best.usd_per_h
 
 
-def _more_load(
-    pools: TwoPools, best: Evaluation, found: Survey, study: Study
-) -> float | None:
+def _more_load(pools: TwoPools, best: Evaluation, found: Survey, study: Study) -> float | None:
     """So many times the load, clearly more than `best` takes, that two pools hold on no more GPUs
     and for no larger bill; None where they do not."""
     room = best.headroom
@@ -68,9 +69,7 @@ def _more_load(
 def _within_the_bill(plan: Plan, best: Evaluation) -> Plan:
     usd = best.usd_per_h
     most_usd = plan.budget.max_usd_per_h if usd is None else usd * (1 + ROUNDING)
-    return replace(
-        plan, budget=replace(plan.budget, max_gpus=best.gpus, max_usd_per_h=most_usd)
-    )
+    return replace(plan, budget=replace(plan.budget, max_gpus=best.gpus, max_usd_per_h=most_usd))
 
 
 def _none(found: Survey) -> str:

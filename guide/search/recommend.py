@@ -30,6 +30,8 @@ from guide.search.bounds import Broken, excess
 from guide.search.causes import find_causes
 from guide.search.chunks import about_chunk, better_chunk
 from guide.search.context import context_tiers
+from guide.search.disaggregation import about_disaggregation
+from guide.search.disaggregation import advice as apart
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
@@ -106,6 +108,7 @@ def recommend(
         causes = find_causes(study, inventory, found.refused, (*offers, *together))
         helpless = not (offers or together or causes.offers)
         added = try_additions(study, inventory, helpless=helpless)
+    two_pools = apart(top[0] if top else None, found, study)
     return Recommendation(
         best=top[0] if top else None,
         alternatives=tuple(top[1:]),
@@ -127,6 +130,7 @@ def recommend(
         rivals=rivals(top[0], found, goal, study) if top else (),
         scaling=scaling,
         speculation=drafts,
+        disaggregation=two_pools,
         unready=plan.unready,
         notes=(
             *notes(plan, inventory, top, rejections, causes, added),
@@ -134,6 +138,7 @@ def recommend(
             *(line for one in top[:1] for line in about_chunk(one, catalog)),
             *(line for one in top[:1] for line in about_scaling(plan.day, one, scaling)),
             *(line for one in top[:1] for line in about_speculation(plan, one, drafts)),
+            *about_disaggregation(two_pools),
             *_folded(top, ledger),
         ),
         seed=seed,

@@ -14,7 +14,6 @@ from itertools import product
 
 from guide.domain import (
     Evaluation,
-    GpuPool,
     HalfPool,
     Latency,
     LayoutKey,
@@ -25,15 +24,13 @@ from guide.domain import (
     TwoPools,
 )
 from guide.frameworks import FRAMEWORKS
-from guide.perf.handover import Lanes, busy_share, replica_kv_bytes_per_token, transfer_s
 from guide.search.bounds import over_budget
 from guide.search.evaluate import Study
+from guide.search.handover import Handover, long_tokens
 from guide.search.operating_point import Replica, with_batch, with_mixed_chunk
-from guide.search.pricing import usd_per_h
+from guide.search.pricing import packed_bill
 from guide.search.sizing import Attempt, Prospect, prospect
-from guide.simulate.arrivals import quantile_tokens
 
-BUSIEST = 0.8  # of a network: beyond, a little more load makes transfers wait for ever
 NEAR_COUNTS, GROWTH = 3, 1.5  # of decode replicas that are tried: the fewest, then by factors
 Size = tuple[float, int]  # of a deployment: its bill, else its GPUs
 
@@ -101,7 +98,8 @@ class Half:
 
 def halves(replicas: Iterable[Replica], study: Study) -> Iterator[tuple[Half, Half]]:
     """Pairs of a prefill and a decode replica that may work together: of one pool of GPUs, with the
-    same checkpoint, precision and cache."""
+    same checkpoint, precision and cache, and TP of the second a multiple of that of the first, so
+    that each of its GPUs takes its slice from one."""
     sides: dict[LayoutKey, tuple[list[Half], list[Half]]] = {}
     asked = study.under(prefill_plan(study.plan)), study.under(decode_plan(study.plan))
     for replica in filter(separable, replicas):
@@ -111,8 +109,10 @@ def halves(replicas: Iterable[Replica], study: Study) -> Iterator[tuple[Half, Ha
             as_asked = with_batch(one, one.limits.max_num_seqs, under.plan, under.catalog)
             found = prospect(as_asked, under.plan)
             side += [Half(found, under)] if isinstance(found, Prospect) else []
-    for both in sides.values():
-        yield from product(*both)
+    for prefills, decodes in sides.values():
+        for prefill, decode in product(prefills, decodes):
+            if decode.replica.shape.tp % prefill.replica.shape.tp == 0:
+                yield prefill, decode
 
 
 def _joining(replica: Replica) -> Replica:
@@ -131,7 +131,7 @@ def cheapest(replicas: Iterable[Replica], study: Study) -> TwoPools | None:
     pairs = [(_fewest(*pair), pair) for pair in halves(replicas, study)]
     best: TwoPools | None = None
     for least, pair in sorted(pairs, key=lambda each: each[0]):
-        if best is not None and least >= size_of(best):
+        if best is not None and least > size_of(best):
             break
         for found in _settled(*pair, study.plan, best):
             if best is None or _rank(found) < _rank(best):
@@ -145,7 +145,7 @@ def size_of(one: TwoPools) -> Size:
 
 
 def _rank(one: TwoPools) -> tuple[float, int, float]:
-    return (*size_of(one), one.tpot.upper_s)
+    return (*size_of(one), one.e2e.upper_s)
 
 
 def _fewest(prefill: Half, decode: Half) -> Size:
@@ -154,13 +154,11 @@ def _fewest(prefill: Half, decode: Half) -> Size:
 
 def _size(prefill: Half, prefills: int, decode: Half, decodes: int) -> Size:
     a, b = prefill.replica.shape, decode.replica.shape
-    _, usd = bill(a.pool, (a.gpus, prefills), (b.gpus, decodes))
+    _, usd = packed_bill(a.pool, (a.gpus, prefills), (b.gpus, decodes))
     return (math.inf if usd is None else usd, prefills * a.gpus + decodes * b.gpus)
 
 
-def _settled(
-    prefill: Half, decode: Half, plan: Plan, best: TwoPools | None
-) -> Iterator[TwoPools]:
+def _settled(prefill: Half, decode: Half, plan: Plan, best: TwoPools | None) -> Iterator[TwoPools]:
     """Two pools of these replicas that keep every limit, from the fewest decode replicas up, as
     long as they may be smaller than `best`."""
     limit = plan.slo
@@ -169,7 +167,7 @@ def _settled(
         return
     bar = None if best is None else size_of(best)
     for count in _counts(first[0], decode.found.most):
-        if bar is not None and _size(prefill, prefill.found.fewest, decode, count) >= bar:
+        if bar is not None and _size(prefill, prefill.found.fewest, decode, count) > bar:
             return
         after = first if count == first[0] else decode.smallest(limit.ttft_p95_s or math.inf, count)
         if after is None:
@@ -195,7 +193,7 @@ def _beside(
     """So many decode replicas with the fewest prefill replicas that leave every limit kept, over
     one route; None where there are none."""
     decodes, decoded = after
-    way = _Way(prefill.replica, decode.replica, route, plan)
+    way = Handover(prefill.replica, decode.replica, route, plan)
     least = way.fewest_senders(decodes)
     if least is None:
         return None
@@ -211,13 +209,15 @@ def _beside(
     prefills, computed = before
     shape, other = prefill.replica.shape, decode.replica.shape
     parts = (shape.gpus, prefills), (other.gpus, decodes)
-    if not fits(shape.pool, *parts, one_node=route is Route.LINK):
+    if not way.has_room(*parts):
         return None
-    gpus_billed, usd = bill(shape.pool, *parts)
+    moved_s = way.seconds(prefills, decodes)
+    if not (_room(computed, moved_s, plan) and _room(decoded, moved_s, plan)):
+        return None
+    gpus_billed, usd = packed_bill(shape.pool, *parts)
     if over_budget(plan, sum(gpus * count for gpus, count in parts), usd):
         return None
     q = computed.predicted
-    moved_s = way.seconds(prefills, decodes)
     return TwoPools(
         prefill=_half_pool(computed),
         decode=_half_pool(decoded),
@@ -240,6 +240,17 @@ def _beside(
     )
 
 
+def _room(one: Evaluation, moved_s: float, plan: Plan) -> bool:
+    """Whether the cache also holds what is on its way, which the simulation of a half leaves out:
+    it is taken on both sides until a transfer ends. By Little's law, and never less than one long
+    prompt."""
+    (item,) = one.groups
+    load, longest = plan.workload, item.group.limits.max_model_len
+    on_its_way = (load.requests_per_s or 0.0) / item.group.replicas * moved_s
+    moved = max(on_its_way * load.prompt.mean_tokens, min(longest, long_tokens(plan)))
+    return item.report.kv_peak_share + moved / item.memory.replica_kv_tokens <= 1
+
+
 def _half_pool(one: Evaluation) -> HalfPool:
     (item,) = one.groups
     group, limits = item.group, item.group.limits
@@ -255,93 +266,3 @@ def _half_pool(one: Evaluation) -> HalfPool:
         first_token_upper_s=one.predicted.ttft_interval.upper,
         max_requests_per_s=item.max_requests_per_s,
     )
-
-
-class _Way:
-    """The cache of prompts on its way between replicas of two kinds, over one route."""
-
-    def __init__(self, prefill: Replica, decode: Replica, route: Route, plan: Plan) -> None:
-        self.sides, self.route, self.plan = (prefill, decode), route, plan
-        self.bytes_per_token = max(
-            replica_kv_bytes_per_token(one.memory.kv_bytes_per_token, one.shape.gpus)
-            for one in self.sides
-        )
-        prompt, longest = plan.workload.prompt, prefill.limits.max_model_len
-        long = prompt.p95_tokens or quantile_tokens(prompt, 0.95)
-        self.mean_bytes = self.bytes_per_token * min(longest, prompt.mean_tokens)
-        self.long_bytes = self.bytes_per_token * min(longest, long)
-
-    @property
-    def _rate_per_s(self) -> float:
-        return self.plan.workload.requests_per_s or 0.0
-
-    def _lanes(self, side: Replica, replicas: int) -> Lanes:
-        shape = side.shape
-        if self.route is Route.LINK:
-            return Lanes(replicas, shape.gpus * shape.gpu.link.bytes_per_s)
-        asked = self.plan.disaggregation
-        assert asked is not None  # nobody else asks
-        return Lanes(math.ceil(replicas / self._on_a_node(side)), asked.network_bytes_per_s)
-
-    @staticmethod
-    def _on_a_node(side: Replica) -> int:
-        """Replicas that share the network of a node, once they are packed."""
-        return max(1, side.shape.pool.gpus_per_node // side.shape.gpus)
-
-    def busy(self, prefills: int, decodes: int) -> float:
-        """Share of the time that the busier side sends or receives."""
-        counts = zip(self.sides, (prefills, decodes), strict=True)
-        each = (self._lanes(side, count) for side, count in counts)
-        return max(busy_share(self.mean_bytes, self._rate_per_s, lanes) for lanes in each)
-
-    def seconds(self, prefills: int, decodes: int) -> float:
-        """Of a long prompt."""
-        counts = zip(self.sides, (prefills, decodes), strict=True)
-        each = (self._lanes(side, count) for side, count in counts)
-        return transfer_s(self.long_bytes, self.mean_bytes, self._rate_per_s, *each)
-
-    def fewest_senders(self, decodes: int) -> int | None:
-        """Prefill replicas whose network sends what comes; None where the decode replicas cannot
-        receive it, or the GPUs have no link."""
-        sender, receiver = self.sides
-        if self.route is Route.LINK and not sender.shape.gpu.linked:
-            return None
-        lanes = self._lanes(receiver, decodes)
-        if busy_share(self.mean_bytes, self._rate_per_s, lanes) > BUSIEST:
-            return None
-        alone = busy_share(self.mean_bytes, self._rate_per_s, self._lanes(sender, 1))
-        needed = max(1, math.ceil(alone / BUSIEST))
-        each = 1 if self.route is Route.LINK else self._on_a_node(sender)
-        return (needed - 1) * each + 1
-
-
-def bill(pool: GpuPool, *parts: tuple[int, int]) -> tuple[int, float | None]:
-    """GPUs on the bill and dollars per hour of (GPUs of a replica, replicas) packed on the nodes of
-    one pool."""
-    together = 1 if pool.price is None else max(1, pool.price.billed_gpus)
-    sizes = sorted(gpus for gpus, _ in parts)
-    divide = all(b % a == 0 for a, b in zip(sizes, (*sizes[1:], together), strict=True))
-    if divide:  # so that whatever is put in first leaves no gap
-        billed = together * math.ceil(sum(gpus * count for gpus, count in parts) / together)
-    else:
-        billed = sum(together * math.ceil(gpus / together) * count for gpus, count in parts)
-    return billed, usd_per_h(pool, 1, billed)
-
-
-def fits(pool: GpuPool, *parts: tuple[int, int], one_node: bool) -> bool:
-    """Whether (GPUs of a replica, replicas) find free GPUs, the larger first, or one node, or one
-    NVLink domain, has room for all."""
-    if one_node:
-        rooms = (*pool.free_gpus_by_node, *map(sum, pool.nvlink_domains))
-        return sum(gpus * count for gpus, count in parts) <= max(rooms, default=0)
-    free = list(pool.free_gpus_by_node)
-    for gpus, count in sorted(parts, reverse=True):
-        left = count
-        for node, room in enumerate(free):
-            placed = min(left, room // gpus)
-            free[node] -= placed * gpus
-            left -= placed
-        if left:
-            return False
-    return True
-

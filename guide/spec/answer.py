@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from guide.spec.disaggregation import DisaggregationDocument
 from guide.spec.scaling import ScalingDocument
 from guide.spec.speculation import SpeculationDocument
 
@@ -321,4 +322,5 @@ class RecommendationDocument(TypedDict):
     batchCurve: NotRequired[list[BatchPointDocument]]
     scaling: NotRequired[ScalingDocument]
     speculation: NotRequired[SpeculationDocument]
+    disaggregation: NotRequired[DisaggregationDocument]
     otherFrameworks: NotRequired[list[RivalDocument]]

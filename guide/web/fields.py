@@ -294,6 +294,13 @@ MORE = Group(
             unit="%",
             hint="Found in the prefix cache, as with a shared system prompt.",
         ),
+        Field(
+            name="apart",
+            path="spec.disaggregation.networkGbitPerSecond",
+            label="Compare prefill and decode apart: network of a node",
+            unit="Gbit/s",
+            hint="Two pools against the best answer. With requests per second.",
+        ),
         Choice(
             name="framework",
             path="spec.frameworks",
