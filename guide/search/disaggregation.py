@@ -100,5 +100,7 @@ def about_disaggregation(found: DisaggregationAdvice | None) -> list[str]:
     """The verdict in a sentence."""
     if found is None:
         return []
-    verdict = "go" if found.go else "no go"
-    return [f"prefill and decode apart: {verdict}, since {found.why}; unmeasured here"]
+    verdict, manifests = (
+        ("go", ", and no manifests are written for it") if found.go else ("no go", "")
+    )
+    return [f"prefill and decode apart: {verdict}, since {found.why}; unmeasured here{manifests}"]

@@ -105,7 +105,7 @@ def test_long_prompts_under_a_tight_limit_on_tokens_are_a_go(
     (note,) = about_disaggregation(verdict)
     assert f"need {pools.gpus} GPUs" in note
     assert f"needs {best.gpus} GPUs" in note
-    assert note.endswith("unmeasured here")
+    assert "unmeasured here" in note
 
 
 def test_the_first_token_waits_for_prefill_transfer_and_a_step_of_decode(
