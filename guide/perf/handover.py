@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 
 class Lanes(NamedTuple):
-    """What sends or receives on one side: `ports` of these, each as fast as the other."""
+    """What sends or receives on one side: `ports` of these, each as fast as the other; a fraction
+    where the busiest has more than its part of the load."""
 
-    ports: int
+    ports: float
     bytes_per_s: float
 
 

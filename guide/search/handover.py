@@ -41,7 +41,8 @@ class Handover:
             return Lanes(replicas, shape.gpus * shape.gpu.link.bytes_per_s)
         asked = self.plan.disaggregation
         assert asked is not None  # nobody else asks
-        return Lanes(math.ceil(replicas / self._on_a_node(side)), asked.network_bytes_per_s)
+        # the busiest node has a full set of replicas, whatever is left for the last one
+        return Lanes(max(1.0, replicas / self._on_a_node(side)), asked.network_bytes_per_s)
 
     @staticmethod
     def _on_a_node(side: Replica) -> int:
@@ -70,9 +71,8 @@ class Handover:
         if busy_share(self.mean_bytes, self._rate_per_s, lanes) > BUSIEST:
             return None
         alone = busy_share(self.mean_bytes, self._rate_per_s, self._lanes(sender, 1))
-        needed = max(1, math.ceil(alone / BUSIEST))
         each = 1 if self.route is Route.LINK else self._on_a_node(sender)
-        return (needed - 1) * each + 1
+        return 1 if alone <= BUSIEST else math.ceil(each * alone / BUSIEST)
 
     def has_room(self, *parts: tuple[int, int]) -> bool:
         """Whether (GPUs of a replica, replicas) find free GPUs: on one node, or in one NVLink

@@ -122,6 +122,10 @@ def test_the_first_token_waits_for_prefill_transfer_and_a_step_of_decode(
     per_token = 32 * 2 * 8 * 128 * 2  # layers, keys and values, KV heads, their size, bytes
     assert pools.kv_bytes_per_token == per_token
     assert pools.transfer_bytes == TOKENS * per_token
+    # the fullest node of a side has two GPUs of it, or all
+    busiest = max(min(1, 2 / half.gpus) for half in (before, after))
+    assert pools.route is Route.NETWORK
+    assert pools.route_busy_share == pytest.approx(8 * TOKENS * per_token * busiest / 50e9)
 
 
 def test_a_faster_network_never_makes_two_pools_dearer(tight: tuple[Study, Survey, Evaluation]):
