@@ -303,6 +303,38 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
         },
         "replicas that follow a dayProfile come and go",
     ),
+    "two pools without a network between them": (
+        "spec.disaggregation",
+        {},
+        "spec.disaggregation.networkGbitPerSecond",
+    ),
+    "no network between two pools": (
+        "spec.disaggregation",
+        {"networkGbitPerSecond": 0},
+        "spec.disaggregation.networkGbitPerSecond is 0, but it must be at least 1",
+    ),
+    "two pools for a batch": (
+        "spec",
+        {
+            **PLAN["spec"],
+            "workload": {
+                "inputTokens": {"mean": 100},
+                "outputTokens": {"mean": 100},
+                "offline": {"requests": 5},
+            },
+            "disaggregation": {"networkGbitPerSecond": 100},
+        },
+        "disaggregation sizes two pools for an open loop",
+    ),
+    "two pools for speed": (
+        "spec",
+        {
+            **PLAN["spec"],
+            "preference": "Latency",
+            "disaggregation": {"networkGbitPerSecond": 100},
+        },
+        "needs preference Cost",
+    ),
     "label value with blanks": ("spec.placement.nodeSelector", {"pool": "a b"}, "nodeSelector"),
 }
 

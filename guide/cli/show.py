@@ -47,7 +47,15 @@ def names(objects: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _tables(found: Recommendation, *, wide: bool, rented: Catalog | None) -> None:
-    from guide.report import batches, frameworks, prefixes, rivals, scaling, speculation
+    from guide.report import (
+        batches,
+        disaggregation,
+        frameworks,
+        prefixes,
+        rivals,
+        scaling,
+        speculation,
+    )
     from guide.report.extremes import three_answers
     from guide.report.renting import left_out, where_to_rent
     from guide.report.sentences import addition, outcome
@@ -82,7 +90,11 @@ def _tables(found: Recommendation, *, wide: bool, rented: Catalog | None) -> Non
             say("No change of a single field of the plan makes it feasible.")
         for item in found.additions:
             say(f"What to add: {addition(item)}.")
-    ends = [rows.rejections(found), *([] if rented and not wide else [rows.pools(found)])]
+    ends = [
+        disaggregation.side_by_side(found),
+        rows.rejections(found),
+        *([] if rented and not wide else [rows.pools(found)]),
+    ]
     for table in (*shown, *ends):
         print_table(table)
     if rented:

@@ -3,7 +3,7 @@
 `asked` is the question, `cluster` what there is to run on, `model` what is served, `facts` what is
 known of both, `layout` which replica, `schedule` its steps, `answer` what comes out, `beside` what
 it is shown with, `scaling` how it follows the load, `speculation` what drafts
-tokens, `offers` what would help. Base units stand in
+tokens, `disaggregation` two pools, `offers` what would help. Base units stand in
 the names (``_s`` ``_bytes`` ``_tokens`` ``_flop`` ``_per_s`` ``_usd_per_h``); a ``share`` is 0..1;
 bare names are counts. All types are frozen; methods only do arithmetic.
 """
@@ -47,6 +47,12 @@ from guide.domain.cluster import Price as Price
 from guide.domain.cluster import PriceList as PriceList
 from guide.domain.cluster import SkippedNode as SkippedNode
 from guide.domain.cluster import Slicing as Slicing
+from guide.domain.disaggregation import Disaggregation as Disaggregation
+from guide.domain.disaggregation import DisaggregationAdvice as DisaggregationAdvice
+from guide.domain.disaggregation import HalfPool as HalfPool
+from guide.domain.disaggregation import Latency as Latency
+from guide.domain.disaggregation import Route as Route
+from guide.domain.disaggregation import TwoPools as TwoPools
 from guide.domain.facts import Catalog as Catalog
 from guide.domain.facts import Fit as Fit
 from guide.domain.facts import FitTable as FitTable

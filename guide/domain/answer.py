@@ -10,6 +10,7 @@ from guide.domain.asked import Switches
 from guide.domain.beside import BatchPoint, ContextTier
 from guide.domain.cache import CachePool
 from guide.domain.cluster import Gpu, GpuPool, Inventory
+from guide.domain.disaggregation import DisaggregationAdvice
 from guide.domain.facts import Provenance
 from guide.domain.layout import LayoutKey
 from guide.domain.model import ModelArch, Precision
@@ -60,10 +61,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaGroup:
-    """Identical replicas on one pool.
-
-    A homogeneous plan has one group; each group becomes one Deployment.
-    """
+    """Identical replicas on one pool, one Deployment; a homogeneous plan has one group."""
 
     pool: GpuPool
     framework: str
@@ -342,6 +340,7 @@ class Recommendation:
     scaling: Scaling | None = None  # where the plan states its day
     speculation: SpeculationAdvice | None = None  # where the best speculates
     prefixes: PrefixAdvice | None = None  # where the plan states them
+    disaggregation: DisaggregationAdvice | None = None  # where the plan asks for it
     unready: tuple[str, ...] = ()  # frameworks that were compared and lack an image to run
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from guide.domain.disaggregation import Disaggregation
 from guide.domain.model import ModelArch
 from guide.domain.prefixes import Prefixes
 from guide.domain.speculation import Speculation
@@ -136,3 +137,4 @@ class Plan:
     min_replicas: int = 1  # over all groups: fewer are not considered
     over_nodes: bool = False  # a replica may span nodes; a pipeline stage never does
     speculation: Speculation | None = None
+    disaggregation: Disaggregation | None = None  # compare two pools

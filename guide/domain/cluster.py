@@ -189,6 +189,19 @@ class GpuPool:
         domains = (nodes > 1 and self.nvlink_domains) or (self.free_gpus_by_node,)
         return sum(sum(free // per_node for free in each) // nodes for each in domains)
 
+    def holds(self, *parts: tuple[int, int]) -> bool:
+        """Whether (GPUs of a replica, replicas) fit together, each inside a node."""
+        free = list(self.free_gpus_by_node)
+        for gpus, count in sorted(parts, reverse=True):  # the larger first
+            left = count
+            for node, room in enumerate(free):
+                placed = min(left, room // gpus)
+                free[node] -= placed * gpus
+                left -= placed
+            if left:
+                return False
+        return True
+
     def nodes_for(self, tp: int, pp: int) -> int:
         """Over how many nodes `pp` stages of `tp` GPUs go: whole stages, equally many on each, or
         in an NVLink domain whole nodes for each.

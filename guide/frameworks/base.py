@@ -129,6 +129,7 @@ class Framework(ABC):
     router: str | None = None  # what keeps prefix hits where a Service deals requests out
     caveat: str | None = None  # said wherever it is recommended
     speculation: frozenset[SpeculationMethod] = frozenset()  # what may draft tokens
+    hands_over_cache: bool = False  # from servers that prefill to servers that decode
 
     @abstractmethod
     def unsupported(

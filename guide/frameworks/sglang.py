@@ -71,6 +71,7 @@ class Sglang(Framework):
     metrics = NAMES
     extra_flags = EXTRA
     speculation = frozenset(SpeculationMethod)
+    hands_over_cache = True
     router = (  # PyPI: sglang-router; a gateway of its own image
         "`python3 -m sglang_router.launch_router --policy=cache_aware --worker-urls URL ...` "
         "(image lmsysorg/sgl-model-gateway) sends a prompt where its prefix lies"

@@ -91,6 +91,7 @@ class Vllm(Framework):
     expert_parallel = True
     extra_flags = EXTRA_ARG_FLAGS
     speculation = frozenset(SpeculationMethod)
+    hands_over_cache = True
 
     def unsupported(
         self, gpu: Gpu, model: ModelArch, precision: Precision, pp: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 from guide.domain import BatchPoint, Recommendation
 from guide.report.table import Table
 from guide.search.batches import knee
-from guide.units import format_count, format_duration, format_seconds
+from guide.spec.answer import BatchPointDocument
+from guide.units import format_count, format_duration, format_seconds, significant
 
 
 def curve(recommendation: Recommendation) -> Table:
@@ -36,6 +37,21 @@ def curve(recommendation: Recommendation) -> Table:
         ),
         numeric=(0, 2, 3, 4, 5),
     )
+
+
+def document(point: BatchPoint) -> BatchPointDocument:
+    """One size as JSON."""
+    found: BatchPointDocument = {
+        "maxNumSeqs": point.max_num_seqs,
+        "outputTokensPerSecond": significant(point.output_tokens_per_s),
+        "tpotSeconds": significant(point.tpot_s),
+        "kvPeakShare": significant(point.kv_peak_share),
+    }
+    if point.job_s is not None:
+        found["jobSeconds"] = significant(point.job_s)
+    if point.e2e_s is not None:
+        found["e2eSeconds"] = significant(point.e2e_s)
+    return found
 
 
 def turning_point(points: tuple[BatchPoint, ...]) -> int | None:

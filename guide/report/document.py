@@ -10,7 +10,6 @@ from typing import Any, Final
 import guide
 from guide.domain import (
     Addition,
-    BatchPoint,
     Candidate,
     ContextTier,
     Evaluation,
@@ -27,10 +26,9 @@ from guide.domain import (
     Relaxation,
     ReplicaGroup,
 )
-from guide.report import prefixes, rivals, scaling, speculation
+from guide.report import batches, disaggregation, prefixes, rivals, scaling, speculation
 from guide.spec.answer import (
     AdditionDocument,
-    BatchPointDocument,
     CandidateDocument,
     ContextTierDocument,
     EngineDocument,
@@ -82,13 +80,15 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
         "engine": engine(r),
     }
     if r.batch_curve:
-        document["batchCurve"] = [_point(point) for point in r.batch_curve]
+        document["batchCurve"] = [batches.document(point) for point in r.batch_curve]
     if r.scaling is not None:
         document["scaling"] = scaling.document(r, r.scaling)
     if r.speculation is not None:
         document["speculation"] = speculation.document(r.speculation)
     if r.prefixes is not None:
         document["prefixes"] = prefixes.document(r.prefixes)
+    if r.disaggregation is not None:
+        document["disaggregation"] = disaggregation.document(r.disaggregation)
     others = [_rival(other) for other in rivals.others(r)]
     if others:
         document["otherFrameworks"] = others
@@ -98,20 +98,6 @@ def to_json(recommendation: Recommendation) -> RecommendationDocument:
 def _rival(other: rivals.Other) -> RivalDocument:
     best = None if other.rival is None else other.rival.evaluation
     return {"framework": other.framework, "why": other.why, "best": evaluation(best)}
-
-
-def _point(point: BatchPoint) -> BatchPointDocument:
-    document: BatchPointDocument = {
-        "maxNumSeqs": point.max_num_seqs,
-        "outputTokensPerSecond": significant(point.output_tokens_per_s),
-        "tpotSeconds": significant(point.tpot_s),
-        "kvPeakShare": significant(point.kv_peak_share),
-    }
-    if point.job_s is not None:
-        document["jobSeconds"] = significant(point.job_s)
-    if point.e2e_s is not None:
-        document["e2eSeconds"] = significant(point.e2e_s)
-    return document
 
 
 def evaluation(item: Evaluation | None) -> EvaluationDocument | None:

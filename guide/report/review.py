@@ -12,7 +12,16 @@ from collections.abc import Iterable
 import guide
 from guide.domain import Evaluation, Recommendation
 from guide.frameworks import FRAMEWORKS
-from guide.report import batches, frameworks, prefill, prefixes, rivals, scaling, speculation
+from guide.report import (
+    batches,
+    disaggregation,
+    frameworks,
+    prefill,
+    prefixes,
+    rivals,
+    scaling,
+    speculation,
+)
 from guide.report import tables as rows
 from guide.report.bill import bill, bill_changers, price_dates
 from guide.report.extremes import three_answers
@@ -43,6 +52,7 @@ def review_markdown(plan: InferencePlan, recommendation: Recommendation) -> str:
         otherwise = "" if r.combined else "No change of a single field makes it feasible."
         parts += [_section(rows.relaxations(r), otherwise), _section(rows.combined(r)), _add(r)]
     parts += [
+        *([_section(disaggregation.side_by_side(r))] if r.disaggregation else []),
         _section(rows.context_tiers(r)),
         _section(each_gpu(r)),
         _section(reasons(r), "Nothing was rejected."),

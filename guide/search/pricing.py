@@ -107,6 +107,18 @@ def billed_gpus(pool: GpuPool, gpus_per_replica: int, replicas: int) -> int:
     return instance * math.ceil(gpus_per_replica / instance) * replicas
 
 
+def packed_bill(pool: GpuPool, *parts: tuple[int, int]) -> tuple[int, float | None]:
+    """GPUs on the bill and dollars per hour of (GPUs of a replica, replicas) on the same nodes."""
+    together = 1 if pool.price is None else max(1, pool.price.billed_gpus)
+    sizes = sorted(gpus for gpus, _ in parts)
+    if all(b % a == 0 for a, b in zip(sizes, (*sizes[1:], together), strict=True)):
+        used = sum(gpus * count for gpus, count in parts)  # whatever goes in first leaves no gap
+        billed = together * math.ceil(used / together)
+    else:
+        billed = sum(billed_gpus(pool, gpus, count) for gpus, count in parts)
+    return billed, usd_per_h(pool, 1, billed)
+
+
 def usd_per_h(pool: GpuPool, gpus_per_replica: int, replicas: int) -> float | None:
     """Dollars per hour, or None when the pool has no price."""
     if pool.price is None:

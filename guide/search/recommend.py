@@ -30,6 +30,8 @@ from guide.search.bounds import Broken, excess
 from guide.search.causes import find_causes
 from guide.search.chunks import about_chunk, better_chunk
 from guide.search.context import context_tiers
+from guide.search.disaggregation import about_disaggregation
+from guide.search.disaggregation import advice as apart
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, rejection, survey
 from guide.search.fleet import search
@@ -109,6 +111,7 @@ def recommend(
         causes = find_causes(study, inventory, found.refused, (*offers, *together))
         helpless = not (offers or together or causes.offers)
         added = try_additions(study, inventory, helpless=helpless)
+    two_pools = apart(top[0] if top else None, found, study)
     return Recommendation(
         best=top[0] if top else None,
         alternatives=tuple(top[1:]),
@@ -131,6 +134,7 @@ def recommend(
         scaling=scaling,
         speculation=drafts,
         prefixes=routers,
+        disaggregation=two_pools,
         unready=plan.unready,
         notes=(
             *notes(plan, inventory, top, rejections, causes, added),
@@ -139,6 +143,7 @@ def recommend(
             *(line for one in top[:1] for line in about_scaling(plan.day, one, scaling)),
             *(line for one in top[:1] for line in about_speculation(plan, one, drafts)),
             *(line for one in top[:1] for line in about_prefixes(one, routers, study)),
+            *about_disaggregation(two_pools),
             *_folded(top, ledger),
         ),
         seed=seed,

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from guide.spec.disaggregation import DisaggregationDocument
 from guide.spec.prefixes import PrefixesDocument
 from guide.spec.scaling import ScalingDocument
 from guide.spec.speculation import SpeculationDocument
@@ -323,4 +324,5 @@ class RecommendationDocument(TypedDict):
     scaling: NotRequired[ScalingDocument]
     speculation: NotRequired[SpeculationDocument]
     prefixes: NotRequired[PrefixesDocument]
+    disaggregation: NotRequired[DisaggregationDocument]
     otherFrameworks: NotRequired[list[RivalDocument]]

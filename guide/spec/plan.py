@@ -15,6 +15,7 @@ from pydantic import Field, StrictInt, create_model, model_validator
 from guide.domain import MixRule, ModelArch, Plan, Preference, Slo, Tolerance
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
+from guide.spec import disaggregation as apart
 from guide.spec.edge import Edge, refuse, rule, rules
 from guide.spec.pods import PodWishes
 from guide.spec.scalars import (
@@ -226,6 +227,7 @@ class InferencePlanSpec(Edge):
     model_config = rules(
         rule(f"!has(self.workload.offline) || !has(self.slo) || ({_NO_SLO})", _BATCH),
         rule(_ENDS, _NO_STANDBY),
+        *apart.RULES,
     )
 
     model: ModelRef = Field(description="The model to serve.")
@@ -251,6 +253,9 @@ class InferencePlanSpec(Edge):
     optimizations: OptimizationsSpec = Field(
         default=OptimizationsSpec(), description="Switches for what-if questions."
     )
+    disaggregation: apart.DisaggregationSpec | None = Field(
+        default=None, description="Compare two pools, one for prefill and one for decode."
+    )
     placement: PlacementSpec = Field(
         default=PlacementSpec(), description="Limits on the GPU pools considered."
     )
@@ -267,6 +272,10 @@ class InferencePlanSpec(Edge):
             raise refuse(_BATCH)
         if self.workload.offline is not None and self.deployment.min_replicas > 1:
             raise refuse(_NO_STANDBY)
+        if self.disaggregation is not None and (
+            said := apart.unsuited(self.workload, self.preference)
+        ):
+            raise refuse(said)
         return self
 
     def to_domain(self, model: ModelArch) -> Plan:
@@ -281,6 +290,7 @@ class InferencePlanSpec(Edge):
             frameworks=tuple(self.frameworks),
             images=tuple(sorted(self.deployment.images.items())),
             min_replicas=self.deployment.min_replicas,
+            disaggregation=self.disaggregation and self.disaggregation.to_domain(),
             unready=tuple(
                 name
                 for name, framework in FRAMEWORKS.items()

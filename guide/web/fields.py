@@ -208,6 +208,13 @@ MORE = Group(
             hint="1 is random (Poisson); higher comes in bursts. With requests per second.",
             whole=False,
         ),
+        Field(
+            name="apart",
+            path="spec.disaggregation.networkGbitPerSecond",
+            label="Compare prefill and decode apart: network of a node",
+            unit="Gbit/s",
+            hint="Two pools against the best answer. With requests per second.",
+        ),
         Choice(
             name="framework",
             path="spec.frameworks",

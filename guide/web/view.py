@@ -17,7 +17,7 @@ from guide.domain import (
     Slo,
 )
 from guide.insight.minute import Timeline
-from guide.report import frameworks, prefixes, rivals, speculation
+from guide.report import disaggregation, frameworks, prefixes, rivals, speculation
 from guide.report import tables as rows
 from guide.report.adjusted import adjusted_table
 from guide.report.bill import bill, bill_changers, price_dates
@@ -159,6 +159,7 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "scaling": bounds(found),
         "speculation": speculation.curve(found),
         "routers": prefixes.routers(found),
+        "apart": disaggregation.side_by_side(found),
         "frameworks": frameworks.side_by_side(found),
         "why_framework": list(rivals.reasons(found)),
         "insides": _insides(asked, minutes),
