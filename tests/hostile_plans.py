@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 from tests.llama_config import LLAMA
 
 PAYLOADS = (

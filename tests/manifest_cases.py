@@ -11,7 +11,7 @@ from typing import Any
 from guide.domain import Interval, Job, Recommendation, ReplicaGroup
 from guide.models.precision import PRECISIONS
 from guide.spec import InferencePlan, parse_plan
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 from tests.handmade import AMD_POOL, DRA_POOL, GROUP, V100_POOL, recommendation
 
 SGLANG = replace(GROUP, framework="SGLang", version="0.5.23")

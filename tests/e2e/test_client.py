@@ -19,8 +19,8 @@ from guide.report import to_status
 from hack.controlplane.kubectl import Kubectl
 from hack.crd import TARGETS
 from tests import handmade
-from tests.broken_plans import PLAN
 from tests.e2e.conftest import needs_devices
+from tests.good_plan import PLAN
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from guide.catalog import load
 from guide.errors import SpecError
 from guide.manifests.render import build_objects, render_files
 from guide.spec import InferencePlan, load_plan, parse_plan, resolve_plan
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 from tests.handmade import RECOMMENDATION
 from tests.hostile_plans import (
     MARKED,

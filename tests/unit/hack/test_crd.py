@@ -10,7 +10,7 @@ import pytest
 from guide.errors import SpecError
 from guide.spec import parse_plan
 from hack import crd
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 
 
 def schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from guide_operator.cluster import ClusterState
 from guide_operator.holdings import holder
 from guide_operator.work import Turns
 from hack import nodes as fake
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 from tests.manifest_cases import CASES
 
 CATALOG = load()

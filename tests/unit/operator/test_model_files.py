@@ -15,7 +15,7 @@ from guide.spec import parse_plan
 from guide_operator.deciding import Decider
 from guide_operator.settings import Settings
 from guide_operator.work import Work
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 from tests.llama_config import LLAMA
 
 KEY = {"configMapKeyRef": {"name": "own", "key": "config.json"}}

@@ -16,7 +16,7 @@ from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
 from guide_operator import layouts as apply
 from hack import nodes as fake
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 
 CATALOG = load()
 OBJECT: dict[str, Any] = {**PLAN, "metadata": {"name": "chat", "namespace": "ml"}}

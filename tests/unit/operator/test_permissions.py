@@ -12,7 +12,7 @@ from guide.cluster.client import ClusterClient
 from guide.cluster.refusals import Refused
 from guide.spec import InferencePlan, parse_plan
 from guide_operator.permissions import NotPermitted, Permissions
-from tests.broken_plans import PLAN
+from tests.good_plan import PLAN
 
 
 class Namespaces:
