@@ -116,7 +116,8 @@ class _Engine(NamedTuple):
         found = None if alike.prefixes is None else self.full.get(key)
         if found is None:
             replica, most_per_s = self._capacity()
-            found = Full(replica.starved, replica.decoding.batch_mean, most_per_s)
+            starved = replica.starved or replica.evicted
+            found = Full(starved, replica.decoding.batch_mean, most_per_s)
         if alike.prefixes is not None:
             self.full[key] = found
         return found
@@ -140,7 +141,9 @@ class _Engine(NamedTuple):
                     grown = math.log(worse.ttft.p95_s / report.ttft.p95_s) / math.log(ONE_PERCENT)
                     report = replace(report, ttft_steepness=1 + max(0.0, grown))
             if self.share.prefixes is not None:
-                report = replace(report, full_per_s=self._full().ended_per_s)
+                full = self._full()
+                starved = starved or full.starved
+                report = replace(report, full_per_s=full.ended_per_s)
         return EngineRun(replica.policy.kv_blocks, starved or replica.evicted, report)
 
     def _run(self, load: Workload, count: int, seed: int) -> tuple[ReplicaLoop, ServingReport]:
