@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from tests.broken_advice import ADVISED
-from tests.good_plan import ABSENT, PLAN
+from tests.good_plan import ABSENT, changed
 
 # what is wrong -> (path, value, what the sentence must say)
 BROKEN: dict[str, tuple[str, Any, str]] = {
@@ -192,13 +191,4 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
 def broken(name: str) -> dict[str, Any]:
     """The good plan with the mutation of that name."""
     path, value, _ = BROKEN[name]
-    plan = copy.deepcopy(PLAN)
-    *parents, last = path.split(".")
-    place = plan
-    for part in parents:
-        place = place.setdefault(part, {})
-    if value is ABSENT:
-        del place[last]
-    else:
-        place[last] = value
-    return plan
+    return changed(path, value)

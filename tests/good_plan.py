@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 PLAN: dict[str, Any] = {
@@ -18,3 +19,43 @@ PLAN: dict[str, Any] = {
     },
 }
 ABSENT = object()
+
+# what may be asked besides, stating no more than it must: path and value
+ASKED: dict[str, tuple[str, Any]] = {
+    "prefixes": ("spec.workload.prefixes", {"groups": 8, "sharedTokens": 500}),
+    "drafts": (
+        "spec.workload.speculation",
+        {"method": "NGram", "tokens": 2, "acceptancePercent": [50]},
+    ),
+    "two pools": ("spec.disaggregation", {"networkGbitPerSecond": 100}),
+    "a day": (
+        "spec.workload",
+        {
+            "inputTokens": {"mean": 1024},
+            "outputTokens": {"mean": 256},
+            "dayProfile": {"requestsPerSecond": [0, "1.5"]},
+        },
+    ),
+    "a batch": (
+        "spec.workload",
+        {
+            "inputTokens": {"mean": 1024},
+            "outputTokens": {"mean": 256},
+            "offline": {"requests": 100},
+        },
+    ),
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The plan with another value at a path, or without it where that is ABSENT."""
+    plan = copy.deepcopy(PLAN)
+    *parents, last = path.split(".")
+    place = plan
+    for part in parents:
+        place = place.setdefault(part, {})
+    if value is ABSENT:
+        del place[last]
+    else:
+        place[last] = value
+    return plan

@@ -37,6 +37,9 @@ _DAY = (
     "prefixes.router RoundRobin does each find as much whatever their number: set both, or state "
     "the peak as requestsPerSecond instead of dayProfile"
 )
+# the API server knows no defaults of ours
+_NUMBER_OF_TURNS = "(has(self.prefixes.turns) ? self.prefixes.turns : 1)"
+_BY_CHANCE = "(!has(self.prefixes.router) || self.prefixes.router == 'RoundRobin')"
 # of a workload, the same as `PrefixesSpec.check`
 RULES_OF_PREFIXES = tuple(
     rule(f"!has(self.prefixes) || {cel}", message)
@@ -45,25 +48,22 @@ RULES_OF_PREFIXES = tuple(
         ("self.prefixes.sharedTokens < self.inputTokens.mean", _SHARED),
         (
             "self.prefixes.sharedTokens >= self.inputTokens.mean || "
+            f"{_NUMBER_OF_TURNS} > {MOST_TURNS} || "
             "2 * (self.inputTokens.mean - self.prefixes.sharedTokens) > "
-            "self.outputTokens.mean * (self.prefixes.turns - 1) + self.prefixes.turns",
+            f"self.outputTokens.mean * ({_NUMBER_OF_TURNS} - 1) + {_NUMBER_OF_TURNS}",
             _TURNS,
         ),
         (
-            "!has(self.offline) || (self.prefixes.turns == 1 && self.prefixes.router == "
-            "'RoundRobin' && self.prefixes.groups <= self.offline.requests)",
+            f"!has(self.offline) || {_NUMBER_OF_TURNS} == 1 && {_BY_CHANCE} && "
+            "self.prefixes.groups <= self.offline.requests",
             _BATCH,
         ),
         (
-            "!has(self.concurrency) || self.prefixes.turns == 1 || "
+            f"!has(self.concurrency) || {_NUMBER_OF_TURNS} == 1 || "
             "self.prefixes.groups >= self.concurrency",
             _CONVERSATIONS,
         ),
-        (
-            "!has(self.dayProfile) || (self.prefixes.turns == 1 && self.prefixes.router == "
-            "'RoundRobin')",
-            _DAY,
-        ),
+        (f"!has(self.dayProfile) || {_NUMBER_OF_TURNS} == 1 && {_BY_CHANCE}", _DAY),
     )
 )
 

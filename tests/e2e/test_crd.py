@@ -13,8 +13,9 @@ import yaml
 from guide.report import to_status
 from hack.controlplane.kubectl import Kubectl
 from tests import handmade
-from tests.broken_plans import BROKEN, PLAN, broken
+from tests.broken_plans import BROKEN, broken
 from tests.e2e.operator_process import eventually, install_crd
+from tests.good_plan import ASKED, PLAN, changed
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/chat.yaml"
 
@@ -47,6 +48,11 @@ def test_the_example_is_accepted_and_stays_as_it_was_written(kubectl: Kubectl, n
     plan = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     assert create(kubectl, plan, namespace).returncode == 0
     assert kubectl.json("-n", namespace, "get", "iplan", "chat")["spec"] == plan["spec"]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_states_no_more_than_it_must_is_accepted(kubectl: Kubectl, namespace: str, name: str):
+    assert create(kubectl, changed(*ASKED[name]), namespace).stderr == ""
 
 
 @pytest.mark.parametrize("name", BROKEN)

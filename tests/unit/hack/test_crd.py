@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,41 @@ def test_every_field_of_the_schema_is_one_that_the_reader_knows():
     with pytest.raises(SpecError) as error:
         parse_plan(plan)
     assert "not a field" not in str(error.value)
+
+
+def unguarded(schema: dict[str, Any], rule: str) -> set[str]:
+    """Fields that a rule reads though they may be absent, and does not ask for by `has`."""
+    found: set[str] = set()
+    for path in re.findall(r"\bself((?:\.[a-zA-Z0-9]+)+)\b(?!\()", rule):
+        inside, so_far = schema, "self"
+        for name in path[1:].split("."):
+            fields = inside.get("properties", {})
+            if name not in fields:
+                break  # of a value: size, or a key of a map
+            so_far += f".{name}"
+            if name not in inside.get("required", ()) and f"has({so_far})" not in rule:
+                found.add(so_far)
+            inside = fields[name]
+    return found
+
+
+def test_no_rule_reads_a_field_that_may_be_absent():
+    """The API server knows no defaults of the reader, and a rule that fails refuses the object."""
+    rules = [
+        (schema, each["rule"])
+        for schema in schemas(ROOT)
+        for each in schema.get("x-kubernetes-validations", ())
+    ]
+    assert len(rules) > 30
+    assert not {rule: names for schema, rule in rules if (names := unguarded(schema, rule))}
+
+
+def test_a_rule_that_reads_what_may_be_absent_is_found():
+    part = {"required": ["a"], "properties": {"a": {}, "b": {}}}
+    schema = {"required": ["p"], "properties": {"p": part, "q": part}}
+    assert unguarded(schema, "self.p.a > 0 && self.p.b > 0") == {"self.p.b"}
+    assert unguarded(schema, "!has(self.q) || self.q.a > self.p.a") == set()
+    assert unguarded(schema, "!has(self.q) || self.q.b > 0") == {"self.q.b"}
 
 
 def test_a_union_that_kubernetes_cannot_hold_is_refused():

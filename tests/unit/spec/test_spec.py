@@ -22,7 +22,8 @@ from guide.spec import (
     resolve_plan,
     write_document,
 )
-from tests.broken_plans import BROKEN, PLAN, broken
+from tests.broken_plans import BROKEN, broken
+from tests.good_plan import ASKED, PLAN, changed
 
 CATALOG = load()
 
@@ -42,6 +43,11 @@ def test_a_broken_plan_gets_one_clear_sentence(name: str):
     assert "\n" not in sentence
     assert error.value.field is not None
     assert error.value.field.startswith("spec")
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_plan_that_states_no_more_than_it_must_is_read(name: str):
+    assert load_plan(yaml.safe_dump(changed(*ASKED[name]))).metadata.name == "chat"
 
 
 def test_units_become_base_units():
