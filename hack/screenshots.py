@@ -105,6 +105,8 @@ def _take(
     """The top of a page, or a part of it by its selector; parts may be folded."""
     page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     page.goto(f"http://127.0.0.1:{PORT}{path}", timeout=120_000)
+    # what is found so far is shown on a slow machine until the answer is there
+    page.locator("#so-far-title").wait_for(state="detached", timeout=120_000)
     if part:
         page.locator("#expert > summary").click()
     (page.locator(part) if part else page).screenshot(path=target)
