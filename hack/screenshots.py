@@ -107,6 +107,7 @@ def _take(
     page.goto(f"http://127.0.0.1:{PORT}{path}", timeout=120_000)
     # what is found so far is shown on a slow machine until the answer is there
     page.locator("#so-far-title").wait_for(state="detached", timeout=120_000)
+    page.evaluate("document.activeElement.blur()")  # the answer that came has the focus
     if part:
         page.locator("#expert > summary").click()
     (page.locator(part) if part else page).screenshot(path=target)

@@ -105,8 +105,8 @@ def about_prefixes(best: Evaluation, found: PrefixAdvice | None, study: Study) -
         notes.append(
             f"behind a prefix-aware router the same replicas find {aware.hit_share:.0%} and "
             f"saturate at {format_rate(much)} instead of {format_rate(little)} requests/s: plan "
-            "with workload.prefixes.router PrefixAware; `guide render --format inferencepool` "
-            "writes what such a router needs"
+            "with workload.prefixes.router PrefixAware; manifests of format inferencepool hold "
+            "what such a router needs"
         )
     return notes
 
@@ -120,6 +120,6 @@ _NEEDS = {
     Router.SESSION_AFFINITY: "the answer needs a router that hashes the session or group of a "
     "request: a Service with sessionAffinity ClientIP hashes the address of the client instead, "
     "which behind a gateway is one for all, and GUIDE writes no such router",
-    Router.PREFIX_AWARE: "the answer needs a prefix-aware router, which a Service is not: `guide "
-    "render --format inferencepool` writes what one needs",
+    Router.PREFIX_AWARE: "the answer needs a prefix-aware router, which a Service is not: "
+    "manifests of format inferencepool hold what one needs",
 }
