@@ -130,11 +130,19 @@ def objects(
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
     client = connect()
 
-    def settled() -> bool:  # a node stays tainted for a moment after it is Ready
+    def settled() -> bool:
+        """A node stays tainted for a moment after it is Ready, and pods of the test before hold
+        GPUs until their namespace is gone."""
         found = read_inventory(client.nodes(), [], CATALOG, slices=client.devices())
-        return not any(node.node.startswith(("cloud-", DRA_NODE)) for node in found.skipped)
+        going = [
+            each
+            for each in control_plane.kubectl.json("get", "namespaces")["items"]
+            if each["status"]["phase"] == "Terminating"
+        ]
+        tainted = any(node.node.startswith(("cloud-", DRA_NODE)) for node in found.skipped)
+        return not tainted and not going
 
-    eventually(settled)
+    eventually(settled, limit_s=300)
     return client.nodes(), client.pods(), client.devices()
 
 
@@ -181,7 +189,7 @@ def test_what_is_recommended_lands_on_the_nodes_of_its_pool(
     for _, value in build_objects(written, answer.best):
         kubectl.apply(yaml.safe_load(write_document(value)))
     landed = Retrying(
-        stop=stop_after_delay(60), wait=wait_fixed(0.5), retry=retry_if_result(lambda x: not x)
+        stop=stop_after_delay(180), wait=wait_fixed(0.5), retry=retry_if_result(lambda x: not x)
     )(lambda: _nodes_of_pods(kubectl, namespace, group.replicas))
     labels = {n["metadata"]["name"]: n["metadata"]["labels"] for n in nodes}
     assert all(case.selector.items() <= labels[node].items() for node in landed)
