@@ -137,7 +137,7 @@ def running(
 
 
 @retry(
-    stop=stop_after_delay(60),
+    stop=stop_after_delay(120),
     wait=wait_fixed(0.2),
     retry=retry_if_exception_type(TimeoutError),
     reraise=True,
@@ -149,7 +149,7 @@ def _wait_until_healthy(operator: Operator) -> None:
         raise TimeoutError(f"the operator is not healthy: {operator.log.read_text()[-2000:]}")
 
 
-@retry(stop=stop_after_delay(40), wait=wait_fixed(0.2), reraise=True)
+@retry(stop=stop_after_delay(120), wait=wait_fixed(0.2), reraise=True)
 def plan_when(
     kubectl: Kubectl, namespace: str, name: str, reason: str, ready: str | None = None
 ) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def create(kubectl: Kubectl, namespace: str, pod: dict[str, Any]) -> None:
     kubectl.apply({**pod, "metadata": {**pod["metadata"], "namespace": namespace}})
 
 
-@retry(stop=stop_after_delay(30), wait=wait_fixed(0.2), reraise=True)
+@retry(stop=stop_after_delay(120), wait=wait_fixed(0.2), reraise=True)
 def pod_when(kubectl: Kubectl, namespace: str, name: str, condition: str, status: str) -> Any:
     pod = kubectl.json("-n", namespace, "get", "pod", name)
     found = {c["type"]: c["status"] for c in pod["status"].get("conditions", [])}

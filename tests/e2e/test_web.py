@@ -73,7 +73,7 @@ def serving(*words: str, **variables: str) -> Iterator[str]:
         server.wait(10)
 
 
-@retry(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True)
+@retry(stop=stop_after_delay(120), wait=wait_fixed(0.1), reraise=True)
 def _ready(site: str) -> None:
     httpx.get(f"{site}/healthz", trust_env=False).raise_for_status()
 
