@@ -44,6 +44,9 @@ class Handover:
         # the busiest node has a full set of replicas, whatever is left for the last one
         return Lanes(max(1.0, replicas / self._on_a_node(side)), asked.network_bytes_per_s)
 
+    def _both(self, *replicas: int) -> list[Lanes]:
+        return [self._lanes(*pair) for pair in zip(self.sides, replicas, strict=True)]
+
     @staticmethod
     def _on_a_node(side: Replica) -> int:
         """Replicas that share the network of a node, once they are packed."""
@@ -51,14 +54,12 @@ class Handover:
 
     def busy(self, prefills: int, decodes: int) -> float:
         """Share of the time that the busier side sends or receives."""
-        counts = zip(self.sides, (prefills, decodes), strict=True)
-        each = (self._lanes(side, count) for side, count in counts)
+        each = self._both(prefills, decodes)
         return max(busy_share(self.mean_bytes, self._rate_per_s, lanes) for lanes in each)
 
     def seconds(self, prefills: int, decodes: int) -> float:
         """Of a long prompt."""
-        counts = zip(self.sides, (prefills, decodes), strict=True)
-        each = (self._lanes(side, count) for side, count in counts)
+        each = self._both(prefills, decodes)
         return transfer_s(self.long_bytes, self.mean_bytes, self._rate_per_s, *each)
 
     def fewest_senders(self, decodes: int) -> int | None:

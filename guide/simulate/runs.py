@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from guide.domain import ServingReport
+from guide.domain import ServingReport, Workload
 
 
 class EngineRun(NamedTuple):
@@ -32,7 +32,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, list[EngineRun]] = {}
-        self.full: dict[Hashable, Full] = {}
+        self.full: dict[Hashable, dict[Workload, Full]] = {}  # by replica, then by what it is asked
 
     def find(self, key: Hashable, kv_blocks: int) -> EngineRun | None:
         """The run of `key` with so many blocks, if one is known."""

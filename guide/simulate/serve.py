@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, quantiles
 from typing import NamedTuple
@@ -55,12 +55,16 @@ def serve(
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload), most_new_tokens(workload))
     cost, serving = layout_cost(group, catalog)
-    engine = _Engine(group, memory, workload, catalog, runs.full)
+    # not by the group: its pool lists nodes, and there may be thousands
+    replica = (
+        *(cost.facts, cost.params, serving, group.speculation),
+        *(replace(policy, kv_blocks=0), group.limits.max_model_len, group.model.window_tokens),
+    )
+    full = runs.full.setdefault((replica, policy.kv_blocks), {})
+    engine = _Engine(group, memory, workload, catalog, full)
     count, busy = engine.planned()
     key = (
-        *(cost.facts, cost.params, serving, group.speculation),
-        replace(policy, kv_blocks=0),
-        *(workload, group.limits.max_model_len, group.model.window_tokens, seed),
+        *(replica, workload, seed),
         *(count, busy >= NEAR and busy),  # beyond, the report rests on the cache as well
     )
     found = runs.find(key, policy.kv_blocks)
@@ -78,7 +82,7 @@ class _Engine(NamedTuple):
     memory: MemoryFit
     share: Workload
     catalog: Catalog
-    full: dict[Hashable, Full]
+    full: dict[Workload, Full]  # of this replica, by what it is asked
 
     def planned(self) -> tuple[int, float]:
         """Requests to simulate, and how busy the replica will be by estimate: load over
@@ -110,16 +114,13 @@ class _Engine(NamedTuple):
         return run_length(busy, in_flight, share.arrival_cv), busy
 
     def _full(self) -> Full:
-        """The replica while more than enough wait; remembered where every load asks for it."""
+        """The replica while more than enough wait, the same under every load."""
         alike = replace(self.share, requests_per_s=None, arrival_cv=1.0)
-        key = self.group, self.memory, alike
-        found = None if alike.prefixes is None else self.full.get(key)
+        found = self.full.get(alike)
         if found is None:
             replica, most_per_s = self._capacity()
             starved = replica.starved or replica.evicted
-            found = Full(starved, replica.decoding.batch_mean, most_per_s)
-        if alike.prefixes is not None:
-            self.full[key] = found
+            found = self.full[alike] = Full(starved, replica.decoding.batch_mean, most_per_s)
         return found
 
     def served(self, count: int, busy: float, seed: int) -> EngineRun:

@@ -87,14 +87,14 @@ class Controller:
         work = self._work.get(key)
         if work is None:
             work = self._work[key] = Work(plan)
+        else:
+            if plan["metadata"]["generation"] != work.plan["metadata"]["generation"]:
+                work.edited.set()
+            work.hold(plan)
         if work.task is None or work.task.done():  # kopf ends what was begun under a watch with it
             work.task = asyncio.create_task(self._keep(work, tell), name="/".join(key))
         elif plan["metadata"]["resourceVersion"] == work.written:
-            work.hold(plan)  # our own write came back
-            return
-        if plan["metadata"]["generation"] != work.plan["metadata"]["generation"]:
-            work.edited.set()
-        work.hold(plan)
+            return  # our own write came back
         work.asked = True
         self._wake(work)
 
