@@ -7,13 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from guide.catalog.release_rows import Dotted, dotted
+from guide.catalog.finding import dotted
+from guide.catalog.release_rows import Dotted
 from guide.catalog.rows import Count, Row, Text
 from guide.domain import MemoryRules, StaticFraction
 from guide.errors import CatalogError
 from guide.units import GIB
-
-ANY_FRAMEWORK = "any"  # the rows of a framework that has none
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

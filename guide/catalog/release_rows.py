@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from guide.catalog.finding import dotted
 from guide.catalog.rows import Count, Row, Text
 from guide.domain import LimitTier, MemoryRules, Release, Scheduling
 from guide.units import GIB
@@ -83,8 +84,3 @@ class ReleaseRow(Row):
             version=self.version,
             source=self.source,
         )
-
-
-def dotted(version: str) -> tuple[int, ...]:
-    """``"0.8.5"`` as (0, 8, 5)."""
-    return tuple(int(part) for part in version.split("."))

@@ -49,7 +49,7 @@ PrecisionName = Literal["bf16", "fp16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 class Row(BaseModel):
     """Base of all rows: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class LinkRow(Row):

@@ -44,16 +44,6 @@ COMMANDS = {
     "serve": serve.serve,
 }
 
-app = typer.Typer(
-    name="guide",
-    help="Advise how to deploy LLM inference on Kubernetes: which GPU, how many, and how.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _name, _function in COMMANDS.items():
-    app.command(_name)(_function)
-
 
 def _print_version(asked: bool) -> None:
     if asked:
@@ -63,7 +53,6 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False,
@@ -74,3 +63,23 @@ def _root(
     ),
 ) -> None:
     del version
+
+
+def face(called: str = "") -> typer.Typer:
+    """All commands; where the first word names one, that one alone: to build all takes longer than
+    to read a plan.
+    """
+    made = typer.Typer(
+        name="guide",
+        help="Advise how to deploy LLM inference on Kubernetes: which GPU, how many, and how.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_root)
+    for name in [called] if called in COMMANDS else COMMANDS:
+        made.command(name)(COMMANDS[name])
+    return made
+
+
+app = face()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -115,10 +116,14 @@ def about(
 def answer(question: Question, timeout_s: float | None = None) -> Recommendation:
     """The recommendation for a question; `TookTooLong` after so many seconds of computing."""
     from guide.cli.progress import shown_when_slow
-    from guide.processes import cpu_deadline
     from guide.report.searching import searching
 
-    with shown_when_slow("planning") as say, cpu_deadline(timeout_s):
+    limit: AbstractContextManager[None] = nullcontext()
+    if timeout_s is not None:
+        from guide.processes import cpu_deadline
+
+        limit = cpu_deadline(timeout_s)
+    with shown_when_slow("planning") as say, limit:
         return question.answer(seen=lambda progress: say(searching(progress)))
 
 

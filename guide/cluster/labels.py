@@ -22,7 +22,7 @@ _SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
 class LabelRow(BaseModel):
     """One label scheme; the fields are explained at the top of ``labels.yaml``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     source: str
     resource: str

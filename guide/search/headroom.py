@@ -53,7 +53,7 @@ def roomier(
     if members is None or best.usd_per_h is None or not alone:
         return list(top)
     budget = replace(plan.budget, max_usd_per_h=best.usd_per_h * (1 + ROUNDING))
-    if _times(study, members) >= EDGE:
+    if _most_times(study, members) >= EDGE and _holds(members, study, EDGE):
         return list(top)
     flat = [one.replica for one in prospects if one.replica.shape.pp == 1]
     for times in ROOMS:
@@ -93,10 +93,14 @@ def times_loaded(plan: Plan, times: float) -> Plan:
 
 
 def _times(study: Study, members: Sequence[Member]) -> float:
-    offered = study.plan.workload.requests_per_s
-    most = MOST_TIMES if offered is None else min(MOST_TIMES, sustained_per_s(members) / offered)
-
+    most = _most_times(study, members)
     return largest(most, lambda times: _holds(members, study, times))
+
+
+def _most_times(study: Study, members: Sequence[Member]) -> float:
+    """Times the load that are asked about at most: beyond, servers are full."""
+    offered = study.plan.workload.requests_per_s
+    return MOST_TIMES if offered is None else min(MOST_TIMES, sustained_per_s(members) / offered)
 
 
 def _holds(members: Sequence[Member], study: Study, times: float) -> bool:

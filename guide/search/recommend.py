@@ -46,7 +46,6 @@ from guide.search.progress import Seen, progress_of
 from guide.search.rank import folded, identity, pareto_front, preferred, rank_key
 from guide.search.relax import combined_relaxation, keeps_the_load, relaxations
 from guide.search.rivals import rivals
-from guide.search.scaling import about_scaling, scaling_of
 from guide.search.sizing import Prospect, pace_s
 from guide.search.space import is_online, releases_of
 from guide.search.speculation import about_speculation, advice
@@ -102,9 +101,14 @@ def recommend(
         else combined_relaxation(study, inventory, found.placeable)
     )
     causes, added, scaling, drafts, routers = None, Tried(), None, None, None
+    by_day: list[str] = []
     if top:
         top[0] = with_headroom(top[0], study, inventory)
-        scaling = scaling_of(top[0], study, inventory)
+        if plan.day is not None:
+            from guide.search.scaling import about_scaling, scaling_of  # loads NumPy
+
+            scaling = scaling_of(top[0], study, inventory)
+            by_day = about_scaling(top[0], scaling)
         drafts = advice(top[0], study)
         routers = by_router(top[0], study, inventory)
     else:
@@ -140,7 +144,7 @@ def recommend(
             *notes(plan, inventory, top, rejections, causes, added),
             *about_tolerance(plan, top, rejections),
             *(line for one in top[:1] for line in about_chunk(one, catalog)),
-            *(line for one in top[:1] for line in about_scaling(plan.day, one, scaling)),
+            *by_day,
             *(line for one in top[:1] for line in about_speculation(plan, one, drafts)),
             *(line for one in top[:1] for line in about_prefixes(one, routers, study)),
             *about_disaggregation(two_pools),

@@ -17,7 +17,6 @@ import numpy as np
 
 from guide.domain import (
     AutoscalerRules,
-    DayProfile,
     Evaluation,
     GroupEvaluation,
     Inventory,
@@ -134,10 +133,8 @@ def _window_s(latest_start_s: float) -> int:
     return min(MOST_WINDOW_S, max(LEAST_WINDOW_S, 60 * math.ceil(latest_start_s / 60)))
 
 
-def about_scaling(day: DayProfile | None, best: Evaluation, found: Scaling | None) -> list[str]:
-    """Sentences on what the bounds leave open."""
-    if day is None:
-        return []
+def about_scaling(best: Evaluation, found: Scaling | None) -> list[str]:
+    """Sentences on what the bounds of a plan with a day leave open."""
     if found is None:
         return [
             f"the answer mixes {len(best.groups)} groups, whose shares of the load one autoscaler "

@@ -114,12 +114,12 @@ class Forming(ReplicaState):
             admission.full = False
         if not self.partial and (admission.full or not self.waiting):
             return work
-        promised = self.decoding.blocks_next() if policy.mixes else 0
+        promised = self.decoding.blocks_next() if self.mixes else 0
         if promised > self.free_blocks:
             self.starved = True
             return work
         slots = policy.max_num_seqs - decodes
-        budget = policy.token_budget - (decodes if policy.mixes else 0)
+        budget = policy.token_budget - (decodes if self.mixes else 0)
         kept = promised * page + admission.expected_tokens()
         for request in tuple(self.partial):
             budget -= self._pages(work, request, budget, promised)

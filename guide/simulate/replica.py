@@ -71,8 +71,8 @@ class ReplicaLoop(Forming):
         """Run one step with prompt work, if there is any; decodes ride along where they may."""
         if not work.tokens:
             return False
-        mixed = self.policy.mixes
-        decodes = len(self.decoding) if mixed else 0
+        mixed = self.mixes
+        decodes = len(self.decoding.members) if mixed else 0
         self.clock += self.cost.prompt_step(
             work.tokens,
             work.sequences,

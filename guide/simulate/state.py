@@ -60,6 +60,7 @@ class ReplicaState:
         self.decoding = DecodeSet(n, policy.block_tokens, self.window)
         self.admission = Admission()
         self.admits = policy.scheduling == Scheduling.PREFILL_OR_DECODE  # by what clients allow
+        self.mixes = policy.mixes  # decodes run in the steps of prompts
         self.free_blocks: int = policy.kv_blocks
         self.blocks = [0] * n
         self.fewest_free = policy.kv_blocks

@@ -11,7 +11,9 @@ from pydantic_core import PydanticCustomError
 class Edge(BaseModel):
     """Base of the types that users write: frozen, camelCase, unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, defer_build=True
+    )
 
 
 def rule(cel: str, message: str) -> dict[str, str]:

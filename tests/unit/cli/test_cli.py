@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import guide.cli
-from guide.cli.app import COMMANDS, app
+from guide.cli.app import COMMANDS, app, face
 from guide.errors import GuideError, SpecError
 from tests import toy
 from tests.llama_config import LLAMA
@@ -147,7 +147,7 @@ def test_errors_end_in_exit_2_without_a_traceback(
     def fail(prog_name: str) -> None:
         raise GuideError("the plan is wrong")
 
-    monkeypatch.setattr("guide.cli.app.app", fail)
+    monkeypatch.setattr("guide.cli.app.face", lambda called: fail)
     with pytest.raises(SystemExit) as stopped:
         guide.cli.main()
     assert stopped.value.code == guide.cli.BAD_INPUT == 2
@@ -162,6 +162,12 @@ def test_lists_come_as_table_and_document(command: str, monkeypatch: pytest.Monk
     table = run(command)
     assert table.exit_code == 0
     assert items[0]["name"] in table.output
+
+
+@pytest.mark.parametrize("word", ["", "--help", "none-such", *COMMANDS])
+def test_a_command_is_built_alone_where_the_first_word_names_one(word: str):
+    built = [each.name for each in face(word).registered_commands]
+    assert built == ([word] if word in COMMANDS else list(COMMANDS))
 
 
 def test_every_command_has_help():
