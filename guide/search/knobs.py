@@ -19,6 +19,7 @@ from guide.search.bounds import (
 from guide.search.evaluate import Member, Study, evaluate, sustained_per_s
 from guide.search.evaluate import load_share as busiest
 from guide.search.operating_point import Replica, with_batch, with_chunk, with_mixed_chunk
+from guide.simulate.serve import STEEP
 from guide.units import format_rate
 
 CROWD = 8  # times the mean batch: as many never run at once
@@ -100,7 +101,8 @@ def _batch(
         for size in replica.smaller
         if size * replica.shape.attention_dp < running
     ]
-    batches = [one for one in batches if one.saturation_per_s > offered]
+    # fuller, its waits grow with every error of its capacity, and take the longest to simulate
+    batches = [one for one in batches if offered < STEEP * one.saturation_per_s]
     found, low, high = first, -1, len(batches)
     while high - low > 1:
         middle = (low + high) // 2 if low >= 0 else 0  # where the smallest misses, all do

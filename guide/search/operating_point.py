@@ -47,7 +47,7 @@ from guide.simulate.capacity import request_tokens, saturation, zero_load
 
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 SHORTER, LONGER = (1 / 4, 1 / 2), 2  # tuning factors (P7) on the framework's own chunk
-SURE_QUANTILE = 0.88  # of the lengths: the p95 of half of the shortest run lies 3 errors above it
+SURE_QUANTILE = 0.92  # of the lengths: see `tails`
 FULL, MANY_PREEMPTIONS = 0.98, 12  # of the cache, in a run: memory decides the times
 WIDEST_LOG = 3.0  # half-width, a factor of 20: beyond, there is no number
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
@@ -319,7 +319,11 @@ def _empty_server(
 
 
 def tails(workload: Workload, longest_tokens: int) -> Tails:
-    """The tails of `workload`: quantiles that the 95th percentile of no sample falls below."""
+    """The tails of `workload`: quantiles that the 95th percentile of no sample falls below.
+
+    A run draws the lengths of its requests without repetition (`guide.simulate.arrivals`), at least
+    600, and counts two fifths of them or more: three standard errors of that part's 95th lie above.
+    """
     prompt, output = (
         math.floor(max(1.0, quantile_tokens(side, SURE_QUANTILE)))
         for side in (workload.prompt, workload.output)
