@@ -49,6 +49,7 @@ def main(
             lambda: processes.aiconfigurator(scale, place, shutil.which(peer)),
             lambda: processes.genz(scale, shutil.which(genz) if genz else None),
             lambda: engine.growth(scale),
+            lambda: engine.what_ifs(scale),
             lambda: engine.screening(scale),
             lambda: engine.predictions(scale),
             lambda: engine.simulation(scale),

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from guide.spec import load_plan
 from guide.spec.digest import inputs_digest
-from guide.studies.run import StudyTask, answers, processes
+from guide.studies.run import Hire, StudyTask, answers, dask_cluster, processes
 from hack.bench.clusters import CATALOG, CHAT, chat, inventory, write_nodes
 from hack.bench.measure import GUIDE, MIB, ROOT, Scale, Section, table, timed, warm_s
 
@@ -92,22 +95,25 @@ def sweep(scale: Scale) -> Section:
         questions.append(StudyTask(digest=digest, plan=plan, inventory=found))
     rows: list[tuple[str, ...]] = []
     rates: dict[int, float] = {}
+
+    def serve(what: str, workers: int, hire: Hire) -> float:
+        rate, busy = _served(questions, workers, hire)
+        rows.append((what, str(workers), f"{rate:.1f}", f"{busy:.2f}", f"{1 - busy / workers:.1%}"))
+        return rate
+
     for workers in (1, 2):
-        answered = answers(questions, CATALOG, processes(workers))
-        for _ in range(workers):  # the first of each worker waits for its start
-            next(answered)
-        begin = time.perf_counter()
-        busy_s = sum(row["took_s"] for _, row in answered)
-        elapsed_s = max(time.perf_counter() - begin, 1e-9)
-        rates[workers] = (len(questions) - workers) / elapsed_s
-        rows.append((str(workers), f"{rates[workers]:.1f}", f"{busy_s / elapsed_s:.2f}"))
+        rates[workers] = serve("processes", workers, processes(workers))
+    for workers in scale.dask:
+        with _dask(workers) as address:
+            serve("Dask", workers, dask_cluster(address))
     ratio = rates[2] / rates[1]
     given = _two_over_one(1.0 if scale.questions > 20 else 0.1)
     section = Section("Sweeps", [], [])
     section.lines += [
         f"`guide sweep`: {len(questions)} questions of 30 pools, after each worker's first answer.",
         "",
-        *table(("workers", "answers/s", "busy at once"), rows),
+        *table(("executor", "workers", "answers/s", "busy at once", "idle"), rows),
+        "Idle: of the workers' time, the part in which they answer nothing: what scheduling costs.",
         "Survival of killed workers is tested (`tests/unit/studies/test_studies.py`, `tests/e2e/"
         "test_sweep_dask.py`).",
     ]
@@ -123,6 +129,26 @@ def sweep(scale: Scale) -> Section:
         ratio > NEAR_LINEAR * given,
     )
     return section
+
+
+def _served(questions: Sequence[StudyTask], workers: int, hire: Hire) -> tuple[float, float]:
+    """Answers a second and workers that answer at once, after the first answer of each."""
+    answered = answers(questions, CATALOG, hire)
+    for _ in range(workers):  # the first of each waits for its start
+        next(answered)
+    begin = time.perf_counter()
+    busy_s = sum(row["took_s"] for _, row in answered)
+    elapsed_s = max(time.perf_counter() - begin, 1e-9)
+    return (len(questions) - workers) / elapsed_s, busy_s / elapsed_s
+
+
+@contextmanager
+def _dask(workers: int) -> Generator[str]:
+    """A Dask scheduler with so many workers of one thread on this machine; its address."""
+    distributed: Any = importlib.import_module("distributed")
+    words = {"processes": True, "dashboard_address": None, "threads_per_worker": 1}
+    with distributed.LocalCluster(n_workers=workers, **words) as cluster:
+        yield cluster.scheduler_address
 
 
 def _two_over_one(seconds: float) -> float:

@@ -26,12 +26,15 @@ class Scale:
     requests: int = 100_000
     trace: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     questions: int = 100
+    dask: tuple[int, ...] = (2, 8)  # workers
+    what_ifs: int = 60
     peer_runs: int = 3
 
 
 QUICK = Scale(
-    runs=1, pools=(3,), nodes=(2, 4), requests=300, trace=(50, 100), questions=6, peer_runs=1
-)
+    runs=1, pools=(3,), nodes=(2, 4), requests=300, trace=(50, 100), questions=6, peer_runs=1,
+    dask=(1,), what_ifs=2,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ PEER = (
     *("--ttft", "1000", "--tpot", "50"),
 )
 NEEDED = "import numpy, pydantic, yaml, typer, highspy"  # what any such program would load
-IMPORT_S, PLAN_S, PEER_RATIO = 0.15, 0.4, 20
+IMPORT_S, PLAN_S, PEER_RATIO = 0.15, 0.4, 25
 OVER_LIBRARIES, PEER_OVER_PLAN = "guide plan over its libraries", "aiconfigurator over guide plan"
 GENZ = """
 import json, time
