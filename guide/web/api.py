@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
@@ -54,6 +54,8 @@ class WhatIfPool(Edge):
 
 class Ask(Edge):
     """A plan, and the GPUs to plan for: pools, nodes, or neither for this server's cluster."""
+
+    model_config = ConfigDict(defer_build=False)  # FastAPI describes it before it is first used
 
     plan: InferencePlan = Field(description="The InferencePlan.")
     pools: tuple[WhatIfPool, ...] = Field(

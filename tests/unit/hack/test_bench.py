@@ -16,7 +16,8 @@ from hack.bench.measure import ROOT, Section, Timed, timed
 
 SECTIONS = (
     *("Targets", "Whole processes", "AIConfigurator", "GenZ", "Growth with the cluster"),
-    *("Candidates screened", "Predictions", "Simulated requests", "Traces", "Sweeps", "Operator"),
+    *("What-ifs", "Candidates screened", "Predictions", "Simulated requests", "Traces", "Sweeps"),
+    "Operator",
 )
 
 
