@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from guide.domain import ReplicaGroup
+from guide.domain import Budget, ReplicaGroup
 from guide.perf.adjust import mean_context_tokens
 from guide.search.recommend import recommend
 from guide.simulate.capacity import layout_cost
@@ -142,7 +143,8 @@ def genz(scale: Scale, python: str | None) -> Section:
         [python, "-c", script], check=True, capture_output=True, text=True, timeout=300
     )
     theirs = float(json.loads(done.stdout.splitlines()[-1]))
-    best = recommend(chat(), inventory(1, 1), CATALOG).best
+    unbounded = replace(chat(), budget=Budget())
+    best = recommend(unbounded, inventory(1, 1), CATALOG).best
     if best is None:
         raise RuntimeError("the example has no answer on an H100")
     group = best.groups[0].group
