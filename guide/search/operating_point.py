@@ -44,6 +44,7 @@ from guide.search.promised import guessed, promised_context_tokens
 from guide.search.space import Shape
 from guide.simulate.arrivals import DEFAULT_P95_RATIO, quantile_tokens, within
 from guide.simulate.capacity import request_tokens, saturation, zero_load
+from guide.simulate.sessions import own_lengths
 
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 SHORTER, LONGER = (1 / 4, 1 / 2), 2  # tuning factors (P7) on the framework's own chunk
@@ -323,10 +324,15 @@ def tails(workload: Workload, longest_tokens: int) -> Tails:
 
     A run draws the lengths of its requests without repetition (`guide.simulate.arrivals`), at least
     600, and counts two fifths of them or more: three standard errors of that part's 95th lie above.
+    Of prompts that begin alike the rest is drawn.
     """
+    drawn, alike = workload.prompt, 0
+    if workload.prefixes is not None:
+        drawn = own_lengths(workload, workload.prefixes)
+        alike = workload.prefixes.shared_tokens
     prompt, output = (
         math.floor(max(1.0, quantile_tokens(side, SURE_QUANTILE)))
-        for side in (workload.prompt, workload.output)
+        for side in (drawn, workload.output)
     )
-    prompt, output = within(longest_tokens, prompt, output)
+    prompt, output = within(longest_tokens, alike + prompt, output)
     return Tails(prompt_tokens=prompt, output_tokens=output)

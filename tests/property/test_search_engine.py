@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from statistics import quantiles
 from typing import Any
 
 import pytest
@@ -11,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guide.catalog import load
-from guide.domain import Catalog, Inventory, Lengths, Plan, Preference, Slo, Tolerance, Workload
+from guide.domain import (
+    Catalog,
+    Inventory,
+    Lengths,
+    Plan,
+    Preference,
+    Prefixes,
+    Slo,
+    Tolerance,
+    Workload,
+)
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate
 from guide.search.explore import survey
 from guide.search.operating_point import tails
@@ -19,6 +30,7 @@ from guide.search.pricing import priced
 from guide.search.recommend import recommend
 from guide.search.sizing import AMPLE
 from guide.simulate import serve
+from guide.simulate.arrivals import requests_of
 from tests import toy
 
 MODELS = (
@@ -121,6 +133,38 @@ def test_no_user_is_bounded_by_a_prompt_that_the_model_refuses():
     asked = Workload(prompt=longest, output=Lengths(mean_tokens=10), concurrency=1)
     found = tails(asked, longest_tokens=8192)
     assert found.prompt_tokens + found.output_tokens <= 8192
+
+
+LAWS = st.builds(
+    lambda mean, times: Lengths(mean_tokens=mean, p95_tokens=mean * times),
+    st.floats(20, 4000),
+    st.floats(1.05, 4),
+)
+
+
+@FEW
+@given(LAWS, LAWS, st.data())
+def test_no_part_of_a_run_that_is_counted_has_shorter_tails(
+    prompt: Lengths, output: Lengths, data: st.DataObject
+):
+    """Prompts drawn one by one, or alike at their beginning over some turns."""
+    asked = Workload(prompt=prompt, output=output, requests_per_s=1.0)
+    if data.draw(st.booleans()):
+        shared = data.draw(st.integers(1, max(1, int(0.95 * prompt.mean_tokens))))
+        groups, turns = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 6))
+        alike = Prefixes(groups=groups, shared_tokens=shared, turns=turns)
+        asked = replace(asked, prefixes=alike)
+    bound = tails(asked, longest_tokens=131_072)
+    drawn = requests_of(asked, 600, data.draw(st.integers(0, 5)), 131_072)
+    cut = data.draw(st.integers(0, 300))  # of the warm-up
+    assert (
+        quantiles(drawn.prompts[cut:], n=20, method="inclusive")[-1]
+        >= bound.prompt_tokens * 0.999 - 1
+    )
+    assert (
+        quantiles(drawn.outputs[cut:], n=20, method="inclusive")[-1]
+        >= bound.output_tokens * 0.999 - 1
+    )
 
 
 def bounds_hold(plan: Plan, cluster: Inventory, known: Catalog, data: st.DataObject) -> None:
