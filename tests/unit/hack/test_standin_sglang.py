@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,12 +23,19 @@ MANIFEST = ROOT / "tests/golden/manifests/sglang/deployment-0.yaml"
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
+    with serving(start_s=1.5) as found:
+        yield found
+
+
+@contextmanager
+def serving(start_s: float) -> Generator[str]:
+    """A server that takes so long until it is loaded."""
     container = yaml.safe_load(MANIFEST.read_text())["spec"]["template"]["spec"]["containers"][0]
     assert container["command"] == ["python3", "-m", "sglang.launch_server"]
     port = free_port()
     given = [arg for arg in container["args"] if not arg.startswith(("--port", "--host"))]
     command = [sys.executable, "-m", "hack.standin", "launch-server", *given, f"--port={port}"]
-    environment = os.environ | {"STANDIN_TTFT_S": "0.01", "STANDIN_START_S": "1.5"}
+    environment = os.environ | {"STANDIN_TTFT_S": "0.01", "STANDIN_START_S": str(start_s)}
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
             yield f"http://127.0.0.1:{port}"
@@ -44,10 +52,14 @@ def ready(url: str, status: int) -> None:
     assert get(url, "/ready").status_code == status
 
 
+def test_it_is_neither_ready_nor_healthy_before_it_is_loaded():
+    with serving(start_s=3600.0) as url:
+        ready(url, 503)
+        assert get(url, "/health").status_code == 503
+
+
 def test_health_takes_the_time_of_a_token_and_ready_does_not(url: str):
     """So a probe that waits one second, as Kubernetes does by itself, can never pass."""
-    ready(url, 503)
-    assert get(url, "/health").status_code == 503
     ready(url, 200)
     for path, at_least_s, at_most_s in (("/ready", 0.0, 0.9), ("/health", 1.0, 5.0)):
         began = time.monotonic()
