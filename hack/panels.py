@@ -92,7 +92,10 @@ def _panel(
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     legends = axis.get_legend_handles_labels()[1]
-    columns = 5 if max(map(len, legends), default=0) < 20 else 1
+    if not legends:  # as Grafana says it, for a series that the server lacks
+        axis.text(0.5, 0.5, "No data", transform=axis.transAxes, ha="center", fontsize=9)
+        return
+    columns = 5 if max(map(len, legends)) < 20 else 1
     axis.legend(
         fontsize=7,
         loc="upper center",
