@@ -34,4 +34,4 @@ def load(
 
     if extra_gpus or prices or calibration:
         return build()
-    return compiled(_HERE / "catalog", sorted(_HERE.glob("*.yaml")), build)
+    return compiled(_HERE / "catalog.yaml", sorted(_HERE.glob("*.yaml")), build)

@@ -13,12 +13,10 @@ from guide.perf.step import (
     StepFacts,
     StepParams,
     context_seconds,
+    fixed_seconds,
     fixed_terms,
     pair_seconds,
     window_seconds,
-)
-from guide.perf.step import (
-    fixed_seconds as step_seconds,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ class LayoutCost:
         self._pair_s, self._window_pair_s = pair_seconds(facts, params)
         self._decode: dict[int, tuple[float, float, float]] = {}
 
-    def fixed_seconds(
+    def _fixed_seconds(
         self,
         tokens: float,
         sequences: int,
@@ -70,11 +68,17 @@ class LayoutCost:
         sampled: int,
         terms: FixedTerms | None = None,
     ) -> float:
-        """Seconds of a step without what grows with context."""
         work = NO_WORK
         if self.priced is not None:
             work = self.priced.work(tokens, sequences, decodes, sampled)
-        return step_seconds(terms or self._fixed, tokens, sequences, decodes, sampled, work)
+        return fixed_seconds(terms or self._fixed, tokens, sequences, decodes, sampled, work)
+
+    @staticmethod
+    @lru_cache(maxsize=2**15)  # 10 MB: the same prompts come at every load, to every what-if
+    def _prompt_seconds(
+        cost: LayoutCost, tokens: int, sequences: int, decodes: int, sampled: int
+    ) -> float:
+        return cost._fixed_seconds(tokens, sequences, decodes, sampled)
 
     def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Fixed seconds of a decode step, seconds per context token, and inside a window."""
@@ -82,7 +86,7 @@ class LayoutCost:
         if found is None:
             f, v = self.facts, self.params
             found = (
-                self.fixed_seconds(0, 0, decodes, decodes),
+                self._fixed_seconds(0, 0, decodes, decodes),
                 context_seconds(f, v, decodes),
                 window_seconds(f, v, decodes),
             )
@@ -102,7 +106,7 @@ class LayoutCost:
     ) -> float:
         """Seconds of one step that holds prompt tokens."""
         seconds = (
-            _prompt_seconds(self, tokens, sequences, decodes, sampled)
+            self._prompt_seconds(self, tokens, sequences, decodes, sampled)
             + self._pair_s * pairs
             + self._window_pair_s * window_pairs
         )
@@ -131,10 +135,3 @@ class LayoutCost:
         linear = first - slope / 2
         root = 2 * seconds / (linear + math.sqrt(linear * linear + 2 * slope * seconds))
         return max(1, math.ceil(root))
-
-
-@lru_cache(maxsize=2**15)  # 10 MB: the same prompts come at every load, to every what-if
-def _prompt_seconds(
-    cost: LayoutCost, tokens: int, sequences: int, decodes: int, sampled: int
-) -> float:
-    return cost.fixed_seconds(tokens, sequences, decodes, sampled)

@@ -31,7 +31,7 @@ class RankedCost(LayoutCost):
     ) -> float:
         """A step of the rank with most to do, whose experts see `all_` tokens."""
         terms = self._fixed._replace(expert_tokens=all_ / (tokens + decodes))
-        return self.fixed_seconds(tokens, sequences, decodes, sampled, terms)
+        return self._fixed_seconds(tokens, sequences, decodes, sampled, terms)
 
     def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Of a step: fixed seconds, and seconds per context token of all ranks."""

@@ -100,7 +100,7 @@ class _Verifying(LayoutCost):
         if found is None:
             more = decodes * self._drafted
             found = (
-                self.fixed_seconds(more, 0, decodes, decodes * self._sampled),
+                self._fixed_seconds(more, 0, decodes, decodes * self._sampled),
                 context_seconds(self.facts, self.params, decodes),
                 window_seconds(self.facts, self.params, decodes),
             )
