@@ -7,6 +7,7 @@ being simulated.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from guide.domain import (
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.evaluate import Study
 from guide.search.goal import Goal
+from guide.search.loaded import loaded
 from guide.search.operating_point import (
     Replica,
     Tails,
@@ -42,6 +44,15 @@ def _unwatched() -> None:
     """Nobody waits."""
 
 
+class Refusal(NamedTuple):
+    """So many replicas of a shape and the limit that they break."""
+
+    shape: Shape
+    limits: Limits | None  # None: those that its framework takes by itself
+    replicas: int
+    broken: Broken
+
+
 @dataclass(slots=True)
 class Ledger:
     """Every deployment that was simulated, each once: those that keep all limits and those that do
@@ -54,6 +65,7 @@ class Ledger:
     broken: dict[tuple[Any, ...], tuple[Evaluation, Broken]] = field(
         default_factory=dict[tuple[Any, ...], tuple[Evaluation, Broken]]
     )
+    refused: dict[LayoutKey, Refusal] = field(default_factory=dict[LayoutKey, Refusal])
     grown: Callable[[], None] = _unwatched  # called after each entry
 
     def add(self, trial: Trial) -> None:
@@ -67,14 +79,9 @@ class Ledger:
             del self.broken[key]
         self.grown()
 
-
-class Refusal(NamedTuple):
-    """So many replicas of a shape and the limit that they break."""
-
-    shape: Shape
-    limits: Limits | None  # None: those that its framework takes by itself
-    replicas: int
-    broken: Broken
+    def refuse(self, one: Refusal) -> None:
+        """Enter what the load alone rules out."""
+        self.refused[one.shape.key] = one
 
 
 @dataclass(slots=True)
@@ -93,7 +100,7 @@ class Survey:
     @property
     def refused(self) -> list[Rejection]:
         """What the bounds refuse, written out: who only asks what is left never needs it."""
-        return [*self.unknown, *(_refused(one, self.plan) for one in self.refusals)]
+        return [*self.unknown, *(refused(one, self.plan) for one in self.refusals)]
 
 
 def survey(
@@ -164,7 +171,8 @@ def _operated(
     )
 
 
-def _refused(one: Refusal, plan: Plan) -> Rejection:
+def refused(one: Refusal, plan: Plan) -> Rejection:
+    """A refusal written out."""
     limits = one.limits
     if limits is None:
         context = plan.workload.max_context_tokens or one.shape.variant.model.max_context_tokens
@@ -186,13 +194,30 @@ def rejection(candidate: Candidate, broken: Broken) -> Rejection:
 def hunt(
     prospects: list[Prospect], study: Study, goal: Goal, places: int, ledger: Ledger
 ) -> list[Evaluation]:
-    """Find the best `places` deployments, each of another shape; enter all that was simulated."""
-    queue = sorted(((optimistic_key(p, goal), p) for p in prospects), key=lambda pair: pair[0])
-    for key, found in queue:
+    """Find the best `places` deployments, each of another shape; enter all that was simulated.
+
+    Who comes first is asked what its load alone does to it, and waits again where that makes its
+    key worse.
+    """
+    queue = [(optimistic_key(one, goal), place, one) for place, one in enumerate(prospects)]
+    heapq.heapify(queue)
+    asked: set[int] = set()
+    while queue:
+        key, place, found = queue[0]
         bar = _bar(ledger, goal, places)
         if bar is not None and key >= bar[0]:
             break
-        ledger.add(attempt(found, study, goal, bar and bar[1]))
+        if place in asked:
+            heapq.heappop(queue)
+            ledger.add(attempt(found, study, goal, bar and bar[1]))
+            continue
+        asked.add(place)
+        under = loaded(found, study)
+        if isinstance(under, Prospect):
+            heapq.heapreplace(queue, (optimistic_key(under, goal), place, under))
+        else:
+            heapq.heappop(queue)
+            ledger.refuse(Refusal(found.replica.shape, found.replica.limits, *under))
     return leaders(ledger, goal, places)
 
 

@@ -22,6 +22,7 @@ from guide.search.evaluate import Member, Study, evaluate, load_share
 from guide.search.explore import Ledger, Survey, hunt, leaders
 from guide.search.goal import KNEE, Aim, Goal
 from guide.search.knobs import misses_latency, settled, verdict
+from guide.search.loaded import loaded
 from guide.search.mix_solver import (
     MONEY,
     Mix,
@@ -34,7 +35,7 @@ from guide.search.mix_solver import (
 )
 from guide.search.operating_point import Replica
 from guide.search.rank import capacity_per_s, identity, optimistic_key, preferred, rank_key
-from guide.search.sizing import Trial, grade, most_replicas, pace_s
+from guide.search.sizing import Prospect, Trial, grade, most_replicas, pace_s
 
 RUNGS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # of the share by capacity
 HEADROOMS = (1.0, 0.75, 0.5, 0.25)  # tried for latency: less load a replica, shorter queues
@@ -76,7 +77,8 @@ def feasible(study: Study, survey: Survey, *, mixed: bool = True) -> Evaluation 
     layouts first, each with all the replicas that it may have.
     """
     goal = Goal(plan=study.plan, aim=Aim.SPEED)
-    for found in sorted(survey.prospects, key=lambda p: optimistic_key(p, goal)):
+    ranked = sorted(survey.prospects, key=lambda p: optimistic_key(p, goal))
+    for found in (one for one in ranked if isinstance(loaded(one, study), Prospect)):
         one, broken = settled(found.replica, found.most, study)
         if broken is None:
             return one

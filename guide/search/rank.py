@@ -58,7 +58,8 @@ def optimistic_key(prospect: Prospect, goal: Goal) -> Key:
     count = prospect.most if goal.aim is Aim.CAPACITY else prospect.fewest
     decode_s = tpot_s * max(0.0, workload.output.mean_tokens - 1)
     served_per_s = (workload.concurrency or 0) / decode_s if decode_s > 0 else math.inf
-    ends_s = replica.zero_load_e2e_s * math.exp(half_width(replica.fit, "e2e"))
+    ends_s = max(replica.zero_load_e2e_s, prospect.least_e2e_s)
+    ends_s *= math.exp(half_width(replica.fit, "e2e"))
     bills: list[float] = []
     if workload.offline is not None:
         served_per_s = prospect.most * replica.saturation_per_s / EARLY

@@ -33,7 +33,7 @@ from guide.search.context import context_tiers
 from guide.search.disaggregation import about_disaggregation
 from guide.search.disaggregation import advice as apart
 from guide.search.evaluate import Study
-from guide.search.explore import Ledger, Survey, hunt, rejection, survey
+from guide.search.explore import Ledger, Survey, hunt, refused, rejection, survey
 from guide.search.fleet import search
 from guide.search.goal import CURVE, KNEE, Aim, Goal, goal_of
 from guide.search.headroom import roomier, with_headroom
@@ -205,9 +205,12 @@ def _rejections(
     """Everything that is neither best nor alternative, with its reason."""
     winners = {identity(evaluation) for evaluation in top}
     tried = {key[:-1] for table in (ledger.kept, ledger.broken) for key in table}
+    refusals = [one for key, one in ledger.refused.items() if key not in tried]
+    tried.update(one.shape.key for one in refusals)
     ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, goal))
     return (
         *found.refused,
+        *(refused(one, goal.plan) for one in refusals),
         *(rejection(e.candidate, broken) for e, broken in ledger.broken.values()),
         *(
             _dominated(evaluation, place, top[0], goal)

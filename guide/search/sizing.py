@@ -34,6 +34,7 @@ class Prospect:
     replica: Replica
     fewest: int  # that sustain the load at the lower end of the capacity interval
     most: int  # that GPUs, budget and users allow
+    least_e2e_s: float = 0.0  # that the p95 of no count falls below, by the load alone
 
     def usd_per_h(self, replicas: int) -> float | None:
         """Dollars per hour of `replicas`."""

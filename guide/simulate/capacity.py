@@ -132,12 +132,17 @@ def request_tokens(workload: Workload) -> float:
     return workload.prompt.mean_tokens + workload.output.mean_tokens
 
 
+def computed_tokens(workload: Workload) -> float:
+    """Tokens of a mean prompt that the prefix cache does not hold."""
+    return max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
+
+
 def zero_load(
     group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
 ) -> tuple[float, float]:
     """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
     cost, serving = layout_cost(group, catalog)
-    prompt = max(1.0, workload.prompt.mean_tokens * (1 - workload.prefix_hit_share))
+    prompt = computed_tokens(workload)
     policy = policy_of(group, memory, catalog, request_tokens(workload))
     alone = prefill_task(group, prompt, 0, policy.token_budget)
     ttft_s = _first_token_s(alone, prompt, cost, serving)
@@ -164,14 +169,12 @@ def peak_prefill(group: ReplicaGroup, catalog: Catalog) -> float:
     return at_once * prompt / _first_token_s(task, prompt, cost, serving)
 
 
-def _prompt_seconds(
-    cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, prompts_per_step: float
+def prompt_seconds(
+    cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, at_once: int
 ) -> float:
-    """Seconds that one prompt adds to the steps it is computed in, beside `decodes` running
-    sequences; in a pipeline, or beside other attention ranks, it shares a step with the other
-    prompts of the time. Nothing where a handful of tokens costs less than the switch of kernels
-    that comes with a prompt saves."""
-    at_once = max(1, min(group.pp * group.attention_dp, round(prompts_per_step)))
+    """Seconds that one of `at_once` prompts adds to the steps they are computed in, beside
+    `decodes` running sequences. Nothing where a handful of tokens costs less than the switch of
+    kernels that comes with a prompt saves."""
     task = prefill_task(group, prompt, decodes, prompts=at_once)
     alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
     return max(task_seconds(task, cost) - alone, 0.0) / at_once
@@ -204,6 +207,7 @@ def rate_of(cost: LayoutCost, group: ReplicaGroup, workload: Workload, batch: in
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
     context = mean_context_tokens(prompt, output)
     decode_s = task_seconds(decode_task(group, batch, context, output), cost)
-    computed = max(1.0, prompt * (1 - workload.prefix_hit_share))
-    prompt_s = _prompt_seconds(cost, group, computed, batch, batch / max(1.0, output))
+    # in a pipeline, or beside other attention ranks, prompts of the same time share a step
+    at_once = max(1, min(group.pp * group.attention_dp, round(batch / max(1.0, output))))
+    prompt_s = prompt_seconds(cost, group, computed_tokens(workload), batch, at_once)
     return 1 / (decode_s / batch + prompt_s)

@@ -25,10 +25,11 @@ from guide.domain import (
 )
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate
 from guide.search.explore import survey
+from guide.search.loaded import loaded
 from guide.search.operating_point import tails
 from guide.search.pricing import priced
 from guide.search.recommend import recommend
-from guide.search.sizing import AMPLE
+from guide.search.sizing import AMPLE, Prospect
 from guide.simulate import serve
 from guide.simulate.arrivals import requests_of
 from tests import toy
@@ -167,7 +168,9 @@ def test_no_part_of_a_run_that_is_counted_has_shorter_tails(
 
 
 def bounds_hold(plan: Plan, cluster: Inventory, known: Catalog, data: st.DataObject) -> None:
-    """Prospects drawn from all: none is simulated faster than an empty server would be."""
+    """Prospects drawn from all: none is simulated faster than an empty server would be, nor faster
+    than its load alone allows: limits that it just keeps are never refused.
+    """
     study = Study(plan=plan, catalog=known)
     prospects = survey(study, priced(cluster, known)).prospects
     if not prospects:
@@ -179,6 +182,12 @@ def bounds_hold(plan: Plan, cluster: Inventory, known: Catalog, data: st.DataObj
         assert predicted.ttft.p95_s >= replica.zero_load_ttft_s * (1 - ROUNDING)
         assert predicted.tpot.p95_s >= replica.zero_load_tpot_s * 0.98
         assert predicted.e2e.p95_s >= replica.zero_load_e2e_s * (1 - ROUNDING)
+        ends_s = predicted.tpot_interval.upper, predicted.e2e_interval.upper
+        just = Slo(tpot_p95_s=ends_s[0] * 1.02, e2e_p95_s=ends_s[1] * (1 + ROUNDING))
+        under = loaded(replace(found, most=count), study.under(replace(plan, slo=just)))
+        assert isinstance(under, Prospect), under
+        assert under.fewest <= count
+        assert predicted.e2e.p95_s >= under.least_e2e_s * (1 - ROUNDING)
 
 
 @FEW
