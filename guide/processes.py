@@ -80,7 +80,9 @@ class Worker:
         """End the process at once."""
         with contextlib.suppress(ProcessLookupError, BrokenProcessPool):
             os.kill(self._pid.result(), signal.SIGKILL)
-        self._pool.shutdown(wait=False)
+        # the thread that looks after a dead process ends in no time; left alone, it closes its pipe
+        # while an interpreter that exits writes to it (bad file descriptor, at shutdown)
+        self._pool.shutdown(wait=True)
 
 
 def tell(news: object) -> None:

@@ -92,6 +92,7 @@ def test_what_went_while_nobody_looked_is_forgotten(plane: Breakable, place: str
     install_crd(kubectl)
     applied = {"output": {"mode": "Apply", "monitoring": "Annotations"}}
     with (
+        ExitStack() as after,
         faulty(kubectl.kubeconfig, tmp_path, share=0) as (through, faults),
         operated(through, tmp_path) as operator,
     ):
@@ -103,12 +104,13 @@ def test_what_went_while_nobody_looked_is_forgotten(plane: Breakable, place: str
             time.sleep(2)  # every watch has ended
             kubectl("-n", place, "delete", "iplan", "gone")
             kubectl("delete", "node", "--all")
+        # whatever comes of this test: those that follow plan on them
+        after.callback(nodes.create, kubectl, nodes.nodes({"h100-sxm": 2}))
         eventually(lambda: gpus(operator) == 0 < before)
         eventually(
             lambda: operator.plans(place) == {"stays"} and not operator.of_plan(place, "gone")
         )
         plan_when(kubectl, place, "stays", "NoFeasibleConfiguration")
-    nodes.create(kubectl, nodes.nodes({"h100-sxm": 2}))
 
 
 def test_a_status_that_finds_no_plan_means_that_it_is_deleted(
