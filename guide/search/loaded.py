@@ -8,9 +8,9 @@ import math
 from dataclasses import replace
 
 from guide.search.bounds import Broken, counted, latency_misses
-from guide.search.evaluate import ROUNDING, Study, load_share
+from guide.search.evaluate import Study
 from guide.search.operating_point import half_width, promised_context_tokens, tails
-from guide.search.sizing import Prospect
+from guide.search.sizing import Prospect, replicas_for
 from guide.simulate.fluid import fluid
 
 SURE = 0.9  # of the load: what comes in a run scatters, and a mean is no percentile
@@ -30,8 +30,8 @@ def loaded(found: Prospect, study: Study) -> Prospect | tuple[int, Broken]:
         return found
     gaps = tails(load, promised_context_tokens(plan)).output_tokens - 1
     tpot_up, e2e_up = (math.exp(half_width(replica.fit, one)) for one in ("tpot", "e2e"))
-    evenly = load_share(load, found.most)
-    tpot_s = flow.tpot_under(SURE * (evenly.requests_per_s or 0.0))
+    sure_per_s = SURE * load.requests_per_s
+    tpot_s = flow.tpot_under(sure_per_s / found.most)
     how = f"even if {counted(found.most, 'replica')} share the load evenly, p95"
     missed = next(latency_misses(0, tpot_s * tpot_up, tpot_s * gaps * e2e_up, plan, how), None)
     if missed is not None:
@@ -41,9 +41,5 @@ def loaded(found: Prospect, study: Study) -> Prospect | tuple[int, Broken]:
         *([] if plan.slo.e2e_p95_s is None or not gaps else [plan.slo.e2e_p95_s / e2e_up / gaps]),
     )
     most_per_s = min(filter(None, map(flow.rate_within, limits_s)), default=math.inf)
-    fewest = math.ceil(SURE * load.requests_per_s / most_per_s - ROUNDING)
-    return replace(
-        found,
-        fewest=min(found.most, max(found.fewest, fewest)),
-        least_e2e_s=tpot_s * gaps,
-    )
+    fewest = max(found.fewest, replicas_for(sure_per_s, most_per_s))
+    return replace(found, fewest=min(found.most, fewest), least_e2e_s=tpot_s * gaps)

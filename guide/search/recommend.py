@@ -205,12 +205,11 @@ def _rejections(
     """Everything that is neither best nor alternative, with its reason."""
     winners = {identity(evaluation) for evaluation in top}
     tried = {key[:-1] for table in (ledger.kept, ledger.broken) for key in table}
-    refusals = [one for key, one in ledger.refused.items() if key not in tried]
-    tried.update(one.shape.key for one in refusals)
+    tried.update(ledger.refused)
     ranked = sorted(ledger.kept.values(), key=lambda e: rank_key(e, goal))
     return (
         *found.refused,
-        *(refused(one, goal.plan) for one in refusals),
+        *(refused(one, goal.plan) for one in ledger.refused.values()),
         *(rejection(e.candidate, broken) for e, broken in ledger.broken.values()),
         *(
             _dominated(evaluation, place, top[0], goal)

@@ -53,9 +53,9 @@ def prospect(replica: Replica, plan: Plan) -> Prospect | tuple[int, Broken]:
     """Bound the number of replicas, or say at which count which limit breaks."""
     shape, workload = replica.shape, plan.workload
     output = workload.output.mean_tokens
-    fewest = _replicas_for(workload.requests_per_s or 0.0, replica)
+    fewest = replicas_for(workload.requests_per_s or 0.0, replica.capacity_per_s)
     if workload.offline is not None and plan.slo.job_s is not None:
-        fewest = _replicas_for(EARLY * workload.offline / plan.slo.job_s, replica)
+        fewest = replicas_for(EARLY * workload.offline / plan.slo.job_s, replica.capacity_per_s)
     needed, fewest = fewest, max(fewest, plan.min_replicas)
     broken = not_enough_gpus(shape, fewest) or over_budget(
         plan, fewest * shape.gpus, usd_per_h(shape.pool, shape.gpus, fewest)
@@ -65,19 +65,21 @@ def prospect(replica: Replica, plan: Plan) -> Prospect | tuple[int, Broken]:
         return fewest, replace(broken, detail=broken.detail + asked)
     most = most_replicas(replica, plan)
     if workload.concurrency is None and plan.slo.min_output_tokens_per_s is not None:
-        fewest = max(fewest, _replicas_for(plan.slo.min_output_tokens_per_s / output, replica))
+        needed_per_s = plan.slo.min_output_tokens_per_s / output
+        fewest = max(fewest, replicas_for(needed_per_s, replica.capacity_per_s))
         if fewest > most:
             broken = misses_throughput(most * replica.capacity_per_s * output, plan)
             return most, broken or Broken(Reason.MISSES_THROUGHPUT, "too few replicas", 0.0)
     return Prospect(replica=replica, fewest=fewest, most=most)
 
 
-def _replicas_for(requests_per_s: float, replica: Replica) -> int:
+def replicas_for(requests_per_s: float, each_per_s: float) -> int:
+    """Replicas of which each takes `each_per_s`, at least one."""
     if requests_per_s == 0:
         return 1
-    if replica.capacity_per_s <= 0:
+    if each_per_s <= 0:
         return 1_000_000_000
-    return max(1, math.ceil(requests_per_s / replica.capacity_per_s - ROUNDING))
+    return max(1, math.ceil(requests_per_s / each_per_s - ROUNDING))
 
 
 def most_replicas(replica: Replica, plan: Plan) -> int:

@@ -55,7 +55,7 @@ class Fluid(NamedTuple):
         if not within:
             return self.rate(1)
         low_s, high_s = self.tpot_s(within), self.tpot_s(within + 1)
-        batch = within + max(0.0, tpot_s - low_s) / (high_s - low_s)
+        batch = within + (tpot_s - low_s) / (high_s - low_s)
         return batch / (self.gaps * tpot_s)
 
     def tpot_under(self, requests_per_s: float) -> float:
