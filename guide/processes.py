@@ -57,6 +57,7 @@ class Worker:
 
     def __init__(self, begin: Callable[..., object] | None = None, *arguments: object) -> None:
         """Start it; it calls `begin` before its first task."""
+        self._ending = threading.Lock()
         self._told, teller = multiprocessing.Pipe(duplex=False)
         self._pool = worker_pool(1, _begin_to_tell, teller, begin, arguments)
         self._pid = self._pool.submit(os.getpid)
@@ -77,12 +78,13 @@ class Worker:
         return latest
 
     def end(self) -> None:
-        """End the process at once."""
-        with contextlib.suppress(ProcessLookupError, BrokenProcessPool):
-            os.kill(self._pid.result(), signal.SIGKILL)
-        # the thread that looks after a dead process ends in no time; left alone, it closes its pipe
-        # while an interpreter that exits writes to it (bad file descriptor, at shutdown)
-        self._pool.shutdown(wait=True)
+        """End the process at once; it may be ended again, by several threads at a time."""
+        with self._ending:  # two that shut a pool down close its pipes twice
+            with contextlib.suppress(ProcessLookupError, BrokenProcessPool):
+                os.kill(self._pid.result(), signal.SIGKILL)
+            # the thread that looks after a dead process ends in no time; left alone, it closes its
+            # pipe while an interpreter that exits writes to it (bad file descriptor, at shutdown)
+            self._pool.shutdown(wait=True)
 
 
 def tell(news: object) -> None:

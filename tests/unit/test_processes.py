@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,3 +24,20 @@ def test_no_thread_looks_after_a_worker_that_was_ended(busy: bool):
     assert set(threading.enumerate()) <= before
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_worker_is_ended_by_several_threads_at_once():
+    """A server that stops ends what is at work, and so does the thread that asked for it."""
+    threads = 8
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(5):
+            worker = Worker()
+            worker.submit(time.sleep, 60)
+            together = threading.Barrier(threads)
+
+            def end(worker: Worker = worker, together: threading.Barrier = together) -> None:
+                together.wait()
+                worker.end()
+
+            for ended in [pool.submit(end) for _ in range(threads)]:
+                ended.result()
