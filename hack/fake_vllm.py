@@ -33,7 +33,7 @@ from guide.simulate.serve import Times, times_of
 from hack.standin.metrics import CONTENT_TYPE, Served, ServerMetrics
 
 
-class SlowCost:
+class SlowCost(StepCost):
     """Every step takes `bias` times as long."""
 
     def __init__(self, cost: StepCost, bias: float) -> None:

@@ -54,12 +54,11 @@ class BatchReport:
         return self.served * self.output_tokens / self.batch_latency_s
 
 
-class _Watched:
+class _Watched(StepCost):
     """The same cost; also adds up the tokens held in the cache over time."""
 
     def __init__(self, cost: StepCost) -> None:
         self.cost, self.token_seconds = cost, 0.0
-        self.decode_steps_within = cost.decode_steps_within
 
     def prompt_step(
         self,
@@ -82,6 +81,11 @@ class _Watched:
         seconds = self.cost.decode_run(steps, decodes, context, window_context)
         self.token_seconds += seconds * context
         return seconds
+
+    def decode_steps_within(
+        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
+    ) -> int:
+        return self.cost.decode_steps_within(seconds, decodes, context, window_context, growing)
 
 
 def serve_batch(

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from mypy_extensions import mypyc_attr
 
 from guide.perf.step import (
     NO_WORK,
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from guide.perf.kernels.curves import Curves
 
 
-class StepCost(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class StepCost:
     """Seconds of steps, and of runs of decode steps."""
 
     def prompt_step(
@@ -38,21 +41,22 @@ class StepCost(Protocol):
         sampled: int,
     ) -> float:
         """Seconds of one step that holds prompt tokens."""
-        ...
+        raise NotImplementedError
 
     def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
         """Seconds of `steps` decode steps whose context sums average to those given."""
-        ...
+        raise NotImplementedError
 
     def decode_steps_within(
         self, seconds: float, decodes: int, context: float, window_context: float, growing: int
     ) -> int:
         """How many decode steps it takes to reach or pass `seconds` (at least 1)."""
-        ...
+        raise NotImplementedError
 
 
-class LayoutCost:
-    """Implements `StepCost` for folded facts and resolved fits."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class LayoutCost(StepCost):
+    """Of folded facts and resolved fits."""
 
     def __init__(self, facts: StepFacts, params: StepParams, priced: Curves | None = None) -> None:
         self.facts, self.params, self.priced = facts, params, priced

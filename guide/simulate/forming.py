@@ -7,37 +7,42 @@ when all of it fits; SGLang runs prompts whenever something may enter, and else 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from mypy_extensions import mypyc_attr
 
-from guide.domain import Scheduling
-from guide.perf.step import attended
+from guide.perf.pairs import attended
 from guide.simulate.admission import CLIP_TOKENS
-from guide.simulate.state import NEVER, ReplicaState, blocks_of
+from guide.simulate.state import NEVER, ReplicaState
 
 
-@dataclass(slots=True)
 class Prompts:
     """Prompt work gathered for one step."""
 
-    tokens: int = 0
-    sequences: int = 0
-    pairs: float = 0.0
-    window_pairs: float = 0.0
-    complete: list[int] = field(default_factory=list[int])
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.sequences = 0
+        self.pairs = 0.0
+        self.window_pairs = 0.0
+        self.complete: list[int] = []
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Forming(ReplicaState):
     """Forms steps; what runs them is `guide.simulate.replica`."""
 
+    def _formed(self) -> Prompts:
+        """The prompt work of the next step."""
+        if self.whole_first:
+            return self._whole_prompts()
+        return self._prompts_alone() if self.admits else self._chunked_prompts()
+
     def _whole_prompts(self) -> Prompts:
-        policy, work = self.policy, Prompts()
-        reserve = policy.watermark_share * policy.kv_blocks
-        while self.waiting and len(self.decoding) + work.sequences < policy.max_num_seqs:
+        work = Prompts()
+        while self.waiting and len(self.decoding.members) + work.sequences < self.most_running:
             request = self.waiting[0]
             length, hit = self._target(request), self._look_up(request)
-            need = blocks_of(length, policy) - self.blocks[request]
-            over = work.sequences and work.tokens + length - hit > policy.token_budget
-            if over or self.free_blocks - need < reserve:
+            need = self._blocks_of(length) - self.blocks[request]
+            over = work.sequences and work.tokens + length - hit > self.token_budget
+            if over or self.free_blocks - need < self.reserved_blocks:
                 self.starved = self.starved or not over
                 self.blocks[request] = 0
                 break
@@ -48,9 +53,9 @@ class Forming(ReplicaState):
         return work
 
     def _chunked_prompts(self) -> Prompts:
-        policy, decodes, work = self.policy, len(self.decoding.members), Prompts()
+        decodes, work = len(self.decoding.members), Prompts()
         promised = self.decoding.blocks_next()  # decodes take their blocks first
-        budget = policy.token_budget - decodes * policy.tokens_per_decode
+        budget = self.token_budget - decodes * self.tokens_per_decode
         if budget <= 0 or promised > self.free_blocks:
             self.starved = self.starved or promised > self.free_blocks
             return work
@@ -59,11 +64,10 @@ class Forming(ReplicaState):
             if not used:
                 break
             budget -= used
-        whole = policy.scheduling == Scheduling.SPLIT_FUSE
-        while budget > 0 and self.waiting and decodes + len(self.partial) < policy.max_num_seqs:
+        while budget > 0 and self.waiting and decodes + len(self.partial) < self.most_running:
             request = self.waiting[0]
-            needed = blocks_of(self._target(request), policy)
-            if whole and needed > self.free_blocks - promised:
+            needed = self._blocks_of(self._target(request))
+            if self.whole_fit and needed > self.free_blocks - promised:
                 self.starved = True
                 break
             self.computed[request] = self._look_up(request)
@@ -80,7 +84,7 @@ class Forming(ReplicaState):
         """Add the request's next chunk to the step; 0 when the budget or the blocks forbid it."""
         before, target = self.computed[request], self._target(request)
         used = min(budget, target - before)
-        need = blocks_of(before + used, self.policy) - self.blocks[request]
+        need = self._blocks_of(before + used) - self.blocks[request]
         if used <= 0 or need > self.free_blocks - promised:
             self.starved = self.starved or used > 0
             return 0
@@ -108,8 +112,8 @@ class Forming(ReplicaState):
         Memory is kept free for what those that run may still ask for, and who finds none holds up
         all behind. Nobody is asked again before somebody leaves.
         """
-        policy, admission, work = self.policy, self.admission, Prompts()
-        decodes, page = len(self.decoding.members), policy.block_tokens
+        admission, work = self.admission, Prompts()
+        decodes, page = len(self.decoding.members), self.block_tokens
         if not decodes:
             admission.full = False
         if not self.partial and (admission.full or not self.waiting):
@@ -118,8 +122,8 @@ class Forming(ReplicaState):
         if promised > self.free_blocks:
             self.starved = True
             return work
-        slots = policy.max_num_seqs - decodes
-        budget = policy.token_budget - (decodes if self.mixes else 0)
+        slots = self.most_running - decodes
+        budget = self.token_budget - (decodes if self.mixes else 0)
         kept = promised * page + admission.expected_tokens()
         for request in tuple(self.partial):
             budget -= self._pages(work, request, budget, promised)
@@ -133,7 +137,7 @@ class Forming(ReplicaState):
             found, alone = self._look_up(request), not decodes and not work.sequences
             length = self._target(request) - self.blocks[request] * page
             if alone:  # max_tokens is cut to what there is
-                short = blocks_of(length, policy) > self.free_blocks
+                short = self._blocks_of(length) > self.free_blocks
             else:
                 ask = self._may_ask(request)
                 short = length + ask + page >= self.free_blocks * page - kept
@@ -161,7 +165,7 @@ class Forming(ReplicaState):
 
     def _pages(self, work: Prompts, request: int, budget: int, promised: int) -> int:
         """Add what is left of the request, or whole pages of it; the budget that this takes."""
-        page, before = self.policy.block_tokens, self.computed[request]
+        page, before = self.block_tokens, self.computed[request]
         used = self._target(request) - before
         if -(-used // page) * page > budget:
             used = budget // page * page
@@ -171,7 +175,7 @@ class Forming(ReplicaState):
             used = room // page * page
         if used <= 0:
             return 0
-        self._take(request, blocks_of(before + used, self.policy) - self.blocks[request])
+        self._take(request, self._blocks_of(before + used) - self.blocks[request])
         self.computed[request] = before + used
         self._add(work, request, before, used)
         if before + used == self._target(request):

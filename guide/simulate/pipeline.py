@@ -75,27 +75,40 @@ class PipelineCost(LayoutCost):
         held = min(self.batches, max(sequences, math.ceil(tokens / self.token_budget)))
         batches = max(held, min(self.batches, decodes))
         beside = math.ceil(decodes / batches)
-        rest = (context / batches, window_context / batches)
+        each_context, each_window = context / batches, window_context / batches
         ended = math.ceil((sampled - decodes) / held)
-
-        def batch(cost: LayoutCost, new: int) -> float:
-            share = new / tokens
-            return cost.prompt_step(
-                new,
-                math.ceil(sequences / held),
+        prompts, sampled_each = math.ceil(sequences / held), beside + ended
+        # the longest prompt has at least the mean of all weighted by their tokens
+        even = math.ceil(tokens / held)
+        longest = max(even, min(tokens, min(self.token_budget, int(2 * pairs / tokens))))
+        share = longest / tokens
+        path = self.whole.prompt_step(
+            longest,
+            prompts,
+            pairs * share,
+            window_pairs * share,
+            beside,
+            each_context,
+            each_window,
+            sampled_each,
+        )
+        path += self.hops.all(longest + beside)
+        share, heaviest, alone = even / tokens, 0.0, 0.0
+        for stage in self.stages:
+            seconds = stage.prompt_step(
+                even,
+                prompts,
                 pairs * share,
                 window_pairs * share,
                 beside,
-                *rest,
-                beside + ended,
+                each_context,
+                each_window,
+                sampled_each,
             )
-
-        # the longest prompt has at least the mean of all weighted by their tokens
-        even = math.ceil(tokens / held)
-        longest = max(even, min(tokens, self.token_budget, int(2 * pairs / tokens)))
-        path = batch(self.whole, longest) + self.hops.all(longest + beside)
-        busy = held * (max(batch(s, even) for s in self.stages) + self.hops.slowest(even + beside))
+            heaviest = max(heaviest, seconds)
+            if batches > held:
+                alone = max(alone, stage.decode_run(1, beside, each_context, each_window))
+        busy = held * (heaviest + self.hops.slowest(even + beside))
         if batches > held:
-            alone = max(stage.decode_run(1, beside, *rest) for stage in self.stages)
             busy += (batches - held) * (alone + self.hops.slowest(beside))
         return max(path, busy)

@@ -8,12 +8,13 @@ batch size. What a step holds is decided in `guide.simulate.forming`.
 
 from __future__ import annotations
 
-from guide.domain import Scheduling
+from mypy_extensions import mypyc_attr
+
 from guide.simulate.forming import Forming, Prompts
 from guide.simulate.state import NEVER as NEVER
-from guide.simulate.state import blocks_of
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ReplicaLoop(Forming):
     """A replica that runs: see `ReplicaState` for what it holds."""
 
@@ -23,17 +24,13 @@ class ReplicaLoop(Forming):
         """Serve every request to its end; with `more`, until the last one has arrived: what comes
         then depends on the next arrival, which is not known yet.
         """
-        form = {
-            Scheduling.PREFILL_FIRST: self._whole_prompts,
-            Scheduling.PREFILL_OR_DECODE: self._prompts_alone,
-        }.get(Scheduling(self.policy.scheduling), self._chunked_prompts)
         while True:
             if self.next_arrival < self.known:
                 self._arrive()
             if more and self.next_arrival >= self.known:
                 return
-            able = self.partial or (self.waiting and self._has_slot)
-            if able and self._run_prompts(form()):
+            able = bool(self.partial) or (bool(self.waiting) and self._has_slot)
+            if able and self._run_prompts(self._formed()):
                 continue
             if self.decoding.members:
                 self._decode()
@@ -48,7 +45,7 @@ class ReplicaLoop(Forming):
     @property
     def _has_slot(self) -> bool:
         """Whether the batch has room for one more that waits."""
-        return len(self.decoding.members) + len(self.partial) < self.policy.max_num_seqs
+        return len(self.decoding.members) + len(self.partial) < self.most_running
 
     def _arrive(self) -> None:
         while self.next_arrival < self.known and self.arrival_s[self.next_arrival] <= self.clock:
@@ -86,7 +83,7 @@ class ReplicaLoop(Forming):
         if decodes:
             self._tick(1, falls=False)
         for request in work.complete:
-            if self.policy.scheduling != Scheduling.PREFILL_FIRST:
+            if not self.whole_first:
                 self.partial.remove(request)
             self._first_or_next_token(request)
         return True
@@ -100,8 +97,10 @@ class ReplicaLoop(Forming):
         if steps > 1 and self.next_arrival < self.known and (self.partial or self._has_slot):
             # whoever finds the batch full waits for an end, however many arrive until then
             gap = self.arrival_s[self.next_arrival] - self.clock
-            sums = (decoding.context_sum, decoding.window_sum, len(decoding.growing))
-            steps = min(steps, self.cost.decode_steps_within(gap, members, *sums))
+            context, window = decoding.context_sum, decoding.window_sum
+            growing = len(decoding.growing)
+            within = self.cost.decode_steps_within(gap, members, context, window, growing)
+            steps = min(steps, within)
         while (possible := decoding.steps_within_blocks(steps, self.free_blocks)) < steps:
             self.starved = True
             if possible:
@@ -112,7 +111,8 @@ class ReplicaLoop(Forming):
             if self.admits:  # the queue is asked again after one step
                 steps, retracted = 1, True
         members = len(decoding.members)
-        self.clock += self.cost.decode_run(possible, members, *decoding.mean_sums(possible))
+        contexts, windows = decoding.mean_sums(possible)
+        self.clock += self.cost.decode_run(possible, members, contexts, windows)
         self._tick(possible, falls=not retracted)
 
     def _tick(self, steps: int, *, falls: bool) -> None:
@@ -137,7 +137,7 @@ class ReplicaLoop(Forming):
 
     def _leave(self, request: int) -> int:
         length, grown = self.decoding.leave(request)
-        self.blocks[request] = blocks_of(length, self.policy)
+        self.blocks[request] = self._blocks_of(length)
         self.generated[request] += grown
         if self.admits:
             self.admission.leave(request)
@@ -172,7 +172,7 @@ class ReplicaLoop(Forming):
         if self.admits:
             self._retract()
             return
-        if self.policy.scheduling == Scheduling.SPLIT_FUSE:
+        if self.whole_fit:
             victims = list(reversed(members))
         for request in victims:
             self.computed[request] = self._leave(request)

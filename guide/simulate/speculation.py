@@ -49,8 +49,9 @@ class SpeculativeCost(LayoutCost):
             parts = [self.verified.decode_coefficients(decodes)]
             if self.first is not None and self.draft is not None:
                 parts.append(self.first.decode_coefficients(decodes))
-                again = self.draft.decode_coefficients(decodes)
-                parts.append(tuple(self.passes * seconds for seconds in again))  # pyright: ignore[reportArgumentType]
+                fixed, context, window = self.draft.decode_coefficients(decodes)
+                again = self.passes * fixed, self.passes * context, self.passes * window
+                parts.append(again)
             fixed, context, window = (
                 sum(part[place] for part in parts) / self.tokens_per_step for place in range(3)
             )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from guide.domain import SchedulerPolicy, Scheduling
 from guide.simulate.admission import Admission
@@ -11,14 +14,10 @@ from guide.simulate.cost import StepCost
 from guide.simulate.decoding import DecodeSet
 from guide.simulate.prefix_cache import PrefixCache
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
-def blocks_of(tokens: int, policy: SchedulerPolicy) -> int:
-    """Whole KV blocks that `tokens` take."""
-    return -(-tokens // policy.block_tokens)
-
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ReplicaState:
     """State of one simulated replica. Times in seconds; requests are indices into the given arrays.
 
@@ -42,14 +41,30 @@ class ReplicaState:
     ) -> None:
         n = len(prompts)
         self.prefixes = prefixes
-        self.policy, self.cost, self.window = policy, cost, window or 0
-        self.prompt, self.output = list(prompts), list(outputs)
-        self.cached = list(cached) if cached is not None else [0] * n
-        self.arrival_s = list(arrivals)
-        self.start_s, self.first_token_s, self.finish_s = [NEVER] * n, [NEVER] * n, [NEVER] * n
+        self.policy, self.cost = policy, cost
+        self.window: int = window or 0
+        # the policy as it is asked in each step
+        self.block_tokens: int = policy.block_tokens
+        self.most_running: int = policy.max_num_seqs
+        self.token_budget: int = policy.token_budget
+        self.tokens_per_decode: int = policy.tokens_per_decode
+        self.most_new: int = policy.max_new_tokens
+        self.reserved_blocks: float = policy.watermark_share * policy.kv_blocks
+        self.whole_first: bool = policy.scheduling == Scheduling.PREFILL_FIRST
+        self.whole_fit: bool = policy.scheduling == Scheduling.SPLIT_FUSE
+        # by what clients allow
+        self.admits: bool = policy.scheduling == Scheduling.PREFILL_OR_DECODE
+        self.mixes: bool = policy.mixes  # decodes run in the steps of prompts
+        self.prompt: list[int] = list(prompts)
+        self.output: list[int] = list(outputs)
+        self.cached: list[int] = list(cached) if cached is not None else [0] * n
+        self.arrival_s: list[float] = list(arrivals)
+        self.start_s: list[float] = [NEVER] * n
+        self.first_token_s: list[float] = [NEVER] * n
+        self.finish_s: list[float] = [NEVER] * n
         self.clock: float = 0.0
         self.next_arrival: int = 0  # index of the next request to arrive
-        self.closed = closed_users is not None
+        self.closed: bool = closed_users is not None
         self.known: int = (
             n if closed_users is None else min(closed_users, n)
         )  # requests with an arrival
@@ -59,11 +74,9 @@ class ReplicaState:
         self.partial: deque[int] = deque()  # admitted, prompt not finished
         self.decoding = DecodeSet(n, policy.block_tokens, self.window)
         self.admission = Admission()
-        self.admits = policy.scheduling == Scheduling.PREFILL_OR_DECODE  # by what clients allow
-        self.mixes = policy.mixes  # decodes run in the steps of prompts
         self.free_blocks: int = policy.kv_blocks
         self.blocks = [0] * n
-        self.fewest_free = policy.kv_blocks
+        self.fewest_free: int = policy.kv_blocks
         self.starved: bool = False  # whether anything ever waited for blocks
         self.evicted: bool = False  # whether a prefix was ever forgotten
         self.preemptions: int = 0
@@ -78,6 +91,10 @@ class ReplicaState:
     def kv_peak_share(self) -> float:
         """The same as a share of all."""
         return self.block_peak / self.policy.kv_blocks
+
+    def _blocks_of(self, tokens: int) -> int:
+        """Whole KV blocks that `tokens` take."""
+        return -(-tokens // self.block_tokens)
 
     def _target(self, request: int) -> int:
         """Tokens to (re)compute before it decodes: its prompt and what it generated."""
@@ -103,7 +120,7 @@ class ReplicaState:
 
     def _most(self, request: int) -> int:
         """Tokens that it may produce by what its client allows."""
-        return max(self.policy.max_new_tokens, self.output[request])
+        return max(self.most_new, self.output[request])
 
     def _take(self, request: int, blocks: int) -> None:
         prefixes = self.prefixes

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from guide.domain import ReplicaGroup, StepShape
 from guide.perf.adjust import adjust_sequence_length
+from guide.perf.pairs import attended
 from guide.perf.roofline import roofs_of
-from guide.perf.step import attended
 from guide.simulate.cost import LayoutCost
 
 

@@ -20,14 +20,18 @@ from hack.node.configuration import PAUSE_IMAGE
 from hack.node.programs import node_dir
 
 ROOT = Path(__file__).resolve().parents[2]
-# Debian's Python with pip, as `python:3.11-slim` has it.
+# Debian's Python with pip and a C compiler, as `python:3.11` has them.
 SUITE = "bookworm"
-PACKAGES = ("python3.11", "python3-pip", "python3-venv", "python-is-python3", "ca-certificates")
+PACKAGES = (
+    *("python3.11", "python3-pip", "python3-venv", "python-is-python3", "ca-certificates"),
+    *("gcc", "libc6-dev", "libpython3.11-dev"),
+)
 MIRROR = os.environ.get("GUIDE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 OPERATOR_CONTEXT = (
     *("pyproject.toml", "uv.lock", "README.md", "LICENSE", "hack/Dockerfile"),
-    *("hack/build-requirements.txt", "guide", "operator"),
+    *("hack/build-requirements.txt", "hack/compile-requirements.txt", "hack/compiled.py"),
+    *("guide", "operator"),
 )
 
 
@@ -112,7 +116,8 @@ def _from_dockerfile(name: str, dockerfile: Path, base: Callable[[], str]) -> Pa
     authorities = ssl.get_default_verify_paths().cafile
     if authorities:
         command += ["--secret", f"id=ca,src={authorities}"]
-    _buildah(*command, "--build-arg", f"PYTHON={base()}", str(ROOT))
+    bases = [word for arg in ("PYTHON", "BUILDER") for word in ("--build-arg", f"{arg}={base()}")]
+    _buildah(*command, *bases, str(ROOT))
     _export(name, archive)
     return archive
 

@@ -35,10 +35,13 @@ def test_a_name_is_locked_to_one_version_or_told_apart_by_markers():
         assert names.count(one["name"]) == 1 or one.get("resolution-markers"), one["name"]
 
 
-def test_uv_and_the_build_backend_are_pinned_with_hashes():
-    text = (ROOT / "hack/build-requirements.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("file", "holds"), [("build", {"uv", "hatchling"}), ("compile", {"mypy", "setuptools"})]
+)
+def test_what_builds_is_pinned_with_hashes(file: str, holds: set[str]):
+    text = (ROOT / f"hack/{file}-requirements.txt").read_text(encoding="utf-8")
     rows = [row.split() for row in text.replace("\\\n", "").strip().splitlines()]
-    assert {"uv", "hatchling"} <= {row[0].partition("==")[0] for row in rows}
+    assert holds <= {row[0].partition("==")[0] for row in rows}
     for name, *more in rows:
         hashes = [word for word in more if re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word)]
         assert "==" in name

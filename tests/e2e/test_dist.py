@@ -1,4 +1,4 @@
-"""`make dist`: what it makes, and that the wheel works where nothing else is installed."""
+"""`make dist`: what it makes, and that the wheels work where nothing else is installed."""
 
 from __future__ import annotations
 
@@ -38,14 +38,27 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(dist: Path) -> Path:
-    (found,) = dist.glob("*.whl")
+    (found,) = dist.glob("*-none-any.whl")
     return found
+
+
+@pytest.fixture(scope="module")
+def compiled(dist: Path) -> Path:
+    """The wheel with machine code for this Python."""
+    here = f"cp3{sys.version_info.minor}"
+    if not (found := list(dist.glob(f"*-{here}-{here}-*.whl"))):
+        pytest.skip(f"please install a C compiler and the headers of Python for {here} on Linux")
+    return found[0]
 
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `guide` of an environment with the wheel and what it needs, no extras."""
-    home = tmp_path_factory.mktemp("bare") / "venv"
+    return installed(wheel, tmp_path_factory.mktemp("bare"))
+
+
+def installed(wheel: Path, folder: Path) -> Path:
+    home = folder / "venv"
     run(UV, "venv", "--quiet", "--python", sys.executable, home)
     run(UV, "pip", "install", "--quiet", "--python", home / "bin/python", wheel)
     return home / "bin/guide"
@@ -56,7 +69,8 @@ def test_everything_is_there_and_summed(dist: Path):
     sums = dict(
         reversed(line.split("  ")) for line in (dist / "SHA256SUMS").read_text().splitlines()
     )
-    assert set(sums) == {
+    compiled = {path.name for path in dist.glob("*-manylinux*.whl")}
+    assert set(sums) - compiled == {
         f"guide_advisor-{version}-py3-none-any.whl",
         f"guide_advisor-{version}.tar.gz",
         f"guide-{version}.tgz",
@@ -105,3 +119,25 @@ def test_each_extra_resolves_alone(bare: Path, wheel: Path, extra: str):
     python = bare.with_name("python")
     what = f"guide-advisor[{extra}] @ {wheel.as_uri()}"
     run(UV, "pip", "install", "--quiet", "--dry-run", "--python", python, what)
+
+
+def test_machine_code_answers_as_the_source_does(bare: Path, compiled: Path, tmp_path: Path):
+    fast = installed(compiled, tmp_path)
+    where = "import guide.simulate.replica as loop; print(loop.__file__)"
+    assert run(fast.with_name("python"), "-I", "-c", where).strip().endswith(".so")
+    words = ("plan", "-f", CHAT, "--nodes", NODES, "-o", "json")
+    assert run(fast, *words) == run(bare, *words)
+
+
+def test_machine_code_passes_the_tests_of_the_simulator(compiled: Path, tmp_path: Path):
+    """The golden answers, and the tests whose classes stay Python and look into compiled ones."""
+    for name in ("tests", "hack", "examples", "docs", "charts", "README.md", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    run("unzip", "-q", compiled, "-d", tmp_path)
+    rooms = ("tests/unit/simulate", "tests/golden", "tests/property/test_simulator.py")
+    lines_of_python = "not an_event_costs_the_same"  # machine code has none to count
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", lines_of_python, *rooms)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -9,13 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guide.domain import Scheduling
-from guide.simulate.cost import LayoutCost
+from guide.simulate.cost import LayoutCost, StepCost
 from guide.simulate.replica import NEVER, ReplicaLoop
 from tests.step_by_step import FACTS, PARAMS, Case, StepByStep, cases
 
 
 @dataclass
-class Watched:
+class Watched(StepCost):
     """A step cost that looks at the replica whenever a step is about to run."""
 
     inner: LayoutCost = field(default_factory=lambda: LayoutCost(FACTS, PARAMS))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from guide.domain import SchedulerPolicy, Scheduling
+from guide.simulate.cost import StepCost
 from guide.simulate.replica import NEVER, ReplicaLoop
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +27,7 @@ ERRORS = 4.0  # standard errors: once in 16,000 seeds by chance, and the seeds a
 
 
 @dataclass
-class Priced:
+class Priced(StepCost):
     """A step cost of two constants, which also integrates the requests that it sees in the system.
 
     A prompt token, a decode step and a step with prompts have a price; batch and context have none.
