@@ -29,7 +29,7 @@ from guide.simulate.capacity import layout_cost, request_tokens
 from guide.simulate.cost import StepCost
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import ReplicaLoop
-from guide.simulate.serve import Times, times_of
+from guide.simulate.times import Times, times_of
 from hack.standin.metrics import CONTENT_TYPE, Served, ServerMetrics
 
 

@@ -16,8 +16,9 @@ from guide.domain import Catalog, GroupEvaluation, Plan
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import requests_of
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.serve import run, times_of
+from guide.simulate.serve import run
 from guide.simulate.steady import LEAST
+from guide.simulate.times import times_of
 
 MINUTE_S = 60
 MOST_REQUESTS = 4000

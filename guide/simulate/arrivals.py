@@ -9,7 +9,7 @@ their means: a run has exactly the tokens and the rate that were asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
@@ -35,10 +35,10 @@ _NARROWEST = 1.0001  # a p95 at the mean means fixed lengths
 class Requests:
     """Prompt and output tokens, arrival seconds and cached prompt tokens, one element a request."""
 
-    prompts: list[int]
-    outputs: list[int]
-    arrivals: list[float]
-    cached: list[int]
+    prompts: Sequence[int]
+    outputs: Sequence[int]
+    arrivals: Sequence[float]
+    cached: Sequence[int]
     most_new: int = 0  # tokens that each client allows (max_tokens)
     sessions: Sessions | None = None  # whose prompts they are, where the workload tells
 
@@ -101,6 +101,25 @@ def cached_tokens(prompts: Iterable[int], hit_share: float) -> list[int]:
     return [math.floor(prompt * hit_share / block) * block for prompt in prompts]
 
 
+def _cut(
+    prompts: Iterable[int], outputs: Iterable[int], longest: int
+) -> tuple[Sequence[int], Sequence[int]]:
+    both = [within(longest, *one) for one in zip(prompts, outputs, strict=True)]
+    return tuple(prompt for prompt, _ in both), tuple(output for _, output in both)
+
+
+@lru_cache(maxsize=64)  # the same come at every rate
+def _alone(
+    prompt: Lengths, output: Lengths, count: int, users: int, longest: int, seed: int
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Prompts and outputs of requests that have nothing in common."""
+    return _cut(
+        _in_parts(prompt, count, users, f"prompt {seed}"),
+        _in_parts(output, count, users, f"output {seed}"),
+        longest,
+    )
+
+
 def within(longest: int, prompt: _N, output: _N) -> tuple[_N | int, _N | int]:
     """A request cut so that prompt plus output never exceeds `longest` tokens."""
     cut = min(max(1, longest - 1), prompt)
@@ -117,15 +136,17 @@ def requests_of(
     that attend to requests of their own has a prefix cache of its own.
     """
     users = min(count // (WARM_UP_WAVES + 2), workload.concurrency or 0)
-    prefixes, sessions = workload.prefixes, None
-    lengths = workload.prompt if prefixes is None else own_lengths(workload, prefixes)
-    asked = tuple(_in_parts(lengths, count, users, f"prompt {seed}"))
-    if prefixes is not None:
+    prefixes, sessions, hits = workload.prefixes, None, 0.0
+    if prefixes is None:
+        hits = workload.prefix_hit_share
+        drawn = _alone(workload.prompt, workload.output, count, users, longest, seed)
+    else:
+        own = tuple(_in_parts(own_lengths(workload, prefixes), count, users, f"prompt {seed}"))
         means = workload.prompt.mean_tokens, workload.output.mean_tokens
-        asked, sessions = sessions_of(over_ranks(prefixes, ranks), asked, *means, seed)
-    answered = _in_parts(workload.output, count, users, f"output {seed}")
-    cut = [within(longest, *both) for both in zip(asked, answered, strict=True)]
-    prompts, outputs = [prompt for prompt, _ in cut], [output for _, output in cut]
+        asked, sessions = sessions_of(over_ranks(prefixes, ranks), own, *means, seed)
+        answered = _in_parts(workload.output, count, users, f"output {seed}")
+        drawn = _cut(asked, answered, longest)
+    prompts, outputs = drawn
     if workload.requests_per_s is not None:
         gap_s = 1 / workload.requests_per_s
         gaps = _gaps(workload.arrival_cv, count, f"gap {seed}")
@@ -133,8 +154,7 @@ def requests_of(
     else:
         users = min(count, workload.concurrency or count)
         arrivals = [0.0] * users + [NEVER] * (count - users)
-    hits = workload.prefix_hit_share if prefixes is None else 0.0
-    cached = cached_tokens(prompts, hits)
+    cached = [0] * count if not hits else cached_tokens(prompts, hits)
     return Requests(prompts, outputs, arrivals, cached, most_new_tokens(workload), sessions)
 
 

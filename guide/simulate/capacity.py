@@ -29,7 +29,14 @@ from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
 from guide.simulate.ranks import RankedCost
 from guide.simulate.speculation import SpeculativeCost
-from guide.simulate.tasks import Task, decode_task, prefill_task, task_seconds
+from guide.simulate.tasks import (
+    Stepping,
+    Task,
+    decode_task,
+    prefill_task,
+    stepping_of,
+    task_seconds,
+)
 
 # the engine's own work on a step and its sequences, which drafts do not repeat
 BESIDE_DRAFTS = dict.fromkeys(("c0", "cs", "cb"), 0.0)
@@ -141,13 +148,13 @@ def zero_load(
     group: ReplicaGroup, memory: MemoryFit, workload: Workload, catalog: Catalog
 ) -> tuple[float, float]:
     """TTFT and TPOT of a mean request on an empty server, in seconds: lower bounds."""
-    cost, serving = layout_cost(group, catalog)
+    (cost, serving), stepping = layout_cost(group, catalog), stepping_of(group)
     prompt = computed_tokens(workload)
     policy = policy_of(group, memory, catalog, request_tokens(workload))
-    alone = prefill_task(group, prompt, 0, policy.token_budget)
+    alone = prefill_task(stepping, prompt, 0, policy.token_budget)
     ttft_s = _first_token_s(alone, prompt, cost, serving)
     context = mean_context_tokens(workload.prompt.mean_tokens, workload.output.mean_tokens)
-    return ttft_s, task_seconds(decode_task(group, 1, context, 1), cost) + serving.u
+    return ttft_s, task_seconds(decode_task(stepping, 1, context, 1), cost) + serving.u
 
 
 def _first_token_s(
@@ -162,21 +169,21 @@ def peak_prefill(group: ReplicaGroup, catalog: Catalog) -> float:
 
     So do routers calibrate: one prompt as long as a step, sent to an idle server.
     """
-    cost, serving = layout_cost(group, catalog)
-    at_once = group.pp * group.attention_dp
+    (cost, serving), stepping = layout_cost(group, catalog), stepping_of(group)
     prompt = min(group.limits.max_num_batched_tokens, group.limits.max_model_len)
-    task = prefill_task(group, prompt, 0, prompts=at_once)
-    return at_once * prompt / _first_token_s(task, prompt, cost, serving)
+    task = prefill_task(stepping, prompt, 0, prompts=stepping.at_once)
+    return stepping.at_once * prompt / _first_token_s(task, prompt, cost, serving)
 
 
+@lru_cache(maxsize=2**14)  # the same at every load, to every what-if
 def prompt_seconds(
-    cost: LayoutCost, group: ReplicaGroup, prompt: float, decodes: int, at_once: int
+    cost: LayoutCost, stepping: Stepping, prompt: float, decodes: int, at_once: int
 ) -> float:
     """Seconds that one of `at_once` prompts adds to the steps they are computed in, beside
     `decodes` running sequences. Nothing where a handful of tokens costs less than the switch of
     kernels that comes with a prompt saves."""
-    task = prefill_task(group, prompt, decodes, prompts=at_once)
-    alone = task_seconds(decode_task(group, decodes, 0, task.steps), cost) if decodes else 0.0
+    task = prefill_task(stepping, prompt, decodes, prompts=at_once)
+    alone = task_seconds(decode_task(stepping, decodes, 0, task.steps), cost) if decodes else 0.0
     return max(task_seconds(task, cost) - alone, 0.0) / at_once
 
 
@@ -185,7 +192,8 @@ def saturation(
 ) -> float:
     """Requests/s of one replica that never idles: a steady-state estimate without simulation."""
     cost, _ = layout_cost(group, catalog)
-    return rate_of(cost, group, workload, largest_batch(group, memory, workload))
+    batch = largest_batch(group, memory, workload)
+    return rate_of(cost, stepping_of(group), workload, batch)
 
 
 def largest_batch(group: ReplicaGroup, memory: MemoryFit, workload: Workload) -> int:
@@ -198,7 +206,7 @@ def largest_batch(group: ReplicaGroup, memory: MemoryFit, workload: Workload) ->
     return int(max(1, min(group.most_sequences, held)))
 
 
-def rate_of(cost: LayoutCost, group: ReplicaGroup, workload: Workload, batch: int) -> float:
+def rate_of(cost: LayoutCost, stepping: Stepping, workload: Workload, batch: int) -> float:
     """Requests/s of a replica that always runs `batch` sequences.
 
     A request costs its share of `output` decode steps and its own prompt:
@@ -206,8 +214,8 @@ def rate_of(cost: LayoutCost, group: ReplicaGroup, workload: Workload, batch: in
     """
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
     context = mean_context_tokens(prompt, output)
-    decode_s = task_seconds(decode_task(group, batch, context, output), cost)
+    decode_s = task_seconds(decode_task(stepping, batch, context, output), cost)
     # in a pipeline, or beside other attention ranks, prompts of the same time share a step
-    at_once = max(1, min(group.pp * group.attention_dp, round(batch / max(1.0, output))))
-    prompt_s = prompt_seconds(cost, group, computed_tokens(workload), batch, at_once)
+    at_once = max(1, min(stepping.at_once, round(batch / max(1.0, output))))
+    prompt_s = prompt_seconds(cost, stepping, computed_tokens(workload), batch, at_once)
     return 1 / (decode_s / batch + prompt_s)

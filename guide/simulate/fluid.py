@@ -8,36 +8,38 @@ slower: these are lower bounds.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from functools import lru_cache
 from typing import NamedTuple
 
 from guide.domain import Catalog, MemoryFit, ReplicaGroup, Workload
 from guide.perf.adjust import mean_context_tokens, prompt_split_size
 from guide.simulate.capacity import computed_tokens, largest_batch, layout_cost, prompt_seconds
 from guide.simulate.cost import LayoutCost
-from guide.simulate.tasks import decode_task, task_seconds
+from guide.simulate.tasks import Stepping, decode_task, stepping_of, task_seconds
 
 
 class Fluid(NamedTuple):
     """One replica under a flow of mean requests."""
 
     cost: LayoutCost
-    group: ReplicaGroup
+    stepping: Stepping
     prompt_tokens: float  # that are computed
     context_tokens: float  # of a sequence that decodes, on average
     gaps: float  # between the tokens of an answer
     streamed_s: float  # of each token, outside the engine
     largest: int  # sequences at once
 
+    @lru_cache(maxsize=2**14)  # noqa: B019 a tuple: kept for whoever asks the same
     def tpot_s(self, batch: int) -> float:
         """Seconds per output token while `batch` sequences decode; 0: one that meets no other."""
         running = max(1, batch)
-        one = decode_task(self.group, running, self.context_tokens, 1)
+        one = decode_task(self.stepping, running, self.context_tokens, 1)
         seconds = task_seconds(one, self.cost) + self.streamed_s
         if not batch:
             return seconds
-        together = prompt_split_size(self.group.most_tokens, self.prompt_tokens + batch)
-        at_once = max(together, self.group.pp * self.group.attention_dp)
-        prompt_s = prompt_seconds(self.cost, self.group, self.prompt_tokens, batch, at_once)
+        together = prompt_split_size(self.stepping.most_tokens, self.prompt_tokens + batch)
+        at_once = max(together, self.stepping.at_once)
+        prompt_s = prompt_seconds(self.cost, self.stepping, self.prompt_tokens, batch, at_once)
         others = min(batch, self.largest - 1)  # nobody waits for who takes the own place after it
         return seconds + others * prompt_s / self.gaps
 
@@ -85,7 +87,7 @@ def fluid(
     cost, serving = layout_cost(group, catalog)
     return Fluid(
         cost=cost,
-        group=group,
+        stepping=stepping_of(group),
         prompt_tokens=computed_tokens(workload),
         context_tokens=mean_context_tokens(
             workload.prompt.mean_tokens, workload.output.mean_tokens

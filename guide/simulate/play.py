@@ -20,8 +20,8 @@ from guide.simulate.arrivals import Requests, cached_tokens
 from guide.simulate.capacity import layout_cost
 from guide.simulate.latency import Latency
 from guide.simulate.policy import policy_of
-from guide.simulate.serve import Times
 from guide.simulate.stream import Stream
+from guide.simulate.times import Times
 from guide.simulate.trace import Floats, Ints, Trace
 
 

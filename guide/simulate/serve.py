@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean, quantiles
+from statistics import fmean
 from typing import NamedTuple
 
 from guide.domain import (
     Catalog,
     MemoryFit,
-    Percentiles,
     ReplicaGroup,
     ServingReport,
     Workload,
@@ -23,9 +21,11 @@ from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request
 from guide.simulate.job import ended_per_s, whole_job
 from guide.simulate.policy import policy_of, release_of
 from guide.simulate.prefix_cache import PrefixCache
-from guide.simulate.replica import NEVER, ReplicaLoop
+from guide.simulate.replica import ReplicaLoop
 from guide.simulate.runs import EngineRun, Full, Runs
 from guide.simulate.steady import LEAST, noise, run_length, warm_up
+from guide.simulate.tasks import stepping_of
+from guide.simulate.times import Times, percentiles, times_of
 
 WAVES = 4  # of full batches: enough to tell a rate
 COUNTED_WAVES = 2  # requests of each user of a closed loop that are counted, at the least
@@ -102,10 +102,10 @@ class _Engine(NamedTuple):
             busy = share.requests_per_s / full.ended_per_s
             needed = run_length(busy, full.batch_mean, share.arrival_cv)
             return min(MOST_WITH_PREFIXES, needed), busy
-        cost, _ = layout_cost(group, self.catalog)
+        (cost, _), stepping = layout_cost(group, self.catalog), stepping_of(group)
 
         def rate(batch: int) -> float:
-            return rate_of(cost, group, share, batch)
+            return rate_of(cost, stepping, share, batch)
 
         busy = share.requests_per_s / rate(largest_batch(group, self.memory, share))
         # by slots, not memory, so that engines that differ in nothing else share their runs
@@ -204,57 +204,6 @@ def run(
     )
     replica.run()
     return replica, serving
-
-
-class Times(NamedTuple):
-    """Seconds of each request that was served, as its client sees them; `queue`: before its first
-    step.
-    """
-
-    arrival: list[float]
-    ttft: list[float]
-    tpot: list[float]
-    e2e: list[float]
-    queue: list[float]
-    outputs: list[float]  # tokens
-
-
-def times_of(
-    replica: ReplicaLoop, requests: Requests, serving: ServingParams, users: int = 0
-) -> Times:
-    """Times of the requests of a replica that has run; with `users` of a closed loop, without those
-    of its warm-up and the last of each, when the load fades. `ValueError` where none is left.
-    """
-    first, finish = replica.first_token_s, replica.finish_s
-    counted = range(WARM_UP_WAVES * users, len(first) - users)
-    served = [i for i in counted if first[i] < NEVER and finish[i] < NEVER]
-    if not served:
-        raise ValueError("a replica that serves nothing was simulated")
-    arrival, start, prompts = replica.arrival_s, replica.start_s, requests.prompts
-    outputs = [requests.outputs[i] for i in served]
-    around = [serving.r0 + serving.rt * prompts[i] for i in served]
-    gaps = [max(0, output - 1) for output in outputs]
-    streamed = [serving.u * each for each in gaps]
-    return Times(
-        arrival=[arrival[i] for i in served],
-        ttft=[first[i] - arrival[i] + a for i, a in zip(served, around, strict=True)],
-        tpot=[
-            (finish[i] - first[i] + s) / max(1, g)
-            for i, s, g in zip(served, streamed, gaps, strict=True)
-        ],
-        e2e=[
-            finish[i] - arrival[i] + a + s for i, a, s in zip(served, around, streamed, strict=True)
-        ],
-        queue=[max(0.0, start[i] - arrival[i]) for i in served],
-        outputs=list(map(float, outputs)),
-    )
-
-
-def percentiles(values: Sequence[float], more_s: float = 0.0) -> Percentiles:
-    """Mean and percentiles of a sample in seconds, each value `more_s` later."""
-    cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
-    mean_s, *ends = (more_s + value for value in (fmean(values), cuts[49], cuts[94], cuts[98]))
-    return Percentiles(mean_s=mean_s, p50_s=ends[0], p95_s=ends[1], p99_s=ends[2])
 
 
 def _report(

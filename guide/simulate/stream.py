@@ -13,7 +13,7 @@ from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import Requests
 from guide.simulate.cost import StepCost
 from guide.simulate.replica import NEVER, ReplicaLoop
-from guide.simulate.serve import Times, times_of
+from guide.simulate.times import Times, times_of
 
 PER_REQUEST = (  # the lists of a replica that have one element a request
     *("prompt", "output", "cached", "arrival_s", "start_s", "first_token_s", "finish_s"),

@@ -24,6 +24,20 @@ class Task(NamedTuple):
     shape: StepShape
 
 
+class Stepping(NamedTuple):
+    """What of a replica says which tokens share a step."""
+
+    most_tokens: int  # of a step of all attention ranks, or of a round of all stages
+    at_once: int  # batches under way: one for each stage, or each attention rank
+    window_tokens: int  # 0: every layer reads the whole context
+
+
+def stepping_of(group: ReplicaGroup) -> Stepping:
+    """How a replica of `group` steps."""
+    at_once = group.pp * group.attention_dp
+    return Stepping(group.most_tokens, at_once, group.model.window_tokens or 0)
+
+
 class TaskLoad(NamedTuple):
     """What a task is to each GPU of the replica, over all its steps (P10)."""
 
@@ -41,20 +55,19 @@ class TaskTime(NamedTuple):
 
 
 def prefill_task(
-    group: ReplicaGroup,
+    stepping: Stepping,
     prompt_tokens: float,
     decodes: int,
     token_budget: int | None = None,
     prompts: int = 1,
 ) -> Task:
     """One prompt, or several alike at once, cut into segments by the token budget that `decodes`
-    running sequences leave: that of the group's limits for each stage, unless its scheduler takes
-    another.
+    running sequences leave: that of a step, unless the scheduler takes another.
     """
-    limit = token_budget or group.most_tokens
+    limit = token_budget or stepping.most_tokens
     budget = limit / prompts - decodes
     cut = adjust_sequence_length(prompt_tokens, max(1.0, budget))
-    _, inside = attended(0, prompt_tokens, group.model.window_tokens or 0)
+    _, inside = attended(0, prompt_tokens, stepping.window_tokens)
     shape = StepShape(
         prefill_tokens=prompts * int(max(1, cut.tokens)),
         prefill_sequences=prompts,
@@ -66,9 +79,9 @@ def prefill_task(
     return Task("prefill", cut.count, shape)
 
 
-def decode_task(group: ReplicaGroup, batch: int, context_tokens: float, steps: float) -> Task:
+def decode_task(stepping: Stepping, batch: int, context_tokens: float, steps: float) -> Task:
     """`steps` decode steps of `batch` sequences with that much context each."""
-    inside = min(context_tokens, group.model.window_tokens or 0)
+    inside = min(context_tokens, stepping.window_tokens)
     shape = StepShape(
         decode_sequences=batch,
         decode_context_tokens=batch * context_tokens,

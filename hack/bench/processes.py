@@ -18,6 +18,7 @@ from guide.simulate.tasks import (
     TaskTime,
     decode_task,
     prefill_task,
+    stepping_of,
     task_seconds,
     task_time,
 )
@@ -176,7 +177,8 @@ def genz(scale: Scale, python: str | None) -> Section:
 
 def _tasks(group: ReplicaGroup) -> tuple[Task, Task]:
     context = mean_context_tokens(1024, 128)
-    return prefill_task(group, 1024, 0), decode_task(group, 1, context, 1)
+    stepping = stepping_of(group)
+    return prefill_task(stepping, 1024, 0), decode_task(stepping, 1, context, 1)
 
 
 def estimate(group: ReplicaGroup) -> float:

@@ -28,6 +28,7 @@ from guide.search.space import modelled_release
 from guide.search.speculation import Compared
 from guide.simulate.capacity import layout_cost, rate_of, zero_load
 from guide.simulate.serve import serve
+from guide.simulate.tasks import stepping_of
 
 CATALOG = load()
 VLLM = modelled_release(CATALOG, "vLLM")
@@ -209,7 +210,9 @@ def test_the_loop_and_the_estimates_agree_on_what_speculation_gains():
     cost, serving = layout_cost(one, CATALOG)
     users = LOAD.concurrency or 0
     report = serve(one, memory, LOAD, CATALOG, seed=0)
-    assert report.requests_per_s == pytest.approx(rate_of(cost, one, LOAD, users), rel=0.1)
+    assert report.requests_per_s == pytest.approx(
+        rate_of(cost, stepping_of(one), LOAD, users), rel=0.1
+    )
     alone = replace(LOAD, concurrency=1)
     _, tpot_s = zero_load(one, memory, alone, CATALOG)
     quiet = serve(one, memory, alone, CATALOG, seed=0)

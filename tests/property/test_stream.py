@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import Requests
 from guide.simulate.cost import LayoutCost
-from guide.simulate.serve import Times, times_of
 from guide.simulate.stream import PER_REQUEST, Stream
+from guide.simulate.times import Times, times_of
 from tests.step_by_step import FACTS, PARAMS, Case, cases
 
 SERVING = ServingParams(r0=0.003, rt=1e-6, rw=0.0, u=2e-4)

@@ -42,7 +42,14 @@ from guide.search.space import get_configurations
 from guide.simulate.batch import Batch, serve_batch
 from guide.simulate.capacity import layout_cost
 from guide.simulate.cost import LayoutCost
-from guide.simulate.tasks import decode_task, prefill_task, task_load, task_seconds, task_time
+from guide.simulate.tasks import (
+    decode_task,
+    prefill_task,
+    stepping_of,
+    task_load,
+    task_seconds,
+    task_time,
+)
 from tests import toy
 
 LLAMA = "meta-llama/Llama-2-7b-hf"
@@ -170,7 +177,7 @@ def test_p7_sequences_are_cut_and_never_grow():
     assert adjust_sequence_length(1000, base_tokens=256, tuning=2).count == 2
     assert adjust_sequence_length(100, base_tokens=256).tokens == 100
     g, _ = group()
-    task = prefill_task(g, 20_000, decodes=0)
+    task = prefill_task(stepping_of(g), 20_000, decodes=0)
     assert task.steps == -(-20_000 // g.limits.max_num_batched_tokens)
 
 
@@ -226,7 +233,7 @@ def test_p8_quantisation_changes_memory_and_time():
 
 def test_p10_tensor_parallel_members_share_a_task():
     one, two = group(1)[0], group(2)[0]
-    alone, shared = (task_load(prefill_task(g, 512, 0), g) for g in (one, two))
+    alone, shared = (task_load(prefill_task(stepping_of(g), 512, 0), g) for g in (one, two))
     assert shared.compute_flop == pytest.approx(alone.compute_flop / 2, rel=0.01)
     assert alone.transfer_bytes == 0
     assert shared.transfer_bytes > 0
@@ -234,7 +241,7 @@ def test_p10_tensor_parallel_members_share_a_task():
 
 def test_p11_each_roof_has_its_own_time():
     g, _ = group(2)
-    task = decode_task(g, 8, 600, 64)
+    task = decode_task(stepping_of(g), 8, 600, 64)
     load, time = task_load(task, g), task_time(task, g)
     assert time.memory_s == pytest.approx(load.data_bytes / g.gpu.hbm_bytes_per_s)
     assert time.transfer_s == pytest.approx(load.transfer_bytes / g.gpu.link.bytes_per_s)
@@ -256,8 +263,8 @@ def test_p11_a_slower_part_makes_a_task_slower(fact: str):
 
     def seconds(of: ReplicaGroup) -> float:
         cost: LayoutCost = layout_cost(of, catalog())[0]
-        return task_seconds(prefill_task(of, 2048, 0), cost) + task_seconds(
-            decode_task(of, 8, 600, 64), cost
+        return task_seconds(prefill_task(stepping_of(of), 2048, 0), cost) + task_seconds(
+            decode_task(stepping_of(of), 8, 600, 64), cost
         )
 
     assert seconds(worse) > seconds(g)

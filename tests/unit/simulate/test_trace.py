@@ -23,7 +23,7 @@ from guide.search.recommend import recommend
 from guide.simulate.capacity import zero_load
 from guide.simulate.latency import Latency
 from guide.simulate.play import Played, replay
-from guide.simulate.serve import percentiles
+from guide.simulate.times import percentiles
 from guide.simulate.trace import WINDOW, Trace, read_trace
 from guide.spec import load_plan, resolve_plan
 from tests.unit.cli.test_cli import NODES, PLAN
