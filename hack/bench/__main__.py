@@ -23,6 +23,7 @@ import typer
 
 from guide import __version__
 from hack.bench import engine, fleet, history, processes
+from hack.bench.installed import installed, what_ifs
 from hack.bench.measure import MIB, QUICK, ROOT, Scale, Section, table
 
 FILE = ROOT / "docs/benchmarks.md"
@@ -44,12 +45,13 @@ def main(
     scale = QUICK if quick else Scale()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        program = installed(place) if scale.compiled else None
         parts: list[Callable[[], Section]] = [
             lambda: processes.startup(scale, place),
-            lambda: processes.aiconfigurator(scale, place, shutil.which(peer)),
+            lambda: processes.aiconfigurator(scale, place, shutil.which(peer), program),
             lambda: processes.genz(scale, shutil.which(genz) if genz else None),
             lambda: engine.growth(scale),
-            lambda: engine.what_ifs(scale),
+            lambda: what_ifs(scale, place, program),
             lambda: engine.screening(scale),
             lambda: engine.predictions(scale),
             lambda: engine.simulation(scale),

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import heapq
 import tempfile
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
 
 from guide.cluster.inventory import read_inventory
 from guide.domain import MemoryFit, ReplicaGroup
@@ -24,7 +22,7 @@ from guide.simulate.serve import run
 from hack.bench.clusters import CATALOG, chat, cluster, inventory
 from hack.bench.measure import GUIDE, ROOT, Scale, Section, table, timed, warm_s
 
-SCREEN_MS, WHAT_IF_MS = 100, 150
+SCREEN_MS = 100
 ROWS = ROOT / "tests/accuracy/data/measurements.csv"
 
 
@@ -53,29 +51,6 @@ def growth(scale: Scale) -> Section:
     ]
     section.target(
         f"answer with {more:.0f} times the nodes", "as long", f"{ratio:.2f} x", ratio < 1.2
-    )
-    return section
-
-
-def what_ifs(scale: Scale) -> Section:
-    """Other loads and limits of one plan, in a process that has answered it: a slider moved."""
-    plan, found = chat(), inventory(3, 4)
-    recommend(plan, found, CATALOG)
-    taken: list[float] = []
-    for number in range(scale.what_ifs):
-        load = replace(plan.workload, requests_per_s=2 + number % 12)
-        slo = replace(plan.slo, ttft_p95_s=(0.5, 1.0, 1.5)[number % 3])
-        begin = time.process_time()
-        recommend(replace(plan, workload=load, slo=slo), found, CATALOG)
-        taken.append(1e3 * (time.process_time() - begin))
-    *_, p95 = quantiles(taken, n=20, method="inclusive")
-    section = Section("What-ifs", [], [])
-    section.lines += [
-        f"{len(taken)} what-ifs about the example on three pools, each another load and limit of "
-        f"TTFT: median {median(taken):.0f} ms, p95 {p95:.0f} ms of CPU.",
-    ]
-    section.target(
-        "a what-if, three pools, p95", f"< {WHAT_IF_MS} ms", f"{p95:.0f} ms", p95 < WHAT_IF_MS
     )
     return section
 

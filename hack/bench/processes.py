@@ -33,6 +33,7 @@ PEER = (
 NEEDED = "import numpy, pydantic, yaml, typer, highspy"  # what any such program would load
 IMPORT_S, PLAN_S, PEER_RATIO = 0.15, 0.4, 25
 OVER_LIBRARIES, PEER_OVER_PLAN = "guide plan over its libraries", "aiconfigurator over guide plan"
+PEER_OVER_COMPILED = "aiconfigurator over guide plan, compiled"
 GENZ = """
 import json, time
 from GenZ import decode_moddeling, prefill_moddeling
@@ -98,8 +99,10 @@ def _processes(found: dict[str, list[Timed]]) -> list[str]:
     return table(("process", "wall s", "spread", "CPU s", "peak MiB", "x the first, CPU"), rows)
 
 
-def aiconfigurator(scale: Scale, folder: Path, program: str | None) -> Section:
-    """The same question to AIConfigurator, in turn with ours."""
+def aiconfigurator(
+    scale: Scale, folder: Path, program: str | None, installed: Path | None
+) -> Section:
+    """The same question to AIConfigurator, in turn with ours: as source, and as pip installs it."""
     section = Section("AIConfigurator", [], [])
     if program is None:
         section.lines.append(
@@ -108,23 +111,30 @@ def aiconfigurator(scale: Scale, folder: Path, program: str | None) -> Section:
         )
         return section
     ours, theirs = "`guide plan`", "`aiconfigurator cli default`"
+    compiled, question = "`guide plan`, compiled", write_peer_question(folder)
     commands: dict[str, Sequence[str]] = {
-        ours: [GUIDE, "plan", *write_peer_question(folder)],
+        ours: [GUIDE, "plan", *question],
         theirs: [program, *PEER],
     }
+    if installed is not None:
+        commands[compiled] = [str(installed), "plan", *question]
     found = in_turn(commands, scale.peer_runs)
-    ratio = section.ratio(PEER_OVER_PLAN, found[theirs], found[ours])
+    judged, ratio = PEER_OVER_PLAN, section.ratio(PEER_OVER_PLAN, found[theirs], found[ours])
+    if installed is not None:
+        judged = PEER_OVER_COMPILED
+        ratio = section.ratio(judged, found[theirs], found[compiled])
     section.lines += [
         "Qwen3-32B on 16 H100, 3,000 tokens in, 300 out, TTFT 1 s, TPOT 50 ms, vLLM, most "
         "throughput. Both answer with a configuration; AIConfigurator interpolates measured "
-        "kernels and reports the throughput of a batch, GUIDE simulates queues under 8 requests/s.",
+        "kernels and reports the throughput of a batch, GUIDE simulates queues under 8 requests/s. "
+        f"It takes {section.spread(PEER_OVER_PLAN)} as long as the source.",
         "",
         *_processes(found),
     ]
     section.target(
         "`guide plan` against `aiconfigurator cli default`",
         f"{PEER_RATIO} x faster",
-        section.spread(PEER_OVER_PLAN),
+        section.spread(judged),
         ratio >= PEER_RATIO,
     )
     return section

@@ -39,17 +39,10 @@ from guide.search.pricing import priced
 from guide.search.rank import capacity_per_s
 from guide.search.recommend import recommend
 from guide.search.space import get_configurations
+from guide.simulate import tasks
 from guide.simulate.batch import Batch, serve_batch
 from guide.simulate.capacity import layout_cost
 from guide.simulate.cost import LayoutCost
-from guide.simulate.tasks import (
-    decode_task,
-    prefill_task,
-    stepping_of,
-    task_load,
-    task_seconds,
-    task_time,
-)
 from tests import toy
 
 LLAMA = "meta-llama/Llama-2-7b-hf"
@@ -177,7 +170,7 @@ def test_p7_sequences_are_cut_and_never_grow():
     assert adjust_sequence_length(1000, base_tokens=256, tuning=2).count == 2
     assert adjust_sequence_length(100, base_tokens=256).tokens == 100
     g, _ = group()
-    task = prefill_task(stepping_of(g), 20_000, decodes=0)
+    task = tasks.prefill_task(tasks.stepping_of(g), 20_000, decodes=0)
     assert task.steps == -(-20_000 // g.limits.max_num_batched_tokens)
 
 
@@ -233,7 +226,9 @@ def test_p8_quantisation_changes_memory_and_time():
 
 def test_p10_tensor_parallel_members_share_a_task():
     one, two = group(1)[0], group(2)[0]
-    alone, shared = (task_load(prefill_task(stepping_of(g), 512, 0), g) for g in (one, two))
+    alone, shared = (
+        tasks.task_load(tasks.prefill_task(tasks.stepping_of(g), 512, 0), g) for g in (one, two)
+    )
     assert shared.compute_flop == pytest.approx(alone.compute_flop / 2, rel=0.01)
     assert alone.transfer_bytes == 0
     assert shared.transfer_bytes > 0
@@ -241,13 +236,13 @@ def test_p10_tensor_parallel_members_share_a_task():
 
 def test_p11_each_roof_has_its_own_time():
     g, _ = group(2)
-    task = decode_task(stepping_of(g), 8, 600, 64)
-    load, time = task_load(task, g), task_time(task, g)
+    task = tasks.decode_task(tasks.stepping_of(g), 8, 600, 64)
+    load, time = tasks.task_load(task, g), tasks.task_time(task, g)
     assert time.memory_s == pytest.approx(load.data_bytes / g.gpu.hbm_bytes_per_s)
     assert time.transfer_s == pytest.approx(load.transfer_bytes / g.gpu.link.bytes_per_s)
     assert time.compute_s > 0
     cost = layout_cost(g, catalog())[0]
-    assert task_seconds(task, cost) >= max(time.compute_s, time.memory_s)
+    assert tasks.task_seconds(task, cost) >= max(time.compute_s, time.memory_s)
 
 
 @pytest.mark.parametrize("fact", ["hbm_bytes_per_s", "fp16_flop_per_s", "link"])
@@ -263,9 +258,9 @@ def test_p11_a_slower_part_makes_a_task_slower(fact: str):
 
     def seconds(of: ReplicaGroup) -> float:
         cost: LayoutCost = layout_cost(of, catalog())[0]
-        return task_seconds(prefill_task(stepping_of(of), 2048, 0), cost) + task_seconds(
-            decode_task(stepping_of(of), 8, 600, 64), cost
-        )
+        return tasks.task_seconds(
+            tasks.prefill_task(tasks.stepping_of(of), 2048, 0), cost
+        ) + tasks.task_seconds(tasks.decode_task(tasks.stepping_of(of), 8, 600, 64), cost)
 
     assert seconds(worse) > seconds(g)
 
