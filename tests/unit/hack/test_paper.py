@@ -42,7 +42,6 @@ from guide.search.space import get_configurations
 from guide.simulate import tasks
 from guide.simulate.batch import Batch, serve_batch
 from guide.simulate.capacity import layout_cost
-from guide.simulate.cost import LayoutCost
 from tests import toy
 
 LLAMA = "meta-llama/Llama-2-7b-hf"
@@ -226,9 +225,8 @@ def test_p8_quantisation_changes_memory_and_time():
 
 def test_p10_tensor_parallel_members_share_a_task():
     one, two = group(1)[0], group(2)[0]
-    alone, shared = (
-        tasks.task_load(tasks.prefill_task(tasks.stepping_of(g), 512, 0), g) for g in (one, two)
-    )
+    prompts = (tasks.prefill_task(tasks.stepping_of(g), 512, 0) for g in (one, two))
+    alone, shared = map(tasks.task_load, prompts, (one, two))
     assert shared.compute_flop == pytest.approx(alone.compute_flop / 2, rel=0.01)
     assert alone.transfer_bytes == 0
     assert shared.transfer_bytes > 0
@@ -257,10 +255,9 @@ def test_p11_a_slower_part_makes_a_task_slower(fact: str):
     worse = replace(g, pool=replace(g.pool, gpu=slow))
 
     def seconds(of: ReplicaGroup) -> float:
-        cost: LayoutCost = layout_cost(of, catalog())[0]
-        return tasks.task_seconds(
-            tasks.prefill_task(tasks.stepping_of(of), 2048, 0), cost
-        ) + tasks.task_seconds(tasks.decode_task(tasks.stepping_of(of), 8, 600, 64), cost)
+        cost, stepping = layout_cost(of, catalog())[0], tasks.stepping_of(of)
+        both = tasks.prefill_task(stepping, 2048, 0), tasks.decode_task(stepping, 8, 600, 64)
+        return sum(tasks.task_seconds(task, cost) for task in both)
 
     assert seconds(worse) > seconds(g)
 
