@@ -20,12 +20,10 @@ from hack.node.configuration import PAUSE_IMAGE
 from hack.node.programs import node_dir
 
 ROOT = Path(__file__).resolve().parents[2]
-# Debian's Python with pip and a C compiler, as `python:3.11` has them.
+# Debian's Python with pip, as `python:3.11-slim` has it, and a C compiler, as `python:3.11` has.
 SUITE = "bookworm"
-PACKAGES = (
-    *("python3.11", "python3-pip", "python3-venv", "python-is-python3", "ca-certificates"),
-    *("gcc", "libc6-dev", "libpython3.11-dev"),
-)
+PACKAGES = ("python3.11", "python3-pip", "python3-venv", "python-is-python3", "ca-certificates")
+COMPILER = ("gcc", "libc6-dev", "libpython3.11-dev")
 MIRROR = os.environ.get("GUIDE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 OPERATOR_CONTEXT = (
@@ -44,7 +42,7 @@ def build_images(programs: Path) -> dict[str, Path]:
         return {
             PAUSE_IMAGE: _pause(programs),
             (name := operator_image()): _from_dockerfile(
-                name, ROOT / "hack" / "Dockerfile", base_image
+                name, ROOT / "hack" / "Dockerfile", base_image, _builder_image
             ),
         }
 
@@ -95,6 +93,20 @@ def base_image() -> str:
     return name
 
 
+def _builder_image() -> str:
+    """The same with a C compiler."""
+    base = base_image()
+    name = base.replace("/python:", "/python-builder:")
+    if _buildah("images", "--quiet", name, check=False).strip():
+        return name
+    container = _buildah("from", "--pull-never", base).strip()
+    get = "apt-get --quiet --option=APT::Sandbox::User=root"
+    install = f"{get} update && {get} install --yes --no-install-recommends {' '.join(COMPILER)}"
+    _buildah("run", container, "--", "sh", "-c", install)
+    _buildah("commit", "-q", "--rm", container, name)
+    return name
+
+
 def _pause(programs: Path) -> Path:
     archive = node_dir() / "images" / f"pause-{programs.name}.tar"
     if not archive.exists():
@@ -107,8 +119,12 @@ def _pause(programs: Path) -> Path:
     return archive
 
 
-def _from_dockerfile(name: str, dockerfile: Path, base: Callable[[], str]) -> Path:
-    """Build an image on the base; the machine's own authorities are a secret of the build alone."""
+def _from_dockerfile(
+    name: str, dockerfile: Path, base: Callable[[], str], builder: Callable[[], str] | None = None
+) -> Path:
+    """Build an image on the base, by the builder where its Dockerfile has one; the machine's own
+    authorities are a secret of the build alone.
+    """
     archive = node_dir() / "images" / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
     if archive.exists():
         return archive
@@ -116,8 +132,9 @@ def _from_dockerfile(name: str, dockerfile: Path, base: Callable[[], str]) -> Pa
     authorities = ssl.get_default_verify_paths().cafile
     if authorities:
         command += ["--secret", f"id=ca,src={authorities}"]
-    bases = [word for arg in ("PYTHON", "BUILDER") for word in ("--build-arg", f"{arg}={base()}")]
-    _buildah(*command, *bases, str(ROOT))
+    if builder is not None:
+        command += ["--build-arg", f"BUILDER={builder()}"]
+    _buildah(*command, "--build-arg", f"PYTHON={base()}", str(ROOT))
     _export(name, archive)
     return archive
 
