@@ -47,7 +47,7 @@ def main(
         place = Path(folder)
         program = installed(place) if scale.compiled else None
         parts: list[Callable[[], Section]] = [
-            lambda: processes.startup(scale, place),
+            lambda: processes.startup(scale, place, program),
             lambda: processes.aiconfigurator(scale, place, shutil.which(peer), program),
             lambda: processes.genz(scale, shutil.which(genz) if genz else None),
             lambda: engine.growth(scale),
@@ -55,7 +55,7 @@ def main(
             lambda: engine.screening(scale),
             lambda: engine.predictions(scale),
             lambda: engine.simulation(scale),
-            lambda: fleet.trace(scale, place),
+            lambda: fleet.trace(scale, place, program),
             lambda: fleet.sweep(scale),
             lambda: fleet.operator(cluster or None),
         ]

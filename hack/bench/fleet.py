@@ -28,8 +28,9 @@ FLAT = 1.1  # peak memory of the longest trace over that of the shortest
 NEAR_LINEAR = 0.85  # of what the machine gives two processes, which the main one shares
 
 
-def trace(scale: Scale, folder: Path) -> Section:
-    """Recorded requests through one layout, ever more of them."""
+def trace(scale: Scale, folder: Path, installed: Path | None) -> Section:
+    """Recorded requests through one layout, ever more of them; compiled, where that is there."""
+    program = GUIDE if installed is None else str(installed)
     nodes = write_nodes(folder, 3, 2)
     rows: list[tuple[str, ...]] = []
     peaks: list[int] = []
@@ -38,8 +39,8 @@ def trace(scale: Scale, folder: Path) -> Section:
         path = folder / f"trace-{count}.csv"
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(_requests(count))
-        words = [GUIDE, "simulate", "-f", str(CHAT), "--nodes", str(nodes), "--trace", str(path)]
-        done = timed(words)
+        words = ["simulate", "-f", str(CHAT), "--nodes", str(nodes), "--trace", str(path)]
+        done = timed([program, *words])
         peaks.append(done.peak_bytes)
         last_s = done.cpu_s
         rows.append((f"{count:,}", f"{done.wall_s:.1f}", f"{done.cpu_s:.1f}",
@@ -47,7 +48,8 @@ def trace(scale: Scale, folder: Path) -> Section:
     reading = warm_s(partial(_only_read, folder / f"trace-{scale.trace[-1]}.csv"), 1)
     section = Section("Traces", [], [])
     section.lines += [
-        "`guide simulate --trace`, the whole process: planning, reading, simulating, percentiles.",
+        f"`guide simulate --trace`{', compiled' if installed else ''}, the whole process: "
+        "planning, reading, simulating, percentiles.",
         "",
         *table(("requests", "wall s", "CPU s", "peak MiB"), rows),
         f"To read the numbers of the longest with `csv` alone takes {reading:.1f} s of CPU.",

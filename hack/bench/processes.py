@@ -52,7 +52,7 @@ print(json.dumps(sorted(taken)[len(taken) // 2]))
 """
 
 
-def startup(scale: Scale, folder: Path) -> Section:
+def startup(scale: Scale, folder: Path, installed: Path | None) -> Section:
     """Python, what is imported, `--help`, and `guide plan` with ever more pool types."""
     commands: dict[str, Sequence[str]] = {
         "`python -c pass` (floor)": [sys.executable, "-c", "pass"],
@@ -64,6 +64,8 @@ def startup(scale: Scale, folder: Path) -> Section:
         nodes = write_nodes(folder, pools, 4)
         words = [GUIDE, "plan", "-f", str(CHAT), "--nodes", str(nodes)]
         commands[f"`guide plan`, {pools} pool types of 4 nodes"] = words
+        if installed is not None:
+            commands[f"the same, compiled, {pools} pool types"] = [str(installed), *words[1:]]
     found = in_turn(commands, scale.runs)
     section = Section("Whole processes", [*_processes(found)], [])
     pass_, libraries = list(commands)[:2]
