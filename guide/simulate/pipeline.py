@@ -80,35 +80,25 @@ class PipelineCost(LayoutCost):
         prompts, sampled_each = math.ceil(sequences / held), beside + ended
         # the longest prompt has at least the mean of all weighted by their tokens
         even = math.ceil(tokens / held)
-        longest = max(even, min(tokens, min(self.token_budget, int(2 * pairs / tokens))))
-        share = longest / tokens
-        path = self.whole.prompt_step(
-            longest,
-            prompts,
-            pairs * share,
-            window_pairs * share,
-            beside,
-            each_context,
-            each_window,
-            sampled_each,
-        )
-        path += self.hops.all(longest + beside)
-        share, heaviest, alone = even / tokens, 0.0, 0.0
-        for stage in self.stages:
-            seconds = stage.prompt_step(
-                even,
+        longest = max(even, min(tokens, self.token_budget, int(2 * pairs / tokens)))
+        whole_s, *stages_s = [
+            cost.prompt_step(
+                new,
                 prompts,
-                pairs * share,
-                window_pairs * share,
+                pairs * (new / tokens),
+                window_pairs * (new / tokens),
                 beside,
                 each_context,
                 each_window,
                 sampled_each,
             )
-            heaviest = max(heaviest, seconds)
-            if batches > held:
-                alone = max(alone, stage.decode_run(1, beside, each_context, each_window))
-        busy = held * (heaviest + self.hops.slowest(even + beside))
+            for cost, new in [(self.whole, longest), *((stage, even) for stage in self.stages)]
+        ]
+        path = whole_s + self.hops.all(longest + beside)
+        busy = held * (max(stages_s) + self.hops.slowest(even + beside))
         if batches > held:
+            alone = max(
+                [stage.decode_run(1, beside, each_context, each_window) for stage in self.stages]
+            )
             busy += (batches - held) * (alone + self.hops.slowest(beside))
         return max(path, busy)
