@@ -30,7 +30,7 @@ from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width, half_width_near
 from guide.search.pricing import billed_gpus, group_usd_per_h
 from guide.simulate.capacity import peak_prefill, saturation
-from guide.simulate.runs import Runs
+from guide.simulate.runs import REMEMBERED, Runs
 from guide.simulate.serve import serve
 from guide.simulate.sessions import dealt
 
@@ -49,7 +49,7 @@ class Study:
     plan: Plan
     catalog: Catalog
     seed: int = 0
-    runs: Runs = field(default_factory=Runs)
+    runs: Runs = REMEMBERED
     operated: dict[tuple[object, ...], Replica | Broken] = field(
         default_factory=dict[tuple[object, ...], Replica | Broken]
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from guide.domain import Evaluation, Inventory, Plan
+from guide.domain import Evaluation, Inventory, LayoutKey, Plan
 from guide.search.assess import Running, members_of
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
 from guide.search.explore import Ledger, hunt
@@ -56,10 +56,15 @@ def roomier(
     if _most_times(study, members) >= EDGE and _holds(members, study, EDGE):
         return list(top)
     flat = [one.replica for one in prospects if one.replica.shape.pp == 1]
+    too_few = _too_few(ledger)
     for times in ROOMS:
         fuller = study.under(replace(times_loaded(plan, times), budget=budget))
-        bounded = (prospect(one, fuller.plan) for one in flat)
-        among = [one for one in bounded if isinstance(one, Prospect)]
+        among: list[Prospect] = []
+        for replica in flat:
+            one = prospect(replica, fuller.plan)
+            fewest = 1 + math.floor(times * too_few.get(replica.shape.key, 0) + ROUNDING)
+            if isinstance(one, Prospect) and fewest <= one.most:
+                among.append(replace(one, fewest=max(one.fewest, fewest)))
         for found in hunt(among, fuller, Goal(plan=fuller.plan, aim=Aim.COST), 1, Ledger()):
             others = members_as_they_are(found, study, inventory)
             if others is not None and _holds(others, study, 1):
@@ -68,6 +73,18 @@ def roomier(
                 rest = [each for each in top if not adds_nothing(each, one)]
                 return [one, *rest][: len(top)]
     return list(top)
+
+
+def _too_few(ledger: Ledger) -> dict[LayoutKey, int]:
+    """The most replicas of each layout that broke a limit: under more load as many times more do
+    so too, and need no simulation.
+    """
+    found: dict[LayoutKey, int] = {}
+    for one, _ in ledger.broken.values():
+        if len(one.groups) == 1:
+            group = one.groups[0].group
+            found[group.key] = max(group.replicas, found.get(group.key, 0))
+    return found
 
 
 def members_as_they_are(one: Evaluation, study: Study, inventory: Inventory) -> list[Member] | None:

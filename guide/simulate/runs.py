@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from guide.domain import ServingReport, Workload
+
+MOST = 4096  # replicas under one load each, of some 4 kB; the longest unasked are forgotten
 
 
 class EngineRun(NamedTuple):
@@ -14,6 +18,13 @@ class EngineRun(NamedTuple):
     kv_blocks: int
     starved: bool  # or a prefix was forgotten for want of them
     report: ServingReport
+
+    def with_blocks(self, kv_blocks: int) -> ServingReport:
+        """The report of a cache of so many blocks; of whole ones, so that no digit tells in which
+        it was simulated.
+        """
+        peak = round(self.report.kv_peak_share * self.kv_blocks)
+        return replace(self.report, kv_peak_share=peak / kv_blocks)
 
 
 class Full(NamedTuple):
@@ -30,17 +41,33 @@ class Runs:
     A run in which nothing ever waited for KV blocks is the run of any larger cache as well.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[Hashable, list[EngineRun]] = {}
-        self.full: dict[Hashable, dict[Workload, Full]] = {}  # by replica, then by what it is asked
+    def __init__(self, most: int = MOST) -> None:
+        self._known = lru_cache(most)(_no_runs)
+        self.full = lru_cache(most)(_never_full)  # by replica, then by what it is asked
 
     def find(self, key: Hashable, kv_blocks: int) -> EngineRun | None:
         """The run of `key` with so many blocks, if one is known."""
-        for one in self._known.get(key, ()):
+        for one in self._known(key):
             if one.kv_blocks == kv_blocks or (not one.starved and one.kv_blocks < kv_blocks):
                 return one
         return None
 
     def add(self, key: Hashable, one: EngineRun) -> None:
         """Remember a run."""
-        self._known.setdefault(key, []).append(one)
+        self._known(key).append(one)
+
+    def forget(self) -> None:
+        """Forget all of them."""
+        self._known.cache_clear()
+        self.full.cache_clear()
+
+
+def _no_runs(_: Hashable) -> list[EngineRun]:
+    return []
+
+
+def _never_full(_: Hashable) -> dict[Workload, Full]:
+    return {}
+
+
+REMEMBERED = Runs()  # by this process: other limits, and loads that share out alike, ask the same

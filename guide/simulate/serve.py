@@ -60,7 +60,7 @@ def serve(
         *(cost.facts, cost.params, serving, group.speculation),
         *(replace(policy, kv_blocks=0), group.limits.max_model_len, group.model.window_tokens),
     )
-    full = runs.full.setdefault((replica, policy.kv_blocks), {})
+    full = runs.full((replica, policy.kv_blocks))
     engine = _Engine(group, memory, workload, catalog, full)
     count, busy = engine.planned()
     key = (
@@ -71,8 +71,7 @@ def serve(
     if found is None:
         found = engine.served(count, busy, seed)
         runs.add(key, found)
-    one = found.report
-    return replace(one, kv_peak_share=one.kv_peak_share * found.kv_blocks / policy.kv_blocks)
+    return found.with_blocks(policy.kv_blocks)
 
 
 class _Engine(NamedTuple):

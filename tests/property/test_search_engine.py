@@ -23,8 +23,10 @@ from guide.domain import (
     Tolerance,
     Workload,
 )
+from guide.search.causes import with_more_memory
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate
 from guide.search.explore import survey
+from guide.search.headroom import times_loaded
 from guide.search.loaded import loaded
 from guide.search.operating_point import tails
 from guide.search.pricing import priced
@@ -32,6 +34,7 @@ from guide.search.recommend import recommend
 from guide.search.sizing import AMPLE, Prospect
 from guide.simulate import serve
 from guide.simulate.arrivals import requests_of
+from guide.simulate.runs import REMEMBERED
 from tests import toy
 
 MODELS = (
@@ -212,7 +215,25 @@ def test_the_answer_keeps_its_promises(
 @given(plans(), clusters())
 def test_the_order_of_pools_does_not_matter(plan: Plan, cluster: Inventory):
     backwards = Inventory(pools=cluster.pools[::-1])
-    assert recommend(plan, cluster, catalog()) == recommend(plan, backwards, catalog())
+    REMEMBERED.forget()
+    forth = recommend(plan, cluster, catalog())
+    REMEMBERED.forget()
+    assert recommend(plan, backwards, catalog()) == forth
+
+
+@FEW
+@given(plans(), clusters(), st.data())
+def test_no_digit_depends_on_what_was_asked_before(
+    plan: Plan, cluster: Inventory, data: st.DataObject
+):
+    """A process that remembers simulations answers like one that has just begun."""
+    REMEMBERED.forget()
+    afresh = recommend(plan, cluster, catalog())
+    REMEMBERED.forget()
+    recommend(data.draw(plans()), cluster, catalog())
+    # loads that share out alike, in larger caches
+    recommend(times_loaded(plan, 2), with_more_memory(cluster), catalog())
+    assert recommend(plan, cluster, catalog()) == afresh
 
 
 def test_what_serves_alike_is_simulated_once(monkeypatch: pytest.MonkeyPatch):
@@ -224,6 +245,7 @@ def test_what_serves_alike_is_simulated_once(monkeypatch: pytest.MonkeyPatch):
         return run(*args, **other)
 
     def simulations(pools: tuple[str, ...], models: Catalog) -> int:
+        REMEMBERED.forget()
         runs.clear()
         a100 = catalog().gpus["A100-80GB"]
         cluster = Inventory(pools=tuple(toy.pool(name, a100, (8,)) for name in pools))
