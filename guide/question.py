@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from guide.catalog import find_gpu
 from guide.cluster.inventory import Memory, read_inventory
@@ -14,6 +15,7 @@ from guide.cluster.taints import EVERY_NODE, NodeBounds, Toleration
 from guide.domain import Catalog, Gpu, Inventory, Plan, Recommendation
 from guide.errors import SpecError
 from guide.manifests.names import instance_labels
+from guide.record import Record
 from guide.search.progress import Seen
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, resolve_plan
@@ -24,8 +26,7 @@ from guide.spec.node_pools import NodePool
 Object = dict[str, Any]  # as the API server writes it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
+class Cluster(Record, frozen=True, kw_only=True):
     """The objects of a cluster, and the node pools that it could add."""
 
     nodes: Collection[Object] = ()
@@ -35,8 +36,7 @@ class Cluster:
     bounds: NodeBounds = EVERY_NODE  # of whoever installed GUIDE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Record, frozen=True, kw_only=True):
     """All that `recommend` needs, and the plan as its user wrote it."""
 
     written: InferencePlan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Catalog, Gpu, MemoryRules, Release
 from guide.errors import SpecError

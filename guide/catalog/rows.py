@@ -5,10 +5,10 @@ Every check that can be made on one row is made here; `guide.catalog` makes thos
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from typing import Annotated, Literal
 
+from msgspec.structs import replace
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from guide.domain import (

@@ -8,7 +8,8 @@ numbers fall back to the generation and are labelled extrapolated.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Gpu
 from guide.units import GIB

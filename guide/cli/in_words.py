@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guide.cluster.imagined import MOST_NODES, MOST_PER_NODE, Node, nodes_of
 from guide.domain import Catalog
 from guide.errors import SpecError
 from guide.question import Cluster, known_gpu
+from guide.record import Record
 
 if TYPE_CHECKING:
     from guide.spec import InferencePlan
@@ -18,8 +18,7 @@ USUAL_PER_NODE = 8
 _POOL = re.compile(r"([0-9]{1,5})x(?:([0-9]{1,2})x)?(\S+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InWords:
+class InWords(Record, frozen=True, kw_only=True):
     """The flags as given; None where a flag was not."""
 
     model: str | None = None

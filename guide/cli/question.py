@@ -7,14 +7,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
+from msgspec.structs import replace
 
 from guide.domain import Catalog, Recommendation
 from guide.errors import SpecError
+from guide.record import Record
 from guide.units import MIB
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ KubeObject = dict[str, Any]  # as the API server writes it
 LIST_LIMIT_BYTES = 1024 * MIB  # pods of ten thousand nodes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extra:
+class Extra(Record, frozen=True, kw_only=True):
     """Files that few users need."""
 
     slices: Path | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +20,7 @@ from guide.cluster.refusals import Refused as Refused
 from guide.cluster.refusals import Stale as Stale
 from guide.cluster.refusals import translate as translate
 from guide.errors import ClusterError
+from guide.record import Record
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -36,8 +36,7 @@ _GROUP, _VERSION, _LEASES = "guide.dev", "v1alpha1", "coordination.k8s.io"
 _ADDRESS = ("verify_ssl", "ssl_ca_cert", "assert_hostname", "tls_server_name", "proxy", "no_proxy")
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterClient:
+class ClusterClient(Record, frozen=True):
     """Reads and writes one cluster."""
 
     api: ApiClient

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from guide.cluster.json_values import mapping, quantity, sequence
+from guide.record import Record
 
 # Device type -> the class that the driver installs for it.
 _CLASSES = {"gpu.nvidia.com": {"gpu": "gpu.nvidia.com", "mig": "mig.nvidia.com"}}
@@ -19,8 +19,7 @@ _Device = tuple[str, str, str]  # driver, pool, device
 _Kind = tuple[str, str, str, str]  # driver, device class, product, partition or ""
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(Record, frozen=True):
     """One device."""
 
     healthy: bool
@@ -29,8 +28,7 @@ class _State:
     multiprocessors: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Devices:
+class Devices(Record, frozen=True, kw_only=True):
     """Like devices of one node."""
 
     driver: str

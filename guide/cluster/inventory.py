@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
+
+from msgspec import Struct, field
 
 from guide.catalog import find_gpu
 from guide.cluster.devices import Devices, devices_by_node
@@ -19,12 +20,12 @@ from guide.cluster.pods import requests_by_node
 from guide.cluster.pools import Groups, Held, Key, PoolNode, key_of, pool_of, with_distinct_names
 from guide.cluster.taints import EVERY_NODE, NodeBounds, Toleration, untolerated
 from guide.domain import Catalog, GpuPool, Inventory, SkippedNode
+from guide.record import Record
 
 Object = Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(Struct):
     """What earlier readings of a cluster found, for objects that have not changed since.
 
     An object counts as unchanged while it is the very same mapping: a caller that alters a mapping
@@ -39,8 +40,7 @@ class Memory:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Record, frozen=True, kw_only=True):
     """A cluster as GUIDE sees it: the inventory, and the nodes behind it."""
 
     inventory: Inventory

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from guide.record import Record
 from guide.shipped import parsed
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
@@ -46,8 +47,7 @@ class LabelRow(BaseModel):
     documentation: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(Record, frozen=True, kw_only=True):
     """What the labels of one node say about its GPU."""
 
     row: LabelRow

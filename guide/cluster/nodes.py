@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from guide.cluster.devices import Devices
 from guide.cluster.json_values import count, mapping, quantity, sequence
 from guide.cluster.labels import INSTANCE_TYPE, Match, matches
+from guide.record import Record
 from guide.units import GIB, MIB
 
 PRICE_ANNOTATION = "guide.dev/usd-per-hour"
@@ -84,8 +84,7 @@ _SPOT_LABELS = {
 Taint = tuple[str, str, str]  # key, value, effect
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Record, frozen=True, kw_only=True):
     """One extended resource of one node, or its like devices under Dynamic Resource Allocation."""
 
     resource: str  # or the DRA driver
@@ -102,8 +101,7 @@ class Offer:
     held: int = 0  # under DRA: devices that claims hold
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuNode:
+class GpuNode(Record, frozen=True, kw_only=True):
     """A node that carries GPUs. ``refusal`` says why it cannot be used now, if so."""
 
     name: str

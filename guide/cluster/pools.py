@@ -7,7 +7,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from guide.catalog.slicing import amd_parts
 from guide.cluster.json_values import count
@@ -16,6 +18,7 @@ from guide.cluster.nodes import PRICE_ANNOTATION, GpuNode, Offer, Taint
 from guide.cluster.parts import part_notes
 from guide.cluster.selectors import fewest_labels
 from guide.domain import Gpu, GpuPool, Price
+from guide.record import Record
 
 _USD = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?")
 
@@ -38,8 +41,7 @@ class Key:
     taints: tuple[Taint, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolNode:
+class PoolNode(Record, frozen=True, kw_only=True):
     """One offer of one node."""
 
     node: GpuNode

@@ -7,10 +7,12 @@ GPUs; every other one has to be tolerated by whoever knows why it is there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from itertools import chain
 
+from msgspec.structs import replace
+
 from guide.cluster.nodes import GpuNode, Taint
+from guide.record import Record
 
 Toleration = tuple[tuple[str, str], ...]  # fields of a pod's toleration
 Labels = tuple[tuple[str, str], ...]
@@ -18,8 +20,7 @@ Labels = tuple[tuple[str, str], ...]
 _VENDORS = ("nvidia.com", "amd.com", "gpu.intel.com")  # domains of their taints and resources
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeBounds:
+class NodeBounds(Record, frozen=True, kw_only=True):
     """What holds for the nodes of all plans: whoever installs GUIDE says so."""
 
     selector: Labels = ()  # all of these they carry

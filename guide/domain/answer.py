@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain.asked import Switches
@@ -18,6 +17,7 @@ from guide.domain.offers import Addition, Relaxation
 from guide.domain.prefixes import PrefixAdvice
 from guide.domain.scaling import Scaling
 from guide.domain.speculation import Speculation, SpeculationAdvice
+from guide.record import Record
 
 SHARE_TOLERANCE = 1e-6  # shares that differ by less are equal
 
@@ -47,8 +47,7 @@ class Reason(StrEnum):
     DOMINATED = "Dominated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Record, frozen=True, kw_only=True):
     """The operating point of one replica: the prediction holds where the manifest does."""
 
     max_num_seqs: int
@@ -59,8 +58,7 @@ class Limits:
     mixed_chunk: bool = False  # decodes run in steps of prompts (--enable-mixed-chunk)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaGroup:
+class ReplicaGroup(Record, frozen=True, kw_only=True):
     """Identical replicas on one pool, one Deployment; a homogeneous plan has one group."""
 
     pool: GpuPool
@@ -121,8 +119,7 @@ class ReplicaGroup:
         return self.pool.gpu
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Record, frozen=True, kw_only=True):
     """One deployment that could answer the plan: DP x TP x PP on one pool, or a mix of pools."""
 
     groups: tuple[ReplicaGroup, ...]
@@ -139,8 +136,7 @@ class Candidate:
         return max(shares) - min(shares) <= SHARE_TOLERANCE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryFit:
+class MemoryFit(Record, frozen=True, kw_only=True):
     """Where the memory of one GPU goes, and how many tokens the KV cache of one attention rank
     holds, on which a request lives; a replica has `attention_ranks` of them."""
 
@@ -193,8 +189,7 @@ class MemoryFit:
         return held * self.attention_ranks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Percentiles:
+class Percentiles(Record, frozen=True, kw_only=True):
     """Percentiles and mean of one latency over the simulated requests, in seconds."""
 
     mean_s: float
@@ -203,16 +198,14 @@ class Percentiles:
     p99_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
+class Interval(Record, frozen=True, kw_only=True):
     """A 90 % interval, in the unit of the value beside it."""
 
     lower: float
     upper: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingReport:
+class ServingReport(Record, frozen=True, kw_only=True):
     """What one replica did under its share of the load."""
 
     ttft: Percentiles
@@ -233,8 +226,7 @@ class ServingReport:
     full_per_s: float | None = None  # requests/s while more than enough wait, where simulated so
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predicted:
+class Predicted(Record, frozen=True, kw_only=True):
     """Predicted service of the whole deployment; each latency interval is that of its p95."""
 
     ttft: Percentiles
@@ -249,8 +241,7 @@ class Predicted:
     requests_interval: Interval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Record, frozen=True, kw_only=True):
     """An offline batch, from its start to its last answer."""
 
     seconds: float
@@ -258,8 +249,7 @@ class Job:
     usd: float | None  # the whole bill
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupEvaluation:
+class GroupEvaluation(Record, frozen=True, kw_only=True):
     """One group of a candidate: memory, simulated replica, capacity."""
 
     group: ReplicaGroup
@@ -273,8 +263,7 @@ class GroupEvaluation:
     peak_prefill_interval: Interval | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+class Evaluation(Record, frozen=True, kw_only=True):
     """A candidate that was simulated; ``usd_*`` are None where a pool has no price."""
 
     groups: tuple[GroupEvaluation, ...]
@@ -294,8 +283,7 @@ class Evaluation:
         return Candidate(groups=tuple(g.group for g in self.groups))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
+class Rival(Record, frozen=True, kw_only=True):
     """The best deployment of another framework beside the best of all, both of one pool."""
 
     evaluation: Evaluation
@@ -304,8 +292,7 @@ class Rival:
     best_step_s: float  # the same under the best
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
+class Rejection(Record, frozen=True, kw_only=True):
     """A candidate that lost; ``margin``: relative distance to the limit (0.77 = 77 % over)."""
 
     candidate: Candidate | None  # None: a whole pool was refused (UnknownGPU)
@@ -315,8 +302,7 @@ class Rejection:
     pool: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendation:
+class Recommendation(Record, frozen=True, kw_only=True):
     """The answer: every candidate is in exactly one of best, alternatives, rejections."""
 
     best: Evaluation | None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from guide.domain.disaggregation import Disaggregation
 from guide.domain.model import ModelArch
 from guide.domain.prefixes import Prefixes
 from guide.domain.speculation import Speculation
+from guide.record import Record
 
 
 class Preference(StrEnum):
@@ -42,16 +44,14 @@ class MixRule(StrEnum):
     NEVER = "Never"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lengths:
+class Lengths(Record, frozen=True, kw_only=True):
     """Distribution of a token count: a mean and, where known, its 95th percentile."""
 
     mean_tokens: float
     p95_tokens: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+class Workload(Record, frozen=True, kw_only=True):
     """Requests as they come: open loop (``requests_per_s``), closed loop (``concurrency``), or all
     at once (``offline``: a batch of so many).
     """
@@ -72,8 +72,7 @@ class Workload:
         return self if hit_share is None else replace(self, prefix_hit_share=hit_share)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DayProfile:
+class DayProfile(Record, frozen=True, kw_only=True):
     """Requests per second over all replicas: in the quietest moment of a day, on average, and at
     the peak, which `Workload.requests_per_s` repeats.
     """
@@ -84,8 +83,7 @@ class DayProfile:
     recorded_per_s: tuple[float, ...] = ()  # means of equal parts of a recorded day, if it was
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slo:
+class Slo(Record, frozen=True, kw_only=True):
     """Limits on latency (95th percentile), on throughput and on the time of an offline batch; None
     means no limit.
     """
@@ -97,8 +95,7 @@ class Slo:
     job_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Record, frozen=True, kw_only=True):
     """Limits on spending; None means no limit."""
 
     max_usd_per_h: float | None = None
@@ -106,8 +103,7 @@ class Budget:
     billing: Billing = Billing.NODES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switches:
+class Switches(Record, frozen=True, kw_only=True):
     """The paper's optimisations (P8): they change bytes, attended pairs and time in the operator
     table."""
 
@@ -115,8 +111,7 @@ class Switches:
     h2o_keep_share: float = 1.0  # share of the KV cache kept by heavy-hitter eviction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Record, frozen=True, kw_only=True):
     """One question to the engine: the domain form of ``InferencePlan.spec``."""
 
     model: ModelArch

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.domain.layout import LayoutKey
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPoint:
+class BatchPoint(Record, frozen=True, kw_only=True):
     """What the recommended layout does with a batch of another size: an offline load as a whole,
     any other with replicas whose batch is always full.
     """
@@ -21,8 +19,7 @@ class BatchPoint:
     e2e_s: float | None = None  # of a mean request otherwise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextTier:
+class ContextTier(Record, frozen=True, kw_only=True):
     """The longest context of a replica of so many GPUs, and the layout that holds it."""
 
     gpus: int

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheGroup:
+class CacheGroup(Record, frozen=True, kw_only=True):
     """Layers that take blocks together, one block for all of them at a time."""
 
     block_tokens: int
@@ -27,8 +27,7 @@ class CacheGroup:
         return math.ceil(kept / self.block_tokens) + 1  # a window may begin inside a block
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachePool:
+class CachePool(Record, frozen=True, kw_only=True):
     """The blocks of one GPU, all of one size, from which the groups of a request take theirs."""
 
     blocks: int

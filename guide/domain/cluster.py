@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
+from msgspec.structs import replace
+
+from guide.record import Record
 from guide.units import GIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Record, frozen=True, kw_only=True):
     """GPU-to-GPU link inside a node; ``bytes_per_s`` is one direction."""
 
     kind: str  # nvlink | pcie | xgmi | xelink
     bytes_per_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slicing:
+class Slicing(Record, frozen=True, kw_only=True):
     """Into how many parts the hardware can cut a GPU (MIG, AMD partitions)."""
 
     compute: int
@@ -28,8 +28,7 @@ class Slicing:
 _RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
+class Gpu(Record, frozen=True, kw_only=True):
     """One GPU type by its datasheet, a part of one (`guide.catalog.slicing`), or one with
     other memory.
 
@@ -103,8 +102,7 @@ class Gpu:
         return replace(other, relative=self.relative or self.name, linked=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class Price(Record, frozen=True, kw_only=True):
     """What a GPU costs per hour; ``billed_gpus`` are billed together (`guide.search.pricing`).
 
     A reference price is the median of ``sellers`` providers between ``low`` and ``high``.
@@ -119,8 +117,7 @@ class Price:
     sellers: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstancePrice:
+class InstancePrice(Record, frozen=True, kw_only=True):
     """What a provider asks for a whole instance."""
 
     provider: str
@@ -134,8 +131,7 @@ class InstancePrice:
     gpus: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceList:
+class PriceList(Record, frozen=True, kw_only=True):
     """Prices of one origin: whole instances by type, and GPUs by catalogue name."""
 
     instances: Mapping[str, tuple[InstancePrice, ...]]
@@ -143,8 +139,7 @@ class PriceList:
     spot_gpus: Mapping[str, Price]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuPool:
+class GpuPool(Record, frozen=True, kw_only=True):
     """Nodes that carry the same GPU in the same way.
 
     ``gpu`` is None for a product in no catalogue.
@@ -212,16 +207,14 @@ class GpuPool:
         return pp // max(n for n in range(1, stages + 1) if pp % n == 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedNode:
+class SkippedNode(Record, frozen=True, kw_only=True):
     """A node that carries GPUs but cannot be used, and why."""
 
     node: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
+class Inventory(Record, frozen=True, kw_only=True):
     """What the cluster has, pool by pool, in a stable order."""
 
     pools: tuple[GpuPool, ...]

@@ -3,10 +3,10 @@ which decodes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain.layout import LayoutKey
+from guide.record import Record
 
 
 class Route(StrEnum):
@@ -16,15 +16,13 @@ class Route(StrEnum):
     NETWORK = "Network"  # between nodes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disaggregation:
+class Disaggregation(Record, frozen=True, kw_only=True):
     """That two pools are to be compared, and the network of a node, one direction."""
 
     network_bytes_per_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HalfPool:
+class HalfPool(Record, frozen=True, kw_only=True):
     """Replicas of one of the two pools; the time to its first token is that of this half alone."""
 
     layout: LayoutKey
@@ -44,16 +42,14 @@ class HalfPool:
         return self.replicas * self.gpus_per_replica
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+class Latency(Record, frozen=True, kw_only=True):
     """A p95 and the upper end of its 90 % interval."""
 
     p95_s: float
     upper_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoPools:
+class TwoPools(Record, frozen=True, kw_only=True):
     """A deployment of two pools that keeps every limit."""
 
     prefill: HalfPool
@@ -75,8 +71,7 @@ class TwoPools:
         return self.prefill.gpus + self.decode.gpus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisaggregationAdvice:
+class DisaggregationAdvice(Record, frozen=True, kw_only=True):
     """Whether two pools pay, against the best deployment of one kind of replica."""
 
     pools: TwoPools | None  # the cheapest that keep every limit

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import field
 
 from guide.domain.cluster import Gpu, Price, PriceList
 from guide.domain.layers import SIXTEEN_BIT
 from guide.domain.model import ModelArch
+from guide.record import Record
 
 
 class Provenance(StrEnum):
@@ -29,8 +31,7 @@ class Scheduling(StrEnum):
     PREFILL_OR_DECODE = "PrefillOrDecode"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitTier:
+class LimitTier(Record, frozen=True, kw_only=True):
     """Defaults of a framework on GPUs of at least ``min_hbm_bytes`` (largest matching tier
     wins)."""
 
@@ -40,8 +41,7 @@ class LimitTier:
     not_gpus: tuple[str, ...] = ()  # prefixes of GPU names that fall to the next tier
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StaticFraction:
+class StaticFraction(Record, frozen=True, kw_only=True):
     """How a release divides the memory that is free before loading: `guide.perf.static_fraction`.
 
     `guide/catalog/memory.yaml` says what each figure means.
@@ -59,8 +59,7 @@ class StaticFraction:
     state_slots: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryRules:
+class MemoryRules(Record, frozen=True, kw_only=True):
     """How a release accounts for GPU memory before it sizes its KV cache; pairs hold a value for
     vLLM's first and second model runner. `guide/catalog/memory.yaml` says what each means."""
 
@@ -92,8 +91,7 @@ class MemoryRules:
         return model.architecture in names or ("dense" in names and plain)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(Record, frozen=True, kw_only=True):
     """Behaviour and defaults of a framework over a version range (``since`` <= version <
     ``until``)."""
 
@@ -112,8 +110,7 @@ class Release:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(Record, frozen=True, kw_only=True):
     """Fitted constants of one (GPU, framework, version, precision): never facts."""
 
     values: Mapping[str, float]  # by parameter of `guide.perf.fits`
@@ -127,8 +124,7 @@ class Fit:
     novelties: tuple[str, ...] = ()  # what of the case nobody measured
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
+class Catalog(Record, frozen=True, kw_only=True):
     """Facts, fits and prices, loaded and checked; ``digest`` names this very content."""
 
     gpus: Mapping[str, Gpu]
@@ -150,8 +146,7 @@ class Catalog:
         return hash(self.digest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitTable:
+class FitTable(Record, frozen=True, kw_only=True):
     """Hierarchical fits: latent deviations by level and key, resolved by `guide.perf.fits`."""
 
     rows: Mapping[tuple[str, str], Mapping[str, float]]  # (level, key) -> parameter -> deviation

@@ -8,8 +8,9 @@ weight matrix. Counts and dimensions only, over all GPUs; how they spread is in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
+
+from guide.record import Record
 
 
 class AttentionKind(StrEnum):
@@ -34,8 +35,7 @@ class Part(StrEnum):
     ROUTER = "router"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Format(Record, frozen=True, kw_only=True):
     """How a weight matrix is stored, and in what its GEMM multiplies."""
 
     name: str  # bf16 fp16 fp8 int8 int4 mxfp4 nvfp4
@@ -56,8 +56,7 @@ BF16 = Format(name="bf16", bits=16, compute="fp16")
 SIXTEEN_BIT = frozenset({"bf16", "fp16"})  # names of formats that lose nothing to each other
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weight:
+class Weight(Record, frozen=True, kw_only=True):
     """A weight matrix of one layer, by its name inside the layer of a published checkpoint."""
 
     name: str  # self_attn.q_proj
@@ -79,8 +78,7 @@ class Weight:
         return self.outputs * self.inputs * self.copies
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class Cache(Record, frozen=True, kw_only=True):
     """One tensor that a layer keeps for the tokens of a sequence, and what reading it computes.
 
     ``pair_flop`` counts a query-key pair of a prompt over all heads, ``context_flop`` a context
@@ -103,8 +101,7 @@ class Cache:
         return self.window_tokens or self.selected_tokens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerState:
+class LayerState(Record, frozen=True, kw_only=True):
     """What a layer keeps of a sequence, however long: a convolution and a recurrence."""
 
     conv_elements: int  # in the type of the model
@@ -114,8 +111,7 @@ class LayerState:
     flop_per_token: float = 0.0  # of the recurrence; the projections are weights
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mla:
+class Mla(Record, frozen=True, kw_only=True):
     """Multi-head latent attention (DeepSeek): ranks and per-head dimensions."""
 
     q_lora: int | None
@@ -125,8 +121,7 @@ class Mla:
     v_dim: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
+class Attention(Record, frozen=True, kw_only=True):
     """The token mixer of a layer."""
 
     kind: AttentionKind
@@ -143,8 +138,7 @@ class Attention:
         return max((c.read_tokens for c in self.caches if c.read_tokens), default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mlp:
+class Mlp(Record, frozen=True, kw_only=True):
     """The feed-forward part of a layer: dense, or routed and shared experts."""
 
     width: int  # of the dense MLP beside or instead of experts; 0 without
@@ -154,8 +148,7 @@ class Mlp:
     shared_width: int = 0  # of all shared experts together
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerGroup:
+class LayerGroup(Record, frozen=True, kw_only=True):
     """Layers that are alike: where they stand, what they hold."""
 
     layers: tuple[int, ...]  # their places in the stack, from 0

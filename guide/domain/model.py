@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.domain.layers import BF16, Attention, Format, LayerGroup, Mla, Mlp
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Precision:
+class Precision(Record, frozen=True, kw_only=True):
     """How a served checkpoint stores and multiplies its weights.
 
     ``*_bytes`` are per weight, scales included.
@@ -22,8 +20,7 @@ class Precision:
     group_size: int | None = None  # input channels that share one scale, if any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelArch:
+class ModelArch(Record, frozen=True, kw_only=True):
     """A decoder by its config.json: its layers in groups, and what stands around them.
 
     Counts and dimensions; no bytes.

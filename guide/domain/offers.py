@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relaxation:
+class Relaxation(Record, frozen=True, kw_only=True):
     """A single change to the plan that makes it feasible, verified by re-running."""
 
     field: str  # path in the InferencePlan, e.g. spec.slo.ttftP95Milliseconds
@@ -14,8 +13,7 @@ class Relaxation:
     needed: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Addition:
+class Addition(Record, frozen=True, kw_only=True):
     """Nodes beside those that are there, with which every limit is kept, verified by a run."""
 
     gpu: str

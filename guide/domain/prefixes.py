@@ -4,8 +4,11 @@ beginning lies."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec.structs import replace
+
+from guide.record import Record
 
 
 class Router(StrEnum):
@@ -16,8 +19,7 @@ class Router(StrEnum):
     PREFIX_AWARE = "PrefixAware"  # the longest match; among equals the least load
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prefixes:
+class Prefixes(Record, frozen=True, kw_only=True):
     """Groups of prompts with a common beginning, each asked as often as the others.
 
     With several turns a group is one conversation at a time, which begins with the shared tokens;
@@ -60,8 +62,7 @@ class Prefixes:
         return (self.shared_tokens + before) / prompt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterPoint:
+class RouterPoint(Record, frozen=True, kw_only=True):
     """What a deployment does behind one router."""
 
     router: Router
@@ -72,8 +73,7 @@ class RouterPoint:
     holds: bool  # whether it keeps the limits under the load of the plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrefixAdvice:
+class PrefixAdvice(Record, frozen=True, kw_only=True):
     """What the routers make of the recommended layout."""
 
     prefixes: Prefixes

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.domain.asked import DayProfile
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AutoscalerRules:
+class AutoscalerRules(Record, frozen=True, kw_only=True):
     """What a HorizontalPodAutoscaler is told, and how late it acts."""
 
     min_replicas: int
@@ -18,8 +16,7 @@ class AutoscalerRules:
     start_s: float  # from the decision until a new replica serves
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScaledDay:
+class ScaledDay(Record, frozen=True, kw_only=True):
     """A simulated day of a deployment that is scaled."""
 
     replica_hours: float
@@ -31,8 +28,7 @@ class ScaledDay:
     usd: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
+class Scaling(Record, frozen=True, kw_only=True):
     """Between how many replicas to scale, on what, and what that makes of the day."""
 
     rules: AutoscalerRules

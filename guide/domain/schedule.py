@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from guide.domain.facts import Scheduling
+from guide.record import Record
 
 
 class StepShape(NamedTuple):
@@ -27,8 +27,7 @@ class StepShape(NamedTuple):
     sampled_sequences: float = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerPolicy:
+class SchedulerPolicy(Record, frozen=True, kw_only=True):
     """How one replica forms its steps: all that the simulator must know of a framework."""
 
     scheduling: str  # a domain.Scheduling value

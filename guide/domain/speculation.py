@@ -3,10 +3,12 @@ deployment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from guide.domain.model import ModelArch
+from guide.record import Record
 
 REQUESTS = "requests"  # of a batch, where nobody waits for the single token
 
@@ -20,8 +22,7 @@ class SpeculationMethod(StrEnum):
     DRAFT_MODEL = "DraftModel"  # a smaller model with the same vocabulary
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speculation:
+class Speculation(Record, frozen=True, kw_only=True):
     """Each step drafts so many tokens per sequence and verifies them together with one of its own.
 
     ``acceptance`` is the user's: for each position the share of drafts that hold there among those
@@ -55,8 +56,7 @@ class Speculation:
         return replace(self, acceptance=(share,) * self.tokens)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeculationPoint:
+class SpeculationPoint(Record, frozen=True, kw_only=True):
     """One load with speculation and without: mean TPOT and output tokens/s of the deployment."""
 
     load: float  # requests/s, requests at a time, or requests of a batch
@@ -74,8 +74,7 @@ class SpeculationPoint:
         return self.tpot_s < self.plain_tpot_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeculationAdvice:
+class SpeculationAdvice(Record, frozen=True, kw_only=True):
     """When speculation pays for the recommended deployment."""
 
     speculation: Speculation

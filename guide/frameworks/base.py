@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import field
 
 from guide.domain import (
     Gpu,
@@ -20,6 +21,7 @@ from guide.domain import (
 )
 from guide.errors import SpecError
 from guide.frameworks.metrics import USUAL, MetricNames
+from guide.record import Record
 from guide.units import GIB
 
 HUGGING_FACE_HOME = "/models"  # not below /root, which only root may enter
@@ -27,8 +29,7 @@ PORT = 8000
 BATCH_FOLDER = "/batch"  # where a batch finds its requests and leaves its answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentOptions:
+class DeploymentOptions(Record, frozen=True, kw_only=True):
     """Choices of the user that change how a replica is started, but not how fast it is."""
 
     served_name: str  # the model name that clients send
@@ -39,8 +40,7 @@ class DeploymentOptions:
     slo: Slo = field(default_factory=Slo)  # histogram buckets have a boundary at each limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvVar:
+class EnvVar(Record, frozen=True, kw_only=True):
     """An environment variable: a literal `value`, or one key of a Secret."""
 
     name: str
@@ -48,16 +48,14 @@ class EnvVar:
     secret: tuple[str, str] | None = None  # name, key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
+class Proxy(Record, frozen=True, kw_only=True):
     """A container through which the requests to the server go, in the image of the server."""
 
     command: tuple[str, ...]
     server_port: int  # where the server listens behind it
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Record, frozen=True):
     """A question to a server that is up."""
 
     path: str
@@ -66,8 +64,7 @@ class Probe:
     failures: int = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(Record, frozen=True, kw_only=True):
     """How one replica starts: an argv, never a shell line."""
 
     image: str
@@ -85,8 +82,7 @@ class Launch:
     startup_timeout_s: int = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchLoad:
+class BenchLoad(Record, frozen=True, kw_only=True):
     """What a benchmark sends to a server; lengths in tokens, the same for every request."""
 
     url: str
@@ -101,8 +97,7 @@ class BenchLoad:
     groups: int = 1  # of prompts that begin alike, each as often as the others
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
+class Bench(Record, frozen=True):
     """A program that sends such a load and prints the result as its last line."""
 
     image: str

@@ -6,11 +6,13 @@ Names changed between releases, so each quantity has all that ever told it; a se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import field
+
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricNames:
+class MetricNames(Record, frozen=True, kw_only=True):
     """Metric families of a framework; counters with `_total`, as Prometheus shows them."""
 
     histograms: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from xml.etree import ElementTree
 
 import guide
+from guide.record import Record
 
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -25,8 +25,7 @@ class Level(StrEnum):
     NOTE = "note"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Record, frozen=True, kw_only=True):
     """One thing that a check found: where, what, and what to do about it."""
 
     level: Level

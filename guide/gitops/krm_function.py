@@ -6,8 +6,9 @@ https://github.com/kubernetes-sigs/kustomize/blob/master/cmd/config/docs/api-con
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from guide.cluster.json_values import mapping, sequence
 from guide.domain import Catalog, Inventory

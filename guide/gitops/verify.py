@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 import guide
 from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Reason, Recommendation
 from guide.frameworks import what_ifs
 from guide.gitops.findings import Finding, Level
 from guide.gitops.folder import LOCK, PLAN, digest, plan_document, plan_text
+from guide.record import Record
 from guide.report.sentences import choice
 from guide.search.assess import Assessment
 from guide.spec import InferencePlan
@@ -22,8 +24,7 @@ _SHOWN = 5
 _AGAIN = "run `guide render` again and review the change"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
+class Folder(Record, frozen=True, kw_only=True):
     """A folder as it lies there: texts by name, its lock, and the plan inside."""
 
     texts: Mapping[str, str]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.domain import Catalog, GroupEvaluation, Plan, Scheduling
 from guide.perf.adjust import (
     AdjustedBatch,
@@ -12,14 +10,14 @@ from guide.perf.adjust import (
     adjust_sequence_length,
     prompt_split_size,
 )
+from guide.record import Record
 from guide.search.chunks import own_chunk
 from guide.search.evaluate import load_share
 from guide.simulate.capacity import largest_batch, request_tokens
 from guide.simulate.policy import policy_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adjusted:
+class Adjusted(Record, frozen=True, kw_only=True):
     """One replica: its batch (P6) and a mean prompt of its load (P7)."""
 
     requested: int  # requests at once: of the batch or the users; in an open loop as limited

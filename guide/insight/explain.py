@@ -5,7 +5,6 @@ Nothing here is estimated anew: every number is one that the prediction itself u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guide.domain import (
@@ -38,6 +37,7 @@ from guide.perf.pairs import attended
 from guide.perf.roofline import Roof, roofs_of, typical_decode
 from guide.perf.step import NO_WORK
 from guide.perf.trust import at_a_bound
+from guide.record import Record
 from guide.simulate.capacity import layout_cost, request_tokens
 from guide.simulate.policy import policy_of
 
@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 LEAST_DEVIATION = 0.02  # latent; smaller contributions of a level are not worth naming
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepView:
+class StepView(Record, frozen=True, kw_only=True):
     """One forward step: its shape, datasheet roofs by operator, predicted seconds by part, and by
     how many percent one percent more of a constant lengthens it.
     """
@@ -65,8 +64,7 @@ class StepView:
         return sum(self.parts.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
+class Constant(Record, frozen=True, kw_only=True):
     """A fitted constant: its value, the prior, and the levels that moved it (latent deviation,
     measured rows behind it).
     """
@@ -85,8 +83,7 @@ class Constant:
         return "fitted" if self.moved_by else "prior"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupExplanation:
+class GroupExplanation(Record, frozen=True, kw_only=True):
     """All of it for one group of replicas."""
 
     evaluated: GroupEvaluation
@@ -113,8 +110,7 @@ class GroupExplanation:
         return self.arrivals_per_s * self.evaluated.report.e2e.mean_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Record, frozen=True, kw_only=True):
     """A deployment taken apart."""
 
     evaluation: Evaluation

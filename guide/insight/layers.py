@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 
 from guide.domain import SIXTEEN_BIT, Attention, AttentionKind, LayerGroup, ModelArch, Precision
 from guide.models.arch import attention_bytes_per_token, state_bytes_per_sequence
 from guide.models.precision import served_bytes, served_format, served_head_bytes
 from guide.perf.weights import SIXTEEN_BIT_BYTES
+from guide.record import Record
 
 PLAIN = "16 bit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerKind:
+class LayerKind(Record, frozen=True, kw_only=True):
     """Layers alike in token mixer and MLP, over all GPUs of a replica."""
 
     attention: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from guide.domain import Catalog, Evaluation, Plan, Workload
 from guide.perf.fits import fit_of
+from guide.record import Record
 from guide.search.evaluate import latency_interval, load_share
 from guide.search.speculation import loads_to_saturation
 from guide.simulate.serve import serve
@@ -15,8 +17,7 @@ SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)  # of the load at saturation
 METRICS = ("ttft", "tpot", "e2e")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadPoint:
+class LoadPoint(Record, frozen=True, kw_only=True):
     """What is predicted at one load: p95 in seconds by metric, with the ends of the interval."""
 
     load: float  # requests/s, or requests at a time

@@ -7,12 +7,12 @@ so nothing is recorded while it runs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from guide.domain import Catalog, GroupEvaluation, Plan
+from guide.record import Record
 from guide.search.evaluate import load_share
 from guide.simulate.arrivals import requests_of
 from guide.simulate.replica import NEVER, ReplicaLoop
@@ -25,8 +25,7 @@ MOST_REQUESTS = 4000
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Record, frozen=True, kw_only=True):
     """A replica at the end of a second, and what that second was like."""
 
     second: int
@@ -36,8 +35,7 @@ class Moment:
     ttft_s: float | None  # mean of the first tokens of this second; None where there was none
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeline:
+class Timeline(Record, frozen=True, kw_only=True):
     """A minute, or less where so many requests come that fewer seconds are simulated."""
 
     moments: tuple[Moment, ...]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from statistics import fmean
 
 from guide.domain import Catalog, Inventory, Percentiles, Plan, Workload
 from guide.perf.fits import fit_of, observed_key
+from guide.record import Record
 from guide.search.assess import Running, assess
 from guide.search.evaluate import hit_share, load_share, mixed
 from guide.search.operating_point import half_width_near
 from guide.simulate.serve import serve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class Expected(Record, frozen=True, kw_only=True):
     """The prediction for the load as it is; `keys` are the corrections that it rests on."""
 
     ttft: Percentiles

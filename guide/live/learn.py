@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from statistics import median
+
+from msgspec import field
+from msgspec.structs import replace
 
 from guide.domain import Catalog
 from guide.live.expect import Expected
 from guide.live.measured import Observation
 from guide.perf.fits import OBSERVED
+from guide.record import Record
 
 GAIN = 0.7  # of the distance, per update
 LONGEST_STEP = 0.25  # log factor per update
@@ -27,8 +30,7 @@ MOST_SPREAD = 0.15  # median absolute deviation beyond which samples do not agre
 SHOWN_HISTORY = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Correction:
+class Correction(Record, frozen=True, kw_only=True):
     """Log factors on step times and on what requests pay around them, and what stands behind."""
 
     step: float = 0.0
@@ -38,8 +40,7 @@ class Correction:
     updated_at: str = ""  # RFC 3339
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corrections:
+class Corrections(Record, frozen=True, kw_only=True):
     """All corrections of a cluster; `version` counts changes, `history` are the last of them."""
 
     version: int = 0
@@ -47,8 +48,7 @@ class Corrections:
     history: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Sample(Record, frozen=True, kw_only=True):
     """One window: log(observed / predicted) of TPOT, and the serving factor that TTFT asks for."""
 
     step: float

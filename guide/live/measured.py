@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
 
 from guide.domain import Lengths, Plan, Workload
 from guide.live import queries as q
+from guide.record import Record
 
 FEWEST_REQUESTS = 50  # in a window; below, a mean says little
 MOST_ERRORS = 0.05  # share of failed requests beyond which a period is no measure of speed
@@ -57,8 +57,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(Record, frozen=True, kw_only=True):
     """Values over one window, each None where Prometheus has no finite number for it."""
 
     requests: float | None = None
@@ -89,10 +88,10 @@ class Observation:
 
     def known(self) -> Iterator[tuple[str, float]]:
         """The values that are there."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
             if value is not None:
-                yield field.name, value
+                yield name, value
 
 
 def observation(values: Mapping[str, float]) -> Observation:

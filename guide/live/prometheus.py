@@ -9,13 +9,13 @@ import urllib.parse
 import urllib.request
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import median
 from typing import Any, cast
 
 from guide.errors import ClusterError
 from guide.live.measured import EVERY_PLAN, QUERIES, Observation, observation
 from guide.live.queries import BY_PLAN
+from guide.record import Record
 
 TIMEOUT_S = 10
 
@@ -26,8 +26,7 @@ class PrometheusError(ClusterError):
     """Prometheus did not answer, or not as Prometheus would."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prometheus:
+class Prometheus(Record, frozen=True):
     """A server by its base URL, such as http://prometheus:9090."""
 
     url: str

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from guide.domain import Plan, Slo
 from guide.live.measured import FEWEST_REQUESTS, Observation
+from guide.record import Record
 from guide.units import format_count, format_seconds
 
 TOLERANCE = 0.10  # relative; a load within it is the planned one
@@ -33,8 +35,7 @@ class Verdict(StrEnum):
     TOO_LITTLE_TRAFFIC = "TooLittleTraffic"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(Record, frozen=True, kw_only=True):
     """A verdict, its sentence, and the limits of the plan that were missed (ttft, tpot, e2e)."""
 
     verdict: Verdict

@@ -8,7 +8,8 @@ the result is the last line of the log.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Evaluation
 from guide.errors import SpecError

@@ -9,7 +9,7 @@ https://gateway-api-inference-extension.sigs.k8s.io/reference/spec/
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, GroupEvaluation
 from guide.errors import SpecError

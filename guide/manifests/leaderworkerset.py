@@ -8,7 +8,8 @@ https://lws.sigs.k8s.io/docs/overview/
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
 from guide.frameworks import FRAMEWORKS, Launch

@@ -9,7 +9,7 @@ https://kserve.github.io/website/docs/reference/crd-api
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, GroupEvaluation, ReplicaGroup
 from guide.frameworks import Launch

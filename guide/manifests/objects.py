@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Candidate, Evaluation, GroupEvaluation, ReplicaGroup
 from guide.errors import SpecError

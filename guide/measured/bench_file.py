@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,12 +16,12 @@ import numpy as np
 from guide.errors import SpecError
 from guide.measured.measurements import Measurement
 from guide.measured.protocols import LengthRule
+from guide.record import Record
 
 MOST_FAILED = 0.01  # share of requests; beyond it a run measures its failures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
+class Setup(Record, frozen=True, kw_only=True):
     """What a result file does not say."""
 
     gpu: str | None = None
@@ -32,8 +31,7 @@ class Setup:
     model: str | None = None  # where the file names a path or an alias
 
 
-@dataclass(frozen=True, slots=True)
-class BenchRun:
+class BenchRun(Record, frozen=True):
     """One run as its file tells it; `SpecError` names the place and the field that is wrong."""
 
     name: str  # of the row

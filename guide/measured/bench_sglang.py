@@ -8,8 +8,9 @@ lengths of every request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from guide.errors import SpecError
 from guide.measured.bench_file import (

@@ -7,7 +7,7 @@ them their spread.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from guide.errors import SpecError
 from guide.measured.bench_file import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from guide.catalog import find_gpu, release
 from guide.domain import (
@@ -27,20 +26,19 @@ from guide.perf.kernels.curves import Curves
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
 from guide.perf.step import StepFacts, Traits, fold, priced_by_kernels
+from guide.record import Record
 from guide.simulate.policy import scheduler_policy
 from guide.units import GIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswerable:
+class Unanswerable(Record, frozen=True, kw_only=True):
     """A row that the engine cannot answer, and why."""
 
     reason: Reason | None = None  # None: the row contradicts itself
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Record, frozen=True, kw_only=True):
     """One measurement made ready for simulation.
 
     Arrays hold one value a request of one replica.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from guide.catalog import load
 from guide.domain import FitTable
@@ -17,6 +18,7 @@ from guide.measured.refine import refine
 from guide.measured.slices import METRIC_NAMES, errors_of, observations
 from guide.measured.sources import runs_of
 from guide.perf.fits import UNFITTED
+from guide.record import Record
 from guide.report.tables import Table
 
 SHOWN_REFUSALS = 10
@@ -33,8 +35,7 @@ COLUMNS = {
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Record, frozen=True, kw_only=True):
     """Which measurements to fit, and over what."""
 
     sources: tuple[Path, ...]
@@ -43,8 +44,7 @@ class Request:
     base: Path | None = None  # fits to start from; None: the shipped ones
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Record, frozen=True, kw_only=True):
     """The report of a fit."""
 
     tables: tuple[Table, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,14 +21,14 @@ from guide.measured.protocols import Protocol
 from guide.measured.record import METRICS, Recording, record
 from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
 from guide.perf.step import StepParams
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 OPEN_LICENCES = ("Apache-2.0", "MIT", "BSD-3-Clause")  # rows that may be redistributed
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(Record, frozen=True):
     """Cases with recordings; `usable` marks the observations that a fit may see."""
 
     cases: list[Case]

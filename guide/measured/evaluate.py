@@ -4,7 +4,6 @@ constants."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
@@ -24,14 +23,14 @@ from guide.perf.step import (
     pair_seconds,
     window_seconds,
 )
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 STEP = 1e-4  # finite difference in latent space
 
 
-@dataclass(frozen=True, slots=True)
-class CountedSteps:
+class CountedSteps(Record, frozen=True):
     """Recorded cases flattened: one line per (case, step shape), and per (case, metric) that was
     measured."""
 

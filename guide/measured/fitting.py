@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from guide.measured.folds import Bools, Texts, folds, telling
 from guide.measured.partial_pooling import NEAR_DAMPING, Design, design_of, fit_both
 from guide.perf.fits import Key, ServingParams, constants_of
 from guide.perf.step import StepParams
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 SMALLEST = 1e-3  # latent deviations below this are not worth a row
@@ -28,8 +28,7 @@ FOLD_ITERATIONS = 4
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(Record, frozen=True):
     """A fit, and log(predicted / measured) per observation by what was left out of it."""
 
     dataset: Dataset

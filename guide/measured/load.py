@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from guide.measured.lengths import draw
 from guide.measured.measurements import Measurement
 from guide.measured.protocols import Protocol
+from guide.record import Record
 from guide.simulate.replica import NEVER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(Record, frozen=True, kw_only=True):
     """One element a request."""
 
     prompts: tuple[int, ...]

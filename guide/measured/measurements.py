@@ -6,11 +6,11 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS
+from guide.record import Record
 
 KINDS = ("static_batch", "burst", "concurrency", "rate")
 CSV_PRECISION = {"fp4": "nvfp4"}
@@ -22,8 +22,7 @@ MOST_REQUESTS = 100_000  # at once or per second: more is a slip of the pen, and
 MOST_TOKENS = 10_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(Record, frozen=True, kw_only=True):
     """One published run; measured values are None where the source gave none."""
 
     id: str

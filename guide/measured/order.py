@@ -8,7 +8,6 @@ fit then explains by models, hosts and sources what no datasheet can.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -19,6 +18,7 @@ from guide.domain import Gpu, Precision
 from guide.measured.case import Case
 from guide.perf.dominance import Roofs, at_least, paces_of, roofs_of
 from guide.perf.fits import NAMES, PARAMETERS, Key, constants, latent_centre, levels
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int_]
@@ -27,8 +27,7 @@ WIDTHS = (0.5, 2.0)  # hidden sizes / 4,096: what holds at both ends holds betwe
 STEP = 1e-4  # finite difference in latent space
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Record, frozen=True):
     """Pairs of measured GPUs, of which the one is nowhere below the other; each with itself too."""
 
     better: Side
@@ -75,8 +74,7 @@ class Order:
         return np.concatenate(beyond) / SLACK
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Record, frozen=True):
     """One GPU of every pair: which deviations its constants see, and its roofs."""
 
     incidence: tuple[sparse.csr_matrix, ...]  # per parameter: (pairs, columns), 0 or 1

@@ -9,7 +9,6 @@ the whole Jacobian.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from guide.perf.fits import (
     latent_centre,
     spreads_of,
 )
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -46,8 +46,7 @@ LEAST_GAIN, CALM_STEPS = 2e-4, 2  # of the objective; one step may gain nothing,
 ROBUST = 2.0  # residuals beyond this many sigmas count linearly (Huber)
 
 
-@dataclass(frozen=True, slots=True)
-class Design:
+class Design(Record, frozen=True):
     """Which deviation of which level every case sees."""
 
     columns: tuple[tuple[str, Key], ...]  # (parameter, level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from guide.measured.evaluate import batch_of, predict_at
 from guide.measured.record import METRICS, record
 from guide.perf.fits import Key, constants_of, known_keys
 from guide.perf.novelty import LEFT_OUT, combined, novelties, provenance_of, within_reach
+from guide.record import Record
 
 STARVED_PER_REQUEST = 0.02  # preemptions a request from which the KV cache decides the times
 DEFAULT_HALF_WIDTH = 0.5
@@ -20,8 +20,7 @@ OWN_GROUPS = ("ML.ENERGY",)  # protocols: gaps between tokens at a steady batch,
 WHOLE_RUN = "whole run duration"  # in metric_semantics: what e2e of a closed loop means there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class Prediction(Record, frozen=True, kw_only=True):
     """Predicted metrics of one case: seconds, tokens/s, and log half-widths by metric."""
 
     values: dict[str, float]

@@ -9,13 +9,12 @@ loops it holds near the constants it was recorded with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from guide.measured.case import Case
 from guide.perf.step import StepParams
+from guide.record import Record
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, ReplicaLoop
 
@@ -25,8 +24,7 @@ PROMPT_BIN = 1.19
 TOKEN_BIN = 1.04  # prompt steps whose token counts differ by less share one shape
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Record, frozen=True):
     """Distinct step shapes of one case and how often each metric counts them.
 
     `shapes` is (k, 4): prompt tokens, prompt sequences, decode sequences, sampled sequences. `sums`

@@ -8,10 +8,10 @@ nobody measured yet.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from guide.domain import FitTable
 from guide.measured.case import Case
@@ -23,6 +23,7 @@ from guide.measured.fitting import SMALLEST, left_out, reached
 from guide.measured.folds import row_folds
 from guide.measured.partial_pooling import Design, design_of, fit
 from guide.perf.fits import NAMES, PARAMETERS, Key, known_keys, latent_values, spreads_of
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 ITERATIONS = 10
@@ -35,8 +36,7 @@ _SITE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Refined:
+class Refined(Record, frozen=True):
     """The merged fit, and log(predicted / measured) per observation: before, fitted, row."""
 
     dataset: Dataset

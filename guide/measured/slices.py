@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,14 +13,14 @@ from guide.measured.fitting import Fitted
 from guide.measured.folds import Bools, member_of, model_of
 from guide.measured.record import METRICS
 from guide.perf import novelty
+from guide.record import Record
 
 LEFT_OUT = ("row", *novelty.LEFT_OUT)  # besides "fitted"
 OWN_SLICE = ("ml-energy-leaderboard",)  # gaps between tokens, where others measured requests
 METRIC_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "batch or end-to-end time"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class LeftOut(Record, frozen=True, kw_only=True):
     """One measured metric of one row; `errors` are log(predicted / measured) by what was left
     out.
     """
@@ -49,8 +48,7 @@ class LeftOut:
         return member_of(self.case, left_out)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
+class Slice(Record, frozen=True, kw_only=True):
     """Rows of one kind and one metric, and the errors asked of them: (mean, median) in %."""
 
     name: str
@@ -128,8 +126,7 @@ SLICES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Errors:
+class Errors(Record, frozen=True):
     """Relative errors in %."""
 
     count: int

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from guide.domain import Attention, Cache, LayerGroup, ModelArch, Part, Weight
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightCounts:
+class WeightCounts(Record, frozen=True, kw_only=True):
     """Weights of a model by part, over all layers; without multi-token prediction."""
 
     attention: int

@@ -7,13 +7,13 @@ with a note. What a key is called differs by maker, so each is a list of names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from guide.domain import LayerGroup, ModelArch, Part, Weight
 from guide.models.config import LAYER_KEYS, ConfigView, layer_count, max_context_tokens
 from guide.models.layers import Block, dense_mlp, expert_mlp, layer_groups
 from guide.models.mixing import layer_kinds, mixers
 from guide.models.towers import tower_parameters
+from guide.record import Record
 
 EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
 ACTIVE = (
@@ -35,8 +35,7 @@ def missing_keys(view: ConfigView) -> list[str]:
     return [keys[0] for keys in _NEEDED if all(view.get(key) is None for key in keys)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyTraits:
+class KeyTraits(Record, frozen=True, kw_only=True):
     """What the keys of a config do not say of its family."""
 
     tied: bool = False

@@ -8,7 +8,9 @@ layers, exceptions by name, or a format for each name; the answer is one format 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import field
+from msgspec.structs import replace
 
 from guide.domain import BF16, Format, Part, Weight
 from guide.errors import shown
@@ -35,13 +37,13 @@ from guide.models.quantizers import (
     texts,
     unknown,
 )
+from guide.record import Record
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "bf16", "auto": "bf16"}
 _KV_FP8 = ("fp8", "float")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheme:
+class Scheme(Record, frozen=True, kw_only=True):
     """The formats of a checkpoint, asked for one weight at a time."""
 
     plain: Format = BF16

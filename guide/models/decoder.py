@@ -5,8 +5,6 @@ Most families are of this kind: they state its numbers, and `Decoder.arch` makes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.domain import Mla, ModelArch
 from guide.models.layers import (
     Block,
@@ -16,10 +14,10 @@ from guide.models.layers import (
     latent_attention,
     layer_groups,
 )
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoder:
+class Decoder(Record, frozen=True, kw_only=True):
     """The numbers of such a decoder."""
 
     name: str

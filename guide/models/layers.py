@@ -7,13 +7,12 @@ family differs, `guide.models.checkpoint` knows the names as synonyms.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from guide.domain import Attention, AttentionKind, Cache, LayerGroup, Mla, Mlp, Part, Weight
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Record, frozen=True, kw_only=True):
     """Half a layer: the token mixer or the feed-forward part, with its weights."""
 
     attention: Attention | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from guide.domain import Mla
 from guide.models.config import ConfigView
@@ -17,6 +18,7 @@ from guide.models.linear import (
     short_convolution,
 )
 from guide.models.sparse import Indexer, sparse_grouped_attention, sparse_latent_attention
+from guide.record import Record
 
 _STATE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 _KINDS = {
@@ -49,8 +51,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heads:
+class Heads(Record, frozen=True, kw_only=True):
     """The grouped-query attention of a config, as one kind of its layers has it."""
 
     heads: int

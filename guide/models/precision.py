@@ -10,7 +10,8 @@ group), NVFP4 (8-bit scale per 16 weights).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import BF16, SIXTEEN_BIT, Format, Gpu, ModelArch, Part, Precision, Weight
 from guide.models.arch import weights_of

@@ -6,16 +6,16 @@ configurations. An index entry of 128 takes 132 bytes (FP8 and one scale), whate
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec.structs import replace
 
 from guide.domain import Attention, AttentionKind, Cache, LayerState, Mla, Part, Weight
 from guide.models.layers import Block, grouped_attention, latent_attention
+from guide.record import Record
 
 _SCALED_ENTRIES = 128  # index elements that share one 32-bit scale
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indexer:
+class Indexer(Record, frozen=True, kw_only=True):
     """What scores the context: heads, their dimension, and the tokens that are then read."""
 
     heads: int
@@ -98,8 +98,7 @@ def sparse_grouped_attention(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compressed:
+class Compressed(Record, frozen=True, kw_only=True):
     """Dimensions of DeepSeek-V4's attention, the same in every layer."""
 
     hidden: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import BF16, Format, LayerGroup, ModelArch, Part
 from guide.models.checkpoint import Scheme

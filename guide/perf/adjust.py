@@ -9,11 +9,11 @@ parallelism.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from guide.domain import MemoryFit, ModelArch, Switches
 from guide.perf.memory import kv_bytes_per_token
 from guide.perf.ops import Layout
+from guide.record import Record
 
 CONTEXT_STEP_TOKENS = 1024
 
@@ -58,8 +58,7 @@ def _by_blocks(memory: MemoryFit, request_tokens: float) -> int:
     return memory.kv_capacity_tokens // memory.block_tokens // blocks
 
 
-@dataclass(frozen=True, slots=True)
-class AdjustedBatch:
+class AdjustedBatch(Record, frozen=True):
     """A batch that fits the memory, and the sub-batches in which its prompts are processed."""
 
     size: int
@@ -86,8 +85,7 @@ def prompt_split_size(token_budget: int, prompt_tokens: float) -> int:
     return max(1, int(token_budget // max(1.0, prompt_tokens)))
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
+class Segments(Record, frozen=True):
     """A prompt cut into steps: `count` segments of `tokens` each on average."""
 
     count: int

@@ -3,7 +3,7 @@ a draft."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from guide.domain import Gpu, ModelArch, Precision, Speculation, SpeculationMethod, Switches
 from guide.perf.ops import Layout, Role, gemm_peak_flop_per_s, operator_table

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from guide.domain import AttentionKind, CacheGroup, MemoryRules, ModelArch
 from guide.models.arch import cache_bytes_per_token, state_bytes_per_sequence
+from guide.record import Record
 
 _STATE_ALIGNMENT_TOKENS = 16  # attention blocks beside states are multiples of a kernel's block
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerCache:
+class LayerCache(Record, frozen=True, kw_only=True):
     """What each of some layers keeps on one GPU."""
 
     kind: str
@@ -33,8 +34,7 @@ class LayerCache:
 Pages = tuple[tuple[int, float], ...]  # place of a layer in the stack, bytes of its page
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockPlan:
+class BlockPlan(Record, frozen=True, kw_only=True):
     """The groups of a model, and the page of every layer in each."""
 
     groups: tuple[CacheGroup, ...]

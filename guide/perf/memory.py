@@ -9,8 +9,9 @@ stage with the fewest blocks decides. Cut into blocks by `guide.perf.kv_cache`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from guide.domain import (
     CachePool,

@@ -7,7 +7,6 @@ One table serves time (`guide.perf.step`), memory (`guide.perf.memory`) and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain import Gpu, ModelArch, Part, Precision, ReplicaGroup, Switches
@@ -19,6 +18,7 @@ from guide.models.arch import (
     weights_of,
 )
 from guide.models.precision import peak_flop_per_s, served_bytes, served_head_bytes
+from guide.record import Record
 
 ACTIVATION_BYTES = 2  # activations travel in 16 bit
 SCORE_PASSES = (
@@ -40,8 +40,7 @@ class Role(StrEnum):
     LOOKUP = "lookup"  # embedding table: memory, hardly any time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Record, frozen=True, kw_only=True):
     """How one replica is spread: `tp` GPUs share each layer, `pp` stages share the layers.
 
     `expert_ranks` counts the GPUs over which the experts are spread; more than `tp` with data-
@@ -74,8 +73,7 @@ def layout_of(group: ReplicaGroup) -> Layout:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
+class Operator(Record, frozen=True, kw_only=True):
     """One row of the table, summed over the layers that have it, for one GPU of the replica.
 
     `flop` and `bytes` are per unit: a token (dense, expert, element-wise, all-reduce), a sampled

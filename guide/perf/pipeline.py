@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from guide.domain import Gpu, LayerGroup, ModelArch
 from guide.perf.memory import ACTIVATION_BYTES, pipeline_stages
 from guide.perf.terms import StepParams
+from guide.record import Record
 
 # Between decoder layers go the hidden state and the residual beside it: `IntermediateTensors` in
 # vLLM 0.33, model_executor/models/llama.py:444.
@@ -16,8 +18,7 @@ TENSORS = 2
 NIC_BYTES_PER_S = 12.5e9
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Record, frozen=True):
     """The layers of one stage as a model of their own; only the last one has the head."""
 
     arch: ModelArch
@@ -62,8 +63,7 @@ def handed_on_bytes(arch: ModelArch) -> float:
     return TENSORS * arch.hidden * ACTIVATION_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Hops:
+class Hops(Record, frozen=True):
     """What it takes to hand a batch of tokens on: seconds per hop, and per token of it."""
 
     inside: int  # hops inside a node

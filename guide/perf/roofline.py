@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.domain import (
     Catalog,
     Gpu,
@@ -18,10 +16,10 @@ from guide.domain import (
 )
 from guide.perf.fits import fit_of
 from guide.perf.ops import Layout, Operator, Role, gemm_peak_flop_per_s, layout_of, operator_table
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roof:
+class Roof(Record, frozen=True, kw_only=True):
     """One operator of one step on one GPU, under datasheet roofs."""
 
     name: str

@@ -18,7 +18,6 @@ Shares are of datasheet peaks and lie in (0, 1); `guide.perf.fits` resolves them
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +30,7 @@ from guide.perf.terms import Number as Number
 from guide.perf.terms import StepFacts as StepFacts
 from guide.perf.terms import StepParams as StepParams
 from guide.perf.terms import ramp_tokens
+from guide.record import Record
 
 if TYPE_CHECKING:
     from guide.perf.kernels.curves import Curves
@@ -39,8 +39,7 @@ PARTITION_LIMIT = 512  # vLLM 0.2-0.6, paged_attention: num_seqs * num_heads > 5
 CAPTURED_TOKENS = 8192  # vLLM's max_seq_len_to_capture
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(Record, frozen=True):
     """What the kernels of a framework and GPU do differently: chooses terms, carries no fit."""
 
     paged_attention: bool = False  # PagedAttention kernels instead of FlashAttention

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from guide.domain import Inventory
+from guide.record import Record
 from guide.report import document
 from guide.report.tables import Table
 
 API_VERSION, KIND = "guide.dev/v1alpha1", "Inventory"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRow:
+class NodeRow(Record, frozen=True, kw_only=True):
     """One GPU resource of one node, or a node that is left out (``reason``)."""
 
     node: str

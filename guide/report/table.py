@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Record, frozen=True, kw_only=True):
     """A title, column heads and text cells; `numeric` are the columns to align on the right."""
 
     title: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from guide.domain import Evaluation, Job, Plan, Provenance, Slo
+from guide.record import Record
 from guide.report.bill import idle_usd_per_h
 from guide.report.sentences import HOURS_PER_MONTH
 from guide.search.headroom import MOST_TIMES
@@ -33,8 +33,7 @@ def trust_in(one: Evaluation) -> str:
     return _DRAFTED if drafts else TRUST[one.provenance]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chip:
+class Chip(Record, frozen=True, kw_only=True):
     """One limit of the plan and how far the prediction stays from it, at the cautious end of the
     interval that decides.
     """
@@ -46,8 +45,7 @@ class Chip:
     tight: bool  # little to spare
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Record, frozen=True, kw_only=True):
     """A recommended deployment for a reader without time."""
 
     sentence: str

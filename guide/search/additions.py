@@ -8,7 +8,9 @@ smaller one holds no layout that a larger one does not. GPUs without a price com
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from guide.domain import (
     Addition,
@@ -21,6 +23,7 @@ from guide.domain import (
     Rejection,
     Relaxation,
 )
+from guide.record import Record
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
 from guide.search.fleet import cheapest
@@ -45,8 +48,7 @@ TELLING = (  # what a miss says of how near a GPU comes, the most telling first
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Record, frozen=True, kw_only=True):
     """So many nodes with so many GPUs each."""
 
     gpu: Gpu
@@ -94,8 +96,7 @@ class Option:
         return replace(inventory, pools=(*mine, added))
 
 
-@dataclass(slots=True)
-class Tried:
+class Tried(Struct):
     """What came of it: what works, and what each GPU that does not was refused for."""
 
     works: list[Addition] = field(default_factory=list[Addition])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from guide.domain import Catalog, Evaluation, Inventory, LayoutKey, Limits, Plan, Reason
+from guide.record import Record
 from guide.search.bounds import Broken, counted, excess, not_enough_gpus, over_budget
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey
@@ -14,8 +14,7 @@ from guide.search.pricing import priced
 from guide.search.space import shapes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(Record, frozen=True, kw_only=True):
     """One group of a deployment: which shape, how often, with which share of the load, and the
     limits that its servers were started with, where they are known.
     """
@@ -26,8 +25,7 @@ class Running:
     limits: Limits | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
+class Assessment(Record, frozen=True, kw_only=True):
     """What `plan` may expect of a deployment, and the first limit that it breaks."""
 
     evaluation: Evaluation

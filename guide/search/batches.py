@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import BatchPoint, Evaluation, Workload
 from guide.perf.adjust import mean_context_tokens

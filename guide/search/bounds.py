@@ -8,21 +8,20 @@ upper end of the 90 % interval, capacity at its lower end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Part, Plan, Reason
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.launches import LEAST_DRIVER, image_cuda
 from guide.models.arch import weights_of
 from guide.models.splitting import undivided
+from guide.record import Record
 from guide.search.space import Shape
 from guide.units import format_bytes, format_duration, format_milliseconds, format_usd
 
 WORST = 1000.0  # margin where there is no room at all
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Record, frozen=True):
     """A limit that does not hold; ``margin`` is the relative distance to it (0.2 = 20 % too
     much).
     """

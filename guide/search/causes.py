@@ -5,8 +5,9 @@ of one of these runs, made by the same search on a changed question.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from guide.domain import (
     Budget,
@@ -20,6 +21,7 @@ from guide.domain import (
     Slo,
     Tolerance,
 )
+from guide.record import Record
 from guide.search.bounds import context_beyond_model
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, survey
@@ -40,8 +42,7 @@ class Cause(StrEnum):
     MEMORY = "memory"  # the same GPUs with more memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class Findings(Record, frozen=True, kw_only=True):
     """What was tried on an infeasible plan; `None` and `False` where it would not help."""
 
     service_levels_in_vain: bool = False  # infeasible without any of those that the plan states

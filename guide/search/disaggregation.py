@@ -3,7 +3,7 @@ of one kind of replica, both by the same simulation and the same limits."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from guide.domain import DisaggregationAdvice, Evaluation, Plan, TwoPools
 from guide.search.bounds import counted

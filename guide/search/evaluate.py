@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from statistics import fmean
+
+from msgspec import field
+from msgspec.structs import replace
 
 from guide.domain import (
     Catalog,
@@ -26,6 +28,7 @@ from guide.domain import (
 )
 from guide.perf.novelty import within_reach
 from guide.perf.roofline import typical_bound
+from guide.record import Record
 from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width, half_width_near
 from guide.search.pricing import billed_gpus, group_usd_per_h
@@ -39,8 +42,7 @@ MILLION = 1e6
 ROUNDING = 1e-9  # so that 8.000000001 replicas or users are 8
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
+class Study(Record, frozen=True):
     """What stays the same over one recommendation. `runs` remembers simulations, `operated`
     operating points, which no limit changes, and `carried` which part of its capacity a replica
     carries within its limits (`guide.search.fleet`).
@@ -67,8 +69,7 @@ class Study:
         return serve(group, replica.memory, load, self.catalog, seed=self.seed, runs=self.runs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Record, frozen=True, kw_only=True):
     """One group of a deployment while it is weighed: `replicas` share `load_share` of the load."""
 
     replica: Replica

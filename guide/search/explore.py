@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from guide.domain import (
     Candidate,
@@ -53,8 +55,7 @@ class Refusal(NamedTuple):
     broken: Broken
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(Struct):
     """Every deployment that was simulated, each once: those that keep all limits and those that do
     not.
     """
@@ -84,8 +85,7 @@ class Ledger:
         self.refused[one.shape.key] = one
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(Struct):
     """What the bounds leave: `prospects` may serve the load from one pool; `replicas` serve at
     their operating point, whatever the count that the whole load would take.
     """

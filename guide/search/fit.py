@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from guide.domain import (
     SIXTEEN_BIT,
@@ -31,6 +32,7 @@ from guide.models.storing import stored as store
 from guide.perf.kv_cache import LayerCache, layer_caches
 from guide.perf.memory import element_bytes, fit_memory, reserved_bytes
 from guide.perf.ops import Layout
+from guide.record import Record
 from guide.search.bounds import (
     Broken,
     context_beyond_model,
@@ -46,8 +48,7 @@ from guide.search.space import TENSOR_PARALLEL, Shape, Variant, checkpoints_of
 RULES = (unsupported, heads_not_divisible, quant_group_not_divisible)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitQuestion:
+class FitQuestion(Record, frozen=True, kw_only=True):
     """A model, a release, and what flags would say; None is the default of the release."""
 
     model: ModelArch
@@ -66,8 +67,7 @@ class FitQuestion:
     max_num_batched_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitAnswer:
+class FitAnswer(Record, frozen=True, kw_only=True):
     """One layout on one GPU type."""
 
     question: FitQuestion

@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, MixRule, Plan
 from guide.search.bounds import Broken
@@ -152,8 +154,7 @@ def parts_of(survey: Survey, plan: Plan) -> list[MixPart]:
     return found
 
 
-@dataclass(slots=True)
-class Fleet:
+class Fleet(Struct):
     """The search for mixes of one question."""
 
     study: Study
@@ -228,9 +229,7 @@ class Fleet:
         return trial
 
     def _questions(self, best: Evaluation | None) -> Iterator[MixProblem]:
-        below = math.inf
-        if best is not None and self.goal.aim in MONEY:
-            below = self._below(best)
+        below = self._below(best) if best is not None and self.goal.aim in MONEY else math.inf
         headrooms = HEADROOMS if self.goal.aim in (Aim.LATENCY, Aim.SPEED) else (1.0,)
         for equal in (True, False):  # one Service needs no Gateway, so it comes first
             for headroom in headrooms:

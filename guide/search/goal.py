@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 
 from guide.domain import Plan, Preference
+from guide.record import Record
 
 KNEE = 1.05  # nobody notices 5 % of a latency that they pay double for
 CURVE = (KNEE, 1.25, 1.5, 2.0, 4.0)  # of the fastest: where the trade-off curve has its points
@@ -23,8 +23,7 @@ class Aim(StrEnum):
     CAPACITY = "throughput"  # minus the requests per second at which queues would grow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
+class Goal(Record, frozen=True, kw_only=True):
     """An aim under a plan; for `Aim.LATENCY` with the end-to-end time (s) that is fast enough."""
 
     plan: Plan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, Inventory, LayoutKey, Plan
 from guide.search.assess import Running, members_of

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from guide.domain import Catalog, Inventory, MemoryFit, ReplicaGroup
+from guide.record import Record
 from guide.search.evaluate import Study
 from guide.search.explore import survey
 from guide.search.pricing import group_usd_per_h, priced
@@ -20,8 +20,7 @@ from guide.search.space import Configuration, get_configurations
 from guide.simulate.batch import Batch, BatchReport, serve_batch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HybridReport:
+class HybridReport(Record, frozen=True, kw_only=True):
     """One layout under one batch; `parts` are its groups, each with its share of the requests."""
 
     batch: Batch

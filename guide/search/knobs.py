@@ -4,7 +4,8 @@ limit asks for it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, Plan, Reason
 from guide.search.bounds import (

@@ -5,7 +5,8 @@ far cheaper than a simulation, and asked only of who is next to be simulated.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.search.bounds import Broken, counted, latency_misses
 from guide.search.evaluate import Study

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guide.domain import GpuPool, Plan
+from guide.record import Record
 from guide.search.goal import Aim
 from guide.search.operating_point import Replica, half_width
 from guide.search.pricing import usd_per_h
@@ -32,8 +32,7 @@ MONEY = (Aim.COST, Aim.EFFICIENCY)
 MARGIN = 1.002  # room for shares in thousandths, as the weights of an HTTPRoute are
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixPart:
+class MixPart(Record, frozen=True, kw_only=True):
     """A shape as a fleet may use it; `share` is the part of the load that a replica carries."""
 
     replica: Replica
@@ -63,8 +62,7 @@ class MixPart:
 Mix = tuple[tuple[MixPart, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixProblem:
+class MixProblem(Record, frozen=True, kw_only=True):
     """One programme: what is minimised, how traffic is split, and what must not come again."""
 
     parts: Sequence[MixPart]

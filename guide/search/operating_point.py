@@ -7,7 +7,8 @@ runs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from guide.domain import (
     Catalog,
@@ -31,6 +32,7 @@ from guide.perf.adjust import (
 )
 from guide.perf.fits import resolve
 from guide.perf.memory import memory_fit
+from guide.record import Record
 from guide.search.bounds import (
     Broken,
     context_beyond_limits,
@@ -57,16 +59,14 @@ BATCH_LADDER = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tails:
+class Tails(Record, frozen=True, kw_only=True):
     """Lower bounds of the 95th percentile of the simulated prompt and output lengths."""
 
     prompt_tokens: float
     output_tokens: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class Replica(Record, frozen=True, kw_only=True):
     """A shape at its operating point, with what bounds say about it."""
 
     shape: Shape

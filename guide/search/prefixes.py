@@ -4,7 +4,8 @@ simulation."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import (
     Evaluation,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from guide.domain import Evaluation
+from guide.record import Record
 from guide.search.explore import Ledger, Survey
 from guide.search.goal import Goal
 from guide.search.rank import rank_key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Record, frozen=True, kw_only=True):
     """A search on its way: the best may still be beaten, the limits of `best` are kept."""
 
     layouts: int  # that may serve, as far as bounds tell

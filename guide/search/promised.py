@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Plan, Workload
 from guide.search.bounds import Broken

@@ -9,7 +9,8 @@ seed give the same answer, whatever the order of nodes.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import (
     BatchPoint,

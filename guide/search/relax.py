@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, Inventory, Plan, Relaxation, Workload
+from guide.record import Record
 from guide.search.evaluate import Study
 from guide.search.explore import Survey, survey
 from guide.search.fleet import feasible, mix
@@ -36,8 +38,7 @@ LEAST_LOAD_SHARE = 0.01  # a load below 1 % of what was asked is no relaxation
 _Find = Callable[[Study, Survey], Evaluation | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dial:
+class Dial(Record, frozen=True, kw_only=True):
     """One numeric limit of the plan, in whole steps of the unit that its field uses."""
 
     field: str
@@ -152,8 +153,7 @@ def _alone(study: Study, survey: Survey) -> Evaluation | None:
     return feasible(study, survey, mixed=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
+class _Turn(Record, frozen=True):
     """One limit on its way to where it is `free`, all others as they are."""
 
     dial: Dial

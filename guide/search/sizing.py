@@ -7,9 +7,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from guide.domain import Evaluation, Plan, Reason
+from guide.record import Record
 from guide.search.bounds import (
     Broken,
     misses_throughput,
@@ -27,8 +30,7 @@ EARLY = 0.8  # of the rate that a deadline asks for: the estimate of a capacity 
 TIE = math.log(1.02)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prospect:
+class Prospect(Record, frozen=True, kw_only=True):
     """A replica that no bound refuses, with the counts worth trying: `fewest` <= `most`."""
 
     replica: Replica
@@ -41,8 +43,7 @@ class Prospect:
         return usd_per_h(self.replica.shape.pool, self.replica.shape.gpus, replicas)
 
 
-@dataclass(slots=True)
-class Trial:
+class Trial(Struct):
     """What came of a prospect: deployments that keep every limit, and those that do not."""
 
     kept: list[Evaluation] = field(default_factory=list[Evaluation])
@@ -109,8 +110,7 @@ def affordable(replica: Replica, limit_usd_per_h: float, most: int) -> int:
     )
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """Simulates counts of a prospect, each once, and keeps what came of them."""
 
     found: Prospect

@@ -8,8 +8,9 @@ Shapes larger than what is free are enumerated too, so that their rejections can
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from guide.domain import (
     SIXTEEN_BIT,
@@ -33,6 +34,7 @@ from guide.errors import CatalogError
 from guide.frameworks import FRAMEWORKS
 from guide.models.drafts import prediction_model
 from guide.models.precision import PRECISIONS, own_precision
+from guide.record import Record
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4)
@@ -40,8 +42,7 @@ REPLICA_LAYOUTS = tuple((tp, pp) for pp in PIPELINE_PARALLEL for tp in TENSOR_PA
 EIGHT_BIT = ("fp8", "int8")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(Record, frozen=True, kw_only=True):
     """A checkpoint and how it is run: weights, GEMMs and KV cache."""
 
     model: ModelArch
@@ -74,8 +75,7 @@ def is_online(model: ModelArch, precision: Precision) -> bool:
     return precision.name != model.precision and precision.name not in SIXTEEN_BIT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Record, frozen=True, kw_only=True):
     """One replica of a deployment, its count still open."""
 
     pool: GpuPool

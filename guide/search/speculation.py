@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from guide.domain import (
     Evaluation,

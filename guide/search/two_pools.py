@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from itertools import product
+
+from msgspec.structs import replace
 
 from guide.domain import (
     Evaluation,
@@ -24,6 +25,7 @@ from guide.domain import (
     TwoPools,
 )
 from guide.frameworks import FRAMEWORKS
+from guide.record import Record
 from guide.search.bounds import over_budget
 from guide.search.evaluate import Study
 from guide.search.handover import Handover, long_tokens
@@ -69,8 +71,7 @@ def separable(replica: Replica) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Half:
+class Half(Record, frozen=True):
     """A replica as it would serve one of the two pools, under the question of that pool."""
 
     found: Prospect

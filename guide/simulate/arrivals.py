@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from random import Random
@@ -18,6 +17,7 @@ from statistics import NormalDist
 from typing import TypeVar
 
 from guide.domain import Lengths, Workload
+from guide.record import Record
 from guide.simulate.replica import NEVER
 from guide.simulate.sessions import Sessions, over_ranks, own_lengths, sessions_of
 
@@ -31,8 +31,7 @@ _Z95 = NORMAL.inv_cdf(0.95)
 _NARROWEST = 1.0001  # a p95 at the mean means fixed lengths
 
 
-@dataclass(frozen=True, slots=True)
-class Requests:
+class Requests(Record, frozen=True):
     """Prompt and output tokens, arrival seconds and cached prompt tokens, one element a request."""
 
     prompts: Sequence[int]

@@ -6,17 +6,15 @@ API server, as `llm.generate` and `mii.pipeline` measure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.domain import Catalog, MemoryFit, ReplicaGroup
+from guide.record import Record
 from guide.simulate.capacity import layout_cost
 from guide.simulate.cost import StepCost
 from guide.simulate.policy import policy_of
 from guide.simulate.replica import NEVER, ReplicaLoop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Record, frozen=True, kw_only=True):
     """The paper's load: `requests` prompts at t = 0."""
 
     requests: int
@@ -24,8 +22,7 @@ class Batch:
     output_tokens: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchReport:
+class BatchReport(Record, frozen=True, kw_only=True):
     """What became of a batch (P13). `served` is below `requests` when some can never fit."""
 
     requests: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import Percentiles, ServingReport
 from guide.simulate.replica import NEVER, ReplicaLoop

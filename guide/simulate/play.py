@@ -7,7 +7,6 @@ dice; those of a batch by least work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from heapq import heapreplace
 from itertools import chain
 from statistics import fmean
@@ -16,6 +15,7 @@ import numpy as np
 
 from guide.domain import Catalog, MemoryFit, ReplicaGroup, Slo
 from guide.errors import SpecError
+from guide.record import Record
 from guide.simulate.arrivals import Requests, cached_tokens
 from guide.simulate.capacity import layout_cost
 from guide.simulate.latency import Latency
@@ -50,8 +50,7 @@ class Latencies:
         self.output_tokens += int(sum(times.outputs))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class Played(Record, frozen=True, kw_only=True):
     """What a layout did with a trace."""
 
     latencies: Latencies

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from guide.domain import DayProfile, Lengths
 from guide.errors import SpecError
+from guide.record import Record
 from guide.simulate.day import DAY_S, HOUR_S
 from guide.simulate.latency import Latency
 from guide.simulate.trace import Floats, Ints, Trace
@@ -21,8 +21,7 @@ from guide.units import format_duration
 LEAST_S = DAY_S / 2  # what is shorter says nothing of a day
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Record, frozen=True, kw_only=True):
     """What a trace says of the load."""
 
     prompt: Lengths

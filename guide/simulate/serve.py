@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from guide.domain import (
     Catalog,

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from statistics import fmean
 
+from msgspec.structs import replace
+
 from guide.domain import Lengths, Prefixes, Router, Workload
+from guide.record import Record
 
 DEALS = 64  # of groups by hash, of which the mean busiest replica is taken
 BEFORE = 5  # requests of each group that the cache remembers at the start, at the most
 MOST_BEFORE_TOKENS = 20_000_000  # and tokens: more than fills any cache
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sessions:
+class Sessions(Record, frozen=True, kw_only=True):
     """One element a request: its group, the chain of its conversation (below 0), and the tokens
     beyond the shared ones that this replica has seen in it; `before`: group, chain and tokens
     beyond the shared ones of requests that ended before the first.

@@ -11,7 +11,6 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import cast
 
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guide.errors import SpecError
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -28,8 +28,7 @@ MOST_TOKENS = 10_000_000  # of a prompt or an answer, as in a plan
 WINDOW = 4096  # requests read at once; as many may stand out of order
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Record, frozen=True):
     """A part of a trace, one element a request in order of arrival; the first of all arrives at
     0 s.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, cast
 
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from guide.domain import Catalog, ModelArch, Plan, Speculation, SpeculationMethod

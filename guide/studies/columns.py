@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from guide.domain import Evaluation, Recommendation, ReplicaGroup
+from guide.record import Record
 from guide.report.document import rejection_counts, relaxation
 from guide.report.sentences import choice, outcome
 from guide.report.status import nearest_misses
@@ -29,8 +29,7 @@ class Outcome(StrEnum):
     FAILED = "Failed"  # no answer: a worker died of it, or GUIDE has a bug; asked again next time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Record, frozen=True, kw_only=True):
     """One column. `value` reads it from the best deployment; None where another stage fills it."""
 
     name: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as parquet  # pyright: ignore[reportMissingTypeStubs]
 import guide
 from guide.domain import Catalog
 from guide.errors import SpecError
+from guide.record import Record
 from guide.studies.columns import COLUMNS, Outcome, Row, cell, reason_row
 from guide.studies.run import Hire, StudyTask, answers
 from guide.studies.study import Point
@@ -27,8 +27,7 @@ TYPES = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64()}
 _POINT = ("digest", "cluster")  # belong to the place in the study, not to the answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Record, frozen=True, kw_only=True):
     """A point of a study: the question that it makes, or why it makes none."""
 
     point: Point

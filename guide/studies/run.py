@@ -21,7 +21,6 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ import guide
 from guide.domain import Catalog, Inventory, Plan
 from guide.errors import ClusterError, SpecError
 from guide.processes import worker_pool
+from guide.record import Record
 from guide.search.recommend import recommend
 from guide.studies.columns import Outcome, Row, answer_row, reason_row
 
@@ -36,8 +36,7 @@ AHEAD = 2  # questions for each thread of a Dask cluster, so that none waits for
 CONNECT_S = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyTask:
+class StudyTask(Record, frozen=True, kw_only=True):
     """What `recommend` is asked; equal digests, equal answers."""
 
     digest: str

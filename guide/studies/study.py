@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, cast
 
 from pydantic import Field, ValidationError
 
 from guide.errors import SpecError
+from guide.record import Record
 from guide.spec.documents import read_document
 from guide.spec.edge import Edge
 from guide.spec.messages import spec_error
@@ -53,8 +53,7 @@ class StudyFile(Edge):
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Record, frozen=True, kw_only=True):
     """One combination: the name of a cluster, if any is named, and a value for each path."""
 
     cluster: str | None

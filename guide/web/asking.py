@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, cast
 
+from msgspec.structs import asdict, replace
 from pydantic import ValidationError
 
 from guide.cluster.imagined import rentable
@@ -30,8 +29,7 @@ from guide.web.settings import Settings
 from guide.web.state import State, plain_number, unpack
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageQuestion(Question):
+class PageQuestion(Question, frozen=True, kw_only=True):
     """A question of the page, and what its downloads hold beside it."""
 
     nodes: tuple[Node, ...]  # those that can be written to a file for `guide plan --nodes`
@@ -68,7 +66,7 @@ def question(state: State, settings: Settings) -> PageQuestion:
         asked = page_question(
             written, found, config, shown=not rented and state.source != "cluster"
         )
-        return dataclasses.replace(asked, rented=rented)
+        return replace(asked, rented=rented)
     except SpecError as error:
         if isinstance(error, UnknownModel) and error.field == "spec.model.name":
             raise Wrong({"model": _unknown(error)}) from None
@@ -89,8 +87,7 @@ def page_question(
     """The question of a plan; its nodes go into downloads where they are `shown`."""
     asked = ask(written, found, catalog(), config)
     nodes = tuple(found.nodes) if shown else ()
-    fields = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
-    return PageQuestion(**fields, nodes=nodes)
+    return PageQuestion(**asdict(asked), nodes=nodes)
 
 
 def plan_document(state: State, errors: dict[str, str]) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def _value(entry: Field | Choice, text: str, errors: dict[str, str]) -> Any:
         return text
     if entry.many:
         parts = [part for part in re.split(r"[,;\s]+", text) if part]
-        return [_value(dataclasses.replace(entry, many=False), part, errors) for part in parts]
+        return [_value(replace(entry, many=False), part, errors) for part in parts]
     number = plain_number(text)
     if not entry.whole:
         return number

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from guide.domain import Evaluation, GroupEvaluation, Plan, Slo
 from guide.insight.load_curve import LoadPoint, knee
+from guide.record import Record
 from guide.report.sentences import parallel
 from guide.units import (
     GIB,
@@ -22,16 +22,14 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44  # margins of the plot
 NAMES = {"ttft": "Time to first token", "tpot": "Time per output token", "e2e": "Whole answer"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(Record, frozen=True, kw_only=True):
     """A mark on an axis."""
 
     at: float
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class Axis(Record, frozen=True, kw_only=True):
     """Values from 0 to `top` on the pixels from `start` to `end`."""
 
     top: float
@@ -50,8 +48,7 @@ class Axis:
         return tuple(Tick(at=self.at(value), text=write(value)) for value in values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogAxis:
+class LogAxis(Record, frozen=True, kw_only=True):
     """Values from `bottom` to `top`, both above 0, by their logarithm."""
 
     bottom: float
@@ -71,8 +68,7 @@ class LogAxis:
         return tuple(Tick(at=self.at(10.0**n), text=write(10.0**n)) for n in powers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Record, frozen=True, kw_only=True):
     """A line through points; `kind` is a class of the style sheet, `name` stands in the legend."""
 
     points: str
@@ -80,8 +76,7 @@ class Line:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Word(Record, frozen=True, kw_only=True):
     """Words in the plot."""
 
     x: float
@@ -90,8 +85,7 @@ class Word:
     anchor: str = "start"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(Record, frozen=True, kw_only=True):
     """A point with its words; `kind` is a class of the style sheet."""
 
     x: float
@@ -101,8 +95,7 @@ class Mark:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
+class Chart(Record, frozen=True, kw_only=True):
     """A plot with two axes."""
 
     name: str
@@ -124,8 +117,7 @@ class Chart:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Segment(Record, frozen=True, kw_only=True):
     """A part of the memory bill: percent of the bar from `start`."""
 
     kind: str
@@ -135,8 +127,7 @@ class Segment:
     width: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class Bill(Record, frozen=True, kw_only=True):
     """Where the memory of one GPU of a group goes."""
 
     title: str

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import field
 from pydantic import ValidationError
 
 from guide.cluster.client import connect
 from guide.cluster.refusals import Forbidden, NotFound, Refused, Stale, Unauthenticated
 from guide.errors import ClusterError
 from guide.gitops.folder import plan_document
+from guide.record import Record
 from guide.spec import InferencePlan
 from guide.spec.messages import spec_errors
 from guide.web.asking import PageQuestion, sentence
@@ -38,8 +39,7 @@ PASTED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateOffer:
+class CreateOffer(Record, frozen=True, kw_only=True):
     """The form that creates a plan: what is filled in, or `hindrance`, why there is none."""
 
     namespace: str

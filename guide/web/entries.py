@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from guide.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class Field(Record, frozen=True, kw_only=True):
     """One text field; `name` is its key in the URL, `path` its place in the plan."""
 
     name: str
@@ -19,8 +18,7 @@ class Field:
     many: bool = False  # several of them, with commas between
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Record, frozen=True, kw_only=True):
     """One drop-down list of the plan: value -> words."""
 
     name: str
@@ -30,8 +28,7 @@ class Choice:
     options: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Record, frozen=True, kw_only=True):
     """Fields that belong together; `folded` ones are open only when one is filled in."""
 
     title: str

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from guide.cluster.client import connect
 from guide.cluster.json_values import mapping, sequence
 from guide.cluster.refusals import NotFound
 from guide.domain import Relaxation
 from guide.errors import ClusterError, SpecError
+from guide.record import Record
 from guide.report.tables import Table
 from guide.spec.resolve import parse_plan
 from guide.units import format_usd
@@ -49,16 +51,14 @@ ASPECTS = {
 _ORDER = ("no", "warn", "wait", "yes")  # what needs a look comes first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Record, frozen=True, kw_only=True):
     """How a plan stands; `kind` is a class of the style sheet."""
 
     kind: str
     words: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRow:
+class PlanRow(Record, frozen=True, kw_only=True):
     """A plan in the list."""
 
     namespace: str
@@ -74,8 +74,7 @@ class PlanRow:
     missed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aspect:
+class Aspect(Record, frozen=True, kw_only=True):
     """A condition in words."""
 
     question: str
@@ -84,8 +83,7 @@ class Aspect:
     since: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detail:
+class Detail(Record, frozen=True, kw_only=True):
     """One plan with what its status says."""
 
     row: PlanRow

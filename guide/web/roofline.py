@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from guide.insight.explain import GroupExplanation, StepView
 from guide.perf.ops import Role, gemm_peak_flop_per_s
+from guide.record import Record
 from guide.units import GB, TFLOP
 from guide.web.charts import (
     BOTTOM,
@@ -23,8 +22,7 @@ from guide.web.charts import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Dot:
+class _Dot(Record, frozen=True):
     """A step of one GPU: what it does with each byte, how fast, and how fast its roof allows."""
 
     kind: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from guide.domain import Inventory, Plan, Recommendation
 from guide.search.progress import Progress
@@ -17,8 +18,7 @@ from guide.web import engine
 REMEMBERED = 64  # answers; downloads and charts ask again for what the page has shown
 
 
-@dataclass(slots=True)
-class Running:
+class Running(Struct):
     """A question at work: its answer to come, and how far it is."""
 
     answer: Future[Recommendation] = field(default_factory=Future[Recommendation])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from guide.record import Record
 
 NODES, CLUSTER, ANSWERS = "GUIDE_WEB_NODES", "GUIDE_WEB_CLUSTER", "GUIDE_WEB_ANSWERS_PER_MINUTE"
 NODE_POOLS, GRAFANA = "GUIDE_WEB_NODE_POOLS", "GUIDE_WEB_GRAFANA"
@@ -13,8 +14,7 @@ GPUS, PRICES, CALIBRATION = "GUIDE_GPUS", "GUIDE_PRICES", "GUIDE_CALIBRATION"
 MOST_ANSWERS = 120
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Record, frozen=True, kw_only=True):
     """Where the page finds nodes, and how much it answers."""
 
     nodes_file: Path | None = None  # offered as "this cluster"

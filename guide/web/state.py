@@ -11,11 +11,14 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from msgspec import field
+from msgspec.structs import replace
+
 from guide.errors import SpecError
+from guide.record import Record
 from guide.units import MIB
 from guide.web.fields import DEFAULTS, ENTRIES
 from guide.web.presets import PRESET_FIELDS, PRESETS
@@ -28,8 +31,7 @@ VALUE_LIMIT = 300  # characters of one field
 SOURCES = ("pools", "rent", "nodes", "cluster")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolRow:
+class PoolRow(Record, frozen=True, kw_only=True):
     """A pool that does not exist yet, as typed: nodes with so many GPUs each."""
 
     gpu: str = ""
@@ -43,8 +45,7 @@ class PoolRow:
         return not self.gpu
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Record, frozen=True, kw_only=True):
     """What is asked, as text, exactly as typed."""
 
     values: Mapping[str, str] = field(default_factory=dict[str, str])  # by name of the field

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
+
+from msgspec.structs import replace
 
 from guide.domain import (
     Addition,
@@ -17,6 +18,7 @@ from guide.domain import (
     Slo,
 )
 from guide.insight.minute import Timeline
+from guide.record import Record
 from guide.report import disaggregation, frameworks, prefixes, rivals, speculation
 from guide.report import tables as rows
 from guide.report.adjusted import adjusted_table
@@ -57,8 +59,7 @@ from guide.web.state import MOST_POOLS, PoolRow, State, from_query
 REJECTIONS_SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Figure(Record, frozen=True, kw_only=True):
     """One predicted number with its band."""
 
     name: str
@@ -67,8 +68,7 @@ class Figure:
     limit: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class Card(Record, frozen=True, kw_only=True):
     """One of the top three."""
 
     place: str
@@ -80,16 +80,14 @@ class Card:
     trust: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relax:
+class Relax(Record, frozen=True, kw_only=True):
     """A change that makes the plan feasible, as a link that asks again."""
 
     words: str
     query: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inside:
+class Inside(Record, frozen=True, kw_only=True):
     """What goes on in a replica of one group."""
 
     title: str
@@ -98,8 +96,7 @@ class Inside:
     minute: tuple[charts.Chart, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormError:
+class FormError(Record, frozen=True, kw_only=True):
     """A field that is wrong, as a link to it; `place` is empty for what belongs to no field."""
 
     place: str

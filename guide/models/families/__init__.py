@@ -6,7 +6,8 @@ To add a family: one file with `ARCHITECTURES` and `read`, and its line in `_MOD
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from guide.domain import ModelArch
 from guide.errors import shown

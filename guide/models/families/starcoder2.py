@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from guide.domain import ModelArch
 from guide.models.config import ConfigView, decoder, effective_window

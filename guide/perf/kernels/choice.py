@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from guide.domain import SIXTEEN_BIT, Gpu, ModelArch, Precision
 from guide.perf.kernels.forms import Width
 from guide.perf.kernels.levels import WIDTHS, KernelLevel, head_size, levels
+from guide.record import Record
 from guide.shipped import kernel_document
 
 UNPACKED = {"fp8": 1.0, "fp8-block": 1.0, "int8": 1.0, "int4": 0.52, "mxfp4": 0.53, "nvfp4": 0.5625}
 MOST_SHARE = 1.0  # of a roof, after the scale of a relative
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenKernel:
+class ChosenKernel(Record, frozen=True):
     """The level that prices an operator, and the bytes of an element of its weights."""
 
     level: KernelLevel

@@ -8,14 +8,15 @@ query-key pairs, so that runs of decode steps keep their closed form.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from guide.domain import StepShape
 from guide.perf.kernels.choice import ChosenKernel
 from guide.perf.terms import KernelWork
+from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
 TOKENS = np.array(
@@ -66,8 +67,7 @@ class Curve:
         return self.at(node, tokens - NODES[node])
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(Record, frozen=True):
     """An operator of a layer and what prices it, for a reader."""
 
     operator: str
@@ -75,8 +75,7 @@ class Used:
     seconds: Floats  # over `TOKENS`, all layers
 
 
-@dataclass(frozen=True, slots=True)
-class PricedOperator:
+class PricedOperator(Record, frozen=True):
     """An operator of one step, the kernel that prices it, and its seconds (without attention's)."""
 
     operator: str
@@ -84,8 +83,7 @@ class PricedOperator:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Curves:
+class Curves(Record, frozen=True):
     """A layout on a GPU: seconds of a step's operators, before any fitted factor."""
 
     dense: Curve

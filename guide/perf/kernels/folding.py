@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from guide.domain import Attention, Gpu, LayerGroup, ModelArch, Part, Precision, Weight
 from guide.models.arch import cache_bytes_per_token, weight_share
@@ -61,8 +62,7 @@ def curves(
     return found
 
 
-@dataclass(slots=True)
-class _Terms:
+class _Terms(Struct):
     """What attention adds up to over the layers; see `Curves`."""
 
     decode_s: float = 0.0

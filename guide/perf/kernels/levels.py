@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from guide.perf.kernels.forms import Latent, Width
 from guide.perf.kernels.residual import AXES, SCALE
+from guide.record import Record
 from guide.shipped import kernel_document
 
 Floats = npt.NDArray[np.float64]
@@ -63,8 +63,7 @@ def latent_size(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class KernelLevel:
+class KernelLevel(Record, frozen=True):
     """One fitted form: whose rows, how many, and how far off (median and p90, %)."""
 
     gpu: str
@@ -79,8 +78,7 @@ class KernelLevel:
     residual: Floats | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AllReduce:
+class AllReduce(Record, frozen=True):
     """Measured seconds by bytes of a message, for one GPU count and mode (graph, eager)."""
 
     message_bytes: Floats

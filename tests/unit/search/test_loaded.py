@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ def asked(slo: Slo = NO_LIMITS, **load: float | int) -> Plan:
     return Plan(model=model, workload=workload, slo=slo, frameworks=("vLLM", "SGLang"))
 
 
+@cache
 def prospects(plan: Plan) -> list[Prospect]:
     return survey(Study(plan=plan, catalog=CATALOG), POOLS).prospects
 

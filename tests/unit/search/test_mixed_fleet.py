@@ -157,7 +157,7 @@ def test_what_carries_nothing_within_its_limits_is_left_out_of_later_mixes():
     first = Fleet(study=study, goal=goal, parts=parts)
     assert isinstance(first.may_win(best), bool)
     study.carried.update({first._asked(part): 0.0 for part in parts if part is not parts[0]})
-    later = replace(first, parts=parts)
+    later = Fleet(study=study, goal=goal, parts=parts)
     assert later.parts == parts[:1]
     assert not later.may_win(best)
 
