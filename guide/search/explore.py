@@ -159,8 +159,10 @@ def _operated(
     long: Tails,
     running: Limits | None,
 ) -> Replica | Broken:
-    # the same in all pools of a GPU, and under all limits that a relaxation tries
-    alike = (shape.gpu, *shape.key[1:], running, load)
+    # the same in all pools of a GPU that link a replica alike, and under all limits that a
+    # relaxation tries
+    linked = shape.nodes, bool(shape.pool.nvlink_domains)
+    alike = (shape.gpu, *shape.key[1:], *linked, running, load)
     found = study.operated.get(alike)
     if found is None:
         found = study.operated[alike] = operate(shape, study.plan, study.catalog, long, running)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from guide.catalog import load
 from guide.domain import (
     Catalog,
+    GpuPool,
     Inventory,
     Lengths,
     Plan,
@@ -191,6 +192,36 @@ def bounds_hold(plan: Plan, cluster: Inventory, known: Catalog, data: st.DataObj
         assert isinstance(under, Prospect), under
         assert under.fewest <= count
         assert predicted.e2e.p95_s >= under.least_e2e_s * (1 - ROUNDING)
+
+
+def test_pools_of_one_gpu_are_bounded_by_their_own_nodes():
+    """A replica inside of a node is not priced like one over two, in whatever order they come."""
+    a100 = catalog().gpus["A100-80GB"]
+    small, large = toy.pool("small", a100, (2, 2), 2), toy.pool("large", a100, (8,))
+    plan = Plan(
+        model=catalog().models["meta-llama/Llama-3.1-8B-Instruct"],
+        workload=Workload(
+            prompt=Lengths(mean_tokens=500), output=Lengths(mean_tokens=100), requests_per_s=2
+        ),
+        over_nodes=True,
+    )
+
+    def bounds(*pools: GpuPool) -> dict[Any, float]:
+        found = survey(Study(plan=plan, catalog=catalog()), Inventory(pools=pools)).replicas
+        return {one.shape.key: one.zero_load_ttft_s for one in found}
+
+    alone = bounds(small) | bounds(large)
+    assert bounds(small, large) == bounds(large, small) == alone
+    over, inside = (
+        {
+            key[1:]: seconds
+            for key, seconds in bounds(pool).items()
+            if key.tp * key.pp == 4 == 2 * key.pp
+        }
+        for pool in (small, large)
+    )
+    assert over.keys() & inside.keys()
+    assert all(over[key] > inside[key] for key in over.keys() & inside.keys())
 
 
 @FEW
