@@ -252,7 +252,7 @@ def test_the_order_of_pools_does_not_matter(plan: Plan, cluster: Inventory):
     assert recommend(plan, backwards, catalog()) == forth
 
 
-@FEW
+@settings(max_examples=4)
 @given(plans(), clusters(), st.data())
 def test_no_digit_depends_on_what_was_asked_before(
     plan: Plan, cluster: Inventory, data: st.DataObject
