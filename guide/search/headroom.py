@@ -111,8 +111,10 @@ def times_loaded(plan: Plan, times: float) -> Plan:
 
 
 def _times(study: Study, members: Sequence[Member]) -> float:
+    first, load = members[0], study.plan.workload
+    each_per_s = (load.requests_per_s or 1.0) * first.load_share / first.replicas
     most = _most_times(study, members)
-    return largest(most, lambda times: _holds(members, study, times))
+    return largest(most, lambda times: _holds(members, study, times), each_per_s)
 
 
 def _most_times(study: Study, members: Sequence[Member]) -> float:
@@ -127,12 +129,24 @@ def _holds(members: Sequence[Member], study: Study, times: float) -> bool:
     return verdict(evaluate(members, under), members, under.plan) is None
 
 
-def largest(most: float, holds: Callable[[float], bool]) -> float:
-    """The largest multiple up to `most` that holds, to 2 %; one holds, since it is the answer."""
+def largest(most: float, holds: Callable[[float], bool], each_per_s: float) -> float:
+    """The largest multiple up to `most` that holds, to 2 %; one holds, since it is the answer.
+
+    What is tried are powers of `STEP` as requests/s of a replica, which has `each_per_s` now, by
+    one binary tree over all of them: so the same replica under other loads and limits is asked the
+    same, and mostly simulated already.
+    """
     if most <= 1 or holds(most):
         return max(1.0, most)
     works, fails = 1.0, most
-    while fails / works > STEP:
-        middle = math.sqrt(works * fails)
-        works, fails = (middle, fails) if holds(middle) else (works, middle)
+    while (rung := _middle_rung(works * each_per_s, fails * each_per_s)) is not None:
+        tried = STEP**rung / each_per_s
+        works, fails = (tried, fails) if holds(tried) else (works, tried)
     return works
+
+
+def _middle_rung(low: float, high: float) -> int | None:
+    """The power of `STEP` between two rates whose exponent can be halved most often."""
+    first = math.floor(math.log(low, STEP) + ROUNDING) + 1
+    last = math.ceil(math.log(high, STEP) - ROUNDING) - 1
+    return max(range(first, last + 1), key=lambda n: (n & -n) or math.inf, default=None)

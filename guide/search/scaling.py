@@ -121,7 +121,7 @@ def _limit_per_s(member: Member, study: Study) -> float:
         return verdict(evaluate(alone, under), alone, under.plan) is None
 
     most = min(MOST_TIMES, member.replica.capacity_per_s / share)
-    return share * largest(most, holds)
+    return share * largest(most, holds, share)
 
 
 def _replicas(rate_per_s: float, target_per_s: float) -> int:
