@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from guide.domain import ServingReport, Workload
 
-MOST = 4096  # replicas under one load each, of some 4 kB; the longest unasked are forgotten
+MOST = 4096  # replicas under one load each, of some 2 kB; the longest unasked are forgotten
 
 
 class EngineRun(NamedTuple):
