@@ -20,6 +20,7 @@ from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import WARM_UP_WAVES, Requests, most_new_tokens, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.job import ended_per_s, whole_job
+from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of, release_of
 from guide.simulate.prefix_cache import PrefixCache
 from guide.simulate.replica import ReplicaLoop
@@ -56,9 +57,12 @@ def serve(
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload), most_new_tokens(workload))
     cost, serving = layout_cost(group, catalog)
-    # not by the group: its pool lists nodes, and there may be thousands
+    # not by the group: its pool lists nodes, and there may be thousands; nor by the model, of which
+    # a renamed checkpoint serves alike
     replica = (
         *(cost.facts, cost.params, serving, group.speculation),
+        *(group.gpu.name, group.tp, group.pp, group.ep, group.attention_dp),
+        cost.hops if isinstance(cost, PipelineCost) else None,  # within a node, or over several
         *(replace(policy, kv_blocks=0), group.limits.max_model_len, group.model.window_tokens),
     )
     full = runs.full((replica, policy.kv_blocks))

@@ -194,8 +194,10 @@ def bounds_hold(plan: Plan, cluster: Inventory, known: Catalog, data: st.DataObj
         assert predicted.e2e.p95_s >= under.least_e2e_s * (1 - ROUNDING)
 
 
-def test_pools_of_one_gpu_are_bounded_by_their_own_nodes():
-    """A replica inside of a node is not priced like one over two, in whatever order they come."""
+def test_pools_of_one_gpu_are_priced_by_their_own_nodes():
+    """A replica inside of a node is not one over two, neither bounded nor simulated, in whatever
+    order they come.
+    """
     a100 = catalog().gpus["A100-80GB"]
     small, large = toy.pool("small", a100, (2, 2), 2), toy.pool("large", a100, (8,))
     plan = Plan(
@@ -206,22 +208,24 @@ def test_pools_of_one_gpu_are_bounded_by_their_own_nodes():
         over_nodes=True,
     )
 
-    def bounds(*pools: GpuPool) -> dict[Any, float]:
-        found = survey(Study(plan=plan, catalog=catalog()), Inventory(pools=pools)).replicas
-        return {one.shape.key: one.zero_load_ttft_s for one in found}
-
-    alone = bounds(small) | bounds(large)
-    assert bounds(small, large) == bounds(large, small) == alone
-    over, inside = (
-        {
-            key[1:]: seconds
-            for key, seconds in bounds(pool).items()
-            if key.tp * key.pp == 4 == 2 * key.pp
+    def times(*pools: GpuPool) -> dict[Any, tuple[float, float]]:
+        """Of replicas of two stages of two GPUs: TTFT on an empty server, and as simulated."""
+        REMEMBERED.forget()
+        study = Study(plan=plan, catalog=catalog())
+        found = survey(study, Inventory(pools=pools)).replicas
+        return {
+            one.shape.key: (one.zero_load_ttft_s, study.report(one, plan.workload).ttft.mean_s)
+            for one in found
+            if one.shape.tp == one.shape.pp == 2
         }
-        for pool in (small, large)
-    )
-    assert over.keys() & inside.keys()
-    assert all(over[key] > inside[key] for key in over.keys() & inside.keys())
+
+    over, inside = times(small), times(large)
+    assert times(small, large) == times(large, small) == over | inside
+    shorter = {key[1:]: both for key, both in inside.items()}
+    assert over
+    for key, (bound_s, simulated_s) in over.items():
+        assert bound_s > shorter[key[1:]][0]
+        assert simulated_s > shorter[key[1:]][1]
 
 
 @FEW
