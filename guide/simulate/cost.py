@@ -64,6 +64,10 @@ class LayoutCost(StepCost):
         self._pair_s, self._window_pair_s = pair_seconds(facts, params)
         self._decode: dict[int, tuple[float, float, float]] = {}
 
+    def alike(self) -> tuple[object, ...]:
+        """All that seconds depend on: where it is the same, so are they."""
+        return self.facts, self.params, None if self.priced is None else self.priced.numbers
+
     def _fixed_seconds(
         self,
         tokens: float,

@@ -41,6 +41,11 @@ class PipelineCost(LayoutCost):
         self.batches, self.token_budget = batches, token_budget
         self._rounds: dict[int, tuple[float, float, float]] = {}
 
+    def alike(self) -> tuple[object, ...]:
+        """Also of the stages and what lies between them."""
+        stages = tuple(stage.alike() for stage in self.stages)
+        return *super().alike(), stages, self.hops, self.batches, self.token_budget
+
     def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Of a round: each the larger of the two bounds, so that runs stay affine."""
         found = self._rounds.get(decodes)

@@ -26,6 +26,10 @@ class RankedCost(LayoutCost):
         super().__init__(rank.facts, rank.params, rank.priced)
         self.ranks = ranks
 
+    def alike(self) -> tuple[object, ...]:
+        """Also of how many ranks there are."""
+        return *super().alike(), self.ranks
+
     def _step(
         self, tokens: float, sequences: int, decodes: int, sampled: int, all_: float
     ) -> float:

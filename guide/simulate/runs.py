@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -42,9 +42,9 @@ class Runs:
     A run in which nothing ever waited for KV blocks is the run of any larger cache as well.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self._known = lru_cache(most)(_no_runs)
-        self.full = lru_cache(most)(_never_full)  # by replica, then by what it is asked
+    def __init__(self) -> None:
+        self._known = lru_cache(MOST)(_no_runs)
+        self._full = lru_cache(MOST)(_never_full)
 
     def find(self, key: Hashable, kv_blocks: int) -> EngineRun | None:
         """The run of `key` with so many blocks, if one is known."""
@@ -57,18 +57,27 @@ class Runs:
         """Remember a run."""
         self._known(key).append(one)
 
+    def full(
+        self, replica: Hashable, kv_blocks: int, asked: Workload, simulate: Callable[[], Full]
+    ) -> Full:
+        """A replica with so many blocks for which more than enough of what is asked wait."""
+        known = self._full((replica, kv_blocks, asked))
+        if not known:
+            known.append(simulate())
+        return known[0]
+
     def forget(self) -> None:
         """Forget all of them."""
         self._known.cache_clear()
-        self.full.cache_clear()
+        self._full.cache_clear()
 
 
 def _no_runs(_: Hashable) -> list[EngineRun]:
     return []
 
 
-def _never_full(_: Hashable) -> dict[Workload, Full]:
-    return {}
+def _never_full(_: Hashable) -> list[Full]:
+    return []
 
 
 REMEMBERED = Runs()  # by this process: other limits, and loads that share out alike, ask the same

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
@@ -20,7 +22,6 @@ from guide.perf.fits import ServingParams
 from guide.simulate.arrivals import WARM_UP_WAVES, Requests, most_new_tokens, requests_of
 from guide.simulate.capacity import largest_batch, layout_cost, rate_of, request_tokens
 from guide.simulate.job import ended_per_s, whole_job
-from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of, release_of
 from guide.simulate.prefix_cache import PrefixCache
 from guide.simulate.replica import ReplicaLoop
@@ -57,15 +58,12 @@ def serve(
     runs = Runs() if runs is None else runs
     policy = policy_of(group, memory, catalog, request_tokens(workload), most_new_tokens(workload))
     cost, serving = layout_cost(group, catalog)
-    # not by the group: its pool lists nodes, and there may be thousands; nor by the model, of which
-    # a renamed checkpoint serves alike
+    # not by the group: its pool lists nodes, and there may be thousands
     replica = (
-        *(cost.facts, cost.params, serving, group.speculation),
-        *(group.gpu.name, group.tp, group.pp, group.ep, group.attention_dp),
-        cost.hops if isinstance(cost, PipelineCost) else None,  # within a node, or over several
-        *(replace(policy, kv_blocks=0), group.limits.max_model_len, group.model.window_tokens),
+        *(cost.alike(), serving, group.speculation, replace(policy, kv_blocks=0)),
+        *(group.limits.max_model_len, group.model.window_tokens),
     )
-    full = runs.full((replica, policy.kv_blocks))
+    full = partial(runs.full, replica, policy.kv_blocks)
     engine = _Engine(group, memory, workload, catalog, full)
     count, busy = engine.planned()
     key = (
@@ -86,7 +84,7 @@ class _Engine(NamedTuple):
     memory: MemoryFit
     share: Workload
     catalog: Catalog
-    full: dict[Workload, Full]  # of this replica, by what it is asked
+    full: Callable[[Workload, Callable[[], Full]], Full]  # as remembered of it, else as simulated
 
     def planned(self) -> tuple[int, float]:
         """Requests to simulate, and how busy the replica will be by estimate: load over
@@ -119,13 +117,12 @@ class _Engine(NamedTuple):
 
     def _full(self) -> Full:
         """The replica while more than enough wait, the same under every load."""
-        alike = replace(self.share, requests_per_s=None, arrival_cv=1.0)
-        found = self.full.get(alike)
-        if found is None:
-            replica, most_per_s = self._capacity()
-            starved = replica.starved or replica.evicted
-            found = self.full[alike] = Full(starved, replica.decoding.batch_mean, most_per_s)
-        return found
+        return self.full(replace(self.share, requests_per_s=None, arrival_cv=1.0), self._filled)
+
+    def _filled(self) -> Full:
+        replica, most_per_s = self._capacity()
+        starved = replica.starved or replica.evicted
+        return Full(starved, replica.decoding.batch_mean, most_per_s)
 
     def served(self, count: int, busy: float, seed: int) -> EngineRun:
         """Simulate; where the queue is long, also what the replica can serve, and how steep the

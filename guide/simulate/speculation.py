@@ -42,6 +42,13 @@ class SpeculativeCost(LayoutCost):
         self.draft, self.passes = draft, tokens - 1
         self.tokens_per_step = tokens_per_step
 
+    def alike(self) -> tuple[object, ...]:
+        """Also of what drafts and verifies."""
+        drafting = None if self.draft is None else self.draft.alike()
+        first = None if self.first is None else self.first.facts
+        tokens = self.passes, self.tokens_per_step
+        return *super().alike(), self.verified.facts, drafting, first, *tokens
+
     def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
         """Per token of each sequence: fixed seconds, and seconds per context token."""
         found = self._decode.get(decodes)

@@ -16,10 +16,13 @@ from guide.domain import (
     Catalog,
     GpuPool,
     Inventory,
+    LayerGroup,
     Lengths,
+    ModelArch,
     Plan,
     Preference,
     Prefixes,
+    ServingReport,
     Slo,
     Tolerance,
     Workload,
@@ -53,6 +56,7 @@ MLA = ("deepseek-ai/DeepSeek-V3",)
 RELEASES = tuple(release.version for release in load().releases)
 GPUS = ("H100-SXM", "A100-80GB", "L4", "A10", "T4")
 FEW = settings(max_examples=12)
+LOAD = Workload(prompt=Lengths(mean_tokens=500), output=Lengths(mean_tokens=100), requests_per_s=2)
 
 
 @cache
@@ -200,13 +204,8 @@ def test_pools_of_one_gpu_are_priced_by_their_own_nodes():
     """
     a100 = catalog().gpus["A100-80GB"]
     small, large = toy.pool("small", a100, (2, 2), 2), toy.pool("large", a100, (8,))
-    plan = Plan(
-        model=catalog().models["meta-llama/Llama-3.1-8B-Instruct"],
-        workload=Workload(
-            prompt=Lengths(mean_tokens=500), output=Lengths(mean_tokens=100), requests_per_s=2
-        ),
-        over_nodes=True,
-    )
+    model = catalog().models["meta-llama/Llama-3.1-8B-Instruct"]
+    plan = Plan(model=model, workload=LOAD, over_nodes=True)
 
     def times(*pools: GpuPool) -> dict[Any, tuple[float, float]]:
         """Of replicas of two stages of two GPUs: TTFT on an empty server, and as simulated."""
@@ -214,7 +213,7 @@ def test_pools_of_one_gpu_are_priced_by_their_own_nodes():
         study = Study(plan=plan, catalog=catalog())
         found = survey(study, Inventory(pools=pools)).replicas
         return {
-            one.shape.key: (one.zero_load_ttft_s, study.report(one, plan.workload).ttft.mean_s)
+            one.shape.key: (one.zero_load_ttft_s, study.report(one, LOAD).ttft.mean_s)
             for one in found
             if one.shape.tp == one.shape.pp == 2
         }
@@ -226,6 +225,44 @@ def test_pools_of_one_gpu_are_priced_by_their_own_nodes():
     for key, (bound_s, simulated_s) in over.items():
         assert bound_s > shorter[key[1:]][0]
         assert simulated_s > shorter[key[1:]][1]
+
+
+def test_models_that_add_up_alike_are_simulated_apart():
+    """Few large heads have the bytes and operations of many small ones, and other kernels; no fit
+    was made for either.
+    """
+    known = catalog().models["meta-llama/Llama-3.1-8B-Instruct"]
+
+    def with_heads(times: float) -> ModelArch:
+        def changed(group: LayerGroup) -> LayerGroup:
+            whole = group.attention
+            assert whole is not None
+            heads = {"heads": int(times * whole.heads), "kv_heads": int(times * whole.kv_heads)}
+            one = replace(whole, head_dim=int(whole.head_dim / times), **heads)
+            return replace(group, attention=one)
+
+        return replace(known, groups=tuple(map(changed, known.groups)))
+
+    model, other = with_heads(0.5), with_heads(2)
+
+    def simulated(arch: ModelArch) -> dict[Any, ServingReport]:
+        plan = Plan(model=model, workload=LOAD, frameworks=("vLLM",))
+        study = Study(plan=plan, catalog=catalog())
+        pool = toy.pool("a100", catalog().gpus["A100-80GB"], (8,))
+        found = survey(study, Inventory(pools=(pool,))).replicas
+        shapes = (
+            replace(one.shape, variant=replace(one.shape.variant, model=arch)) for one in found[:2]
+        )
+        both = (replace(one, shape=shape) for one, shape in zip(found, shapes, strict=False))
+        return {one.shape.key[1:]: study.report(one, LOAD) for one in both}
+
+    REMEMBERED.forget()
+    afresh = simulated(other)
+    REMEMBERED.forget()
+    before = simulated(model)
+    assert before.keys() == afresh.keys()
+    assert all(before[key] != afresh[key] for key in afresh)
+    assert simulated(other) == afresh
 
 
 @FEW

@@ -103,6 +103,19 @@ class Curves(Record, frozen=True):
     normed_layers: float  # with query-key norms: kernels of their own, unmeasured
     used: tuple[Used, ...]
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All that seconds are made of."""
+        over_tokens = (
+            *(self.dense, self.expert, self.head),
+            *(self.network_graph, self.network_eager),
+        )
+        terms = (getattr(self, name) for name in TERMS)
+        return (
+            *(seconds for curve in over_tokens for seconds in curve.seconds),
+            *(self.expert_tokens, self.normed_layers, *terms),
+        )
+
     def work(
         self, prefill_tokens: float, prompts: float, decodes: float, sampled: float
     ) -> KernelWork:
