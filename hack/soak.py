@@ -37,7 +37,7 @@ from hack import nodes
 from hack.controlplane import plane as planes
 from hack.controlplane.build import build
 from hack.controlplane.kubectl import Kubectl
-from hack.controlplane.processes import free_ports
+from hack.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMESPACE = "guide-soak"
@@ -174,7 +174,7 @@ class Soak:
 @contextmanager
 def operator(kubeconfig: Path, log: Path, metrics: int) -> Generator[psutil.Popen]:
     """The operator on that cluster, as people run it."""
-    (health,) = free_ports(1)
+    health = free_port()
     settings = {
         "KUBECONFIG": str(kubeconfig),
         "GUIDE_BIND_ADDRESS": "127.0.0.1",
@@ -210,7 +210,7 @@ def main(
         run_dir = Path(folder) / "plane"
         try:
             kubeconfig = planes.up(run_dir, programs).kubeconfig
-            (port,) = free_ports(1)
+            port = free_port()
             url = f"http://127.0.0.1:{port}/metrics"
             soak = Soak(Kubectl(programs / "kubectl", kubeconfig), plans, url)
             with operator(kubeconfig, log, port) as process:

@@ -13,14 +13,8 @@ import httpx
 
 from hack.controlplane import pki
 from hack.controlplane.build import STAGES_FILE, ControlPlaneError
-from hack.controlplane.processes import (
-    free_ports,
-    recorded,
-    running,
-    start,
-    stop,
-    wait_for,
-)
+from hack.controlplane.processes import recorded, running, start, stop, wait_for
+from hack.ports import free_ports
 
 # Clients first, so that nobody retries against a dead server; each group may take its grace.
 STOP_ORDER = (("kwok", "scheduler", "controller-manager"), ("apiserver",), ("etcd",))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -20,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from hack.controlplane.kubectl import Kubectl
+from hack.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 Labels = frozenset[tuple[str, str]]
@@ -86,12 +86,6 @@ class Operator:
         self.process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 @contextmanager
 def running(
     kubeconfig: Path,
@@ -103,7 +97,7 @@ def running(
     """An operator on a cluster; `settings` are GUIDE_* variables without the prefix, `variables`
     those of anything else; `under` is a command that starts it.
     """
-    ports = free_port(), free_port()
+    ports = free_ports(2)
     environment = {
         **os.environ,
         "KUBECONFIG": str(kubeconfig),

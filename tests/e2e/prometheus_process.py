@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from hack.controlplane.build import ControlPlaneError
+from hack.ports import free_port
 from hack.rules import RULES
 from tests.e2e.conftest import unavailable
-from tests.e2e.operator_process import eventually, free_port
+from tests.e2e.operator_process import eventually
 
 
 def program(name: str) -> str:

@@ -33,6 +33,7 @@ from hack.dashboards import FOLDER
 from hack.fake_vllm import pods_of, simulated
 from hack.learning_picture import draw
 from hack.panels import draw as draw_panels
+from hack.ports import free_port
 from hack.rules import RULES
 from tests.e2e.conftest import ROOT, ControlPlane
 from tests.e2e.operator_process import (
@@ -40,7 +41,6 @@ from tests.e2e.operator_process import (
     chat,
     condition,
     eventually,
-    free_port,
     install_crd,
     plan_when,
     running,

@@ -24,8 +24,8 @@ from guide.live.prometheus import Prometheus as Reader
 from guide.search.assess import Running
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
-from hack.controlplane.processes import free_ports
 from hack.dashboards import FOLDER
+from hack.ports import free_ports
 from tests.e2e.conftest import ROOT
 from tests.e2e.operator_process import chat
 from tests.e2e.prometheus_process import Prometheus, prometheus, queries

@@ -31,8 +31,9 @@ from guide.live.prometheus import Prometheus as Reader
 from guide.search.recommend import recommend
 from guide.spec import parse_plan, resolve_plan
 from hack.dashboards import FOLDER
+from hack.ports import free_port
 from tests.e2e.conftest import ROOT
-from tests.e2e.operator_process import chat, eventually, free_port
+from tests.e2e.operator_process import chat, eventually
 from tests.e2e.prometheus_process import Prometheus, prometheus, queries
 
 CATALOG = load()

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from hack.controlplane.kubectl import Kubectl
+from hack.ports import free_port
 from tests.e2e.chart import rights
-from tests.e2e.operator_process import chat, eventually, free_port, install_crd, plan_when, running
+from tests.e2e.operator_process import chat, eventually, install_crd, plan_when, running
 
 # As in the chart: a user that no passwd knows, and nothing writable but one folder.
 ENTER = """

@@ -6,7 +6,6 @@ without scripts.
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from tenacity import retry, stop_after_delay, wait_fixed
 
+from hack.ports import free_port
 from tests.e2e.conftest import ROOT
 from tests.e2e.test_web import ask, browser, chromium, faults, saved, serving, unfold  # noqa: F401
 
@@ -44,10 +44,8 @@ def site() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def plans() -> Iterator[str]:
     """A server beside a cluster with two plans, of which one misses a limit."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    server = subprocess.Popen([sys.executable, "-m", "hack.plans_page", port], cwd=ROOT)
+    port = free_port()
+    server = subprocess.Popen([sys.executable, "-m", "hack.plans_page", str(port)], cwd=ROOT)
     try:
         _ready(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"

@@ -22,6 +22,7 @@ import guide
 from guide.cli.app import app
 from guide.errors import ClusterError
 from guide.studies.run import answers, dask_cluster
+from hack.ports import free_port
 from tests.studies import CATALOG, deadly, questions, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,12 +52,6 @@ def running(
     finally:
         process.kill()
         process.wait(timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

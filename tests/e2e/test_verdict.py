@@ -26,7 +26,7 @@ from guide.search.assess import assess
 from guide.spec import parse_plan, resolve_plan
 from guide_operator import findings
 from hack.fake_vllm import pods_of
-from tests.e2e.operator_process import free_port
+from hack.ports import free_port
 from tests.e2e.prometheus_process import prometheus
 
 WINDOW_S = 30

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import zipfile
@@ -24,6 +23,7 @@ from tenacity import retry, stop_after_delay, wait_fixed
 from typer.testing import CliRunner
 
 from guide.cli.app import app as cli
+from hack.ports import free_port
 from tests.e2e.conftest import ROOT
 
 NODES = ROOT / "examples/nodes.yaml"
@@ -59,9 +59,7 @@ def site() -> Iterator[str]:
 @contextmanager
 def serving(*words: str, **variables: str) -> Iterator[str]:
     """The address of a server on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "guide", "serve", "--port", str(port), *words]
     limit = {"GUIDE_WEB_ANSWERS_PER_MINUTE": "10000"}
     server = subprocess.Popen(command, env={**os.environ, **limit, **variables})

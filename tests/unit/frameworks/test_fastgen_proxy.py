@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from guide.frameworks import fastgen_proxy, fastgen_watch
-from hack.controlplane.processes import free_ports
+from hack.ports import free_port, free_ports
 from tests.fastgen_pod import exchange, process, proxy, question, request, scrape, until
 from tests.mii_server import MODEL
 
@@ -27,14 +27,14 @@ BIG = os.urandom(1 << 20) * 20
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
-    (port,) = free_ports(1)
+    port = free_port()
     with process(port, "-m", "tests.mii_server", str(port)):
         yield port
 
 
 @pytest.fixture
 def port(server: int, tmp_path: Path) -> Iterator[int]:
-    (port,) = free_ports(1)
+    port = free_port()
     with proxy(tmp_path, port, server, most=2):
         yield port
 
@@ -189,7 +189,7 @@ def test_a_body_too_long_to_keep_passes_and_is_measured_but_for_its_tokens(port:
 
 
 def test_without_a_tokenizer_prompts_are_absent_and_the_rest_stands(server: int, tmp_path: Path):
-    (port,) = free_ports(1)
+    port = free_port()
     with proxy(tmp_path, port, server, tokenizer=False):
         exchange(port, CASES["streamed"])
         found = until(port, e2e_request_latency_seconds_count=1)
@@ -203,7 +203,7 @@ def test_a_server_that_is_down_is_a_bad_gateway(tmp_path: Path):
 
 
 def test_what_is_under_way_ends_before_the_proxy_does(server: int, tmp_path: Path):
-    (port,) = free_ports(1)
+    port = free_port()
     with (
         proxy(tmp_path, port, server) as running,
         socket.create_connection(("127.0.0.1", port), 10) as client,
@@ -245,13 +245,13 @@ def seconds_until_closed(port: int, sent: bytes) -> float:
     ids=["nothing", "half a request", "a request, and no more"],
 )
 def test_who_says_nothing_more_is_hung_up_on(server: int, tmp_path: Path, sent: bytes):
-    (port,) = free_ports(1)
+    port = free_port()
     with proxy(tmp_path, port, server, "--idle-s=0.5"):
         assert 0.3 < seconds_until_closed(port, sent) < 5
 
 
 def test_an_answer_may_take_longer_than_silence_but_not_for_ever(server: int, tmp_path: Path):
-    (port,) = free_ports(1)
+    port = free_port()
     held = request("/v1/completions?hold=1", STREAM)
     with proxy(tmp_path, port, server, "--idle-s=0.2", "--answer-s=1.5"):
         assert 1 < seconds_until_closed(port, held) < 8
@@ -262,7 +262,7 @@ def test_an_answer_may_take_longer_than_silence_but_not_for_ever(server: int, tm
 def test_more_connections_than_its_most_are_told_so_and_leave_room_again(
     server: int, tmp_path: Path
 ):
-    (port,) = free_ports(1)
+    port = free_port()
     with proxy(tmp_path, port, server, "--connections=2"):
         with (
             socket.create_connection(("127.0.0.1", port), 10),

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from hack.controlplane.build import ControlPlaneError
-from hack.controlplane.processes import free_ports, recorded, running, start, stop, wait_for
+from hack.controlplane.processes import recorded, running, start, stop, wait_for
 
 # start() lets go of its child on purpose.
 pytestmark = [
@@ -25,10 +25,6 @@ STUBBORN = [
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     "print('deaf', flush=True); time.sleep(60)",
 ]
-
-
-def test_free_ports_are_distinct():
-    assert len(set(free_ports(5))) == 5
 
 
 def test_a_started_program_is_stopped_and_forgotten(tmp_path: Path):

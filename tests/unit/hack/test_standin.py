@@ -22,8 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tenacity import retry, stop_after_delay, wait_fixed
 
 from guide.live import queries
+from hack.ports import free_port
 from hack.standin.load import OK, load
-from tests.e2e.operator_process import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"

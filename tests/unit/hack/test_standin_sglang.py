@@ -15,7 +15,7 @@ import pytest
 import yaml
 from tenacity import retry, stop_after_delay, wait_fixed
 
-from tests.e2e.operator_process import free_port
+from hack.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 MANIFEST = ROOT / "tests/golden/manifests/sglang/deployment-0.yaml"
