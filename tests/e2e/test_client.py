@@ -15,7 +15,7 @@ from guide.cluster.client import (
 )
 from guide.cluster.devices import devices_by_node
 from guide.errors import ClusterError
-from guide.report import to_status
+from guide.report.status import to_status
 from hack.controlplane.kubectl import Kubectl
 from hack.crd import TARGETS
 from tests import handmade

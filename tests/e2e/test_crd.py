@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from guide.report import to_status
+from guide.report.status import to_status
 from hack.controlplane.kubectl import Kubectl
 from tests import handmade
 from tests.broken_plans import BROKEN, broken
