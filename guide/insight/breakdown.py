@@ -1,4 +1,4 @@
-"""Where the time of a step goes: `guide.perf.step` evaluated with all but one part switched off.
+"""Where the time of a step goes: `guide.perf.formula` evaluated with all but one part switched off.
 
 The formula of a step is a sum of parts, each of which vanishes with its facts (or, for the host,
 with its constants); so the parts need no second formula, and add up to the step.
@@ -7,7 +7,8 @@ with its constants); so the parts need no second formula, and add up to the step
 from __future__ import annotations
 
 from guide.domain import StepShape
-from guide.perf.step import NO_WORK, KernelWork, StepFacts, StepParams, step_seconds
+from guide.perf.formula import step_seconds
+from guide.perf.terms import NO_WORK, KernelWork, StepFacts, StepParams
 
 HOST = ("c0", "cl", "cm", "cq", "cs", "cb", "cp", "clp")
 FACTS = {

@@ -35,7 +35,7 @@ from guide.perf.memory import element_bytes, reserved_bytes
 from guide.perf.ops import layout_of
 from guide.perf.pairs import attended
 from guide.perf.roofline import Roof, roofs_of, typical_decode
-from guide.perf.step import NO_WORK
+from guide.perf.terms import NO_WORK
 from guide.perf.trust import at_a_bound
 from guide.record import Record
 from guide.simulate.capacity import layout_cost, request_tokens

@@ -55,7 +55,7 @@ def one_minute(item: GroupEvaluation, plan: Plan, catalog: Catalog, *, seed: int
         offered, count, seed, group.limits.max_model_len, ranks=group.attention_dp
     )
     replica, serving = run(group, item.memory, requests, catalog, closed_users=users)
-    times = times_of(replica, requests, serving)
+    times = times_of(replica, serving)
     start_s = replica.arrival_s[count // 2]
     seconds = min(MINUTE_S, math.floor(replica.arrival_s[-1] - start_s))
     clock = start_s + np.arange(1, seconds + 1, dtype=np.float64)

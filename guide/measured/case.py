@@ -25,7 +25,8 @@ from guide.perf.fits import Key, kernels_price, levels, version_family
 from guide.perf.kernels.curves import Curves
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout
-from guide.perf.step import StepFacts, Traits, fold, priced_by_kernels
+from guide.perf.step import fold, priced_by_kernels
+from guide.perf.terms import StepFacts, Traits
 from guide.record import Record
 from guide.simulate.policy import scheduler_policy
 from guide.units import GIB

@@ -20,7 +20,7 @@ from guide.measured.measurements import Measurement, measurements
 from guide.measured.protocols import Protocol
 from guide.measured.record import METRICS, Recording, record
 from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
-from guide.perf.step import StepParams
+from guide.perf.terms import StepParams
 from guide.record import Record
 
 Floats = npt.NDArray[np.float64]

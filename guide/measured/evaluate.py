@@ -12,17 +12,14 @@ import numpy.typing as npt
 from guide.measured.case import Case
 from guide.measured.record import METRICS, Recording
 from guide.perf.fits import NAMES, ServingParams, constants
-from guide.perf.step import (
-    NO_WORK,
-    KernelWork,
-    StepFacts,
-    StepParams,
+from guide.perf.over_arrays import (
+    FixedTerms,
     context_seconds,
     fixed_seconds,
-    fixed_terms,
     pair_seconds,
     window_seconds,
 )
+from guide.perf.terms import NO_WORK, KernelWork, StepFacts, StepParams
 from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
@@ -157,7 +154,9 @@ def _in_steps(batch: CountedSteps, step: StepParams) -> Floats:
     lines = StepParams(*(np.broadcast_to(v, len(batch.cases))[batch.owner] for v in step))
     facts = batch.facts
     tokens, prompts, decodes, sampled = batch.shapes.T
-    fixed = fixed_seconds(fixed_terms(facts, lines), tokens, prompts, decodes, sampled, batch.work)
+    routed = (tokens + decodes) * facts.expert_tokens
+    terms = FixedTerms(facts, lines)
+    fixed = fixed_seconds(terms, tokens, prompts, decodes, sampled, routed, batch.work)
     full, window = pair_seconds(facts, lines)
     context = context_seconds(facts, lines, decodes)
     inside = window_seconds(facts, lines, decodes)

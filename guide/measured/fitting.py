@@ -17,7 +17,7 @@ from guide.measured.evaluate import log_errors_at
 from guide.measured.folds import Bools, Texts, folds, telling
 from guide.measured.partial_pooling import NEAR_DAMPING, Design, design_of, fit_both
 from guide.perf.fits import Key, ServingParams, constants_of
-from guide.perf.step import StepParams
+from guide.perf.terms import StepParams
 from guide.record import Record
 
 Floats = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guide.measured.case import Case
-from guide.perf.step import StepParams
+from guide.perf.terms import StepParams
 from guide.record import Record
 from guide.simulate.cost import LayoutCost
 from guide.simulate.replica import NEVER, ReplicaLoop

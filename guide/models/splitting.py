@@ -6,7 +6,10 @@ quantization block_k" (or block_n, or group_size). Tiles of kernels are padded a
 
 from __future__ import annotations
 
-from guide.domain import Part, Weight
+from functools import lru_cache
+
+from guide.domain import ModelArch, Part, Weight
+from guide.models.arch import weights_of
 
 SUMMED = ("o_proj", "down_proj", "out_proj")  # TP splits their inputs, of all others the outputs
 PADDED = ("mxfp4",)  # kernels pad the last group
@@ -30,3 +33,19 @@ def undivided(
         return None
     held = (weight.inputs if summed else weight.outputs) / ranks
     return (held, tile) if held % tile else None
+
+
+@lru_cache(maxsize=1024)  # the same on all GPUs
+def torn(
+    model: ModelArch, tp: int, version: tuple[int, ...], *, whole_experts: bool
+) -> tuple[Weight, int, float, int] | None:
+    """The first weight of `model` that TP cuts through its blocks, over how many ranks, what one of
+    them holds, and the block."""
+    for _, weight in weights_of(model.groups):
+        if whole_experts and weight.part is Part.EXPERTS:
+            continue
+        ranks = tp if weight.shards is None else min(tp, weight.shards)
+        found = undivided(weight, ranks, version)
+        if found is not None:
+            return weight, ranks, *found
+    return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from guide.domain import Gpu, ModelArch, Precision, Speculation, SpeculationMethod, Switches
-from guide.perf.ops import Layout, Role, gemm_peak_flop_per_s, operator_table
+from guide.perf.ops import Layout, Role, gemm_peak_flop_per_s, role_sums
 from guide.perf.terms import StepFacts
 
 
@@ -24,13 +24,12 @@ def verified(
     """The facts where `queries` tokens of a sequence read its cache together: its bytes move once,
     its FLOPs are those of all; measured kernels of one query grow as this roof does. The state of
     linear layers is read once, and written after each token, since any may be the last to hold."""
-    table = operator_table(arch, precision, layout, kv_cache_dtype, switches)
+    sums = role_sums(arch, precision, layout, kv_cache_dtype, switches)
     peak = gemm_peak_flop_per_s(gpu, precision, Role.ATTENTION)
 
     def grown(role: Role) -> float:
-        rows = [row for row in table if row.role is role]
-        moved = sum(row.bytes for row in rows) / gpu.hbm_bytes_per_s
-        computed = sum(row.context_flop for row in rows) / peak
+        moved = sums[role].bytes / gpu.hbm_bytes_per_s
+        computed = sums[role].context_flop / peak
         alone = max(moved, computed)
         return max(moved, queries * computed) / alone if alone else 1.0
 

@@ -1,7 +1,7 @@
 """Fitted constants by partial pooling: what is known of all GPUs, then of a vendor, an engine, a
 GPU, a kernel, a model.
 
-Each constant of `guide.perf.step.StepParams` (and of `ServingParams`) is a sum of deviations in a
+Each constant of `guide.perf.terms.StepParams` (and of `ServingParams`) is a sum of deviations in a
 latent space: the prior centre plus one deviation for each level the case belongs to. A level nobody
 measured adds nothing, so an unseen GPU falls back to its vendor and generation and is labelled
 extrapolated. Links keep every constant inside its bounds: a share stays in (0, 1), a time stays

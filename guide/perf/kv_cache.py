@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -48,6 +49,7 @@ class BlockPlan(Record, frozen=True, kw_only=True):
         )
 
 
+@lru_cache(maxsize=1024)
 def layer_caches(arch: ModelArch, tp: int, element_bytes: float) -> tuple[LayerCache, ...]:
     """What the layers of `arch` keep; `element_bytes` is that of the KV type."""
     found: list[LayerCache] = []
@@ -82,8 +84,9 @@ def _merged(caches: Sequence[LayerCache]) -> list[LayerCache]:
     return [replace(kind, layers=tuple(sorted(places))) for kind, places in kinds.items()]
 
 
+@lru_cache(maxsize=1024)
 def block_plan(
-    caches: Sequence[LayerCache], block_tokens: int, rules: MemoryRules
+    caches: tuple[LayerCache, ...], block_tokens: int, rules: MemoryRules
 ) -> BlockPlan | None:
     """The groups that `rules` make of `caches`; None for a model that keeps nothing."""
     states = any(one.state_bytes for one in caches)
@@ -91,7 +94,7 @@ def block_plan(
     # chunks would need VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE
     apart = rules.hybrid_cache and not any(one.chunked for one in caches)
     if len(reaches) > 1 and not states and not apart:
-        caches = [replace(one, window_tokens=None, chunked=False) for one in caches]
+        caches = tuple(replace(one, window_tokens=None, chunked=False) for one in caches)
         reaches = {(None, False)}
     if not caches:
         return None

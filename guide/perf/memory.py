@@ -131,7 +131,7 @@ def reserved_bytes(
     }
 
 
-@lru_cache(maxsize=8192)  # one plan asks for the same layouts again under other limits
+@lru_cache(maxsize=4096)  # one plan asks for the same layouts again under other limits
 def fit_memory(
     arch: ModelArch,
     gpu: Gpu,

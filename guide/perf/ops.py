@@ -8,6 +8,7 @@ One table serves time (`guide.perf.step`), memory (`guide.perf.memory`) and the 
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from guide.domain import Gpu, ModelArch, Part, Precision, ReplicaGroup, Switches
 from guide.models.arch import (
@@ -100,6 +101,7 @@ def kv_bytes_per_element(kv_cache_dtype: str, arch: ModelArch | None = None) -> 
     return 0.5625 if kv_cache_dtype == "nvfp4" else 2.0
 
 
+@lru_cache(maxsize=1024)  # no GPU has a say: all of them ask for the same
 def operator_table(
     arch: ModelArch,
     precision: Precision,
@@ -180,6 +182,31 @@ def operator_table(
         ),
     ]
     return tuple(row for row in rows if row.weight_bytes or row.flop or row.bytes)
+
+
+@lru_cache(maxsize=1024)
+def role_sums(
+    arch: ModelArch,
+    precision: Precision,
+    layout: Layout,
+    kv_cache_dtype: str = "auto",
+    switches: Switches = Switches(),
+) -> dict[Role, Operator]:
+    """The table by role: the rows of each added up to one."""
+    table = operator_table(arch, precision, layout, kv_cache_dtype, switches)
+    return {role: _summed(role, [row for row in table if row.role is role]) for role in Role}
+
+
+def _summed(role: Role, rows: list[Operator]) -> Operator:
+    return Operator(
+        name=role,
+        role=role,
+        weight_bytes=sum(row.weight_bytes for row in rows),
+        flop=sum(row.flop for row in rows),
+        bytes=sum(row.bytes for row in rows),
+        context_flop=sum(row.context_flop for row in rows),
+        pair_bytes=sum(row.pair_bytes for row in rows),
+    )
 
 
 def _attention_rows(

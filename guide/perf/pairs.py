@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def attended(before: float, new: float, window: int) -> tuple[float, float]:
+def attended(before: float, new: float, window: float) -> tuple[float, float]:
     """Query-key pairs of `new` prompt tokens after `before`: causal, and of these the ones inside a
     sliding window of so many tokens (0: the model has none, and neither has it such pairs).
 
@@ -15,7 +15,7 @@ def attended(before: float, new: float, window: int) -> tuple[float, float]:
     )
 
 
-def _seen(tokens: float, window: int) -> float:
+def _seen(tokens: float, window: float) -> float:
     """Pairs inside the window over a prompt of `tokens` from its start."""
     ramp = min(tokens, window)
     return ramp * (ramp + 1) / 2 + max(0.0, tokens - window) * window

@@ -64,23 +64,14 @@ def handed_on_bytes(arch: ModelArch) -> float:
 
 
 class Hops(Record, frozen=True):
-    """What it takes to hand a batch of tokens on: seconds per hop, and per token of it."""
+    """What it takes to hand a batch of tokens on, from the first stage to the last, and by the
+    slowest hop, for which a stage waits before its next batch.
+    """
 
-    inside: int  # hops inside a node
-    between: int  # hops from node to node
     latency_s: float
-    token_s: float  # over the link
-    far_token_s: float  # over the network
-
-    def all(self, tokens: float) -> float:
-        """Seconds that a batch spends between the first stage and the last."""
-        near = self.inside * (self.latency_s + self.token_s * tokens)
-        return near + self.between * (self.latency_s + self.far_token_s * tokens)
-
-    def slowest(self, tokens: float) -> float:
-        """Seconds of the slowest hop: a stage waits for it before its next batch."""
-        token_s = self.far_token_s if self.between else self.token_s
-        return self.latency_s + token_s * tokens
+    token_s: float  # more per token
+    slowest_latency_s: float
+    slowest_token_s: float
 
 
 def hops(arch: ModelArch, gpu: Gpu, pp: int, nodes: int, params: StepParams) -> Hops:
@@ -89,11 +80,12 @@ def hops(arch: ModelArch, gpu: Gpu, pp: int, nodes: int, params: StepParams) -> 
     Tensor-parallel ranks send a slice each and gather the rest, so that about the whole state
     crosses a link once (vLLM 0.33, distributed/parallel_state.py:1164).
     """
-    state = handed_on_bytes(arch)
+    state, latency_s = handed_on_bytes(arch), float(params.ca)
+    near_s = state / (gpu.link.bytes_per_s * float(params.share_l))
+    far_s = state / NIC_BYTES_PER_S
     return Hops(
-        inside=pp - nodes,
-        between=nodes - 1,
-        latency_s=float(params.ca),
-        token_s=state / (gpu.link.bytes_per_s * float(params.share_l)),
-        far_token_s=state / NIC_BYTES_PER_S,
+        latency_s=(pp - 1) * latency_s,
+        token_s=(pp - nodes) * near_s + (nodes - 1) * far_s,
+        slowest_latency_s=latency_s,
+        slowest_token_s=far_s if nodes > 1 else near_s,
     )

@@ -1,10 +1,11 @@
-"""What a step is made of: fitted constants and folded facts; `guide.perf.step` joins them."""
+"""What a step is made of: fitted constants and folded facts; `guide.perf.formula` joins them."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Number = Any  # float in a simulation, array of floats in a fit
+from guide.native import Number
+from guide.record import Record
 
 
 class StepParams(NamedTuple):
@@ -92,6 +93,17 @@ class StepFacts(NamedTuple):
     state_sequence_s: Number = 0.0  # state of linear layers that a sequence reads and writes
     uneven_reach: Number = 0.0  # how far the rank with most experts to read is above the mean ...
     uneven_load: Number = 0.0  # ... and with most tokens to multiply; `guide.perf.routing`
+
+
+class Traits(Record, frozen=True):
+    """What the kernels of a framework and GPU do differently: chooses terms, carries no fit."""
+
+    paged_attention: bool = False  # PagedAttention kernels instead of FlashAttention
+    distinct_exponent: float = 1.0  # below 1 when a benchmark repeats one prompt
+    kernels: bool = False  # measured kernels price the step (`guide.perf.fits.kernels_price`)
+
+
+PLAIN = Traits()
 
 
 class KernelWork(NamedTuple):

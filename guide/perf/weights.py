@@ -4,6 +4,7 @@ stands around them."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from guide.domain import Gpu, ModelArch, Part, Precision, Release, Weight
 from guide.models.arch import weight_share
@@ -39,6 +40,14 @@ def layer_bytes(
     release: Release,
 ) -> float:
     """The same of the layers alone, without what stands around them."""
+    swizzled = gpu.generation == "hopper" and release.memory.since >= _SWIZZLED_SINCE
+    return _layers(arch, precision, layout, stage, swizzled=swizzled)
+
+
+@lru_cache(maxsize=4096)  # the same on all GPUs, for all limits
+def _layers(
+    arch: ModelArch, precision: Precision, layout: Layout, stage: range, *, swizzled: bool
+) -> float:
     held = 0.0
     for group in arch.groups:
         layers = sum(stage.start <= place < stage.stop for place in group.layers)
@@ -47,7 +56,7 @@ def layer_bytes(
             + sum(
                 weight_share(weight, layout.tp, layout.expert_ranks)
                 * served_bytes(weight, arch, precision)
-                * padding(weight, layout.expert_slices, gpu, release)
+                * padding(weight, layout.expert_slices, swizzled=swizzled)
                 for weight in group.weights
             )
         )
@@ -68,9 +77,9 @@ def _around(arch: ModelArch, precision: Precision, layout: Layout, stage: range)
     return held
 
 
-def padding(weight: Weight, ranks: int, gpu: Gpu, release: Release) -> float:
-    """By how much kernels for MXFP4 experts widen a weight: to their tiles, or on Hopper, where
-    Triton swizzles, the summed dimension alone.
+def padding(weight: Weight, ranks: int, *, swizzled: bool) -> float:
+    """By how much kernels for MXFP4 experts widen a weight: to their tiles, or where Triton
+    swizzles (on Hopper) the summed dimension alone.
 
     Source: vLLM 0.33, model_executor/layers/fused_moe/oracle/mxfp4.py:837; on Hopper by the
     published sizes of gpt-oss.
@@ -81,7 +90,7 @@ def padding(weight: Weight, ranks: int, gpu: Gpu, release: Release) -> float:
     hidden, width = weight.inputs, weight.outputs / ranks
     if down:
         hidden, width = weight.outputs, weight.inputs / ranks
-    if gpu.generation == "hopper" and release.memory.since >= _SWIZZLED_SINCE:
+    if swizzled:
         return _up(width, 256) / width if down else _up(hidden, 256) / hidden
     return _up(width, 128) * _up(hidden, 256) / (width * hidden)
 

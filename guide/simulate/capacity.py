@@ -23,7 +23,8 @@ from guide.perf.drafting import one_pass, verified
 from guide.perf.fits import ServingParams, engine_for, kernels_price, resolve
 from guide.perf.ops import Layout, layout_of
 from guide.perf.pipeline import heaviest_stages, hops
-from guide.perf.step import StepFacts, StepParams, Traits, fold, priced_by_kernels
+from guide.perf.step import fold, priced_by_kernels
+from guide.perf.terms import StepFacts, StepParams, Traits
 from guide.simulate.cost import LayoutCost
 from guide.simulate.pipeline import PipelineCost
 from guide.simulate.policy import policy_of
@@ -60,7 +61,7 @@ def layout_cost(group: ReplicaGroup, catalog: Catalog) -> tuple[LayoutCost, Serv
 
 
 # keyed by what it depends on: a pool lists its nodes, and there may be thousands
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _cost(
     catalog: Catalog,
     gpu: Gpu,
@@ -175,7 +176,7 @@ def peak_prefill(group: ReplicaGroup, catalog: Catalog) -> float:
     return stepping.at_once * prompt / _first_token_s(task, prompt, cost, serving)
 
 
-@lru_cache(maxsize=2**14)  # the same at every load, to every what-if
+@lru_cache(maxsize=2**12)  # the same at every load, to every what-if
 def prompt_seconds(
     cost: LayoutCost, stepping: Stepping, prompt: float, decodes: int, at_once: int
 ) -> float:
@@ -213,9 +214,21 @@ def rate_of(cost: LayoutCost, stepping: Stepping, workload: Workload, batch: int
     rate = 1 / (output x step(b) / b + prompt(b)).
     """
     prompt, output = workload.prompt.mean_tokens, workload.output.mean_tokens
+    return _rate(cost, stepping, prompt, output, computed_tokens(workload), batch)
+
+
+@lru_cache(maxsize=4096)  # no load is part of it, so all loads ask about the same batches
+def _rate(
+    cost: LayoutCost,
+    stepping: Stepping,
+    prompt: float,
+    output: float,
+    computed: float,
+    batch: int,
+) -> float:
     context = mean_context_tokens(prompt, output)
     decode_s = task_seconds(decode_task(stepping, batch, context, output), cost)
     # in a pipeline, or beside other attention ranks, prompts of the same time share a step
     at_once = max(1, min(stepping.at_once, round(batch / max(1.0, output))))
-    prompt_s = prompt_seconds(cost, stepping, computed_tokens(workload), batch, at_once)
-    return 1 / (decode_s / batch + prompt_s)
+    prompt_s = prompt_seconds(cost, stepping, computed, batch, at_once)
+    return 1.0 / (decode_s / batch + prompt_s)

@@ -4,22 +4,19 @@ cached by batch size."""
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
-from guide.perf.step import (
-    NO_WORK,
+from guide.native import i64
+from guide.perf.formula import (
     FixedTerms,
-    StepFacts,
-    StepParams,
     context_seconds,
     fixed_seconds,
-    fixed_terms,
     pair_seconds,
     window_seconds,
 )
+from guide.perf.terms import StepFacts, StepParams
 
 if TYPE_CHECKING:
     from guide.perf.kernels.curves import Curves
@@ -31,25 +28,25 @@ class StepCost:
 
     def prompt_step(
         self,
-        tokens: int,
-        sequences: int,
+        tokens: i64,
+        sequences: i64,
         pairs: float,
         window_pairs: float,
-        decodes: int,
+        decodes: i64,
         context: float,
         window_context: float,
-        sampled: int,
+        sampled: i64,
     ) -> float:
         """Seconds of one step that holds prompt tokens."""
         raise NotImplementedError
 
-    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
+    def decode_run(self, steps: i64, decodes: i64, context: float, window_context: float) -> float:
         """Seconds of `steps` decode steps whose context sums average to those given."""
         raise NotImplementedError
 
     def decode_steps_within(
-        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
-    ) -> int:
+        self, seconds: float, decodes: i64, context: float, window_context: float, growing: i64
+    ) -> i64:
         """How many decode steps it takes to reach or pass `seconds` (at least 1)."""
         raise NotImplementedError
 
@@ -60,61 +57,67 @@ class LayoutCost(StepCost):
 
     def __init__(self, facts: StepFacts, params: StepParams, priced: Curves | None = None) -> None:
         self.facts, self.params, self.priced = facts, params, priced
-        self._fixed = fixed_terms(facts, params)
+        self._fixed = FixedTerms(facts, params, by_kernels=priced is not None)
+        self._work = None if priced is None else priced.steps
+        self._expert_tokens: float = facts.expert_tokens
         self._pair_s, self._window_pair_s = pair_seconds(facts, params)
         self._decode: dict[int, tuple[float, float, float]] = {}
+        # in one: threads share it
+        self._last: tuple[i64, tuple[float, float, float]] = -1, (0.0, 0.0, 0.0)
 
     def alike(self) -> tuple[object, ...]:
         """All that seconds depend on: where it is the same, so are they."""
         return self.facts, self.params, None if self.priced is None else self.priced.numbers
 
     def _fixed_seconds(
-        self,
-        tokens: float,
-        sequences: int,
-        decodes: int,
-        sampled: int,
-        terms: FixedTerms | None = None,
+        self, tokens: float, sequences: i64, decodes: i64, sampled: i64, routed: float
     ) -> float:
-        work = NO_WORK
-        if self.priced is not None:
-            work = self.priced.work(tokens, sequences, decodes, sampled)
-        return fixed_seconds(terms or self._fixed, tokens, sequences, decodes, sampled, work)
+        prompts, running, heads = float(sequences), float(decodes), float(sampled)
+        work = (0.0, 0.0, 0.0)
+        if self._work is not None:
+            work = self._work.seconds(tokens, prompts, running, heads)
+        return fixed_seconds(self._fixed, tokens, prompts, running, heads, routed, work)
 
-    @staticmethod
-    @lru_cache(maxsize=2**15)  # 10 MB: the same prompts come at every load, to every what-if
-    def _prompt_seconds(
-        cost: LayoutCost, tokens: int, sequences: int, decodes: int, sampled: int
+    def _unattended_seconds(
+        self, tokens: float, sequences: i64, decodes: i64, sampled: i64
     ) -> float:
-        return cost._fixed_seconds(tokens, sequences, decodes, sampled)
+        """A step without its attention, whose tokens all reach the experts."""
+        routed = (tokens + float(decodes)) * self._expert_tokens
+        return self._fixed_seconds(tokens, sequences, decodes, sampled, routed)
 
-    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+    def decode_coefficients(self, decodes: i64) -> tuple[float, float, float]:
         """Fixed seconds of a decode step, seconds per context token, and inside a window."""
+        asked, last = self._last  # a step asks about its batch several times
+        if decodes == asked:
+            return last
         found = self._decode.get(decodes)
         if found is None:
-            f, v = self.facts, self.params
-            found = (
-                self._fixed_seconds(0, 0, decodes, decodes),
-                context_seconds(f, v, decodes),
-                window_seconds(f, v, decodes),
-            )
-            self._decode[decodes] = found
+            found = self._decode[decodes] = self._coefficients(decodes)
+        self._last = decodes, found
         return found
+
+    def _coefficients(self, decodes: i64) -> tuple[float, float, float]:
+        """The same, worked out."""
+        return (
+            self._unattended_seconds(0.0, 0, decodes, decodes),
+            context_seconds(self.facts, self.params, float(decodes)),
+            window_seconds(self.facts, self.params, float(decodes)),
+        )
 
     def prompt_step(
         self,
-        tokens: int,
-        sequences: int,
+        tokens: i64,
+        sequences: i64,
         pairs: float,
         window_pairs: float,
-        decodes: int,
+        decodes: i64,
         context: float,
         window_context: float,
-        sampled: int,
+        sampled: i64,
     ) -> float:
         """Seconds of one step that holds prompt tokens."""
         seconds = (
-            self._prompt_seconds(self, tokens, sequences, decodes, sampled)
+            self._unattended_seconds(float(tokens), sequences, decodes, sampled)
             + self._pair_s * pairs
             + self._window_pair_s * window_pairs
         )
@@ -123,14 +126,14 @@ class LayoutCost(StepCost):
             seconds += per_token * context + per_window_token * window_context
         return seconds
 
-    def decode_run(self, steps: int, decodes: int, context: float, window_context: float) -> float:
+    def decode_run(self, steps: i64, decodes: i64, context: float, window_context: float) -> float:
         """Seconds of `steps` decode steps whose context sums average to those given."""
         fixed, per_token, per_window_token = self.decode_coefficients(decodes)
-        return steps * (fixed + per_token * context + per_window_token * window_context)
+        return float(steps) * (fixed + per_token * context + per_window_token * window_context)
 
     def decode_steps_within(
-        self, seconds: float, decodes: int, context: float, window_context: float, growing: int
-    ) -> int:
+        self, seconds: float, decodes: i64, context: float, window_context: float, growing: i64
+    ) -> i64:
         """How many decode steps it takes to reach or pass `seconds` (at least 1).
 
         `growing` of the sequences are still shorter than the window.
@@ -139,7 +142,7 @@ class LayoutCost(StepCost):
         """
         fixed, per_token, per_window_token = self.decode_coefficients(decodes)
         first = fixed + per_token * context + per_window_token * window_context
-        slope = per_token * decodes + per_window_token * growing
+        slope = per_token * float(decodes) + per_window_token * float(growing)
         linear = first - slope / 2
         root = 2 * seconds / (linear + math.sqrt(linear * linear + 2 * slope * seconds))
         return max(1, math.ceil(root))

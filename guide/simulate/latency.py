@@ -26,7 +26,7 @@ class Latency:
     def add(self, values_s: Sequence[float]) -> None:
         """Take more values in."""
         self.count += len(values_s)
-        self._digest.batch_update(values_s)
+        self._digest.batch_update(list(values_s))
         if self.limit_s is not None:
             limit_s = self.limit_s
             self._within += sum(value <= limit_s for value in values_s)

@@ -16,9 +16,9 @@ overstated by up to a round.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from guide.native import i64
 from guide.perf.pipeline import Hops
 from guide.simulate.cost import LayoutCost
 
@@ -37,73 +37,89 @@ class PipelineCost(LayoutCost):
     ) -> None:
         """`whole` prices a step over all layers, `stages` one of the heaviest stages each."""
         super().__init__(whole.facts, whole.params, whole.priced)
-        self.whole, self.stages, self.hops = whole, stages, hops
-        self.batches, self.token_budget = batches, token_budget
-        self._rounds: dict[int, tuple[float, float, float]] = {}
+        self.whole, self.stages, self.hops = whole, list(stages), hops
+        # as they are asked in each step
+        self._path_s, self._path_token_s = hops.latency_s, hops.token_s
+        self._hop_s, self._hop_token_s = hops.slowest_latency_s, hops.slowest_token_s
+        self.batches: i64 = batches
+        self.token_budget: i64 = token_budget
 
     def alike(self) -> tuple[object, ...]:
         """Also of the stages and what lies between them."""
         stages = tuple(stage.alike() for stage in self.stages)
         return *super().alike(), stages, self.hops, self.batches, self.token_budget
 
-    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+    def _coefficients(self, decodes: i64) -> tuple[float, float, float]:
         """Of a round: each the larger of the two bounds, so that runs stay affine."""
-        found = self._rounds.get(decodes)
-        if found is None:
-            batches = max(1, min(self.batches, decodes))
-            size = math.ceil(decodes / batches)
-            fixed, token_s, window_s = self.whole.decode_coefficients(size)
-            heaviest = [stage.decode_coefficients(size) for stage in self.stages]
-            found = (
-                max(
-                    fixed + self.hops.all(size),
-                    batches * (max(one[0] for one in heaviest) + self.hops.slowest(size)),
-                ),
-                max(token_s / batches, *(one[1] for one in heaviest)),
-                max(window_s / batches, *(one[2] for one in heaviest)),
-            )
-            self._rounds[decodes] = found
-        return found
+        batches = max(1, min(self.batches, decodes))
+        size = -(-decodes // batches)
+        fixed_s, token_s, window_s = self.whole.decode_coefficients(size)
+        busy_s, token_s, window_s = 0.0, token_s / float(batches), window_s / float(batches)
+        for stage in self.stages:
+            stage_s, stage_token_s, stage_window_s = stage.decode_coefficients(size)
+            busy_s = max(busy_s, stage_s)
+            token_s, window_s = max(token_s, stage_token_s), max(window_s, stage_window_s)
+        round_s = max(fixed_s + self._path(size), float(batches) * (busy_s + self._hop(size)))
+        return round_s, token_s, window_s
+
+    def _path(self, tokens: i64) -> float:
+        """Seconds that a batch spends between the first stage and the last."""
+        return self._path_s + self._path_token_s * float(tokens)
+
+    def _hop(self, tokens: i64) -> float:
+        """Seconds of its slowest hop."""
+        return self._hop_s + self._hop_token_s * float(tokens)
 
     def prompt_step(
         self,
-        tokens: int,
-        sequences: int,
+        tokens: i64,
+        sequences: i64,
         pairs: float,
         window_pairs: float,
-        decodes: int,
+        decodes: i64,
         context: float,
         window_context: float,
-        sampled: int,
+        sampled: i64,
     ) -> float:
         """Seconds of a round that holds prompt tokens, spread over the batches."""
-        held = min(self.batches, max(sequences, math.ceil(tokens / self.token_budget)))
+        held = min(self.batches, max(sequences, -(-tokens // self.token_budget)))
         batches = max(held, min(self.batches, decodes))
-        beside = math.ceil(decodes / batches)
-        each_context, each_window = context / batches, window_context / batches
-        ended = math.ceil((sampled - decodes) / held)
-        prompts, sampled_each = math.ceil(sequences / held), beside + ended
+        beside = -(-decodes // batches)
+        each_context, each_window = context / float(batches), window_context / float(batches)
+        sampled_each = beside + -(-(sampled - decodes) // held)
+        prompts = -(-sequences // held)
         # the longest prompt has at least the mean of all weighted by their tokens
-        even = math.ceil(tokens / held)
-        longest = max(even, min(tokens, self.token_budget, int(2 * pairs / tokens)))
-        whole_s, *stages_s = [
-            cost.prompt_step(
-                new,
+        even = -(-tokens // held)
+        weighted: i64 = int(2 * pairs / float(tokens))
+        longest = max(even, min(tokens, min(self.token_budget, weighted)))
+        share = float(longest) / float(tokens)
+        path_s = self._path(longest + beside) + self.whole.prompt_step(
+            longest,
+            prompts,
+            pairs * share,
+            window_pairs * share,
+            beside,
+            each_context,
+            each_window,
+            sampled_each,
+        )
+        share = float(even) / float(tokens)
+        busy_s, alone_s = 0.0, 0.0
+        for stage in self.stages:
+            stage_s = stage.prompt_step(
+                even,
                 prompts,
-                pairs * (new / tokens),
-                window_pairs * (new / tokens),
+                pairs * share,
+                window_pairs * share,
                 beside,
                 each_context,
                 each_window,
                 sampled_each,
             )
-            for cost, new in [(self.whole, longest), *((stage, even) for stage in self.stages)]
-        ]
-        path = whole_s + self.hops.all(longest + beside)
-        busy = held * (max(stages_s) + self.hops.slowest(even + beside))
+            busy_s = max(busy_s, stage_s)
+            if batches > held:
+                alone_s = max(alone_s, stage.decode_run(1, beside, each_context, each_window))
+        round_s = float(held) * (busy_s + self._hop(even + beside))
         if batches > held:
-            alone = max(
-                [stage.decode_run(1, beside, each_context, each_window) for stage in self.stages]
-            )
-            busy += (batches - held) * (alone + self.hops.slowest(beside))
-        return max(path, busy)
+            round_s += float(batches - held) * (alone_s + self._hop(beside))
+        return max(path_s, round_s)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 
-from guide.perf.step import context_seconds, window_seconds
+from guide.native import i64
+from guide.perf.formula import context_seconds, window_seconds
 from guide.simulate.cost import LayoutCost
 
 
@@ -24,50 +25,40 @@ class RankedCost(LayoutCost):
     def __init__(self, rank: LayoutCost, ranks: int) -> None:
         """`rank` prices the step of one of `ranks` alike."""
         super().__init__(rank.facts, rank.params, rank.priced)
-        self.ranks = ranks
+        self.ranks: i64 = ranks
 
     def alike(self) -> tuple[object, ...]:
         """Also of how many ranks there are."""
         return *super().alike(), self.ranks
 
-    def _step(
-        self, tokens: float, sequences: int, decodes: int, sampled: int, all_: float
-    ) -> float:
-        """A step of the rank with most to do, whose experts see `all_` tokens."""
-        terms = self._fixed._replace(expert_tokens=all_ / (tokens + decodes))
-        return self._fixed_seconds(tokens, sequences, decodes, sampled, terms)
-
-    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+    def _coefficients(self, decodes: i64) -> tuple[float, float, float]:
         """Of a step: fixed seconds, and seconds per context token of all ranks."""
-        found = self._decode.get(decodes)
-        if found is None:
-            f, v, own = self.facts, self.params, math.ceil(decodes / self.ranks)
-            share = own / decodes
-            found = (
-                self._step(0, 0, own, own, decodes),
-                context_seconds(f, v, own) * share,
-                window_seconds(f, v, own) * share,
-            )
-            self._decode[decodes] = found
-        return found
+        own = -(-decodes // self.ranks)
+        share = float(own) / float(decodes)
+        return (
+            self._fixed_seconds(0.0, 0, own, own, float(decodes)),
+            context_seconds(self.facts, self.params, float(own)) * share,
+            window_seconds(self.facts, self.params, float(own)) * share,
+        )
 
     def prompt_step(
         self,
-        tokens: int,
-        sequences: int,
+        tokens: i64,
+        sequences: i64,
         pairs: float,
         window_pairs: float,
-        decodes: int,
+        decodes: i64,
         context: float,
         window_context: float,
-        sampled: int,
+        sampled: i64,
     ) -> float:
         """Seconds of a step that holds prompt tokens, of all ranks."""
-        beside = math.ceil(decodes / self.ranks)
-        own = math.ceil(sequences / min(self.ranks, sequences))
-        share = own / sequences
-        ended = math.ceil((sampled - decodes) * share)
-        seconds = self._step(tokens * share, own, beside, beside + ended, tokens + decodes)
+        beside = -(-decodes // self.ranks)
+        own = -(-sequences // min(self.ranks, sequences))
+        share = float(own) / float(sequences)
+        ended = math.ceil(float(sampled - decodes) * share)
+        read, routed = float(tokens) * share, float(tokens + decodes)
+        seconds = self._fixed_seconds(read, own, beside, beside + ended, routed)
         seconds += share * (self._pair_s * pairs + self._window_pair_s * window_pairs)
         if decodes:
             _, token_s, window_s = self.decode_coefficients(decodes)

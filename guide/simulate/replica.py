@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from mypy_extensions import mypyc_attr
 
-from guide.simulate.forming import Forming, Prompts
+from guide.native import i64
+from guide.simulate.decoding import NOBODY
+from guide.simulate.forming import Forming
+from guide.simulate.prompts import Prompts
 from guide.simulate.state import NEVER as NEVER
 
 
@@ -69,22 +72,20 @@ class ReplicaLoop(Forming):
         if not work.tokens:
             return False
         mixed = self.mixes
-        decodes = len(self.decoding.members) if mixed else 0
+        decodes: i64 = len(self.decoding.members) if mixed else 0
         self.clock += self.cost.prompt_step(
             work.tokens,
             work.sequences,
             work.pairs,
             work.window_pairs,
             decodes,
-            self.decoding.context_sum if mixed else 0,
-            self.decoding.window_sum if mixed else 0,
+            float(self.decoding.context_sum) if mixed else 0.0,
+            float(self.decoding.window_sum) if mixed else 0.0,
             decodes + len(work.complete),
         )
         if decodes:
             self._tick(1, falls=False)
         for request in work.complete:
-            if not self.whole_first:
-                self.partial.remove(request)
             self._first_or_next_token(request)
         return True
 
@@ -92,12 +93,13 @@ class ReplicaLoop(Forming):
 
     def _decode(self) -> None:
         """Run decode steps up to the next event."""
-        decoding, members = self.decoding, len(self.decoding.members)
-        steps, retracted = decoding.steps_to_event(), False
+        decoding, retracted = self.decoding, False
+        members: i64 = len(decoding.members)
+        steps = decoding.steps_to_event()
         if steps > 1 and self.next_arrival < self.known and (self.partial or self._has_slot):
             # whoever finds the batch full waits for an end, however many arrive until then
             gap = self.arrival_s[self.next_arrival] - self.clock
-            context, window = decoding.context_sum, decoding.window_sum
+            context, window = float(decoding.context_sum), float(decoding.window_sum)
             growing = len(decoding.growing)
             within = self.cost.decode_steps_within(gap, members, context, window, growing)
             steps = min(steps, within)
@@ -109,20 +111,24 @@ class ReplicaLoop(Forming):
             if not decoding.members:
                 return
             if self.admits:  # the queue is asked again after one step
-                steps, retracted = 1, True
+                steps = 1
+                retracted = True
         members = len(decoding.members)
         contexts, windows = decoding.mean_sums(possible)
         self.clock += self.cost.decode_run(possible, members, contexts, windows)
         self._tick(possible, falls=not retracted)
 
-    def _tick(self, steps: int, *, falls: bool) -> None:
+    def _tick(self, steps: i64, *, falls: bool) -> None:
         self.admission.decoded(steps, falls=falls)
         self._occupy(self.decoding.blocks_for(steps))
-        for request in self.decoding.advance(steps):
+        self.decoding.advance(steps)
+        request = self.decoding.ended()
+        while request != NOBODY:
             self._leave(request)
             self._end(request)
+            request = self.decoding.ended()
 
-    def _first_or_next_token(self, request: int) -> None:
+    def _first_or_next_token(self, request: i64) -> None:
         """The prompt is computed and one token sampled: decode from here on."""
         if self.first_token_s[request] == NEVER:  # else it was preempted after its first
             self.first_token_s[request] = self.clock
@@ -135,7 +141,7 @@ class ReplicaLoop(Forming):
         if self.admits:
             self.admission.enter(request, self._most(request) - self.generated[request])
 
-    def _leave(self, request: int) -> int:
+    def _leave(self, request: i64) -> i64:
         length, grown = self.decoding.leave(request)
         self.blocks[request] = self._blocks_of(length)
         self.generated[request] += grown
@@ -143,13 +149,13 @@ class ReplicaLoop(Forming):
             self.admission.leave(request)
         return length
 
-    def _end(self, request: int) -> None:
+    def _end(self, request: i64) -> None:
         self.finish_s[request] = self.clock
         self.admission.full = False
         self._release(request)
         self._next_user()
 
-    def _refuse(self, request: int) -> None:
+    def _refuse(self, request: i64) -> None:
         """It can never fit: it leaves without a time, also one that had begun to answer."""
         self.start_s[request] = self.first_token_s[request] = NEVER
         self.refused.append(request)
@@ -199,9 +205,9 @@ class ReplicaLoop(Forming):
 
     # -- blocks ----------------------------------------------------------------------------------
 
-    def _back_to_queue(self, request: int, *, last: bool = False) -> None:
+    def _back_to_queue(self, request: i64, *, last: bool = False) -> None:
         """Preempted: its blocks are freed, and some may still hold its tokens when it returns."""
-        kept = int(self.policy.resume_hit_share * self.computed[request])
+        kept: i64 = int(self.policy.resume_hit_share * float(self.computed[request]))
         self.cached[request] = max(self.cached[request], kept)
         self.computed[request] = 0
         self._release(request)

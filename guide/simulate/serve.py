@@ -28,7 +28,7 @@ from guide.simulate.replica import ReplicaLoop
 from guide.simulate.runs import EngineRun, Full, Runs
 from guide.simulate.steady import LEAST, noise, run_length, warm_up
 from guide.simulate.tasks import stepping_of
-from guide.simulate.times import Times, percentiles, times_of
+from guide.simulate.times import percentiles, times_of
 
 WAVES = 4  # of full batches: enough to tell a rate
 COUNTED_WAVES = 2  # requests of each user of a closed loop that are counted, at the least
@@ -154,7 +154,7 @@ class _Engine(NamedTuple):
         drawn = replace(load, concurrency=users)
         requests = requests_of(drawn, count, seed, group.limits.max_model_len, group.attention_dp)
         replica, serving = run(group, self.memory, requests, self.catalog, closed_users=users)
-        report = _report(replica, requests, serving, load, seed)
+        report = _report(replica, serving, load, seed)
         if load.offline is None:
             return replica, report
         rate = ended_per_s(replica, largest_batch(group, self.memory, load))
@@ -208,15 +208,11 @@ def run(
 
 
 def _report(
-    replica: ReplicaLoop,
-    requests: Requests,
-    serving: ServingParams,
-    workload: Workload,
-    seed: int,
+    replica: ReplicaLoop, serving: ServingParams, workload: Workload, seed: int
 ) -> ServingReport:
     """What one replica did; `workload` is its share."""
     users = _users(workload)
-    times = times_of(replica, requests, serving, users)
+    times = times_of(replica, serving, users)
     waits_s, job_s, decoding = 0.0, None, replica.decoding.batch_mean
     if workload.offline is not None:
         job_s = replica.clock  # nothing is sent: a batch runs beside its engine
@@ -227,8 +223,7 @@ def _report(
         # and of those who decode: the mean over steps counts an emptying server at the end
         decoding = in_steady * (fmean(times.e2e) - fmean(times.ttft))
     else:
-        cut = warm_up(times.ttft, times.tpot)
-        times = Times(*(values[cut:] for values in times))
+        times = times.between(warm_up(times.ttft, times.tpot), len(times.ttft))
         span = replica.clock - min(times.arrival)
         in_steady = min(len(times.arrival) / max(span, 1e-9), workload.requests_per_s or 0.0)
     return ServingReport(
@@ -261,7 +256,7 @@ def _stable(replica: ReplicaLoop, workload: Workload) -> bool:
     """Whether the backlog has stopped growing: at the last arrival it is what it was half-way."""
     if workload.requests_per_s is None:
         return True
-    arrival, start = replica.arrival_s, sorted(replica.start_s)
+    arrival, start = list(replica.arrival_s), sorted(replica.start_s)
     halfway, end = (
         bisect_right(arrival, moment) - bisect_right(start, moment)
         for moment in (arrival[len(arrival) // 2], arrival[-1])

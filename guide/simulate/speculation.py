@@ -14,7 +14,8 @@ So the gain is largest where a step waits for weights, and turns into a loss as 
 
 from __future__ import annotations
 
-from guide.perf.step import context_seconds, window_seconds
+from guide.native import i64
+from guide.perf.formula import context_seconds, window_seconds
 from guide.perf.terms import StepFacts
 from guide.simulate.cost import LayoutCost
 
@@ -29,7 +30,7 @@ class SpeculativeCost(LayoutCost):
         draft: LayoutCost | None,
         draft_verified: StepFacts | None,
         *,
-        tokens: int,
+        tokens: i64,
         tokens_per_step: float,
     ) -> None:
         """`plain` prices the model, `draft` a pass of what drafts (None: it costs nothing);
@@ -49,32 +50,29 @@ class SpeculativeCost(LayoutCost):
         tokens = self.passes, self.tokens_per_step
         return *super().alike(), self.verified.facts, drafting, first, *tokens
 
-    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
+    def _coefficients(self, decodes: i64) -> tuple[float, float, float]:
         """Per token of each sequence: fixed seconds, and seconds per context token."""
-        found = self._decode.get(decodes)
-        if found is None:
-            parts = [self.verified.decode_coefficients(decodes)]
-            if self.first is not None and self.draft is not None:
-                parts.append(self.first.decode_coefficients(decodes))
-                fixed, context, window = self.draft.decode_coefficients(decodes)
-                again = self.passes * fixed, self.passes * context, self.passes * window
-                parts.append(again)
-            fixed, context, window = (
-                sum(part[place] for part in parts) / self.tokens_per_step for place in range(3)
-            )
-            found = self._decode[decodes] = (fixed, context, window)
-        return found
+        parts, passes = [self.verified.decode_coefficients(decodes)], float(self.passes)
+        if self.first is not None and self.draft is not None:
+            parts.append(self.first.decode_coefficients(decodes))
+            fixed, context, window = self.draft.decode_coefficients(decodes)
+            again = passes * fixed, passes * context, passes * window
+            parts.append(again)
+        fixed, context, window = (
+            sum(part[place] for part in parts) / self.tokens_per_step for place in range(3)
+        )
+        return fixed, context, window
 
     def prompt_step(
         self,
-        tokens: int,
-        sequences: int,
+        tokens: i64,
+        sequences: i64,
         pairs: float,
         window_pairs: float,
-        decodes: int,
+        decodes: i64,
         context: float,
         window_context: float,
-        sampled: int,
+        sampled: i64,
     ) -> float:
         """Seconds of a step that holds prompt tokens, which the draft reads too.
 
@@ -101,33 +99,37 @@ class _Verifying(LayoutCost):
     ) -> None:
         """`sampled` tokens of a sequence go through the output head."""
         super().__init__(verified, plain.params, plain.priced)
-        self._drafted, self._sampled = tokens, sampled
+        self._drafted: i64 = tokens
+        self._sampled: i64 = sampled
 
-    def decode_coefficients(self, decodes: int) -> tuple[float, float, float]:
-        found = self._decode.get(decodes)
-        if found is None:
-            more = decodes * self._drafted
-            found = (
-                self._fixed_seconds(more, 0, decodes, decodes * self._sampled),
-                context_seconds(self.facts, self.params, decodes),
-                window_seconds(self.facts, self.params, decodes),
-            )
-            self._decode[decodes] = found
-        return found
+    def _coefficients(self, decodes: i64) -> tuple[float, float, float]:
+        more = decodes * self._drafted
+        return (
+            self._unattended_seconds(float(more), 0, decodes, decodes * self._sampled),
+            context_seconds(self.facts, self.params, float(decodes)),
+            window_seconds(self.facts, self.params, float(decodes)),
+        )
 
     def prompt_step(
         self,
-        tokens: int,
-        sequences: int,
+        tokens: i64,
+        sequences: i64,
         pairs: float,
         window_pairs: float,
-        decodes: int,
+        decodes: i64,
         context: float,
         window_context: float,
-        sampled: int,
+        sampled: i64,
     ) -> float:
         more = decodes * self._drafted
+        heads = sampled + decodes * (self._sampled - 1)
         return super().prompt_step(
-            *(tokens + more, sequences, pairs, window_pairs),
-            *(decodes, context, window_context, sampled + decodes * (self._sampled - 1)),
+            tokens + more,
+            sequences,
+            pairs,
+            window_pairs,
+            decodes,
+            context,
+            window_context,
+            heads,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
-from statistics import stdev
+from statistics import fmean
+
+from guide.native import i64, vec
 
 LEAST = 600  # requests: enough for a p95 within a few percent at half of saturation
 DOUBLINGS = 3  # at most eight times as many
@@ -31,7 +32,7 @@ def run_length(busy: float, in_flight: float, arrival_cv: float = 1.0) -> int:
     return LEAST << min(DOUBLINGS, math.ceil(math.log2(max(1.0, needed / LEAST))))
 
 
-def warm_up(*series: Sequence[float]) -> int:
+def warm_up(*series: vec[float]) -> int:
     """Leading values to drop, so that none of the series shows its warm-up: at most half.
 
     MSER-5: the cut with the least standard error of the mean of what it leaves, over means of five
@@ -47,26 +48,28 @@ def noise(values: Sequence[float]) -> float:
     From the p95 of five parts, one after the other (the method of batch means: Law, "Simulation
     Modeling and Analysis", 2015, 9.5.3).
     """
-    size = len(values) // PARTS
+    size: int = len(values) // PARTS
     if size < 2:
         return 0.0
-    parts = (sorted(values[i * size : (i + 1) * size]) for i in range(PARTS))
-    tails = [math.log(max(part[int(0.95 * (size - 1))], TINY_S)) for part in parts]
-    return STUDENT_90 * stdev(tails) / math.sqrt(PARTS)
+    parts = [sorted(values[i * size : (i + 1) * size]) for i in range(PARTS)]
+    tails = [math.log(max(part[int(0.95 * float(size - 1))], TINY_S)) for part in parts]
+    spread = math.dist(tails, [fmean(tails)] * PARTS) / math.sqrt(PARTS - 1)
+    return STUDENT_90 * spread / math.sqrt(PARTS)
 
 
-def _least_error(values: Sequence[float]) -> int:
-    count = len(values) // BATCH
-    if count < 2:
-        return 0
-    # from the end, so that the prefix of each sum is what a cut leaves
-    means = [sum(values[i * BATCH : (i + 1) * BATCH]) / BATCH for i in range(count)][::-1]
-    sums = list(accumulate(means))
-    squares = list(accumulate(mean * mean for mean in means))
-
-    def error(cut: int) -> float:
-        left = count - cut
-        total = sums[left - 1]
-        return (squares[left - 1] - total * total / left) / (left * left)
-
-    return BATCH * min(range(count // 2 + 1), key=error)
+def _least_error(values: vec[float]) -> int:
+    count: i64 = len(values) // BATCH
+    best: i64 = 0
+    least, total, squares = math.inf, 0.0, 0.0
+    for left in range(1, count + 1):  # from the end: what a cut leaves
+        cut = count - left
+        together = 0.0
+        for place in range(cut * BATCH, (cut + 1) * BATCH):
+            together += values[place]
+        mean = together / float(BATCH)
+        total += mean
+        squares += mean * mean
+        error = (squares - total * total / float(left)) / float(left * left)
+        if 2 * cut <= count and error <= least:
+            best, least = cut, error
+    return BATCH * best

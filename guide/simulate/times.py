@@ -7,8 +7,9 @@ from statistics import fmean, quantiles
 from typing import NamedTuple
 
 from guide.domain import Percentiles
+from guide.native import i64, vec
 from guide.perf.fits import ServingParams
-from guide.simulate.arrivals import WARM_UP_WAVES, Requests
+from guide.simulate.arrivals import WARM_UP_WAVES
 from guide.simulate.replica import NEVER, ReplicaLoop
 
 
@@ -17,51 +18,57 @@ class Times(NamedTuple):
     step.
     """
 
-    arrival: list[float]
-    ttft: list[float]
-    tpot: list[float]
-    e2e: list[float]
-    queue: list[float]
-    outputs: list[float]  # tokens
+    arrival: vec[float]
+    ttft: vec[float]
+    tpot: vec[float]
+    e2e: vec[float]
+    queue: vec[float]
+    outputs: vec[float]  # tokens
+
+    def between(self, first: int, last: int) -> Times:
+        """Of the requests `first` up to `last`, without it."""
+        return Times(*(values[first:last] for values in self))
 
 
-def times_of(
-    replica: ReplicaLoop, requests: Requests, serving: ServingParams, users: int = 0
-) -> Times:
+def times_of(replica: ReplicaLoop, serving: ServingParams, users: int = 0) -> Times:
     """Times of the requests of a replica that has run; with `users` of a closed loop, without those
     of its warm-up and the last of each, when the load fades. `ValueError` where none is left.
     """
     first_s, finish_s, arrival_s = replica.first_token_s, replica.finish_s, replica.arrival_s
-    start_s, prompts, outputs = replica.start_s, requests.prompts, requests.outputs
+    start_s, prompts, outputs = replica.start_s, replica.prompt, replica.output
     each_s: float = serving.r0
     prompt_token_s: float = serving.rt
     output_token_s: float = serving.u
-    arrival: list[float] = []
-    ttft: list[float] = []
-    tpot: list[float] = []
-    e2e: list[float] = []
-    queue: list[float] = []
-    tokens: list[float] = []
+    nothing = [0.0] * len(first_s)
+    arrival = vec[float](nothing)
+    ttft = vec[float](nothing)
+    tpot = vec[float](nothing)
+    e2e = vec[float](nothing)
+    queue = vec[float](nothing)
+    tokens = vec[float](nothing)
+    served: i64 = 0
     for i in range(WARM_UP_WAVES * users, len(first_s) - users):
-        first, finish, came, output = first_s[i], finish_s[i], arrival_s[i], outputs[i]
+        first, finish, came, output = first_s[i], finish_s[i], arrival_s[i], float(outputs[i])
         if first == NEVER or finish == NEVER:
             continue
-        around = each_s + prompt_token_s * prompts[i]
-        gaps = max(0, output - 1)
+        around = each_s + prompt_token_s * float(prompts[i])
+        gaps = max(0.0, output - 1.0)
         streamed = output_token_s * gaps
-        arrival.append(came)
-        ttft.append(first - came + around)
-        tpot.append((finish - first + streamed) / max(1, gaps))
-        e2e.append(finish - came + around + streamed)
-        queue.append(max(0.0, start_s[i] - came))
-        tokens.append(float(output))
-    if not arrival:
+        arrival[served] = came
+        ttft[served] = first - came + around
+        tpot[served] = (finish - first + streamed) / max(1.0, gaps)
+        e2e[served] = finish - came + around + streamed
+        queue[served] = max(0.0, start_s[i] - came)
+        tokens[served] = output
+        served += 1
+    if not served:
         raise ValueError("a replica that serves nothing was simulated")
-    return Times(arrival, ttft, tpot, e2e, queue, tokens)
+    return Times(arrival, ttft, tpot, e2e, queue, tokens).between(0, served)
 
 
 def percentiles(values: Sequence[float], more_s: float = 0.0) -> Percentiles:
     """Mean and percentiles of a sample in seconds, each value `more_s` later."""
-    cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
-    mean_s, *ends = (more_s + value for value in (fmean(values), cuts[49], cuts[94], cuts[98]))
+    ordered = sorted(values)
+    cuts = quantiles(ordered, n=100, method="inclusive") if len(ordered) > 1 else ordered * 99
+    mean_s, *ends = (more_s + value for value in (fmean(ordered), cuts[49], cuts[94], cuts[98]))
     return Percentiles(mean_s=mean_s, p50_s=ends[0], p95_s=ends[1], p99_s=ends[2])

@@ -14,11 +14,10 @@ from guide.cluster.inventory import read_inventory
 from guide.domain import Inventory, MemoryFit, ReplicaGroup
 from guide.search.evaluate import Study
 from guide.search.explore import survey
-from guide.search.recommend import recommend
+from guide.search.recommend import forget, recommend
 from guide.search.space import shapes
 from guide.simulate.arrivals import requests_of
 from guide.simulate.batch import Batch, serve_batch
-from guide.simulate.runs import REMEMBERED
 from guide.simulate.serve import run
 from hack.bench.clusters import CATALOG, chat, cluster, inventory
 from hack.bench.measure import GUIDE, ROOT, Scale, Section, table, timed, warm_s
@@ -58,7 +57,7 @@ def growth(scale: Scale) -> Section:
 
 
 def _asked_first(found: Inventory) -> None:
-    REMEMBERED.forget()
+    forget()
     recommend(chat(), found, CATALOG)
 
 

@@ -32,9 +32,8 @@ from guide.domain import (
     Workload,
 )
 from guide.search.fleet import MIX_BENEFIT
-from guide.search.recommend import recommend
+from guide.search.recommend import forget, recommend
 from guide.search.relax import DIALS
-from guide.simulate.runs import REMEMBERED
 from tests import toy
 
 PLANS = int(os.environ.get("GUIDE_METAMORPHIC_PLANS", "200"))
@@ -60,7 +59,7 @@ class Case:
 
     def afresh(self, seed: int = 0) -> Recommendation:
         """The answer of a process that has simulated nothing yet."""
-        REMEMBERED.forget()
+        forget()
         return self.answer(seed)
 
     def with_plan(self, **changes: object) -> Case:

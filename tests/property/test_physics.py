@@ -18,19 +18,12 @@ from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
 from guide.perf.fits import PARAMETERS, engine_for, kernels_price, resolve
+from guide.perf.formula import step_seconds
 from guide.perf.kernels.curves import Curves
 from guide.perf.ops import Layout
 from guide.perf.roofline import roofs
-from guide.perf.step import (
-    NO_WORK,
-    StepFacts,
-    StepParams,
-    Traits,
-    fold,
-    priced_by_kernels,
-    step_seconds,
-)
-from guide.perf.terms import ramp_tokens
+from guide.perf.step import fold, priced_by_kernels
+from guide.perf.terms import NO_WORK, StepFacts, StepParams, Traits, ramp_tokens
 from tests.datasheets import nowhere_below
 
 CATALOG = load()

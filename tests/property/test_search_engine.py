@@ -16,29 +16,22 @@ from guide.domain import (
     Catalog,
     GpuPool,
     Inventory,
-    LayerGroup,
     Lengths,
-    ModelArch,
     Plan,
     Preference,
     Prefixes,
-    ServingReport,
     Slo,
     Tolerance,
     Workload,
 )
-from guide.search.causes import with_more_memory
+from guide.search.asked import tails
 from guide.search.evaluate import ROUNDING, Member, Study, evaluate
 from guide.search.explore import survey
-from guide.search.headroom import times_loaded
 from guide.search.loaded import loaded
-from guide.search.operating_point import tails
 from guide.search.pricing import priced
-from guide.search.recommend import recommend
+from guide.search.recommend import forget, recommend
 from guide.search.sizing import AMPLE, Prospect
-from guide.simulate import serve
 from guide.simulate.arrivals import requests_of
-from guide.simulate.runs import REMEMBERED
 from tests import toy
 
 MODELS = (
@@ -209,7 +202,7 @@ def test_pools_of_one_gpu_are_priced_by_their_own_nodes():
 
     def times(*pools: GpuPool) -> dict[Any, tuple[float, float]]:
         """Of replicas of two stages of two GPUs: TTFT on an empty server, and as simulated."""
-        REMEMBERED.forget()
+        forget()
         study = Study(plan=plan, catalog=catalog())
         found = survey(study, Inventory(pools=pools)).replicas
         return {
@@ -225,44 +218,6 @@ def test_pools_of_one_gpu_are_priced_by_their_own_nodes():
     for key, (bound_s, simulated_s) in over.items():
         assert bound_s > shorter[key[1:]][0]
         assert simulated_s > shorter[key[1:]][1]
-
-
-def test_models_that_add_up_alike_are_simulated_apart():
-    """Few large heads have the bytes and operations of many small ones, and other kernels; no fit
-    was made for either.
-    """
-    known = catalog().models["meta-llama/Llama-3.1-8B-Instruct"]
-
-    def with_heads(times: float) -> ModelArch:
-        def changed(group: LayerGroup) -> LayerGroup:
-            whole = group.attention
-            assert whole is not None
-            heads = {"heads": int(times * whole.heads), "kv_heads": int(times * whole.kv_heads)}
-            one = replace(whole, head_dim=int(whole.head_dim / times), **heads)
-            return replace(group, attention=one)
-
-        return replace(known, groups=tuple(map(changed, known.groups)))
-
-    model, other = with_heads(0.5), with_heads(2)
-
-    def simulated(arch: ModelArch) -> dict[Any, ServingReport]:
-        plan = Plan(model=model, workload=LOAD, frameworks=("vLLM",))
-        study = Study(plan=plan, catalog=catalog())
-        pool = toy.pool("a100", catalog().gpus["A100-80GB"], (8,))
-        found = survey(study, Inventory(pools=(pool,))).replicas
-        shapes = (
-            replace(one.shape, variant=replace(one.shape.variant, model=arch)) for one in found[:2]
-        )
-        both = (replace(one, shape=shape) for one, shape in zip(found, shapes, strict=False))
-        return {one.shape.key[1:]: study.report(one, LOAD) for one in both}
-
-    REMEMBERED.forget()
-    afresh = simulated(other)
-    REMEMBERED.forget()
-    before = simulated(model)
-    assert before.keys() == afresh.keys()
-    assert all(before[key] != afresh[key] for key in afresh)
-    assert simulated(other) == afresh
 
 
 @FEW
@@ -287,57 +242,7 @@ def test_the_answer_keeps_its_promises(
 @given(plans(), clusters())
 def test_the_order_of_pools_does_not_matter(plan: Plan, cluster: Inventory):
     backwards = Inventory(pools=cluster.pools[::-1])
-    REMEMBERED.forget()
+    forget()
     forth = recommend(plan, cluster, catalog())
-    REMEMBERED.forget()
+    forget()
     assert recommend(plan, backwards, catalog()) == forth
-
-
-@settings(max_examples=4)
-@given(plans(), clusters(), st.data())
-def test_no_digit_depends_on_what_was_asked_before(
-    plan: Plan, cluster: Inventory, data: st.DataObject
-):
-    """A process that remembers simulations answers like one that has just begun."""
-    REMEMBERED.forget()
-    afresh = recommend(plan, cluster, catalog())
-    REMEMBERED.forget()
-    recommend(data.draw(plans()), cluster, catalog())
-    # loads that share out alike, in larger caches
-    recommend(times_loaded(plan, 2), with_more_memory(cluster), catalog())
-    assert recommend(plan, cluster, catalog()) == afresh
-
-
-def test_what_serves_alike_is_simulated_once(monkeypatch: pytest.MonkeyPatch):
-    """A renamed checkpoint and a second pool of the same GPU cost no simulation."""
-    run, runs = serve.run, list[object]()
-
-    def counted(*args: Any, **other: Any) -> object:
-        runs.append(args)
-        return run(*args, **other)
-
-    def simulations(pools: tuple[str, ...], models: Catalog) -> int:
-        REMEMBERED.forget()
-        runs.clear()
-        a100 = catalog().gpus["A100-80GB"]
-        cluster = Inventory(pools=tuple(toy.pool(name, a100, (8,)) for name in pools))
-        assert recommend(plan, cluster, models).best is not None
-        return len(runs)
-
-    monkeypatch.setattr(serve, "run", counted)
-    model = catalog().models["meta-llama/Llama-3.1-8B-Instruct"]
-    plan = Plan(
-        model=model,
-        workload=Workload(
-            prompt=Lengths(mean_tokens=500), output=Lengths(mean_tokens=100), requests_per_s=4
-        ),
-        tolerance=Tolerance.INT4,
-        preference=Preference.COST,
-    )
-    derived = next(m for m in catalog().models.values() if m.base == model.name)
-    twin = replace(derived, name=f"{derived.name}-twin")
-    with_twin = replace(catalog(), models={**catalog().models, twin.name: twin}, digest="twin")
-    alone = simulations(("a",), catalog())
-    assert alone > 0
-    assert simulations(("a",), with_twin) <= alone
-    assert simulations(("a", "b"), catalog()) <= alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from guide.shipped import kernel_document
 
 UNPACKED = {"fp8": 1.0, "fp8-block": 1.0, "int8": 1.0, "int4": 0.52, "mxfp4": 0.53, "nvfp4": 0.5625}
 MOST_SHARE = 1.0  # of a roof, after the scale of a relative
+kept = lru_cache(maxsize=4096)  # every layout asks again; bounded, for what-ifs make GPUs up
 
 
 class ChosenKernel(Record, frozen=True):
@@ -35,6 +36,7 @@ def normalises_queries(arch: ModelArch) -> bool:
     return arch.architecture in _document()["normed"]["architectures"]
 
 
+@kept
 def table_gpu(gpu: Gpu) -> str | None:
     """The GPU whose tables price `gpu`: itself, its whole, or its relative; None without any."""
     name = gpu.parent or gpu.name
@@ -49,12 +51,13 @@ def nvlink_bytes_per_s(table: str) -> float | None:
     return None if rate is None else rate * 1e9
 
 
-def lesser_gpus(gpu: Gpu) -> list[Gpu]:
+@kept
+def lesser_gpus(gpu: Gpu) -> tuple[Gpu, ...]:
     """GPUs that `gpu` is no slower than, since it has their datasheets: what it has of the best
     lines of those that another table prices."""
     table = table_gpu(gpu)
     rows = [row for row in _document()["lesser"] if gpu.generation in row["generations"]]
-    return [_at_most(gpu, row) for row in rows if table in row["tables"]]
+    return tuple(_at_most(gpu, row) for row in rows if table in row["tables"])
 
 
 def _at_most(gpu: Gpu, row: dict[str, Any]) -> Gpu:
@@ -96,6 +99,7 @@ def weights_of(arch: ModelArch, precision: Precision, family: str) -> str:
     return name
 
 
+@kept
 def choose(gpu: Gpu, family: str, weights: str, ranks: int = 1) -> ChosenKernel | None:
     """The level for an operator whose weights have a format, experts over `ranks` GPUs."""
     table = table_gpu(gpu)
@@ -140,6 +144,7 @@ def _find(gpu: str, family: str, rule: dict[str, Any]) -> KernelLevel | None:
     return max(fits, key=lambda level: level.rows, default=None)
 
 
+@kept
 def attention_level(gpu: Gpu, family: str, kv: str, head_dim: int) -> ChosenKernel | None:
     """The level of decode or prefill attention: kv is bfloat16 or fp8."""
     table = table_gpu(gpu)
@@ -161,6 +166,7 @@ def _decodes(level: KernelLevel, family: str) -> bool:
     return family == "prefill" and "decode" in level.kernel
 
 
+@kept
 def latent(gpu: Gpu, phase: str, weights: str, kv: str) -> ChosenKernel | None:
     """The level of a latent-attention module, projections inside."""
     table = table_gpu(gpu)

@@ -7,7 +7,7 @@ query-key pairs, so that runs of decode steps keep their closed form.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,56 +15,42 @@ from msgspec.structs import replace
 
 from guide.domain import StepShape
 from guide.perf.kernels.choice import ChosenKernel
+from guide.perf.kernels.step_work import NODES, Curve, StepWork
 from guide.perf.terms import KernelWork
 from guide.record import Record
 
 Floats = npt.NDArray[np.float64]
-TOKENS = np.array(
-    [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096,
-     6144, 8192, 16384, 32768],
-    dtype=float,
-)  # fmt: skip
+TOKENS = np.array(NODES[1:])
 LOG_TOKENS = np.log2(TOKENS)
-CAPTURED_TOKENS = 512  # decode batches up to this run in CUDA graphs, with graph all-reduces
-
 
 TERMS = (
     *("decode_s", "sequence_s", "prompt_s", "prompt_token_s"),
     *("context_token_s", "window_token_s", "pair_s", "window_pair_s"),
 )
-NODES: list[float] = [0.0, *TOKENS.tolist()]
+APART = np.diff(NODES)
 
 
-class Curve:
-    """Seconds over `NODES`, with the slope to the next node: never falling, linear between, and
-    beyond the last at its slope.
+def curve(seconds: Floats) -> Curve:
+    """The curve through seconds over `TOKENS`; layouts share most of theirs."""
+    return _through(seconds.tobytes())
 
-    A benchmark's noise would let a server do better: where fewer tokens ran slower than more it
-    could pad them, where more took longer a token it could cut them. So neither happens here.
+
+@lru_cache(maxsize=4096)
+def _through(seconds: bytes) -> Curve:
+    """Never falling: a benchmark's noise would let a server do better. Where fewer tokens ran
+    slower than more it could pad them, where more took longer a token it could cut them. So neither
+    happens here.
     """
+    padded = np.minimum.accumulate(np.frombuffer(seconds)[::-1])[::-1]
+    cut = np.minimum.accumulate(padded / TOKENS) * TOKENS
+    values = np.array([cut[0], *cut])
+    slopes = (values[1:] - values[:-1]) / APART
+    return Curve(values.tolist(), [*slopes.tolist(), float(slopes[-1])])
 
-    __slots__ = ("seconds", "slopes")
 
-    def __init__(self, seconds: Floats) -> None:
-        padded = np.minimum.accumulate(seconds[::-1])[::-1]
-        cut = np.minimum.accumulate(padded / TOKENS) * TOKENS
-        values = np.array([cut[0], *cut])
-        slopes = np.diff(values) / np.diff(NODES)
-        self.seconds: list[float] = values.tolist()
-        self.slopes: list[float] = [*slopes.tolist(), float(slopes[-1])]
-
-    def at(self, node: int, beyond: float) -> float:
-        """Seconds `beyond` tokens after a node."""
-        return self.seconds[node] + self.slopes[node] * beyond
-
-    def least(self, other: Curve) -> Curve:
-        """The smaller of two at each node."""
-        return Curve(np.minimum(self.seconds[1:], other.seconds[1:]))
-
-    def __call__(self, tokens: float) -> float:
-        """Seconds at so many tokens."""
-        node = bisect_right(NODES, tokens) - 1
-        return self.at(node, tokens - NODES[node])
+def _least(one: Curve, other: Curve) -> Curve:
+    """The smaller of two at each node."""
+    return curve(np.minimum(one.seconds[1:], other.seconds[1:]))
 
 
 class Used(Record, frozen=True):
@@ -83,7 +69,7 @@ class PricedOperator(Record, frozen=True):
     seconds: float
 
 
-class Curves(Record, frozen=True):
+class Curves(Record, frozen=True, dict=True):
     """A layout on a GPU: seconds of a step's operators, before any fitted factor."""
 
     dense: Curve
@@ -116,43 +102,40 @@ class Curves(Record, frozen=True):
             *(self.expert_tokens, self.normed_layers, *terms),
         )
 
+    @cached_property
+    def steps(self) -> StepWork:
+        """What steps are asked of it."""
+        return StepWork(
+            *(self.dense, self.expert, self.head, self.network_graph, self.network_eager),
+            expert_tokens=self.expert_tokens,
+            decode_s=self.decode_s,
+            sequence_s=self.sequence_s,
+            prompt_s=self.prompt_s,
+            prompt_token_s=self.prompt_token_s,
+        )
+
     def work(
         self, prefill_tokens: float, prompts: float, decodes: float, sampled: float
     ) -> KernelWork:
         """Seconds of one step without what grows with context."""
-        tokens = prefill_tokens + decodes
-        node = bisect_right(NODES, tokens) - 1
-        beyond = tokens - NODES[node]
-        dense = self.dense.at(node, beyond) + self.head(sampled)
-        if decodes:
-            dense += self.decode_s + self.sequence_s * decodes
-        if prompts:
-            dense += self.prompt_s + self.prompt_token_s * prefill_tokens
-        captured = not prompts and tokens <= CAPTURED_TOKENS
-        network = self.network_graph if captured else self.network_eager
-        experts = (
-            self.expert.at(node, beyond)
-            if self.expert_tokens == 1.0
-            else self.expert(tokens * self.expert_tokens)
-        )
-        return KernelWork(dense, experts, network.at(node, beyond))
+        return KernelWork(*self.steps.seconds(prefill_tokens, prompts, decodes, sampled))
 
     def no_slower_than(self, other: Curves) -> Curves:
         """The faster of two, operator by operator: of a GPU whose datasheet is nowhere below the
         other's, where its benchmark ran slower (a hotter chip, an older driver)."""
         return replace(
             self,
-            dense=self.dense.least(other.dense),
-            expert=self.expert.least(other.expert),
-            head=self.head.least(other.head),
-            network_graph=self.network_graph.least(other.network_graph),
-            network_eager=self.network_eager.least(other.network_eager),
+            dense=_least(self.dense, other.dense),
+            expert=_least(self.expert, other.expert),
+            head=_least(self.head, other.head),
+            network_graph=_least(self.network_graph, other.network_graph),
+            network_eager=_least(self.network_eager, other.network_eager),
             **{name: min(getattr(self, name), getattr(other, name)) for name in TERMS},
         )
 
     def without_head(self) -> Curves:
         """The same without the output head: a pipeline stage before the last."""
-        return replace(self, head=Curve(np.zeros(len(TOKENS))))
+        return replace(self, head=curve(np.zeros(len(TOKENS))))
 
     def kernels(self, shape: StepShape) -> tuple[PricedOperator, ...]:
         """Every operator of a step with the kernel behind it, before any fitted factor."""
@@ -174,7 +157,7 @@ class Curves(Record, frozen=True):
                 u.chosen,
                 attention[u.operator]
                 if u.operator in attention
-                else Curve(u.seconds)(at.get(u.operator, tokens)),
+                else curve(u.seconds)(at.get(u.operator, tokens)),
             )
             for u in self.used
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,10 @@ from guide.perf.kernels.choice import (
 from guide.perf.kernels.curves import (
     LOG_TOKENS,
     TOKENS,
-    Curve,
     Curves,
     Floats,
     Used,
+    curve,
 )
 from guide.perf.kernels.levels import COMPUTE, AllReduce, all_reduces, latent_size
 from guide.perf.kernels.residual import AXES, factor_along, moe_place
@@ -84,8 +85,6 @@ class _Pricing:
         self.arch, self.gpu, self.layout, self.kv = arch, gpu, layout, kv
         self.ep = layout.expert_parallel
         self.gemm_weights = weights_of(arch, precision, "gemm")
-        self.gemm = choose(gpu, "gemm", self.gemm_weights)
-        self.plain = choose(gpu, "gemm", "bf16")
         experts = weights_of(arch, precision, "moe")
         self.moe = choose(gpu, "moe", experts, self.ep) if arch.experts else None
         self.used: dict[str, Used] = {}
@@ -95,7 +94,8 @@ class _Pricing:
     def complete(self) -> bool:
         """Whether every operator of the model has a level."""
         reads = [self._levels(a) for a in self.arch.attentions]
-        needed = [self.gemm, self.plain, *(level for pair in reads for level in pair)]
+        gemms = (choose(self.gpu, "gemm", weights) for weights in (self.gemm_weights, "bf16"))
+        needed = [*gemms, *(level for pair in reads for level in pair)]
         return None not in needed and (self.moe is not None or not self.arch.experts)
 
     def curves(self) -> Curves:
@@ -113,23 +113,17 @@ class _Pricing:
                     dense = dense + self._gemms(group, part, matrices)
             if group.attention is not None:
                 dense = dense + self._attention(group, group.attention)
-        head = self._gemm("lm_head", self.plain, a.vocab / self.layout.tp, a.hidden, 1)
+        head = self._gemm("lm_head", "bf16", a.vocab / self.layout.tp, a.hidden, 1)
         return Curves(
-            dense=Curve(dense),
-            expert=Curve(experts),
-            head=Curve(head),
-            network_graph=Curve(self._network("graph")),
-            network_eager=Curve(self._network("eager")),
+            dense=curve(dense),
+            expert=curve(experts),
+            head=curve(head),
+            network_graph=curve(self._network("graph")),
+            network_eager=curve(self._network("eager")),
             expert_tokens=float(self.layout.attention_ranks),
             normed_layers=float(a.layers if normalises_queries(a) else 0),
             used=tuple(self.used.values()),
             **asdict(self.terms),
-        )
-
-    def _chip(self, dtype: str) -> forms.Chip:
-        gpu = self.gpu
-        return forms.Chip(
-            gpu.hbm_bytes_per_s, peak_flop_per_s(gpu, COMPUTE[dtype]), gpu.multiprocessors or 100
         )
 
     def _times(self, name: str, chosen: ChosenKernel, seconds: Floats) -> Floats:
@@ -138,23 +132,14 @@ class _Pricing:
         self.used[name] = Used(name, chosen, total)
         return seconds
 
-    def _gemm(
-        self, name: str, chosen: ChosenKernel | None, n: float, k: float, count: float
-    ) -> Floats:
+    def _gemm(self, name: str, weights: str, n: float, k: float, count: float) -> Floats:
+        chosen = choose(self.gpu, "gemm", weights)
         assert chosen is not None  # `complete`
-        level = chosen.level
-        chip = self._chip(level.dtype)
-        seconds = forms.gemm(level.constants, chip, TOKENS, n, k, chosen.width)
-        if level.residual is not None:
-            places = (LOG_TOKENS, math.log2(n), math.log2(k))
-            seconds = seconds * factor_along(level.residual, AXES["gemm"], *places)
-        # a benchmark repeats one matrix, which small enough stays in the cache; a model's does not
-        floor = n * k * chosen.width.weight / chip.bytes_per_s
-        return self._times(name, chosen, count * np.maximum(seconds, floor))
+        return self._times(name, chosen, count * _gemm_seconds(self.gpu, weights, n, k))
 
     def _gemms(self, group: LayerGroup, part: Part, matrices: list[Weight]) -> Floats:
         """The matrices of a part: those that read the hidden state are one GEMM."""
-        chosen = self.plain if part is Part.ROUTER else self.gemm
+        stored = "bf16" if part is Part.ROUTER else self.gemm_weights
         total = np.zeros(len(TOKENS))
         fused = 0.0
         for weight in matrices:
@@ -163,14 +148,14 @@ class _Pricing:
                 fused += weight.outputs * share
             elif weight.name.endswith(ROW_PARALLEL):
                 total = total + self._gemm(
-                    f"{part}, out", chosen, weight.outputs, weight.inputs * share, group.count
+                    f"{part}, out", stored, weight.outputs, weight.inputs * share, group.count
                 )
             else:
                 total = total + self._gemm(
-                    f"{part}, between", chosen, weight.outputs * share, weight.inputs, group.count
+                    f"{part}, between", stored, weight.outputs * share, weight.inputs, group.count
                 )
         if fused:
-            total = total + self._gemm(f"{part}, in", chosen, fused, self.arch.hidden, group.count)
+            total = total + self._gemm(f"{part}, in", stored, fused, self.arch.hidden, group.count)
         return total
 
     def _experts(self, group: LayerGroup, matrices: int) -> Floats:
@@ -179,7 +164,7 @@ class _Pricing:
             return np.zeros(len(TOKENS))
         level, hidden = chosen.level, self.arch.hidden
         inner = mlp.expert_width * self.ep / self.layout.expert_ranks
-        chip = self._chip(level.dtype.split("/")[0])
+        chip = _chip(self.gpu, level.dtype.split("/")[0])
         # a step ends with its slowest rank, which has the experts of more tokens than the mean one
         uneven = unevenness(self.ep, mlp.experts, mlp.active_experts)
         tokens = TOKENS + uneven.load * np.sqrt(TOKENS)
@@ -204,12 +189,12 @@ class _Pricing:
         experts, the gathering of all tokens and the scattering of what experts make of them, which
         together move what an all-reduce does."""
         a, tp, ranks = self.arch, self.layout.tp, self.layout.attention_ranks
-        message = TOKENS * a.hidden * 2
+        token_bytes = a.hidden * 2
         total = np.zeros(len(TOKENS))
         if tp > 1:
-            total = total + 2 * a.layers * all_reduce_seconds(self.gpu, mode, tp, message)
+            total = total + 2 * a.layers * _all_reduces(self.gpu, mode, tp, token_bytes)
         if ranks > 1:
-            gathered = all_reduce_seconds(self.gpu, mode, tp * ranks, message * ranks)
+            gathered = _all_reduces(self.gpu, mode, tp * ranks, token_bytes * ranks)
             total = total + a.expert_layers * gathered
         return total
 
@@ -251,10 +236,10 @@ class _Pricing:
                 nope=mla.nope_dim,
                 v_dim=mla.v_dim,
             )
-            chip = self._chip(decode.level.dtype.split("/")[0])
+            chip = _chip(self.gpu, decode.level.dtype.split("/")[0])
             seconds = forms.latent_projections(d, chip, size, TOKENS, decode.width.weight)
             return self._times("latent projections", decode, count * seconds)
-        chip, head_dim = self._chip("bfloat16"), attention.head_dim
+        chip, head_dim = _chip(self.gpu, "bfloat16"), attention.head_dim
         moved = 2 * (heads + math.ceil(attention.kv_heads / tp)) * head_dim * 2
         self.terms.decode_s += count * d["t0"] * forms.MICRO
         self.terms.sequence_s += count * float(forms.decode_sequence(d, chip, heads, head_dim))
@@ -269,7 +254,7 @@ class _Pricing:
         for name, chosen in (("decode attention", decode), ("prompt attention", prompt)):
             self.used[name] = Used(name, chosen, np.zeros(len(TOKENS)))
         d, p = decode.level.constants, prompt.level.constants
-        chip, tp = self._chip("bfloat16"), self.layout.tp
+        chip, tp = _chip(self.gpu, "bfloat16"), self.layout.tp
         shared = attention.heads / max(attention.kv_heads, 1)
         padded = max(1.0, LEAST_QUERIES / shared)  # a tile of queries of one KV head
         if attention.mla is not None:
@@ -292,6 +277,39 @@ class _Pricing:
                 part = group.count * read / (self.arch.window_tokens or read)
                 self.terms.window_token_s += part * token
                 self.terms.window_pair_s += part * pair
+
+
+def _chip(gpu: Gpu, dtype: str) -> forms.Chip:
+    return forms.Chip(
+        gpu.hbm_bytes_per_s, peak_flop_per_s(gpu, COMPUTE[dtype]), gpu.multiprocessors or 100
+    )
+
+
+@lru_cache(maxsize=4096)  # layouts share their matrices: other KV types, stages, frameworks
+def _gemm_seconds(gpu: Gpu, weights: str, n: float, k: float) -> Floats:
+    """One GEMM over `TOKENS`, its weights in a format that `choose` knows a kernel for."""
+    chosen = choose(gpu, "gemm", weights)
+    assert chosen is not None
+    level = chosen.level
+    chip = _chip(gpu, level.dtype)
+    seconds = forms.gemm(level.constants, chip, TOKENS, n, k, chosen.width)
+    if level.residual is not None:
+        places = (LOG_TOKENS, math.log2(n), math.log2(k))
+        seconds = seconds * factor_along(level.residual, AXES["gemm"], *places)
+    # a benchmark repeats one matrix, which small enough stays in the cache; a model's does not
+    return _shared(np.maximum(seconds, n * k * chosen.width.weight / chip.bytes_per_s))
+
+
+@lru_cache(maxsize=1024)
+def _all_reduces(gpu: Gpu, mode: str, gpus: int, token_bytes: int) -> Floats:
+    """One all-reduce of so much a token, over `TOKENS`."""
+    return _shared(all_reduce_seconds(gpu, mode, gpus, TOKENS * token_bytes))
+
+
+def _shared(seconds: Floats) -> Floats:
+    """Kept for whoever asks the same: nobody may write to it."""
+    seconds.setflags(write=False)
+    return seconds
 
 
 def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) -> Floats:

@@ -18,9 +18,11 @@ from guide.insight.breakdown import CONSTANTS, FACTS, breakdown, elasticities
 from guide.insight.explain import Explanation, explain
 from guide.models.precision import PRECISIONS
 from guide.perf.fits import PARAMETERS, constants, latent_centre, spreads_of
+from guide.perf.formula import step_seconds
 from guide.perf.ops import Layout
 from guide.perf.roofline import typical_decode
-from guide.perf.step import StepFacts, StepParams, Traits, fold, step_seconds
+from guide.perf.step import fold
+from guide.perf.terms import StepFacts, StepParams, Traits
 from guide.report.explain import MEANINGS, tables
 from guide.search.recommend import recommend
 from guide.spec import load_plan, resolve_plan

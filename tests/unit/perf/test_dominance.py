@@ -13,7 +13,7 @@ from guide.domain import Gpu
 from guide.models.precision import PRECISIONS
 from guide.perf.dominance import at_least, constants_at, in_order, paces_of, roofs_of
 from guide.perf.fits import PARAMETERS, constants, latent_centre
-from guide.perf.step import StepParams
+from guide.perf.terms import StepParams
 
 GPUS = load().gpus
 H100, H200, L40 = GPUS["H100-SXM"], GPUS["H200"], GPUS["L40"]

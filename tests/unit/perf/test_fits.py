@@ -25,7 +25,7 @@ from guide.perf.fits import (
     resolve,
     shape_of,
 )
-from guide.perf.step import StepParams
+from guide.perf.terms import StepParams
 
 CATALOG = load()
 PRIOR, _ = constants({q.name: latent_centre(q) for q in PARAMETERS})

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guide.catalog import load
-from guide.domain import ModelArch
+from guide.domain import ModelArch, StepShape
 from guide.models.precision import PRECISIONS
 from guide.perf.fits import PARAMETERS, constants, latent_centre
+from guide.perf.formula import step_seconds
 from guide.perf.ops import Layout
 from guide.perf.routing import unevenness
-from guide.perf.step import fixed_seconds, fixed_terms, fold
+from guide.perf.step import fold
 
 CATALOG = load()
 MIXTURES = ("Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3", "mistralai/Mixtral-8x7B-v0.1")
@@ -61,8 +62,9 @@ def test_a_gpu_with_a_slice_of_every_expert_is_like_all_others():
 
 def expert_seconds(arch: ModelArch, layout: Layout, tokens: int) -> float:
     """Of a decode step, beside all that does not depend on who holds the experts."""
-    terms = fixed_terms(fold(arch, CATALOG.gpus["H200"], PRECISIONS[arch.precision], layout), PRIOR)
-    return float(fixed_seconds(terms, 0, 0, tokens, tokens))
+    facts = fold(arch, CATALOG.gpus["H200"], PRECISIONS[arch.precision], layout)
+    shape = StepShape(decode_sequences=tokens, sampled_sequences=tokens)
+    return float(step_seconds(facts, PRIOR, shape))
 
 
 @given(

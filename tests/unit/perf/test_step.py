@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from guide.catalog import load
 from guide.domain import Gpu, Link, StepShape, Switches
 from guide.models.precision import PRECISIONS
+from guide.perf import over_arrays
 from guide.perf.fits import (
     PARAMETERS,
     constants,
     latent_centre,
 )
+from guide.perf.formula import pnorm, step_seconds
 from guide.perf.ops import Layout
 from guide.perf.roofline import roofs
-from guide.perf.step import StepFacts, StepParams, Traits, fold, pnorm, step_seconds
+from guide.perf.step import fold
+from guide.perf.terms import StepFacts, StepParams, Traits
 from guide.simulate.cost import LayoutCost
 
 CATALOG = load()
@@ -94,7 +97,7 @@ def test_arrays_give_what_floats_give(cases: list[tuple[str, StepShape, StepPara
     def columns(rows: list[tuple[float, ...]]) -> list[np.ndarray]:
         return list(np.array(rows, dtype=float).T)
 
-    together = step_seconds(
+    together = over_arrays.step_seconds(
         StepFacts(*columns([tuple(f) for f in folded])),
         StepParams(*columns([tuple(v) for _, _, v in cases])),
         StepShape(*columns([tuple(s) for _, s, _ in cases])),

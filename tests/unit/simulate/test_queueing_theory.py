@@ -40,7 +40,9 @@ class Priced(StepCost):
     request_seconds: float = 0.0
 
     def prompt_step(self, tokens: int, *_: float) -> float:
-        return self._spend(tokens * self.prompt_token_s + self.prompt_step_s)
+        assert self.replica is not None
+        ends = len(self.replica.prompts.complete)  # of whom some never waited among the begun
+        return self._spend(tokens * self.prompt_token_s + self.prompt_step_s, ends)
 
     def decode_run(self, steps: int, *_: float) -> float:
         return self._spend(steps * self.decode_step_s)
@@ -48,13 +50,13 @@ class Priced(StepCost):
     def decode_steps_within(self, seconds: float, *_: float) -> int:
         return max(1, math.ceil(seconds / self.decode_step_s))
 
-    def _spend(self, seconds: float) -> float:
+    def _spend(self, seconds: float, ends: int = 0) -> float:
         replica = self.replica
         assert replica is not None
-        inside = len(replica.waiting) + len(replica.partial) + len(replica.decoding)
+        inside = len(replica.waiting) + len(replica.partial) + ends + len(replica.decoding)
         end = replica.clock + seconds
         # a run of steps may go over arrivals that find the batch full
-        meanwhile = range(replica.next_arrival, bisect_left(replica.arrival_s, end))
+        meanwhile = range(replica.next_arrival, bisect_left(list(replica.arrival_s), end))
         self.request_seconds += inside * seconds
         self.request_seconds += sum(end - replica.arrival_s[one] for one in meanwhile)
         return seconds
