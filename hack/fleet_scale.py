@@ -184,9 +184,14 @@ class Fleet:
             self.server.calls - calls,
         )
 
-    def _progress(self) -> tuple[int, int, float]:
-        """What grows while there is work, on a busy machine too: a worker that computes counts."""
-        return self.server.calls.total(), self.answers, round(_workers_s(psutil.Process()), 1)
+    def _progress(self) -> tuple[float, ...]:
+        """What grows while there is work, on a busy machine too: who computes counts. Ten thousand
+        plans keep the operator busy for half a minute before the first call; waiting costs it a
+        hundredth of a second a second.
+        """
+        process = psutil.Process()
+        busy_s = round(_workers_s(process), 1), round(_cpu_s(process))
+        return self.server.calls.total(), self.answers, *busy_s
 
     def _nodes_come(self) -> None:
         for node in self.nodes:
@@ -304,6 +309,7 @@ def estimate(sizes: list[int], found: list[Measured], to: int) -> list[str]:
         rows.append(row(f"{what}: CPU s of the operator", [c.operator_s for c in each]))
         if any(c.workers_s > 0.1 for c in each):
             rows.append(row(f"{what}: CPU s of workers", [c.workers_s for c in each]))
+            rows.append(row(f"{what}: seconds by the clock", [c.wall_s for c in each]))
         for call in sorted({call for c in each for call in c.calls}):
             rows.append(row(f"{what}: {call}", [float(c.calls[call]) for c in each], 0))
     rows.append(row("memory of the operator, MiB", [one.operator_mib for one in found], 0))

@@ -228,7 +228,7 @@ class Controller:
         work.changed.clear()
         work.edited.clear()
         work.look_again_s = work.poll_s = None
-        asked, plan = work.asked, work.whole()
+        asked, plan = work.asked, work.plan
         work.asked = False
         self._queue(plan)
         try:
@@ -292,7 +292,7 @@ class Controller:
         """
         for value in decision.objects:
             await asyncio.to_thread(self._client.apply, value)
-        status = decision.status or (plan.get("status") if decision.objects else None)
+        status = decision.status or (dict(plan.get("status") or {}) if decision.objects else None)
         if status:
             metadata = plan["metadata"]
             try:

@@ -204,13 +204,14 @@ class Decider:
 
     async def _recommend(self, work: Work, one: _Asked) -> Decision:
         inventory, inputs = self._inputs(one)
-        settled = reconcile.settled(one.observed, inputs)
-        if settled and not one.asked:
-            return Decision()
-        one = await self._observe(one)
-        if settled and reconcile.intact(one.written, one.observed):
-            return Decision()
+        if reconcile.settled(one.observed, inputs):
+            if not one.asked:
+                return Decision()
+            seen = await self._observe(one)
+            if reconcile.intact(one.written, seen.observed):
+                return Decision()
         answer = await self._answer(work, one, inventory, (), inputs)
+        one = await self._observe(one)  # not before: thousands may wait, each with its ConfigMap
         return self._result(one, answer.recommendation, inputs)
 
     # --- mode Apply ------------------------------------------------------------------------------

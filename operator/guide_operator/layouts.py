@@ -50,8 +50,9 @@ def running(status: Mapping[str, Any]) -> tuple[Running, ...]:
     """
     applied: Object = status.get("applied", {})
     groups = cast("list[Object]", applied.get("groups", []))
-    answered = cast("list[Object]", status.get("best", {}).get("groups", []))
-    stated: list[Object] = applied.get("limits") or [one.get("limits", {}) for one in answered]
+    stated: list[Object] = applied.get("limits") or [
+        one.get("limits", {}) for one in status.get("best", {}).get("groups", [])
+    ]
     if len(stated) != len(groups):
         stated = [{}] * len(groups)
     return tuple(

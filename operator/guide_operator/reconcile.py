@@ -16,7 +16,7 @@ from guide.errors import SpecError, cut
 from guide.frameworks import what_ifs
 from guide.manifests.names import labels, manifests_name
 from guide.manifests.render import render_files
-from guide.report import review_markdown
+from guide.report.review import review_markdown
 from guide.report.sentences import outcome
 from guide.spec import API_VERSION, KIND, InferencePlan
 from guide.spec.digest import inputs_digest as inputs_digest

@@ -12,10 +12,9 @@ from typing import Any, cast
 
 from guide.domain import Recommendation
 from guide.errors import cut
-from guide.report import to_status
 from guide.report.reasons import split_unready
 from guide.report.sentences import addition, outcome
-from guide.report.status import nearest_misses
+from guide.report.status import nearest_misses, to_status
 
 Status = dict[str, Any]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from guide_operator.findings import LiveFinding
 
@@ -20,18 +21,48 @@ class TryAgain(Exception):
     """The plan is not done; trying again later may help."""
 
 
-# Most of a status: told to people, and read by nobody while a plan waits.
+# Most of a status: told to people, and seldom read until another is written.
 _TOLD = frozenset(
-    {"alternatives", "otherFrameworks", "rejections", "rejectionCounts", "inventory", "notes"}
+    {
+        *("alternatives", "best", "inventory", "notes", "otherFrameworks"),
+        *("rejections", "rejectionCounts"),
+    }
 )
+
+
+class HeldStatus(Mapping[str, Any]):
+    """A status in little memory: most of it is packed, and unpacked each time it is read."""
+
+    __slots__ = ("_read", "_told")
+
+    def __init__(self, status: Object) -> None:
+        self._read = _shared_words(_without(status, _TOLD))
+        self._told = {
+            key: zlib.compress(json.dumps(status[key]).encode(), 1) for key in status.keys() & _TOLD
+        }
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._told:
+            return json.loads(zlib.decompress(self._told[key]))
+        return self._read[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._read or key in self._told
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._read
+        yield from self._told
+
+    def __len__(self) -> int:
+        return len(self._read) + len(self._told)
 
 
 @dataclass(eq=False)
 class Work:
     """A plan and what has happened to it since its task last looked.
 
-    There may be thousands: what is only told of an answer is kept compressed (`whole`), and who
-    wrote which field of the plan not at all.
+    There may be thousands, and all may wait for the engine at once: most of a status is held
+    compressed, and who wrote which field of the plan not at all.
     """
 
     plan: Object
@@ -45,26 +76,29 @@ class Work:
     unasked_s: float = 0.0  # of such polls, since it was last asked by time
     task: asyncio.Task[None] | None = None
     finding: LiveFinding | None = None  # what its pods did, where Prometheus is read
-    _told: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
         self.hold(self.plan)
 
     def hold(self, plan: Object) -> None:
         """Take over the plan as it is now."""
-        status: Object = plan.get("status") or {}
-        told = {key: status[key] for key in status.keys() & _TOLD}
-        self._told = zlib.compress(json.dumps(told).encode(), 1) if told else b""
-        self.plan = {**plan, "metadata": _without(plan.get("metadata", {}), {"managedFields"})}
-        if told:
-            self.plan["status"] = _without(status, _TOLD)
+        status = plan.get("status")
+        self.plan = {
+            **_shared_words(_without(plan, {"metadata", "status"} if status else {"metadata"})),
+            "metadata": _without(plan.get("metadata", {}), {"managedFields"}),
+        }
+        if status:
+            self.plan["status"] = HeldStatus(status)
 
-    def whole(self) -> Object:
-        """The plan with all of its status."""
-        if not self._told:
-            return self.plan
-        told = json.loads(zlib.decompress(self._told))
-        return {**self.plan, "status": {**self.plan["status"], **told}}
+
+def _shared_words(value: Any) -> Any:
+    """The same, with keys that all plans share: each object of the API server brings its own."""
+    if isinstance(value, Mapping):
+        found = cast("Object", value)
+        return {sys.intern(key): _shared_words(part) for key, part in found.items()}
+    if isinstance(value, list):
+        return [_shared_words(part) for part in cast("list[Any]", value)]
+    return value
 
 
 def _without(value: Object, keys: Collection[str]) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def test_nothing_is_learnt_of_a_batch():
 
 
 def test_a_batch_has_the_metrics_of_a_batch():
-    from guide.report import to_status  # its numbers are texts, as the API keeps them
+    from guide.report.status import to_status  # its numbers are texts, as the API keeps them
 
     found = {**plan(model={"name": "m"}), "status": to_status(CASE.recommendation)}
     rows = {row.name: list(row.samples(found)) for row in METRICS}
@@ -238,7 +238,7 @@ def test_the_planned_load_of_a_day_is_its_peak(profile: dict[str, Any]):
 
 
 def test_what_servers_tell_of_their_start_is_exported_as_predicted():
-    from guide.report import to_status
+    from guide.report.status import to_status
 
     names = ("guide_predicted_weight_bytes", "guide_predicted_kv_cache_tokens")
     rows = [next(row for row in METRICS if row.name == name) for name in names]

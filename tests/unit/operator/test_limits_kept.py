@@ -105,7 +105,7 @@ def test_an_edit_applies_at_once():
 
 
 def test_a_status_of_the_version_before_says_what_runs_in_its_answer():
-    from guide.report import to_status
+    from guide.report.status import to_status
 
     groups = apply.record(FIRST.best, None, 3)["groups"]
     old = {**to_status(FIRST), "applied": {"groups": groups}, "observedGeneration": 3}

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from typing import Any, cast
 
 from guide.catalog import load
+from guide.live.learn import Corrections
 from guide.report.status import to_status
 from guide.search.recommend import recommend
 from guide_operator.controller import Controller
-from guide_operator.metrics import Metrics
+from guide_operator.engine import Answer
+from guide_operator.metrics import Metrics, PlanCollector
 from guide_operator.reconcile import Decision
 from guide_operator.settings import Settings
 from guide_operator.work import Work
 from tests.unit.operator.test_operator import CATALOG, INVENTORY, PLAN_ASKED, plan_object
 
-STATUS = to_status(recommend(PLAN_ASKED, INVENTORY, CATALOG))
+FOUND = recommend(PLAN_ASKED, INVENTORY, CATALOG)
+FEASIBLE = {"type": "Feasible", "status": "True"}
+STATUS = to_status(FOUND) | {"conditions": [FEASIBLE]}
 
 
 def held_bytes(value: Any) -> int:
@@ -32,13 +37,44 @@ def test_a_plan_that_waits_is_whole_in_a_third_of_its_memory():
     plan = plan_object() | {"status": STATUS}
     written = {"managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]}
     work = Work(plan | {"metadata": plan["metadata"] | written})
-    assert work.whole() == plan
-    assert held_bytes([work.plan, work._told]) < held_bytes(plan) / 3
+    held: Any = work.plan["status"]
+    assert {**work.plan, "status": dict(held)} == plan
+    assert len(held) == len(STATUS)
+    small = held_bytes([{**work.plan, "status": held._read}, held._told])
+    assert small < held_bytes(plan) / 3
+
+
+def test_what_is_held_of_a_plan_has_the_metrics_of_all_of_it():
+    plan = plan_object() | {"status": STATUS}
+    whole, held = PlanCollector(), PlanCollector()
+    whole.show(plan)
+    held.show(Work(plan).plan)
+    assert whole._plans == held._plans
+    assert sum(map(len, next(iter(held._plans.values())))) > 30
+
+
+def test_a_status_that_a_person_wrote_stops_nothing():
+    for best in ({}, {"predicted": "fast"}, {"groups": []}):
+        collector = PlanCollector()
+        collector.show(plan_object() | {"status": {"best": best, "conditions": [FEASIBLE]}})
+        assert not any(next(iter(collector._plans.values())))
+
+
+def test_plans_share_the_words_of_their_keys():
+    """Each object that the API server sends brings keys of its own."""
+    one, other = (Work(json.loads(json.dumps(plan_object() | {"status": STATUS}))) for _ in "12")
+    pairs = [
+        (one.plan["spec"]["workload"], other.plan["spec"]["workload"]),
+        (one.plan["status"]["summary"], other.plan["status"]["summary"]),
+        (one.plan["status"]["conditions"][0], other.plan["status"]["conditions"][0]),
+    ]
+    for mine, theirs in pairs:
+        assert all(a is b for a, b in zip(mine, theirs, strict=True))
 
 
 def test_a_plan_without_an_answer_is_whole_too():
     for plan in (plan_object(), plan_object() | {"status": {}}, {}):
-        assert {**Work(plan).whole(), "metadata": 0} == {**plan, "metadata": 0}
+        assert {**Work(plan).plan, "metadata": 0} == {**plan, "metadata": 0}
 
 
 def test_the_answer_to_a_write_does_not_hide_an_edit_that_came_before_it():
@@ -82,3 +118,41 @@ def test_the_answer_to_a_write_does_not_hide_an_edit_that_came_before_it():
         return held[-1]
 
     assert asyncio.run(generation_held()) == 4
+
+
+def test_who_waits_for_the_engine_holds_no_config_map():
+    """Thousands may: it is read when the answer is there."""
+    happened: list[str] = []
+
+    class Client:
+        def config_map(self, *_: Any) -> None:
+            happened.append("read")
+
+        def apply(self, *_: Any) -> None:
+            happened.append("written")
+
+        def write_status(self, *_: Any, **__: Any) -> dict[str, Any]:
+            return plan_object() | {"status": STATUS}
+
+    class WaitingEngine:
+        async def answer(self, *_: Any, **__: Any) -> Answer:
+            await asyncio.sleep(0.1)
+            happened.append("answered")
+            return Answer(recommendation=FOUND, running=None, took_s=0.1)
+
+        def ledger_of(self, _: str) -> Corrections:
+            return Corrections()
+
+    async def work() -> None:
+        client, engine = cast("Any", Client()), cast("Any", WaitingEngine())
+        controller = Controller(Settings(), client, CATALOG, engine, Metrics())
+        controller.plan_changed(plan_object(), lambda *_: None)
+        async with asyncio.timeout(30):
+            while "written" not in happened:
+                await asyncio.sleep(0.01)
+        for work in controller._work.values():
+            assert work.task is not None
+            work.task.cancel()
+
+    asyncio.run(work())
+    assert happened == ["answered", "read", "written"]
