@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers
     from guide.insight.load_curve import latency_over_load as latency_over_load
     from guide.manifests.render import render_files as render_files
     from guide.models.families import read_config as read_config
-    from guide.report import review_markdown as review_markdown
-    from guide.report import to_json as to_json
+    from guide.report.document import to_json as to_json
+    from guide.report.review import review_markdown as review_markdown
     from guide.search.assess import Running as Running
     from guide.search.assess import assess as assess
     from guide.search.recommend import recommend as recommend
@@ -66,8 +66,8 @@ _HOMES = {
     "recommend": "search.recommend",
     "render_files": "manifests.render",
     "resolve_plan": "spec",
-    "review_markdown": "report",
-    "to_json": "report",
+    "review_markdown": "report.review",
+    "to_json": "report.document",
 }
 _THERE = {"load_catalog": "load"}  # names that are shorter in their own room
 

@@ -67,7 +67,7 @@ def simulated(
         cached=requests.cached,
     )
     replica.run()
-    return requests, times_of(replica, requests, type(serving)(*(bias * v for v in serving)))
+    return requests, times_of(replica, type(serving)(*(bias * v for v in serving)))
 
 
 def served(requests: Requests, times: Times) -> list[Served]:

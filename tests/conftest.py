@@ -1,10 +1,14 @@
 """What all tests share."""
 
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from guide.search.recommend import forget
 from hack.controlplane import progress
 
 # A busy machine is no failure, and the same commit has the same verdict everywhere: chance looks
@@ -27,3 +31,25 @@ def compiling_is_seen(pytestconfig: pytest.Config) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "tell", aloud)
         yield
+
+
+ENGINE = ("guide.models.", "guide.perf.", "guide.search.", "guide.simulate.")
+
+
+@pytest.fixture
+def monkeypatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """What a test puts in the engine's place is no part of what the engine's caches go by: none
+    carries an answer into such a test, or one of a toy out of it."""
+    engine_forgets()
+    yield monkeypatch
+    engine_forgets()
+
+
+def engine_forgets() -> None:
+    """Empty every cache of the engine's modules."""
+    forget()
+    loaded = (m for name, m in tuple(sys.modules.items()) if name.startswith(ENGINE))
+    caching: Any = type(lru_cache(forget))
+    for value in (value for module in loaded for value in tuple(vars(module).values())):
+        if isinstance(value, caching):
+            value.cache_clear()

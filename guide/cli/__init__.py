@@ -24,7 +24,7 @@ def main() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)  # what a short process reads stays until its end
     for name, value in QUICK_START.items():
         os.environ.setdefault(name, value)
-    from guide.cli.app import face
+    from guide.cli.commands import face
     from guide.errors import GuideError
 
     called = "kubectl guide" if Path(sys.argv[0]).stem == "kubectl-guide" else "guide"
@@ -45,3 +45,5 @@ def main() -> None:
     except BrokenPipeError:  # `guide ... | head` is no error
         sys.stderr.close()
         sys.exit(OK)
+    finally:
+        gc.freeze()  # else the end looks for cycles, a tenth of a second, in what goes anyway

@@ -33,7 +33,7 @@ def recommendation(
     if form in (Output.TABLE, Listing.TABLE, Listing.WIDE):
         _tables(found, wide=form is Listing.WIDE, rented=rented)
         return
-    from guide.report import to_json
+    from guide.report.document import to_json
 
     document(to_json(found), form)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -182,7 +183,7 @@ class GpuPool(Record, frozen=True, kw_only=True):
         """
         per_node = gpus_per_replica // nodes
         domains = (nodes > 1 and self.nvlink_domains) or (self.free_gpus_by_node,)
-        return sum(sum(free // per_node for free in each) // nodes for each in domains)
+        return sum(_parts(each, per_node) // nodes for each in domains)
 
     def holds(self, *parts: tuple[int, int]) -> bool:
         """Whether (GPUs of a replica, replicas) fit together, each inside a node."""
@@ -219,3 +220,9 @@ class Inventory(Record, frozen=True, kw_only=True):
 
     pools: tuple[GpuPool, ...]
     skipped: tuple[SkippedNode, ...] = ()
+
+
+@lru_cache(maxsize=256)  # a pool may have thousands of nodes, and every layout asks
+def _parts(free_gpus_by_node: tuple[int, ...], gpus: int) -> int:
+    """Parts of so many GPUs that fit, each inside a node."""
+    return sum(free // gpus for free in free_gpus_by_node)

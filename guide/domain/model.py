@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from guide.domain.layers import BF16, Attention, Format, LayerGroup, Mla, Mlp
 from guide.record import Record
 
@@ -20,7 +22,7 @@ class Precision(Record, frozen=True, kw_only=True):
     group_size: int | None = None  # input channels that share one scale, if any
 
 
-class ModelArch(Record, frozen=True, kw_only=True):
+class ModelArch(Record, frozen=True, kw_only=True, dict=True):  # dict: derived facts stay
     """A decoder by its config.json: its layers in groups, and what stands around them.
 
     Counts and dimensions; no bytes.
@@ -47,17 +49,17 @@ class ModelArch(Record, frozen=True, kw_only=True):
         """By name alone: caches ask for it all the time, and the layers are deep."""
         return hash((self.name, self.architecture, self.precision))
 
-    @property
+    @cached_property
     def layers(self) -> int:
         """Layers of the stack."""
         return sum(group.count for group in self.groups)
 
-    @property
+    @cached_property
     def attentions(self) -> tuple[Attention, ...]:
         """The token mixer of each group that has one."""
         return tuple(group.attention for group in self.groups if group.attention is not None)
 
-    @property
+    @cached_property
     def attention(self) -> Attention:
         """What speaks for the model where one is shown: the first that caches tokens."""
         return next((a for a in self.attentions if a.caches), self.attentions[0])
@@ -82,7 +84,7 @@ class ModelArch(Record, frozen=True, kw_only=True):
         """Latent attention, where the model has it."""
         return self.attention.mla
 
-    @property
+    @cached_property
     def mlps(self) -> tuple[Mlp, ...]:
         """The feed-forward part of each group that has one."""
         return tuple(group.mlp for group in self.groups if group.mlp is not None)
@@ -92,12 +94,12 @@ class ModelArch(Record, frozen=True, kw_only=True):
         """Width of the widest dense MLP; 0 when every layer is a mixture."""
         return max((mlp.width for mlp in self.mlps), default=0)
 
-    @property
+    @cached_property
     def experts(self) -> int:
         """Routed experts of a layer; 0 in a dense model."""
         return max((mlp.experts for mlp in self.mlps), default=0)
 
-    @property
+    @cached_property
     def active_experts(self) -> int:
         """Routed experts that a token uses."""
         return max((mlp.active_experts for mlp in self.mlps), default=0)
@@ -107,7 +109,7 @@ class ModelArch(Record, frozen=True, kw_only=True):
         """Width of a routed expert."""
         return max((mlp.expert_width for mlp in self.mlps), default=0)
 
-    @property
+    @cached_property
     def expert_layers(self) -> int:
         """Layers with routed experts."""
         return sum(group.count for group in self.groups if group.mlp and group.mlp.experts)
@@ -117,12 +119,12 @@ class ModelArch(Record, frozen=True, kw_only=True):
         """Layers without routed experts."""
         return self.layers - self.expert_layers
 
-    @property
+    @cached_property
     def window_tokens(self) -> int | None:
         """The most tokens that a layer reads which does not read the whole context."""
         return max((a.read_tokens for a in self.attentions if a.read_tokens), default=None)
 
-    @property
+    @cached_property
     def window_layers(self) -> int:
         """Layers that do not read the whole context."""
         return sum(g.count for g in self.groups if g.attention and g.attention.read_tokens)

@@ -18,7 +18,7 @@ from guide.manifests.job import batch_objects, how_to_split
 from guide.manifests.leaderworkerset import leader_worker_sets
 from guide.manifests.llminferenceservice import llm_inference_service
 from guide.manifests.objects import Named, launch_options, served, traffic
-from guide.report import review_markdown
+from guide.report.review import review_markdown
 from guide.spec import InferencePlan, write_document
 
 DEFAULT_FORMAT = "kustomize"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from guide.domain import BatchPoint, Recommendation
 from guide.report.table import Table
 from guide.search.batches import knee
-from guide.spec.answer import BatchPointDocument
 from guide.units import format_count, format_duration, format_seconds, significant
+
+if TYPE_CHECKING:
+    from guide.spec.answer import BatchPointDocument
 
 
 def curve(recommendation: Recommendation) -> Table:

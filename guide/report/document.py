@@ -5,7 +5,7 @@ mean.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import guide
 from guide.domain import (
@@ -27,28 +27,30 @@ from guide.domain import (
     ReplicaGroup,
 )
 from guide.report import batches, disaggregation, prefixes, rivals, scaling, speculation
-from guide.spec.answer import (
-    AdditionDocument,
-    CandidateDocument,
-    ContextTierDocument,
-    EngineDocument,
-    EstimateDocument,
-    EvaluationDocument,
-    GroupDocument,
-    IntervalDocument,
-    InventoryDocument,
-    LatencyDocument,
-    LayoutDocument,
-    LimitsDocument,
-    PoolDocument,
-    PriceDocument,
-    RecommendationDocument,
-    RejectionDocument,
-    RelaxationDocument,
-    RivalDocument,
-    ShapeDocument,
-)
 from guide.units import GIB, format_share, significant, whole
+
+if TYPE_CHECKING:
+    from guide.spec.answer import (
+        AdditionDocument,
+        CandidateDocument,
+        ContextTierDocument,
+        EngineDocument,
+        EstimateDocument,
+        EvaluationDocument,
+        GroupDocument,
+        IntervalDocument,
+        InventoryDocument,
+        LatencyDocument,
+        LayoutDocument,
+        LimitsDocument,
+        PoolDocument,
+        PriceDocument,
+        RecommendationDocument,
+        RejectionDocument,
+        RelaxationDocument,
+        RivalDocument,
+        ShapeDocument,
+    )
 
 API_VERSION: Final = "guide.dev/v1alpha1"
 KIND: Final = "Recommendation"

@@ -7,7 +7,7 @@ smaller one holds no layout that a larger one does not. GPUs without a price com
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -20,17 +20,16 @@ from guide.domain import (
     Inventory,
     Plan,
     Reason,
-    Rejection,
     Relaxation,
 )
 from guide.record import Record
 from guide.search.evaluate import Study
-from guide.search.explore import Ledger, survey
+from guide.search.explore import Ledger, Refusal, survey
 from guide.search.fleet import cheapest
 from guide.search.headroom import with_headroom
 from guide.search.pricing import priced
 from guide.search.relax import combined_relaxation, freest, relaxations
-from guide.search.space import releases_of
+from guide.search.space import releases_of, shapes
 
 NODES = (1, 2)
 SOLD = (8,)  # GPUs a node where no seller is known
@@ -97,18 +96,21 @@ class Option(Record, frozen=True, kw_only=True):
 
 
 class Tried(Struct):
-    """What came of it: what works, and what each GPU that does not was refused for."""
+    """What came of it: what works, what each GPU that does not was refused for, and by GPU whether
+    its largest option may work.
+    """
 
     works: list[Addition] = field(default_factory=list[Addition])
-    refused: list[Rejection] = field(default_factory=list[Rejection])
+    refused: list[Refusal] = field(default_factory=list[Refusal])
+    may_work: dict[str, bool] = field(default_factory=dict[str, bool])
 
     @property
-    def nearest(self) -> Rejection | None:
+    def nearest(self) -> Refusal | None:
         """The candidate that missed by least."""
         for reasons in (*TELLING, set(Reason)):
-            able = [r for r in self.refused if r.reason in reasons and r.candidate is not None]
+            able = [one for one in self.refused if one.broken.reason in reasons]
             if able:
-                return min(able, key=lambda r: r.margin)
+                return min(able, key=lambda one: round(one.broken.margin, 4))  # as it is shown
         return None
 
 
@@ -125,15 +127,17 @@ def try_additions(study: Study, inventory: Inventory, *, helpless: bool) -> Trie
     tried = _search(study.under(plan), inventory, SHOWN)
     if not tried.works and not plan.over_nodes:
         wide = study.under(replace(plan, over_nodes=True))
-        tried.works = _search(wide, inventory, 1).works
+        tried.works = _search(wide, inventory, 1, tried.may_work).works
     if not tried.works and helpless:
         tried.works = _with_changes(study.under(plan), inventory)
     return tried
 
 
-def _search(study: Study, inventory: Inventory, places: int) -> Tried:
+def _search(
+    study: Study, inventory: Inventory, places: int, on_one_node: Mapping[str, bool] | None = None
+) -> Tried:
+    """Of a GPU that may not work `on_one_node`, what goes over several is all that is asked."""
     tried = Tried()
-    known: dict[str, bool] = {}  # by GPU: whether its largest option may work
     options = sorted(_options(study, inventory), key=lambda option: option.order)
     largest = {o.gpu.name: o for o in sorted(options, key=lambda o: o.gpus)}
     done: set[str] = set()
@@ -141,9 +145,11 @@ def _search(study: Study, inventory: Inventory, places: int) -> Tried:
         name = option.gpu.name
         if name in done:
             continue
-        if name not in known:
-            known[name] = _may_work(largest[name], study, inventory, tried)
-        if not known[name]:
+        if name not in tried.may_work:
+            only_over = not (on_one_node or {}).get(name, True)
+            found = _may_work(largest[name], study, inventory, tried, only_over=only_over)
+            tried.may_work[name] = found
+        if not tried.may_work[name]:
             continue
         pools = option.added_to(inventory, study)
         one = cheapest(study, survey(study, pools), Ledger())
@@ -155,13 +161,18 @@ def _search(study: Study, inventory: Inventory, places: int) -> Tried:
     return tried
 
 
-def _may_work(option: Option, study: Study, inventory: Inventory, tried: Tried) -> bool:
+def _may_work(
+    option: Option, study: Study, inventory: Inventory, tried: Tried, *, only_over: bool
+) -> bool:
     """Whether a bound leaves anything of the largest option of a GPU; else why not."""
     pools = option.added_to(inventory, study)
-    found = survey(study, pools)
+    among = None
+    if only_over:
+        among = [s for s in shapes(study.plan, pools, study.catalog) if s.nodes > 1]
+    found = survey(study, pools, among)
     if found.prospects or (found.replicas and len(pools.pools) > 1):
         return True
-    tried.refused += found.refused
+    tried.refused += found.refusals
     return False
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Part, Plan, Reason
+from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Plan, Reason
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.launches import LEAST_DRIVER, image_cuda
-from guide.models.arch import weights_of
-from guide.models.splitting import undivided
+from guide.models.splitting import torn
 from guide.record import Record
 from guide.search.space import Shape
 from guide.units import format_bytes, format_duration, format_milliseconds, format_usd
@@ -78,21 +77,17 @@ def quant_group_not_divisible(shape: Shape) -> Broken | None:
     model, tp = shape.variant.model, shape.tp
     if tp == 1 or shape.variant.precision.name != model.precision:
         return None
-    for _, weight in weights_of(model.groups):
-        if shape.ep > 1 and weight.part is Part.EXPERTS:
-            continue  # they are whole
-        ranks = tp if weight.shards is None else min(tp, weight.shards)
-        found = undivided(weight, ranks, shape.image_version)
-        if found is not None:
-            held, tile = found
-            part = f"{weight.part.value} weight {weight.name.split('.')[-1]}"
-            return Broken(
-                Reason.QUANT_GROUP_NOT_DIVISIBLE,
-                f"a GPU holds {held:g} of the {held * ranks:g} channels over which TP {tp} splits "
-                f"the {part}, which is not divisible by its {weight.format.name} block of {tile}",
-                (held % tile) / tile,
-            )
-    return None
+    found = torn(model, tp, shape.image_version, whole_experts=shape.ep > 1)
+    if found is None:
+        return None
+    weight, ranks, held, tile = found
+    part = f"{weight.part.value} weight {weight.name.split('.')[-1]}"
+    return Broken(
+        Reason.QUANT_GROUP_NOT_DIVISIBLE,
+        f"a GPU holds {held:g} of the {held * ranks:g} channels over which TP {tp} splits "
+        f"the {part}, which is not divisible by its {weight.format.name} block of {tile}",
+        (held % tile) / tile,
+    )
 
 
 def spans_nodes(shape: Shape) -> Broken | None:

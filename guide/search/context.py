@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
+from functools import lru_cache
 
-from guide.domain import Catalog, ContextTier, Inventory, MemoryFit, Plan
+from guide.domain import ContextTier, MemoryFit
 from guide.perf.adjust import CONTEXT_STEP_TOKENS, longest_sequence
 from guide.perf.memory import memory_fit
-from guide.search.bounds import LAYOUT_RULES
 from guide.search.operating_point import default_limits
-from guide.search.space import Shape, shapes
+from guide.search.space import Shape
 
 
-def context_tiers(plan: Plan, inventory: Inventory, catalog: Catalog) -> tuple[ContextTier, ...]:
-    """For every number of GPUs of a replica, the layout with the longest context (P7).
+def context_tiers(placeable: Iterable[Shape]) -> tuple[ContextTier, ...]:
+    """For every number of GPUs of a replica, the layout with the longest context (P7), among those
+    that the rules of a layout admit.
 
     Only what memory and the model allow counts, not speed or price. Of equal contexts the layout
     that gives up less precision wins, then the first by name.
     """
     best: dict[int, tuple[tuple[int, int, tuple[object, ...]], ContextTier]] = {}
-    for shape in shapes(plan, inventory, catalog):
-        if any(rule(shape) for rule in LAYOUT_RULES):
-            continue
-        tokens = _longest(shape, plan)
+    for shape in placeable:
+        tokens = _longest(shape.anywhere)
         if tokens <= 0:
             continue
         key = (-tokens, shape.variant.loss, shape.key)
@@ -32,14 +32,15 @@ def context_tiers(plan: Plan, inventory: Inventory, catalog: Catalog) -> tuple[C
     return tuple(best[gpus][1] for gpus in sorted(best))
 
 
-def _longest(shape: Shape, plan: Plan) -> int:
+@lru_cache(maxsize=4096)
+def _longest(shape: Shape) -> int:
     most = shape.variant.model.max_context_tokens
 
     def held(tokens: int) -> MemoryFit:
         limits = default_limits(shape, tokens)
-        return memory_fit(shape.group(limits), shape.release, plan.switches)
+        return memory_fit(shape.group(limits), shape.release, shape.switches)
 
-    if plan.switches.flash_attention:
+    if shape.switches.flash_attention:
         return longest_sequence(held(most), most, 0)
     steps = range(CONTEXT_STEP_TOKENS, most + 1, CONTEXT_STEP_TOKENS)  # scores grow with each
     fit = bisect_left(steps, True, key=lambda tokens: held(tokens).longest_request(tokens) < tokens)

@@ -29,7 +29,6 @@ from guide.domain import (
 from guide.perf.novelty import within_reach
 from guide.perf.roofline import typical_bound
 from guide.record import Record
-from guide.search.bounds import Broken
 from guide.search.operating_point import Replica, half_width, half_width_near
 from guide.search.pricing import billed_gpus, group_usd_per_h
 from guide.simulate.capacity import peak_prefill, saturation
@@ -40,28 +39,29 @@ from guide.simulate.sessions import dealt
 SECONDS_PER_HOUR = 3600
 MILLION = 1e6
 ROUNDING = 1e-9  # so that 8.000000001 replicas or users are 8
+APART = 1.01  # times a load is another one: what is nearer is simulated once, for all that ask
 
 
 class Study(Record, frozen=True):
-    """What stays the same over one recommendation. `runs` remembers simulations, `operated`
-    operating points, which no limit changes, and `carried` which part of its capacity a replica
-    carries within its limits (`guide.search.fleet`).
+    """What stays the same over one recommendation. `runs` remembers simulations, `weighed` the
+    deployments made of them, and `carried` which part of its capacity a replica carries within its
+    limits (`guide.search.fleet`).
     """
 
     plan: Plan
     catalog: Catalog
     seed: int = 0
     runs: Runs = REMEMBERED
-    operated: dict[tuple[object, ...], Replica | Broken] = field(
-        default_factory=dict[tuple[object, ...], Replica | Broken]
-    )
     carried: dict[tuple[object, ...], float] = field(
         default_factory=dict[tuple[object, ...], float]
+    )
+    weighed: dict[tuple[object, ...], Evaluation] = field(
+        default_factory=dict[tuple[object, ...], Evaluation]
     )
 
     def under(self, plan: Plan) -> Study:
         """The same study with other limits; simulations are shared."""
-        return replace(self, plan=plan)
+        return replace(self, plan=plan, weighed={})
 
     def report(self, replica: Replica, load: Workload) -> ServingReport:
         """Simulate one replica under its share of the load, once."""
@@ -81,12 +81,20 @@ class Member(Record, frozen=True, kw_only=True):
         """The group that the manifest will hold."""
         return self.replica.group(self.replicas, self.load_share)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Which member it is: of a pool as it is here, which may be priced otherwise elsewhere."""
+        shape = self.replica.shape
+        which = shape.key, shape.speculation, self.replica.limits
+        return id(shape.pool), *which, self.replicas, self.load_share
+
 
 def load_share(workload: Workload, replicas: int, share: float = 1.0) -> Workload:
     """The load of the busiest of `replicas` that get `share` of all requests, split at random.
 
-    Open loop: a renewal stream thinned with probability p has cv^2 = cv^2 p + 1 - p. Closed loop:
-    users are dealt out one by one, and so is a batch, by least work.
+    Open loop: a renewal stream thinned with probability p has cv^2 = cv^2 p + 1 - p, and its rate
+    is the nearest power of `APART`, half a percent away at most. Closed loop: users are dealt out
+    one by one, and so is a batch, by least work.
     """
     part = share / replicas
     if workload.prefixes is not None:
@@ -101,18 +109,23 @@ def load_share(workload: Workload, replicas: int, share: float = 1.0) -> Workloa
     assert workload.requests_per_s is not None  # exactly one of the two, by guide.spec
     return replace(
         workload,
-        requests_per_s=_told_apart(workload.requests_per_s * part),
-        arrival_cv=_told_apart(math.sqrt(workload.arrival_cv**2 * part + 1 - part)),
+        requests_per_s=APART ** round(math.log(workload.requests_per_s * part, APART)),
+        arrival_cv=round(math.sqrt(workload.arrival_cv**2 * part + 1 - part), 9),
     )
 
 
-def _told_apart(value: float) -> float:
-    """Nine digits: the same share of two loads is simulated once, whatever its last bits."""
-    return float(f"{value:.9g}")
-
-
 def evaluate(members: Sequence[Member], study: Study) -> Evaluation:
-    """Simulate one replica of each member under its share and sum up the deployment."""
+    """Simulate one replica of each member under its share and sum up the deployment; once for all
+    goals that look for it.
+    """
+    key = tuple(one.key for one in members)
+    found = study.weighed.get(key)
+    if found is None:
+        found = study.weighed[key] = _weighed(members, study)
+    return found
+
+
+def _weighed(members: Sequence[Member], study: Study) -> Evaluation:
     workload = study.plan.workload
     reports = [
         study.report(one.replica, load_share(workload, one.replicas, one.load_share))

@@ -23,21 +23,18 @@ from guide.domain import (
     Plan,
     Rejection,
 )
+from guide.search.asked import Asked, asked_of
 from guide.search.bounds import LAYOUT_RULES, Broken, unknown_gpu
 from guide.search.evaluate import Study
 from guide.search.goal import Goal
 from guide.search.loaded import loaded
 from guide.search.operating_point import (
     Replica,
-    Tails,
     default_limits,
-    lengths_and_users,
     operate,
-    promised_context_tokens,
-    tails,
     too_slow,
 )
-from guide.search.rank import adds_nothing, identity, optimistic_key, rank_key
+from guide.search.rank import Key, adds_nothing, identity, optimistic_key, rank_key
 from guide.search.sizing import Prospect, Trial, attempt, prospect
 from guide.search.space import Shape, considered_pools, shapes
 
@@ -116,8 +113,7 @@ def survey(
     """
     plan = study.plan
     found = Survey(plan=plan, unknown=list(_unknown_pools(plan, inventory)))
-    long = tails(plan.workload, promised_context_tokens(plan))
-    load = lengths_and_users(plan)
+    asked = asked_of(plan)
     for shape in shapes(plan, inventory, study.catalog) if among is None else among:
         broken = None
         if not placed:
@@ -126,7 +122,7 @@ def survey(
             found.refusals.append(Refusal(shape, None, 1, broken))
             continue
         found.placeable.append(shape)
-        replica = _operated(shape, study, load, long, (running or {}).get(shape.key))
+        replica = _operated(shape, study, asked, (running or {}).get(shape.key))
         if isinstance(replica, Broken):
             found.refusals.append(Refusal(shape, None, 1, replica))
             continue
@@ -152,25 +148,11 @@ def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
             )
 
 
-def _operated(
-    shape: Shape,
-    study: Study,
-    load: tuple[object, ...],
-    long: Tails,
-    running: Limits | None,
-) -> Replica | Broken:
-    # the same in all pools of a GPU that link a replica alike, and under all limits that a
-    # relaxation tries
-    linked = shape.nodes, bool(shape.pool.nvlink_domains)
-    alike = (shape.gpu, *shape.key[1:], *linked, running, load)
-    found = study.operated.get(alike)
-    if found is None:
-        found = study.operated[alike] = operate(shape, study.plan, study.catalog, long, running)
+def _operated(shape: Shape, study: Study, asked: Asked, running: Limits | None) -> Replica | Broken:
+    found = operate(shape.anywhere, asked, study.catalog, running)
     if isinstance(found, Broken):
         return found
-    return too_slow(found, study.plan) or (
-        found if found.shape is shape else replace(found, shape=shape)
-    )
+    return too_slow(found, study.plan) or replace(found, shape=shape)
 
 
 def refused(one: Refusal, plan: Plan) -> Rejection:
@@ -204,14 +186,16 @@ def hunt(
     queue = [(optimistic_key(one, goal), place, one) for place, one in enumerate(prospects)]
     heapq.heapify(queue)
     asked: set[int] = set()
+    keys = _Keys(goal)
+    bar = _bar(ledger, keys, places)
     while queue:
         key, place, found = queue[0]
-        bar = _bar(ledger, goal, places)
         if bar is not None and key >= bar[0]:
             break
         if place in asked:
             heapq.heappop(queue)
             ledger.add(attempt(found, study, goal, bar and bar[1]))
+            bar = _bar(ledger, keys, places)
             continue
         asked.add(place)
         under = loaded(found, study)
@@ -220,21 +204,40 @@ def hunt(
         else:
             heapq.heappop(queue)
             ledger.refuse(Refusal(found.replica.shape, found.replica.limits, *under))
-    return leaders(ledger, goal, places)
+    return _first(ledger, keys, places)
 
 
-def _bar(ledger: Ledger, goal: Goal, places: int) -> tuple[tuple[Any, ...], Evaluation] | None:
+class _Keys(dict[tuple[Any, ...], Key]):
+    """Keys of what was simulated, each worked out once: by identity, as in the ledger."""
+
+    def __init__(self, goal: Goal) -> None:
+        super().__init__()
+        self._goal = goal
+
+    def of(self, entry: tuple[tuple[Any, ...], Evaluation]) -> Key:
+        """The key of an entry of `Ledger.kept`."""
+        known = self.get(entry[0])
+        if known is None:
+            known = self[entry[0]] = rank_key(entry[1], self._goal)
+        return known
+
+
+def _bar(ledger: Ledger, keys: _Keys, places: int) -> tuple[Key, Evaluation] | None:
     """Key and deployment of the last place, once all places are taken."""
-    first = leaders(ledger, goal, places)
+    first = _first(ledger, keys, places)
     if len(first) < places:
         return None
-    return rank_key(first[-1], goal), first[-1]
+    return keys.of((identity(first[-1]), first[-1])), first[-1]
 
 
 def leaders(ledger: Ledger, goal: Goal, places: int) -> list[Evaluation]:
     """The best `places` of what was simulated, each of which adds something to those before it."""
+    return _first(ledger, _Keys(goal), places)
+
+
+def _first(ledger: Ledger, keys: _Keys, places: int) -> list[Evaluation]:
     found: list[Evaluation] = []
-    for evaluation in sorted(ledger.kept.values(), key=lambda e: rank_key(e, goal)):
+    for _, evaluation in sorted(ledger.kept.items(), key=keys.of):
         if not any(adds_nothing(evaluation, one) for one in found):
             found.append(evaluation)
         if len(found) == places:

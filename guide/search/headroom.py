@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from guide.domain import Evaluation, Inventory, LayoutKey, Plan
 from guide.search.assess import Running, members_of
-from guide.search.evaluate import ROUNDING, Member, Study, evaluate, sustained_per_s
+from guide.search.evaluate import APART, ROUNDING, Member, Study, evaluate, sustained_per_s
 from guide.search.explore import Ledger, hunt
 from guide.search.goal import Aim, Goal
 from guide.search.knobs import verdict
@@ -19,7 +19,7 @@ from guide.search.sizing import Prospect, Trial, prospect
 EDGE = 1.1  # times the load: what holds less runs at its edge
 ROOMS = (1.25, EDGE)  # that its bill should hold instead, before GPUs are saved on it
 MOST_TIMES = 4.0  # the load: beyond, nobody asks
-STEP = 1.02  # between two loads that are told apart
+STEP = APART**2  # between two loads that are tried: simulated as they are
 
 
 def with_headroom(one: Evaluation, study: Study, inventory: Inventory) -> Evaluation:

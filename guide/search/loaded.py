@@ -8,9 +8,10 @@ import math
 
 from msgspec.structs import replace
 
+from guide.search.asked import asked_of
 from guide.search.bounds import Broken, counted, latency_misses
 from guide.search.evaluate import Study
-from guide.search.operating_point import half_width, promised_context_tokens, tails
+from guide.search.operating_point import half_width
 from guide.search.sizing import Prospect, replicas_for
 from guide.simulate.fluid import fluid
 
@@ -29,7 +30,7 @@ def loaded(found: Prospect, study: Study) -> Prospect | tuple[int, Broken]:
     flow = fluid(replica.group(1), replica.memory, load, study.catalog)
     if flow is None or load.requests_per_s is None:
         return found
-    gaps = tails(load, promised_context_tokens(plan)).output_tokens - 1
+    gaps = asked_of(plan).long.output_tokens - 1
     tpot_up, e2e_up = (math.exp(half_width(replica.fit, one)) for one in ("tpot", "e2e"))
     sure_per_s = SURE * load.requests_per_s
     tpot_s = flow.tpot_under(sure_per_s / found.most)

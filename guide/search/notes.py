@@ -65,13 +65,13 @@ def _replicas_asked(plan: Plan, best: Evaluation) -> list[str]:
 def _added_in_vain(plan: Plan, added: Tried) -> list[str]:
     """That no GPU would do, and by what the one that comes nearest fails."""
     near = added.nearest
-    if added.works or near is None or near.candidate is None:
+    if added.works or near is None:
         return []
     among = "that spec.placement.gpus allows" if plan.gpus else "of the catalogue"
-    group = near.candidate.groups[0]
+    shape = near.shape
     return [
-        f"no GPU {among} would do as one or two nodes more: the nearest is {group.gpu.name} under "
-        f"{group.framework} with {' x '.join(group.key.degrees)}: {near.detail}"
+        f"no GPU {among} would do as one or two nodes more: the nearest is {shape.gpu.name} under "
+        f"{shape.release.framework} with {' x '.join(shape.key.degrees)}: {near.broken.detail}"
     ]
 
 

@@ -7,6 +7,7 @@ runs.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -33,6 +34,7 @@ from guide.perf.adjust import (
 from guide.perf.fits import resolve
 from guide.perf.memory import memory_fit
 from guide.record import Record
+from guide.search.asked import Asked
 from guide.search.bounds import (
     Broken,
     context_beyond_limits,
@@ -42,28 +44,19 @@ from guide.search.bounds import (
     outside_does_not_fit,
     weights_do_not_fit,
 )
-from guide.search.promised import guessed, promised_context_tokens
+from guide.search.promised import guessed
 from guide.search.space import Shape
-from guide.simulate.arrivals import DEFAULT_P95_RATIO, quantile_tokens, within
+from guide.simulate.arrivals import DEFAULT_P95_RATIO
 from guide.simulate.capacity import request_tokens, saturation, zero_load
-from guide.simulate.sessions import own_lengths
 
 LEAST_CHUNK = 256  # tokens of a step: below, the host takes longer than the GPU
 SHORTER, LONGER = (1 / 4, 1 / 2), 2  # tuning factors (P7) on the framework's own chunk
-SURE_QUANTILE = 0.92  # of the lengths: see `tails`
 FULL, MANY_PREEMPTIONS = 0.98, 12  # of the cache, in a run: memory decides the times
 WIDEST_LOG = 3.0  # half-width, a factor of 20: beyond, there is no number
 # powers of two and their midpoints: the sizes for which batches are captured as graphs
 BATCH_LADDER = tuple(
     sorted({1, 2, 4} | {size for k in range(3, 11) for size in (2**k, 3 * 2 ** (k - 1))})
 )
-
-
-class Tails(Record, frozen=True, kw_only=True):
-    """Lower bounds of the 95th percentile of the simulated prompt and output lengths."""
-
-    prompt_tokens: float
-    output_tokens: float
 
 
 class Replica(Record, frozen=True, kw_only=True):
@@ -111,36 +104,29 @@ def half_width_near(fit: Fit, report: ServingReport, metric: str) -> float:
     return max(width, min(math.hypot(width, beyond * waits), WIDEST_LOG))
 
 
-def lengths_and_users(plan: Plan) -> tuple[object, ...]:
-    """All of a plan that the operating point of a shape depends on."""
-    workload = plan.workload
-    rate = None if workload.requests_per_s is None else 1.0
-    batch = None if workload.offline is None else 1
-    return replace(workload, requests_per_s=rate, arrival_cv=1.0, offline=batch), plan.switches
-
-
+@lru_cache(maxsize=16384)  # of 1.2 kB: every other limit asks for the same, and so do what-ifs
 def operate(
-    shape: Shape, plan: Plan, catalog: Catalog, long: Tails, running: Limits | None = None
+    shape: Shape, asked: Asked, catalog: Catalog, running: Limits | None = None
 ) -> Replica | Broken:
-    """Find the operating point of `shape` under `plan`, or what keeps it from serving at all.
+    """Find the operating point of `shape`, or what keeps it from serving at all.
 
-    It depends on no service level, on no budget, and on no rate of an open loop.
     With `running`, the operating point of a deployment that is there: it is judged, not chosen.
     """
-    needed = promised_context_tokens(plan)
-    broken = guessed(plan, context_beyond_model(shape.variant.model, needed))
+    workload, needed = asked.workload, asked.context_tokens
+    broken = guessed(workload, context_beyond_model(shape.variant.model, needed))
     if broken is not None:
         return broken
     limits = running or default_limits(shape, needed)
-    broken = guessed(plan, context_beyond_limits(limits, needed))
+    broken = guessed(workload, context_beyond_limits(limits, needed))
     if broken is not None:
         return broken
-    memory = memory_fit(shape.group(limits), shape.release, plan.switches)
-    broken = weights_do_not_fit(memory) or guessed(plan, context_does_not_fit(memory, needed))
+    memory = memory_fit(shape.group(limits), shape.release, shape.switches)
+    broken = weights_do_not_fit(memory) or guessed(workload, context_does_not_fit(memory, needed))
     if broken is not None:
         return broken
-    stated = plan.workload.max_context_tokens is not None or running is not None
-    if not stated and plan.switches.flash_attention:  # without it activations grow with the context
+    stated = workload.max_context_tokens is not None or running is not None
+    # without FlashAttention activations grow with the context
+    if not stated and shape.switches.flash_attention:
         model_limit = shape.variant.model.max_context_tokens
         longest = longest_sequence(memory, model_limit, needed)
         limits = replace(limits, max_model_len=longest)
@@ -152,18 +138,18 @@ def operate(
         one_batch=shape.key.one_batch and shape.speculation is None,
     )
     if running is None:
-        sizes = _batch_sizes(limits, memory, plan.workload)
+        sizes = _batch_sizes(limits, memory, workload)
         limits = replace(limits, max_num_seqs=sizes[-1])
-        memory = memory_fit(shape.group(limits), shape.release, plan.switches)
+        memory = memory_fit(shape.group(limits), shape.release, shape.switches)
         broken = outside_does_not_fit(memory)
         if broken is not None:
             return broken
-        found = _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
-        chunks = _chunk_sizes(release, limits, plan.workload)
+        found = _bounded(shape, limits, memory, fit, asked, catalog)
+        chunks = _chunk_sizes(release, limits, workload)
         mixable = FRAMEWORKS[release.framework].mixes_chunks(variant.model, shape.pp)
         mixable = mixable and shape.speculation is None  # SGLang turns it off
         return replace(found, smaller=sizes[:-1], chunks=chunks, mixable=mixable)
-    return _bounded(shape, limits, memory, fit, plan, catalog=catalog, long=long)
+    return _bounded(shape, limits, memory, fit, asked, catalog)
 
 
 def too_slow(replica: Replica, plan: Plan) -> Broken | None:
@@ -284,55 +270,34 @@ def _bounded(
     limits: Limits,
     memory: MemoryFit,
     fit: Fit,
-    plan: Plan,
-    *,
+    asked: Asked,
     catalog: Catalog,
-    long: Tails,
 ) -> Replica:
     """The replica with what bounds say about it."""
-    group = shape.group(limits)
-    ttft_s, tpot_s, e2e_s = _empty_server(group, memory, plan, catalog, long)
+    group, workload = shape.group(limits), asked.workload
+    ttft_s, tpot_s, e2e_s = _empty_server(group, memory, asked, catalog)
     return Replica(
         shape=shape,
         limits=limits,
         memory=memory,
         fit=fit,
-        saturation_per_s=saturation(group, memory, plan.workload, catalog),
+        saturation_per_s=saturation(group, memory, workload, catalog),
         zero_load_ttft_s=ttft_s,
         zero_load_tpot_s=tpot_s,
         zero_load_e2e_s=e2e_s,
-        max_concurrent_requests=_at_once(shape, limits, memory, plan.workload),
+        max_concurrent_requests=_at_once(shape, limits, memory, workload),
     )
 
 
 def _empty_server(
-    group: ReplicaGroup, memory: MemoryFit, plan: Plan, catalog: Catalog, long: Tails
+    group: ReplicaGroup, memory: MemoryFit, asked: Asked, catalog: Catalog
 ) -> tuple[float, float, float]:
     """Lower bounds of the p95 of TTFT, TPOT and end-to-end time, from requests that meet no other.
 
     The p95 of the prompts bounds that of TTFT, the p95 of the outputs that of the end-to-end time.
     """
-    workload = plan.workload
+    workload, long = asked.workload, asked.long
     _, tpot_s = zero_load(group, memory, workload, catalog)
     prompt = Lengths(mean_tokens=long.prompt_tokens)
     ttft_s, _ = zero_load(group, memory, replace(workload, prompt=prompt), catalog)
     return ttft_s, tpot_s, max(ttft_s, tpot_s * (long.output_tokens - 1))
-
-
-def tails(workload: Workload, longest_tokens: int) -> Tails:
-    """The tails of `workload`: quantiles that the 95th percentile of no sample falls below.
-
-    A run draws the lengths of its requests without repetition (`guide.simulate.arrivals`), at least
-    600, and counts two fifths of them or more: three standard errors of that part's 95th lie above.
-    Of prompts that begin alike the rest is drawn.
-    """
-    drawn, alike = workload.prompt, 0
-    if workload.prefixes is not None:
-        drawn = own_lengths(workload, workload.prefixes)
-        alike = workload.prefixes.shared_tokens
-    prompt, output = (
-        math.floor(max(1.0, quantile_tokens(side, SURE_QUANTILE)))
-        for side in (drawn, workload.output)
-    )
-    prompt, output = within(longest_tokens, alike + prompt, output)
-    return Tails(prompt_tokens=prompt, output_tokens=output)

@@ -41,10 +41,10 @@ def unstated_p95(workload: Workload) -> list[str]:
     return [name for name, lengths in sides.items() if lengths.p95_tokens is None]
 
 
-def guessed(plan: Plan, broken: Broken | None) -> Broken | None:
+def guessed(workload: Workload, broken: Broken | None) -> Broken | None:
     """The same limit, which says so where the context that breaks it was not stated."""
-    sides = unstated_p95(plan.workload)
-    if broken is None or not sides or plan.workload.max_context_tokens is not None:
+    sides = unstated_p95(workload)
+    if broken is None or not sides or workload.max_context_tokens is not None:
         return broken
     return replace(
         broken,

@@ -39,6 +39,7 @@ from guide.search.fleet import search
 from guide.search.goal import CURVE, KNEE, Aim, Goal, goal_of
 from guide.search.headroom import roomier, with_headroom
 from guide.search.notes import notes
+from guide.search.operating_point import operate
 from guide.search.precisions import about_tolerance, published_first
 from guide.search.prefixes import about_prefixes
 from guide.search.prefixes import advice as by_router
@@ -50,6 +51,7 @@ from guide.search.rivals import rivals
 from guide.search.sizing import Prospect, pace_s
 from guide.search.space import is_online, releases_of
 from guide.search.speculation import about_speculation, advice
+from guide.simulate.runs import REMEMBERED
 from guide.units import format_duration, format_seconds, format_usd
 
 RATE, DAY = "spec.workload.requestsPerSecond", "spec.workload.dayProfile"
@@ -127,7 +129,7 @@ def recommend(
         relaxations=_by_its_name(plan, offers),
         combined=_by_its_name(plan, together),
         batch_curve=curve,
-        context_tiers=context_tiers(plan, inventory, catalog),
+        context_tiers=context_tiers(found.placeable),
         candidates=len(top) + len(rejections),
         inventory=inventory,
         catalog_digest=catalog.digest,
@@ -153,6 +155,12 @@ def recommend(
         ),
         seed=seed,
     )
+
+
+def forget() -> None:
+    """Forget what earlier questions left in this process: answers stay the same and take longer."""
+    REMEMBERED.forget()
+    operate.cache_clear()
 
 
 def _by_its_name(plan: Plan, offers: tuple[Relaxation, ...]) -> tuple[Relaxation, ...]:

@@ -8,6 +8,7 @@ Shapes larger than what is free are enumerated too, so that their rejections can
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -75,7 +76,7 @@ def is_online(model: ModelArch, precision: Precision) -> bool:
     return precision.name != model.precision and precision.name not in SIXTEEN_BIT
 
 
-class Shape(Record, frozen=True, kw_only=True):
+class Shape(Record, frozen=True, kw_only=True, dict=True):
     """One replica of a deployment, its count still open."""
 
     pool: GpuPool
@@ -108,6 +109,21 @@ class Shape(Record, frozen=True, kw_only=True):
         return self.pool.nodes_for(self.tp, self.pp) if self.over_nodes else 1
 
     @property
+    def anywhere(self) -> Shape:
+        """The replica on no pool in particular: all that its speed depends on, and nothing else."""
+        pool = GpuPool(
+            name="",
+            gpu=self.gpu,
+            product="",
+            source="",
+            resource="",
+            gpus_per_node=self.gpus // self.nodes,
+            free_gpus_by_node=(),
+            nvlink_domains=((),) if self.pool.nvlink_domains else (),
+        )
+        return replace(self, pool=pool, over_nodes=False, image=None)
+
+    @cached_property
     def key(self) -> LayoutKey:
         """Which replica it is."""
         v = self.variant

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from guide.cluster.imagined import MOST_NODES, MOST_PER_NODE
 from guide.errors import GuideError, SpecError
 from guide.question import Cluster
-from guide.report import to_json
+from guide.report.document import to_json
 from guide.spec import InferencePlan
 from guide.spec.answer import RecommendationDocument
 from guide.spec.edge import Edge

@@ -11,7 +11,8 @@ from typing import Any
 from guide.domain import Recommendation
 from guide.gitops.folder import folder_files, plan_text
 from guide.manifests.render import KUSTOMIZATION, render_files
-from guide.report import review_markdown, to_json
+from guide.report.document import to_json
+from guide.report.review import review_markdown
 from guide.spec import write_document
 from guide.web.asking import PageQuestion
 

@@ -12,7 +12,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import guide.cli
-from guide.cli.app import COMMANDS, app, face
+from guide.cli.app import app
+from guide.cli.commands import COMMANDS, face
 from guide.errors import GuideError, SpecError
 from tests import toy
 from tests.llama_config import LLAMA
@@ -147,7 +148,7 @@ def test_errors_end_in_exit_2_without_a_traceback(
     def fail(prog_name: str) -> None:
         raise GuideError("the plan is wrong")
 
-    monkeypatch.setattr("guide.cli.app.face", lambda called: fail)
+    monkeypatch.setattr("guide.cli.commands.face", lambda called: fail)
     with pytest.raises(SystemExit) as stopped:
         guide.cli.main()
     assert stopped.value.code == guide.cli.BAD_INPUT == 2
@@ -168,6 +169,26 @@ def test_lists_come_as_table_and_document(command: str, monkeypatch: pytest.Monk
 def test_a_command_is_built_alone_where_the_first_word_names_one(word: str):
     built = [each.name for each in face(word).registered_commands]
     assert built == ([word] if word in COMMANDS else list(COMMANDS))
+
+
+def test_a_command_that_is_named_is_the_only_one_that_is_loaded():
+    script = "import sys, guide.cli.commands as c; c.face('gpus'); print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert {name for name in COMMANDS if f"guide.cli.{name}" in loaded} == {"gpus"}
+
+
+def test_a_command_ends_without_a_look_for_garbage():
+    script = (
+        "import atexit, gc, guide.cli\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
+        "guide.cli.main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "--version"], check=True, capture_output=True, text=True
+    )
+    assert ended.stdout.splitlines()[-1] == "True"
 
 
 def test_every_command_has_help():

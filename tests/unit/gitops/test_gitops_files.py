@@ -14,7 +14,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from guide.cli.app import COMMANDS, app
+from guide.cli.app import app
+from guide.cli.commands import COMMANDS
 from tests.tutorial import ROOT
 
 FOLDER = ROOT / "docs/gitops"

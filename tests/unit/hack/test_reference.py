@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guide.cli.app import COMMANDS
+from guide.cli.commands import COMMANDS
 from guide.domain import Reason
 from guide.gitops.findings import RULES
 from guide.report.reasons import MEANING

@@ -16,7 +16,7 @@ from guide.errors import SpecError
 from guide.manifests.render import render_files
 from guide.perf.fits import fit_of
 from guide.question import Cluster, ask
-from guide.report import to_json
+from guide.report.document import to_json
 from guide.simulate.capacity import peak_prefill
 from tests.manifest_cases import CASES, Case
 

@@ -19,8 +19,9 @@ from guide.domain import (
     SkippedNode,
     Slo,
 )
-from guide.report import review_markdown, to_json, to_status
-from guide.report.status import MAX_BYTES, MAX_REJECTIONS, nearest_misses
+from guide.report.document import to_json
+from guide.report.review import review_markdown
+from guide.report.status import MAX_BYTES, MAX_REJECTIONS, nearest_misses, to_status
 from guide.search.recommend import recommend
 from guide.spec import load_plan
 from tests import toy

@@ -11,10 +11,11 @@ import yaml
 from guide.catalog import load
 from guide.cluster.inventory import read_inventory
 from guide.domain import Evaluation, Recommendation, Rival
-from guide.report import to_json, to_status
+from guide.report.document import to_json
 from guide.report.frameworks import side_by_side
 from guide.report.review import review_markdown
 from guide.report.rivals import cause, reasons
+from guide.report.status import to_status
 from guide.search.recommend import recommend
 from guide.spec import InferencePlan, parse_plan, resolve_plan
 from tests.handmade import GROUP, recommendation

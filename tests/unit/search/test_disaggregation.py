@@ -27,8 +27,9 @@ from guide.domain import (
     Workload,
 )
 from guide.errors import SpecError
-from guide.report import review_markdown, to_json
 from guide.report.disaggregation import side_by_side
+from guide.report.document import to_json
+from guide.report.review import review_markdown
 from guide.search.disaggregation import MARGIN, about_disaggregation, advice
 from guide.search.evaluate import Study
 from guide.search.explore import Ledger, Survey, hunt, survey

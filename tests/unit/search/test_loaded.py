@@ -15,11 +15,10 @@ from guide.domain import Inventory, Lengths, Plan, Slo, Workload
 from guide.search.evaluate import Study
 from guide.search.explore import survey
 from guide.search.loaded import loaded
-from guide.search.recommend import recommend
+from guide.search.recommend import forget, recommend
 from guide.search.sizing import Prospect
 from guide.simulate import serve
 from guide.simulate.fluid import Fluid, fluid
-from guide.simulate.runs import REMEMBERED
 from tests import toy
 
 CATALOG = load()
@@ -64,7 +63,7 @@ def test_what_the_load_rules_out_is_told_and_not_simulated(monkeypatch: pytest.M
         layouts.add(tuple(group.key))
         return run(group, *args, **other)
 
-    REMEMBERED.forget()
+    forget()
     monkeypatch.setattr(serve, "run", watched)
     found = recommend(plan, POOLS, CATALOG)
     refused = [one for one in found.rejections if "share the load evenly" in one.detail]

@@ -14,7 +14,7 @@ from guide.cluster.inventory import read_inventory
 from guide.domain import Evaluation, Inventory, Lengths, Plan, Slo, Workload
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.base import DeploymentOptions
-from guide.report import to_json
+from guide.report.document import to_json
 from guide.search.chunks import about_chunk
 from guide.search.evaluate import Member, Study, evaluate
 from guide.search.explore import survey

@@ -26,7 +26,7 @@ from guide.live.by_hand import running_layout
 from guide.live.expect import expect
 from guide.live.measured import Observation, workload
 from guide.live.verdict import Verdict, judge
-from guide.report import to_json
+from guide.report.document import to_json
 from guide.report.prefixes import routers
 from guide.report.review import review_markdown
 from guide.search.evaluate import hit_share

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from guide.domain import DayProfile, Inventory, Plan, Recommendation, Slo
-from guide.report import to_json
+from guide.report.document import to_json
 from guide.report.scaling import bounds
 from guide.search.recommend import recommend
 from guide.search.scaling import cheapest_bounds

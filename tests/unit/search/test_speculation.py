@@ -14,7 +14,7 @@ from guide.domain import GpuPool, Inventory, Provenance, Recommendation, Specula
 from guide.errors import SpecError
 from guide.frameworks import FRAMEWORKS, DeploymentOptions
 from guide.models.drafts import prediction_model
-from guide.report import to_json
+from guide.report.document import to_json
 from guide.report.speculation import curve
 from guide.report.verdict import trust_in
 from guide.search.recommend import recommend

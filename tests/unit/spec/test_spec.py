@@ -12,7 +12,7 @@ import yaml
 from guide.catalog import load
 from guide.domain import Preference, Tolerance
 from guide.errors import SpecError
-from guide.report import to_status
+from guide.report.status import to_status
 from guide.spec import (
     InferencePlan,
     load_plan,
