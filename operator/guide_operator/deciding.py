@@ -39,6 +39,7 @@ Key = tuple[str, str]  # namespace, name
 _POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
 _POLL_STUCK_S = 15.0  # where only a Deployment tells that its pods can be made again
 _LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
+_MOST_READ = 8  # ConfigMaps at once that are compared with what was written: 40 kB each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ class Decider:
         self._shipped = catalog
         self.catalogs: dict[str, Catalog] = {}  # with the corrections in force, by namespace
         self.turns = Turns()
+        self._readers = asyncio.Semaphore(_MOST_READ)
 
     async def decide(self, work: Work, plan: Object, *, asked: bool) -> Decision:
         """What to write for `plan`. Raises `ClusterError` when trying again may help."""
@@ -202,13 +204,18 @@ class Decider:
 
     # --- mode Recommend --------------------------------------------------------------------------
 
+    async def _intact(self, one: _Asked) -> bool:
+        """Whether what was written is still there; of all that ask, a few hold their ConfigMap."""
+        async with self._readers:
+            seen = await self._observe(one)
+            return reconcile.intact(one.written, seen.observed)
+
     async def _recommend(self, work: Work, one: _Asked) -> Decision:
         inventory, inputs = self._inputs(one)
         if reconcile.settled(one.observed, inputs):
             if not one.asked:
                 return Decision()
-            seen = await self._observe(one)
-            if reconcile.intact(one.written, seen.observed):
+            if await self._intact(one):
                 return Decision()
         answer = await self._answer(work, one, inventory, (), inputs)
         one = await self._observe(one)  # not before: thousands may wait, each with its ConfigMap

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import pickle
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ from guide_operator.pulse import Pulse
 T = TypeVar("T")
 
 _MOST_CORRECTED = 8  # catalogues; more than one where namespaces learn for themselves
-_MOST_ANSWERS = 100  # remembered; one holds about 100 kB
+_MOST_ANSWERS = 100  # remembered
 
 _catalog: Catalog | None = None  # of a worker process
 _corrected_by: list[tuple[Corrections, Catalog]] = []  # the last ones, and the catalogue under them
@@ -39,15 +41,25 @@ class Answer:
 
     recommendation: Recommendation
     running: Assessment | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed(Generic[T]):
+    """What a worker found, as it is sent and remembered: a tenth of the memory of its objects."""
+
+    content: bytes
     took_s: float
+
+    def unpacked(self) -> T:
+        return pickle.loads(zlib.decompress(self.content))
 
 
 @dataclass(frozen=True)
 class _Call(Generic[T]):
     function: Callable[..., T]
     arguments: tuple[Any, ...]
-    known: Callable[[], T | TookTooLong | None]  # what was answered before
-    keep: Callable[[T | TookTooLong], None]
+    known: Callable[[], _Packed[T] | TookTooLong | None]  # what was answered before
+    keep: Callable[[_Packed[T] | TookTooLong], None]
 
 
 @dataclass(order=True)
@@ -87,7 +99,9 @@ class Engine:
         self._round, self._rounds = 0, dict[str, int]()  # now, and the last of each namespace
         self._waiting: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
         self._tasks: list[asyncio.Task[None]] = []
-        self._answers: dict[tuple[object, ...], tuple[Inventory, Answer | TookTooLong]] = {}
+        self._answers: dict[
+            tuple[object, ...], tuple[Inventory, _Packed[Answer] | TookTooLong]
+        ] = {}
         self.questions = Pulse()
         self.ledger = Corrections()  # corrections that every answer rests on
 
@@ -123,25 +137,22 @@ class Engine:
         """
         key = (digest, *running)
 
-        def known() -> Answer | TookTooLong | None:
+        def known() -> _Packed[Answer] | TookTooLong | None:
             # an answer also lists pools out of reach, of which the digest says nothing
             before = self._answers.get(key)
             return before[1] if before and before[0] == inventory else None
 
-        def keep(found: Answer | TookTooLong) -> None:
-            if isinstance(found, Answer):
+        def keep(found: _Packed[Answer] | TookTooLong) -> None:
+            if isinstance(found, _Packed):
                 self._observe(found.took_s)
             if len(self._answers) >= _MOST_ANSWERS:
                 self._answers.clear()
             self._answers[key] = inventory, found
 
         arguments = (plan, inventory, running, self.ledger_of(namespace))
-        found = await self._asked(
+        return await self._asked(
             _Call(_answer, arguments, known, keep), routine=routine, namespace=namespace
         )
-        if isinstance(found, TookTooLong):
-            raise found
-        return found
 
     def use(self, ledger: Corrections) -> None:
         """Answer by these corrections from now on."""
@@ -167,21 +178,24 @@ class Engine:
         """
         arguments = (plan, inventory, layout, workload, self.ledger_of(namespace))
         call = _Call(_expect, arguments, lambda: None, lambda found: None)
-        found = await self._asked(call, routine=True, namespace="")
-        if isinstance(found, TookTooLong):
-            raise ClusterError(str(found))
-        return found
+        try:
+            return await self._asked(call, routine=True, namespace="")
+        except TookTooLong as error:
+            raise ClusterError(str(error)) from error
 
-    async def _asked(self, call: _Call[T], *, routine: bool, namespace: str) -> T | TookTooLong:
-        done: asyncio.Future[T | TookTooLong] = asyncio.get_running_loop().create_future()
+    async def _asked(self, call: _Call[T], *, routine: bool, namespace: str) -> T:
+        done = asyncio.get_running_loop().create_future()
         turn = max(self._round, self._rounds.get(namespace, 0) + 1)
         self._rounds[namespace] = turn
         self._waiting.put_nowait(_Job(routine, turn, next(self._numbers), call, done))
         self.questions.begin()
         try:
-            return await done
+            found: _Packed[T] | TookTooLong = await done
         finally:
             self.questions.end()
+        if isinstance(found, TookTooLong):
+            raise found
+        return found.unpacked()
 
     async def _work(self, worker: Worker) -> None:
         try:
@@ -220,9 +234,12 @@ class Engine:
         return not isinstance(error, BrokenProcessPool)
 
 
-def _limited(seconds: float | None, function: Callable[..., T], *arguments: Any) -> T:
+def _limited(seconds: float | None, function: Callable[..., T], *arguments: Any) -> _Packed[T]:
+    began = time.perf_counter()
     with cpu_deadline(seconds):
-        return function(*arguments)
+        found = function(*arguments)
+    took_s = time.perf_counter() - began
+    return _Packed(zlib.compress(pickle.dumps(found), 1), took_s)
 
 
 def _begin(gpus: Path | None, prices: Path | None) -> None:
@@ -256,8 +273,6 @@ def _answer(
     plan: Plan, inventory: Inventory, running: tuple[Running, ...], ledger: Corrections
 ) -> Answer:
     catalog = _corrected(ledger)
-    began = time.perf_counter()
     recommendation = recommend(plan, inventory, catalog)
     assessment = assess(plan, inventory, catalog, running) if running else None
-    took_s = time.perf_counter() - began
-    return Answer(recommendation=recommendation, running=assessment, took_s=took_s)
+    return Answer(recommendation=recommendation, running=assessment)

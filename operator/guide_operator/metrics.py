@@ -1,33 +1,45 @@
 """What Prometheus sees: predictions of every plan, read from its status, and the GPUs at hand.
 
-The collector keeps the samples of each plan together, so that they vanish with it.
+The collector keeps the samples of each plan together, so that they vanish with it: its numbers, and
+beside them labels, which plans of the same model, framework and GPU hold once.
 """
 
 from __future__ import annotations
 
 import logging
+from array import array
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from guide.domain import Inventory
-from guide_operator.plan_metrics import METRICS, MetricRow, Object, Sample
+from guide_operator.plan_metrics import METRICS, PLAN, Labels, MetricRow, Object, Sample
 from guide_operator.status import CONFLICT, INTERNAL_ERROR, INVALID_SPEC, find
 
 Key = tuple[str, str]  # namespace and name of a plan
 
+LabelsByRow = tuple[tuple[Labels, ...], ...]  # after namespace and plan, of each row of METRICS
+
 log = logging.getLogger("guide")
+
+
+class _Shown(NamedTuple):
+    """The samples of a plan."""
+
+    labels: LabelsByRow
+    values: array[float]  # one after the other
 
 
 class PlanCollector(Collector):
     """Exports the plans that were shown to it, and the inventory of the cluster."""
 
     def __init__(self) -> None:
-        self._plans: dict[Key, tuple[tuple[Sample, ...], ...]] = {}
+        self._plans: dict[Key, _Shown] = {}
         self._inventory: Inventory | None = None
         self._corrections: Mapping[tuple[str, str], float] = {}
 
@@ -38,11 +50,11 @@ class PlanCollector(Collector):
             if "best" in (plan.get("status") or {}):  # every row asks for it, and it may be packed
                 best = {"best": plan["status"]["best"]}
                 plan = {**plan, "status": ChainMap(best, cast("dict[str, Any]", plan["status"]))}
-            self._plans[key] = tuple(tuple(_samples(row, plan)) for row in METRICS)
+            self._plans[key] = _shown([list(_samples(row, plan)) for row in METRICS])
         except (LookupError, TypeError, ValueError) as error:
             # a status that another version or a person wrote: the plan is answered all the same
             log.warning("%s/%s: its status has no metrics: %r", *key, error)
-            self._plans[key] = ((),) * len(METRICS)
+            self._plans[key] = _shown([[]] * len(METRICS))
 
     def forget(self, key: Key) -> None:
         """Export a plan no more."""
@@ -58,12 +70,14 @@ class PlanCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics; called by the exporter's thread."""
-        plans = list(self._plans.values())  # a copy: the event loop goes on
+        plans = [  # a copy: the event loop goes on
+            (key, labels, iter(values)) for key, (labels, values) in list(self._plans.items())
+        ]
         for index, row in enumerate(METRICS):
             family = GaugeMetricFamily(row.name, row.about, labels=row.labels)
-            for plan in plans:
-                for labels, value in plan[index]:
-                    family.add_metric(labels, value)
+            for key, labels, values in plans:
+                for more in labels[index]:
+                    family.add_metric((*key, *more), next(values))
             yield family
         yield self._gpus()
         learnt = GaugeMetricFamily(
@@ -88,6 +102,18 @@ class PlanCollector(Collector):
             ):
                 family.add_metric((pool.name, gpu, state), count)
         return family
+
+
+def _shown(rows: list[list[Sample]]) -> _Shown:
+    after = len(PLAN)
+    labels = tuple(tuple(labels[after:] for labels, _ in row) for row in rows)
+    return _Shown(_held_once(labels), array("d", (value for row in rows for _, value in row)))
+
+
+@lru_cache(maxsize=256)
+def _held_once(labels: LabelsByRow) -> LabelsByRow:
+    """The same for all equal ones."""
+    return labels
 
 
 def _samples(row: MetricRow, plan: Object) -> Iterable[Sample]:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+import weakref
+from collections import Counter
 from typing import Any, cast
+
+import pytest
 
 from guide.catalog import load
 from guide.live.learn import Corrections
 from guide.report.status import to_status
 from guide.search.recommend import recommend
+from guide.spec import parse_plan
 from guide_operator.controller import Controller
+from guide_operator.deciding import _MOST_READ, _Asked, observed_of
 from guide_operator.engine import Answer
 from guide_operator.metrics import Metrics, PlanCollector
+from guide_operator.plan_metrics import METRICS
 from guide_operator.reconcile import Decision
 from guide_operator.settings import Settings
 from guide_operator.work import Work
@@ -50,14 +58,32 @@ def test_what_is_held_of_a_plan_has_the_metrics_of_all_of_it():
     whole.show(plan)
     held.show(Work(plan).plan)
     assert whole._plans == held._plans
-    assert sum(map(len, next(iter(held._plans.values())))) > 30
+    assert len(held._plans["ml", "chat"].values) > 30
+
+
+def test_plans_of_the_same_deployment_hold_their_labels_once():
+    """Seven words beside each number are eight times as much as the number."""
+    collector = PlanCollector()
+    plan = plan_object() | {"status": STATUS}
+    for name in ("one", "other"):
+        sent = json.loads(json.dumps(plan | {"metadata": plan["metadata"] | {"name": name}}))
+        collector.show(sent)
+    one, other = (collector._plans["ml", name] for name in ("one", "other"))
+    assert one.labels is other.labels
+    found = [sample for metric in collector.collect() for sample in metric.samples]
+    assert {sample.labels["plan"] for sample in found} == {"one", "other"}
+    rows = [row.samples(plan) for row in METRICS]
+    expected = Counter((value, labels[2:]) for samples in rows for labels, value in samples)
+    for name in ("one", "other"):
+        got = [s for s in found if s.labels["plan"] == name]
+        assert Counter((s.value, tuple(s.labels.values())[2:]) for s in got) == expected
 
 
 def test_a_status_that_a_person_wrote_stops_nothing():
     for best in ({}, {"predicted": "fast"}, {"groups": []}):
         collector = PlanCollector()
         collector.show(plan_object() | {"status": {"best": best, "conditions": [FEASIBLE]}})
-        assert not any(next(iter(collector._plans.values())))
+        assert not [sample for metric in collector.collect() for sample in metric.samples]
 
 
 def test_plans_share_the_words_of_their_keys():
@@ -138,7 +164,7 @@ def test_who_waits_for_the_engine_holds_no_config_map():
         async def answer(self, *_: Any, **__: Any) -> Answer:
             await asyncio.sleep(0.1)
             happened.append("answered")
-            return Answer(recommendation=FOUND, running=None, took_s=0.1)
+            return Answer(recommendation=FOUND, running=None)
 
         def ledger_of(self, _: str) -> Corrections:
             return Corrections()
@@ -156,3 +182,43 @@ def test_who_waits_for_the_engine_holds_no_config_map():
 
     asyncio.run(work())
     assert happened == ["answered", "read", "written"]
+
+
+def test_of_all_plans_that_look_again_few_hold_their_config_map(monkeypatch: pytest.MonkeyPatch):
+    """A node goes, and thousands compare what they wrote; reading is faster than comparing."""
+
+    class ConfigMap(dict[str, Any]):
+        """One that can be counted."""
+
+    read: list[weakref.ref[ConfigMap]] = []
+    counts: list[int] = []
+
+    class Client:
+        def config_map(self, *_: Any) -> ConfigMap:
+            found = ConfigMap(metadata={})
+            read.append(weakref.ref(found))
+            counts.append(sum(one() is not None for one in read))
+            return found
+
+    def compared(*_: Any) -> bool:
+        time.sleep(0.002)
+        return True
+
+    monkeypatch.setattr("guide_operator.reconcile.intact", compared)
+
+    async def look() -> list[bool]:
+        client, nothing = cast("Any", Client()), cast("Any", None)
+        decider = Controller(Settings(), client, CATALOG, nothing, Metrics())._decider
+        plan = plan_object() | {"status": STATUS}
+        asked = _Asked(
+            written=parse_plan(plan),
+            question=PLAN_ASKED,
+            observed=observed_of(plan),
+            now="2026-11-30T00:00:00Z",
+            asked=True,
+        )
+        return await asyncio.gather(*(decider._intact(asked) for _ in range(100)))
+
+    assert asyncio.run(look()) == [True] * 100
+    assert len(counts) == 100
+    assert max(counts) <= _MOST_READ
