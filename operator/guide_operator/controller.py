@@ -23,8 +23,9 @@ from guide.manifests.names import object_name
 from guide.spec import parse_plan
 from guide_operator import findings, reconcile
 from guide_operator import status as statuses
+from guide_operator.asking import observed_of, time_now
 from guide_operator.cluster import ClusterState
-from guide_operator.deciding import Decider, observed_of, time_now
+from guide_operator.deciding import Decider
 from guide_operator.engine import Engine
 from guide_operator.findings import LiveFinding
 from guide_operator.metrics import Metrics
@@ -89,7 +90,7 @@ class Controller:
             work = self._work[key] = Work(plan)
         else:
             if plan["metadata"]["generation"] != work.plan["metadata"]["generation"]:
-                work.edited.set()
+                work.tell_edited()
             work.hold(plan)
         if work.task is None or work.task.done():  # kopf ends what was begun under a watch with it
             work.task = asyncio.create_task(self._keep(work, tell), name="/".join(key))
@@ -170,7 +171,7 @@ class Controller:
 
     async def question(self, work: Work) -> tuple[Plan, Inventory]:
         """What a plan asks, and of which inventory."""
-        question = await self._decider.question(work, parse_plan(work.plan))
+        question = await self._decider.asker.question(work, parse_plan(work.plan))
         return question, self.cluster.inventory(question, *_key(work.plan))
 
     def found(self, work: Work, finding: LiveFinding) -> None:
@@ -181,7 +182,7 @@ class Controller:
     def use(self, ledger: Corrections) -> None:
         """Answer by other corrections from now on: plans that they concern are planned again."""
         self._engine.use(ledger)
-        self._decider.catalogs.clear()
+        self._decider.asker.forget_corrections()
         self._metrics.plans.show_corrections(factors(ledger))
         for work in self._work.values():
             self._wake(work)
@@ -226,7 +227,6 @@ class Controller:
         self._metrics.looks.inc()
         self.attempts.begin()
         work.changed.clear()
-        work.edited.clear()
         work.look_again_s = work.poll_s = None
         asked, plan = work.asked, work.plan
         work.asked = False

@@ -6,55 +6,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 from guide.cluster.client import ClusterClient, Stale
-from guide.domain import Catalog, Inventory, Plan, Recommendation
-from guide.errors import ClusterError, SpecError
-from guide.live.learn import overlay
-from guide.manifests.names import manifests_name
+from guide.domain import Catalog, Recommendation
+from guide.errors import SpecError
 from guide.manifests.render import build_objects
 from guide.search.assess import Running
-from guide.spec import InferencePlan, parse_plan, resolve_plan
-from guide.spec.checkpoint_files import with_files_beside
+from guide.spec import parse_plan
 from guide_operator import jobs, pods, reconcile, releasing
 from guide_operator import layouts as apply
 from guide_operator import status as statuses
+from guide_operator.asking import LOOK_AGAIN_S, Asked, Asker, observed_of, time_now
 from guide_operator.cluster import ClusterState
 from guide_operator.engine import Answer, Engine
 from guide_operator.following import Follower
 from guide_operator.metrics import Metrics
 from guide_operator.permissions import NotPermitted, Permissions
-from guide_operator.reconcile import Decision, Observed
+from guide_operator.reconcile import Decision
 from guide_operator.rollout import REFUSALS, apply_layout, progress
 from guide_operator.settings import Settings
 from guide_operator.status import Condition, Stamp
 from guide_operator.work import Turns, Work
 
 Object = Mapping[str, Any]
-Key = tuple[str, str]  # namespace, name
 
 _POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
 _POLL_STUCK_S = 15.0  # where only a Deployment tells that its pods can be made again
-_LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
-_MOST_READ = 8  # ConfigMaps at once that are compared with what was written: 40 kB each
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A plan as it was written, what it asks, and what the cluster held of it at that time."""
-
-    written: InferencePlan
-    question: Plan
-    observed: Observed
-    now: str
-    asked: bool  # by its user or by time
-
-    @property
-    def key(self) -> Key:
-        return self.written.metadata.namespace, self.written.metadata.name
+_MOST_LOOKS = 8  # at once, of thousands that a change wakes: each reads its plan and ConfigMap
 
 
 class Decider:
@@ -75,100 +55,64 @@ class Decider:
         self._settings = settings
         self._client = client
         self._engine = engine
+        self.asker = Asker(client, catalog, engine, cluster)
         self._metrics = metrics
         self._cluster = cluster
         self._settle = settle
         self._permissions = Permissions(settings.deployment_fields, client)
         self._follower = Follower(client, cluster, settings.release_s)
-        self._shipped = catalog
-        self.catalogs: dict[str, Catalog] = {}  # with the corrections in force, by namespace
         self.turns = Turns()
-        self._readers = asyncio.Semaphore(_MOST_READ)
+        self._looks = asyncio.Semaphore(_MOST_LOOKS)
 
     async def decide(self, work: Work, plan: Object, *, asked: bool) -> Decision:
         """What to write for `plan`. Raises `ClusterError` when trying again may help."""
-        now = time_now()
+        async with self._looks:  # let go before it waits for the engine or for its turn
+            found = await self._look(work, plan, asked=asked)
+        if isinstance(found, Decision):
+            return found
+        if found.written.spec.output.mode == "Apply":
+            return await self._apply(work, found)
+        return await self._recommend(work, found)
+
+    async def _look(self, work: Work, plan: Object, *, asked: bool) -> Decision | Asked:
+        """What is left to be asked, if anything."""
+        now, observed = time_now(), observed_of(plan)
         try:
             written = parse_plan(plan)
             await self._permissions.check(written)
-            if followed := await self._follower.follow(written, observed_of(plan), now):
+            if followed := await self._follower.follow(written, observed, now):
                 self._poll(work, followed[1])
                 return followed[0]
-            question = await self.question(work, written)
+            one = await self.asker.asked(work, written, observed, now, asked=asked)
         except SpecError as error:
             if isinstance(error, NotPermitted):
-                work.look_again_s = _LOOK_AGAIN_S
+                work.look_again_s = LOOK_AGAIN_S
             self._metrics.errors.labels(statuses.INVALID_SPEC).inc()
-            refusal = observed_of(plan)
-            return reconcile.refuse(statuses.INVALID_SPEC, str(error), refusal, now)
-        one = _Asked(
-            written=written, question=question, observed=observed_of(plan), now=now, asked=asked
-        )
-        if written.spec.output.mode == "Apply":
-            return await self._apply(work, one)
-        return await self._recommend(work, one)
+            return reconcile.refuse(statuses.INVALID_SPEC, str(error), observed, now)
+        if one.settled:
+            if written.spec.output.mode == "Apply":
+                found = None if asked else await self._progress(work, one)
+            else:
+                found = Decision() if not asked or await self.asker.intact(one) else None
+            if found is not None:
+                return found
+        return one
 
-    async def question(self, work: Work, written: InferencePlan) -> Plan:
-        """What a plan asks, with its model's config.json read from where the plan says."""
-        source = written.spec.model.config_from
-        if source is None:
-            return resolve_plan(written, self._shipped)
-        reference, namespace = source.config_map_key_ref, written.metadata.namespace
-        found = await asyncio.to_thread(self._client.config_map, namespace, reference.name)
-        data: dict[str, str] = {} if found is None else found.get("data", {})
-        config = data.get(reference.key)
-        if config is None:
-            work.look_again_s = _LOOK_AGAIN_S
-            missing = "does not exist" if found is None else f"has no key {reference.key}"
-            raise SpecError(
-                f"spec.model.configFrom: ConfigMap {namespace}/{reference.name} {missing}: "
-                "put the model's config.json there",
-                field="spec.model.configFrom",
-            )
-        config = with_files_beside(reference.key, config, data.get)
-        return resolve_plan(written, self._shipped, config)
-
-    def _catalog(self, one: _Asked) -> Catalog:
-        namespace = one.key[0]
-        if namespace not in self.catalogs:
-            ledger = self._engine.ledger_of(namespace)
-            self.catalogs[namespace] = overlay(self._shipped, ledger)
-        return self.catalogs[namespace]
-
-    def _inputs(self, one: _Asked) -> tuple[Inventory, str]:
-        edited = apply.edited(one.observed.status, one.observed.generation)
-        inventory = self._cluster.inventory(one.question, *one.key, edited=edited)
-        digest = reconcile.inputs_digest(one.written, one.question, inventory, self._catalog(one))
-        return inventory, digest
-
-    async def _observe(self, one: _Asked) -> _Asked:
-        namespace, name = one.key
-        found = await asyncio.to_thread(self._client.config_map, namespace, manifests_name(name))
-        observed = replace(one.observed, config_map=found)
-        if reconcile.left_behind(observed):
-            raise ClusterError("the ConfigMap of a deleted plan of the same name is still there")
-        return replace(one, observed=observed)
-
-    async def _answer(
-        self,
-        work: Work,
-        one: _Asked,
-        inventory: Inventory,
-        running: tuple[Running, ...],
-        inputs: str,
-    ) -> Answer:
+    async def _answer(self, work: Work, one: Asked, running: tuple[Running, ...]) -> Answer:
         """What the engine says, unless the plan is edited first: then nobody waits for it."""
+        if work.plan["metadata"]["generation"] != one.observed.generation:
+            raise Stale("the plan was edited before it was asked")
+        edited = work.edited = asyncio.get_running_loop().create_future()
         answering = asyncio.ensure_future(
             self._engine.answer(
                 one.question,
-                inventory,
+                one.inventory,
                 running,
-                digest=inputs,
+                digest=one.inputs,
                 routine=not one.asked,
                 namespace=one.key[0],
             )
         )
-        edited = asyncio.ensure_future(work.edited.wait())
         try:
             await asyncio.wait({answering, edited}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
@@ -176,13 +120,12 @@ class Decider:
             return answering.result()
         finally:
             answering.cancel()
-            edited.cancel()
+            work.edited = None
 
     def _result(
         self,
-        one: _Asked,
+        one: Asked,
         answer: Recommendation,
-        inputs: str,
         more: Iterable[Condition] = (),
         applied: Mapping[str, Any] | None = None,
     ) -> Decision:
@@ -193,9 +136,9 @@ class Decider:
         return reconcile.decide(
             one.written,
             answer,
-            self._catalog(one),
+            self.asker.catalog(one.key[0]),
             one.observed,
-            inputs=inputs,
+            inputs=one.inputs,
             now=one.now,
             more=tuple(more),
             applied=applied,
@@ -204,45 +147,30 @@ class Decider:
 
     # --- mode Recommend --------------------------------------------------------------------------
 
-    async def _intact(self, one: _Asked) -> bool:
-        """Whether what was written is still there; of all that ask, a few hold their ConfigMap."""
-        async with self._readers:
-            seen = await self._observe(one)
-            return reconcile.intact(one.written, seen.observed)
-
-    async def _recommend(self, work: Work, one: _Asked) -> Decision:
-        inventory, inputs = self._inputs(one)
-        if reconcile.settled(one.observed, inputs):
-            if not one.asked:
-                return Decision()
-            if await self._intact(one):
-                return Decision()
-        answer = await self._answer(work, one, inventory, (), inputs)
-        one = await self._observe(one)  # not before: thousands may wait, each with its ConfigMap
-        return self._result(one, answer.recommendation, inputs)
+    async def _recommend(self, work: Work, one: Asked) -> Decision:
+        answer = await self._answer(work, one, ())
+        one = await self.asker.observe(
+            one
+        )  # not before: thousands may wait, each with its ConfigMap
+        return self._result(one, answer.recommendation)
 
     # --- mode Apply ------------------------------------------------------------------------------
 
-    async def _apply(self, work: Work, one: _Asked) -> Decision:
+    async def _apply(self, work: Work, one: Asked) -> Decision:
         """Apply what is to run once its GPUs are reserved, and say how far that has come.
 
         From reading the inventory until the reservation is written it is this plan's turn.
         """
-        _, inputs = self._inputs(one)
-        if reconcile.settled(one.observed, inputs) and not one.asked:
-            found = await self._progress(work, one)
-            if found is not None:
-                return found
-        one = await self._observe(one)
+        one = await self.asker.observe(one)
         self._settle()
         await self.turns.come(one.key)
-        inventory, inputs = self._inputs(one)  # others may have taken GPUs meanwhile
+        one = self.asker.again(one)
         batch = jobs.is_batch(one.written) or one.observed.status.get("applied", {}).get("jobs")
         running = () if batch else apply.running(one.observed.status)
-        answer = await self._answer(work, one, inventory, running, inputs)
-        return await self._act(work, one, answer, inputs)
+        answer = await self._answer(work, one, running)
+        return await self._act(work, one, answer)
 
-    async def _act(self, work: Work, one: _Asked, answer: Answer, inputs: str) -> Decision:
+    async def _act(self, work: Work, one: Asked, answer: Answer) -> Decision:
         status, uid = one.observed.status, one.observed.uid
         since = status.get("applied", {}).get("betterSince")
         chosen = apply.choose(
@@ -258,8 +186,8 @@ class Decider:
             idle = apply.idle(chosen.recommendation)
             observed = await self._follower.with_former(one.written, one.observed)
             one = replace(one, observed=apply.without_reservation(observed))
-            return self._result(one, chosen.recommendation, inputs, idle)
-        if (refusal := self._result(one, chosen.recommendation, inputs)).refused:
+            return self._result(one, chosen.recommendation, idle)
+        if (refusal := self._result(one, chosen.recommendation)).refused:
             return refusal
         begun: list[str] = []
         if jobs.is_batch(one.written):
@@ -274,16 +202,16 @@ class Decider:
                 return Decision(status=reserved, again=True)
             self._poll(work, refused)
             more = [*refused, chosen.better]
-            return self._result(one, chosen.recommendation, inputs, more)
+            return self._result(one, chosen.recommendation, more)
         self.turns.leave(one.key, keep_place=work.changed.is_set())
         more = self._explained(one, await asyncio.to_thread(*arguments, rehearsal=False))
         self._poll(work, more)
         layout = jobs.with_end(layout, more) if begun else layout
         layout, more = self._released(one, layout, more)
         more = [*more, chosen.better]
-        return self._result(one, chosen.recommendation, inputs, more, layout)
+        return self._result(one, chosen.recommendation, more, layout)
 
-    async def _progress(self, work: Work, one: _Asked) -> Decision | None:
+    async def _progress(self, work: Work, one: Asked) -> Decision | None:
         """How far the applied Deployments have come; None when they must be applied again."""
         observed = one.observed
         groups = len(apply.running(observed.status))
@@ -309,12 +237,12 @@ class Decider:
             return Decision()
         return Decision(status=status, events=reconcile.pod_events(status, observed.status))
 
-    def _explained(self, one: _Asked, said: Sequence[Condition]) -> list[Condition]:
+    def _explained(self, one: Asked, said: Sequence[Condition]) -> list[Condition]:
         """What Deployments say of a rollout, with the words of the plan's pods."""
         return apply.explained(said, self._follower.report(one.written))
 
     def _released(
-        self, one: _Asked, applied: Mapping[str, Any], more: Sequence[Condition]
+        self, one: Asked, applied: Mapping[str, Any], more: Sequence[Condition]
     ) -> tuple[dict[str, Any], list[Condition]]:
         """Whether GPUs that no pod takes are given back, where their pods do not start."""
         before = one.observed.status.get("applied", {})
@@ -331,19 +259,3 @@ class Decider:
                 if condition.reason in (apply.ROLLOUT_STALLED, pods.NOT_STARTING):
                     work.poll_s = _POLL_STUCK_S
                 work.look_again_s = self._settings.max_backoff_s
-
-
-def observed_of(plan: Object) -> Observed:
-    """What the plan's own object says; its ConfigMap is not read."""
-    metadata = plan["metadata"]
-    return Observed(
-        uid=metadata["uid"],
-        generation=metadata["generation"],
-        status=plan.get("status") or {},
-        config_map=None,
-    )
-
-
-def time_now() -> str:
-    """The wall clock, as the API writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

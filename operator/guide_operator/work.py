@@ -22,28 +22,26 @@ class TryAgain(Exception):
 
 
 # Most of a status: told to people, and seldom read until another is written.
-_TOLD = frozenset(
-    {
-        *("alternatives", "best", "inventory", "notes", "otherFrameworks"),
-        *("rejections", "rejectionCounts"),
-    }
+_TOLD = (
+    *("alternatives", "best", "inventory", "notes", "otherFrameworks"),
+    *("rejections", "rejectionCounts"),
 )
 
 
 class HeldStatus(Mapping[str, Any]):
     """A status in little memory: most of it is packed, and unpacked each time it is read."""
 
-    __slots__ = ("_read", "_told")
+    __slots__ = ("_packed", "_read", "_told")
 
     def __init__(self, status: Object) -> None:
         self._read = _shared_words(_without(status, _TOLD))
-        self._told = {
-            key: zlib.compress(json.dumps(status[key]).encode(), 1) for key in status.keys() & _TOLD
-        }
+        self._told = tuple(key for key in _TOLD if key in status)
+        told = {key: status[key] for key in self._told}
+        self._packed = zlib.compress(json.dumps(told).encode())  # together: they repeat each other
 
     def __getitem__(self, key: str) -> Any:
         if key in self._told:
-            return json.loads(zlib.decompress(self._told[key]))
+            return json.loads(zlib.decompress(self._packed))[key]
         return self._read[key]
 
     def __contains__(self, key: object) -> bool:
@@ -67,7 +65,7 @@ class Work:
 
     plan: Object
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    edited: asyncio.Event = field(default_factory=asyncio.Event)  # by its user
+    edited: asyncio.Future[None] | None = None  # by its user, where that is waited for
     asked: bool = True  # by its user or by time, and not merely by a change in the cluster
     failures: int = 0  # since it last came to an end
     written: str | None = None  # resourceVersion after our own last write
@@ -89,6 +87,11 @@ class Work:
         }
         if status:
             self.plan["status"] = HeldStatus(status)
+
+    def tell_edited(self) -> None:
+        """Its user edited it: whoever waits for an answer to what it was need not."""
+        if self.edited is not None and not self.edited.done():
+            self.edited.set_result(None)
 
 
 def _shared_words(value: Any) -> Any:

@@ -12,8 +12,7 @@ import pytest
 from guide.catalog import load
 from guide.errors import SpecError
 from guide.spec import parse_plan
-from guide_operator.deciding import Decider
-from guide_operator.settings import Settings
+from guide_operator.asking import Asker
 from guide_operator.work import Work
 from tests.good_plan import PLAN
 from tests.llama_config import LLAMA
@@ -26,11 +25,11 @@ def precision_of(**data: Any) -> str:
     held = {name.replace("__", "."): json.dumps(value) for name, value in data.items()}
     nothing = cast("Any", SimpleNamespace())
     client = cast("Any", SimpleNamespace(config_map=lambda *_: {"data": held}))  # pyright: ignore[reportUnknownLambdaType]
-    decider = Decider(Settings(), client, load(), nothing, nothing, nothing, lambda: None)
+    asker = Asker(client, load(), nothing, nothing)
     model = {"name": "own/model", "configFrom": KEY}
     written = parse_plan({**PLAN, "spec": {**PLAN["spec"], "model": model}})
     work = cast("Work", SimpleNamespace(look_again_s=None))
-    return asyncio.run(decider.question(work, written)).model.precision
+    return asyncio.run(asker.question(work, written)).model.precision
 
 
 def test_files_beside_the_config_count():

@@ -8,6 +8,7 @@ import sys
 import time
 import weakref
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,9 +17,8 @@ from guide.catalog import load
 from guide.live.learn import Corrections
 from guide.report.status import to_status
 from guide.search.recommend import recommend
-from guide.spec import parse_plan
 from guide_operator.controller import Controller
-from guide_operator.deciding import _MOST_READ, _Asked, observed_of
+from guide_operator.deciding import _MOST_LOOKS
 from guide_operator.engine import Answer
 from guide_operator.metrics import Metrics, PlanCollector
 from guide_operator.plan_metrics import METRICS
@@ -48,7 +48,7 @@ def test_a_plan_that_waits_is_whole_in_a_third_of_its_memory():
     held: Any = work.plan["status"]
     assert {**work.plan, "status": dict(held)} == plan
     assert len(held) == len(STATUS)
-    small = held_bytes([{**work.plan, "status": held._read}, held._told])
+    small = held_bytes([{**work.plan, "status": held._read}, held._told]) + len(held._packed)
     assert small < held_bytes(plan) / 3
 
 
@@ -204,21 +204,17 @@ def test_of_all_plans_that_look_again_few_hold_their_config_map(monkeypatch: pyt
         time.sleep(0.002)
         return True
 
+    monkeypatch.setattr("guide_operator.reconcile.settled", lambda *_: True)
     monkeypatch.setattr("guide_operator.reconcile.intact", compared)
 
-    async def look() -> list[bool]:
-        client, nothing = cast("Any", Client()), cast("Any", None)
-        decider = Controller(Settings(), client, CATALOG, nothing, Metrics())._decider
+    async def look() -> list[Decision]:
+        client = cast("Any", Client())
+        engine = cast("Any", SimpleNamespace(ledger_of=lambda _: Corrections()))
+        controller = Controller(Settings(), client, CATALOG, engine, Metrics())
         plan = plan_object() | {"status": STATUS}
-        asked = _Asked(
-            written=parse_plan(plan),
-            question=PLAN_ASKED,
-            observed=observed_of(plan),
-            now="2026-11-30T00:00:00Z",
-            asked=True,
-        )
-        return await asyncio.gather(*(decider._intact(asked) for _ in range(100)))
+        looks = (controller._decider.decide(Work(plan), plan, asked=True) for _ in range(100))
+        return await asyncio.gather(*looks)
 
-    assert asyncio.run(look()) == [True] * 100
+    assert asyncio.run(look()) == [Decision()] * 100
     assert len(counts) == 100
-    assert max(counts) <= _MOST_READ
+    assert max(counts) <= _MOST_LOOKS
