@@ -1,7 +1,7 @@
 """What a fleet costs the operator: ``python -m hack.fleet_scale --sizes 100,1000 --to 10000``.
 
 The real controller, cluster cache and engine run here with as many plans as nodes; in place of the
-API server stands an object that stores (compressed, so that the memory is the operator's) and
+API server stands an object that stores (in files, so that the memory is the operator's) and
 counts. CPU, memory and API calls are measured at each size, each in a process of its own; what the
 last two say of the largest fleet is printed beside them, as Markdown. No network and no etcd take
 part: their time is not in these numbers.
@@ -10,14 +10,16 @@ part: their time is not in these numbers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import math
+import tempfile
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import psutil
@@ -40,14 +42,32 @@ QUIET_S = 2.0  # without a call or an answer: all that a change causes is done
 Object = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Objects in files of a folder."""
+
+    folder: Path
+
+    def put(self, value: Mapping[str, Any]) -> None:
+        """Keep it under its name; whoever reads meanwhile has the one before."""
+        name = value["metadata"]["name"]
+        written = self.folder / f".{name}"
+        written.write_text(json.dumps(value), encoding="utf-8")
+        written.replace(self.folder / name)
+
+    def get(self, name: str) -> Object:
+        """The object of that name, or `FileNotFoundError`."""
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
 @dataclass
 class Server:
     """Keeps what is written, and counts; the events of its writes come back as from a watch."""
 
+    plans: Store
+    config_maps: Store
     controller: Controller | None = None
     loop: asyncio.AbstractEventLoop | None = None
-    plans: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    config_maps: dict[str, bytes] = field(default_factory=dict[str, bytes])
     answered: set[str] = field(default_factory=set[str])  # plans
     calls: Counter[str] = field(default_factory=Counter[str])
     bytes_written: int = 0
@@ -57,14 +77,15 @@ class Server:
         """As `ClusterClient.config_map`."""
         del namespace
         self.calls["reads of a ConfigMap"] += 1
-        found = self.config_maps.get(name)
-        return None if found is None else _unpacked(found)
+        with contextlib.suppress(FileNotFoundError):
+            return self.config_maps.get(name)
+        return None
 
     def apply(self, value: Mapping[str, Any]) -> Object:
         """As `ClusterClient.apply`."""
         self.calls["writes of a ConfigMap"] += 1
         self.bytes_written += len(json.dumps(value))
-        self.config_maps[value["metadata"]["name"]] = _packed(value)
+        self.config_maps.put(value)
         return dict(value)
 
     def write_status(
@@ -74,29 +95,25 @@ class Server:
         del namespace, uid, resource_version
         self.calls["writes of a status"] += 1
         self.bytes_written += len(json.dumps(status))
-        self.put(self._again(name) | {"status": status})
+        self.plans.put(self._again(name) | {"status": status})
         self.answered.add(name)
         assert self.loop is not None
         self.loop.call_soon_threadsafe(self.tell, name)
-        return _unpacked(self.plans[name])
+        return self.plans.get(name)
 
     def touch(self, name: str) -> None:
         """An edit of the plan that asks nothing new, such as a label."""
-        self.put(self._again(name))
+        self.plans.put(self._again(name))
         self.tell(name)
 
-    def put(self, plan: Object) -> None:
-        """Store a plan."""
-        self.plans[plan["metadata"]["name"]] = _packed(plan)
-
     def _again(self, name: str) -> Object:
-        plan, version = _unpacked(self.plans[name]), str(next(self.versions))
+        plan, version = self.plans.get(name), str(next(self.versions))
         return plan | {"metadata": plan["metadata"] | {"resourceVersion": version}}
 
     def tell(self, name: str) -> None:
         """The event of a watch."""
         assert self.controller is not None
-        self.controller.plan_changed(_unpacked(self.plans[name]), self._event)
+        self.controller.plan_changed(self.plans.get(name), self._event)
 
     def _event(self, about: Mapping[str, Any], event: Event) -> None:
         del about, event
@@ -127,9 +144,10 @@ class Measured:
 class Fleet:
     """A controller with nodes and plans, and a stop watch."""
 
-    def __init__(self, size: int, workers: int, distinct: int) -> None:
+    def __init__(self, size: int, workers: int, distinct: int, folder: Path) -> None:
         self.size = size
-        self.server = Server()
+        plans, config_maps = (Store(Path(tempfile.mkdtemp(dir=folder))) for _ in range(2))
+        self.server = Server(plans, config_maps)
         self.answers = 0
         settings = Settings(workers=workers, settle_s=0.1, resync_s=1e6)
         engine = Engine(workers, self._answered)
@@ -141,8 +159,9 @@ class Fleet:
         for node in self.nodes:
             node["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
         template: Object = yaml.safe_load((ROOT / "examples/chat.yaml").read_text())
-        for index in range(size):
-            self.server.put(_plan(template, index, index % distinct))
+        self.names = [f"plan-{index:05d}" for index in range(size)]
+        for index, name in enumerate(self.names):
+            plans.put(_plan(template, name, index, index % distinct))
 
     def _answered(self, took_s: float) -> None:
         del took_s
@@ -199,13 +218,13 @@ class Fleet:
         self.controller.cluster.whole_inventory()
 
     def _plans_come(self) -> None:
-        for plan in list(self.server.plans.values()):
-            self.controller.plan_seen(_unpacked(plan))
-        for name in list(self.server.plans):
+        for name in self.names:
+            self.controller.plan_seen(self.server.plans.get(name))
+        for name in self.names:
             self.server.tell(name)
 
     def _look_again(self) -> None:
-        for name in list(self.server.plans):
+        for name in self.names:
             self.server.touch(name)
 
     def _node_goes(self) -> None:
@@ -224,15 +243,7 @@ class Fleet:
         return len(self.server.answered)
 
 
-def _packed(value: Mapping[str, Any]) -> bytes:
-    return zlib.compress(json.dumps(value).encode(), 1)
-
-
-def _unpacked(value: bytes) -> Object:
-    return json.loads(zlib.decompress(value))
-
-
-def _plan(template: Object, index: int, load_index: int) -> Object:
+def _plan(template: Object, name: str, index: int, load_index: int) -> Object:
     """Plans that differ in load, each for two of the five GPU types."""
     spec = template["spec"] | {
         "frameworks": ["vLLM"],
@@ -241,7 +252,7 @@ def _plan(template: Object, index: int, load_index: int) -> Object:
         | {"requestsPerSecond": f"{1 + load_index / 1000:.3f}"},
     }
     metadata = {
-        "name": f"plan-{index:05d}",
+        "name": name,
         "namespace": f"team-{index % 50}",
         "uid": f"uid-{index}",
         "generation": 1,
@@ -270,14 +281,15 @@ def _memory_mib() -> tuple[float, float]:
 def measured(size: int, workers: int, distinct: int) -> Measured:
     """All causes with so many nodes and plans; `RuntimeError` unless every plan is answered."""
 
-    async def run() -> Measured:
-        fleet = Fleet(size, workers, distinct)
+    async def run(folder: Path) -> Measured:
+        fleet = Fleet(size, workers, distinct, folder)
         found = await fleet.measure()
         if fleet.answered() != size:
             raise RuntimeError(f"{fleet.answered()} of {size} plans were answered")
         return found
 
-    return asyncio.run(run())
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(run(Path(folder)))
 
 
 def main(
