@@ -1,5 +1,5 @@
-"""What an attempt at a plan comes to: read the cluster, ask the engine, decide. Nothing is written
-here but the objects of mode Apply.
+"""What an attempt at a plan comes to: look, ask the engine, decide. Nothing is written here but the
+objects of mode Apply.
 """
 
 from __future__ import annotations
@@ -149,9 +149,8 @@ class Decider:
 
     async def _recommend(self, work: Work, one: Asked) -> Decision:
         answer = await self._answer(work, one, ())
-        one = await self.asker.observe(
-            one
-        )  # not before: thousands may wait, each with its ConfigMap
+        # not before: thousands may wait, each with its ConfigMap
+        one = await self.asker.observe(one)
         return self._result(one, answer.recommendation)
 
     # --- mode Apply ------------------------------------------------------------------------------
