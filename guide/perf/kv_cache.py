@@ -9,6 +9,7 @@ kv_cache_interface.py (0.33.0); what older releases did otherwise is in `guide.d
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -25,11 +26,15 @@ class LayerCache(Record, frozen=True, kw_only=True):
     """What each of some layers keeps on one GPU."""
 
     kind: str
-    layers: tuple[int, ...]  # their places in the stack
+    layers: tuple[int, ...]  # their places in the stack, ascending
     token_bytes: float = 0.0
     window_tokens: int | None = None
     chunked: bool = False
     state_bytes: float = 0.0  # of a sequence, instead of its tokens
+
+    def within(self, stage: range) -> int:
+        """How many of these layers are in a pipeline stage."""
+        return bisect_left(self.layers, stage.stop) - bisect_left(self.layers, stage.start)
 
 
 Pages = tuple[tuple[int, float], ...]  # place of a layer in the stack, bytes of its page

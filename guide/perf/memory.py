@@ -262,10 +262,7 @@ def _pool(
 
 def kept_bytes_per_token(caches: tuple[LayerCache, ...], stage: range) -> float:
     """KV-cache bytes of a token in the layers of a stage, before windows forget it."""
-    return sum(
-        one.token_bytes * sum(stage.start <= place < stage.stop for place in one.layers)
-        for one in caches
-    )
+    return sum(one.token_bytes * one.within(stage) for one in caches)
 
 
 def kv_bytes_per_token(

@@ -110,7 +110,7 @@ def _cells(
     apart = arch.architecture in rules.window_models
     cell = state = 0.0
     for one in caches:
-        layers = sum(stage.start <= place < stage.stop for place in one.layers)
+        layers = one.within(stage)
         state += layers * one.state_bytes
         share = rules.window_share if apart and one.window_tokens is not None else 1.0
         cell += layers * one.token_bytes * share
