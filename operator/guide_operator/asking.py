@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from guide.cluster.client import ClusterClient
 from guide.domain import Catalog, Inventory, Plan
@@ -20,10 +18,7 @@ from guide_operator import reconcile
 from guide_operator.cluster import ClusterState
 from guide_operator.engine import Engine
 from guide_operator.reconcile import Observed
-from guide_operator.work import Work
-
-Object = Mapping[str, Any]
-Key = tuple[str, str]  # namespace, name
+from guide_operator.work import Key, Object, Work
 
 LOOK_AGAIN_S = 30.0  # for what a plan waits for outside of itself, such as its ConfigMap
 

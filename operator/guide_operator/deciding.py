@@ -28,9 +28,7 @@ from guide_operator.reconcile import Decision
 from guide_operator.rollout import REFUSALS, apply_layout, progress
 from guide_operator.settings import Settings
 from guide_operator.status import Condition, Stamp
-from guide_operator.work import Turns, Work
-
-Object = Mapping[str, Any]
+from guide_operator.work import Object, Turns, Work
 
 _POLL_S = 3.0  # Deployments are not watched: that would need rights in every namespace
 _POLL_STUCK_S = 15.0  # where only a Deployment tells that its pods can be made again
