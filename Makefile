@@ -13,6 +13,7 @@ MINUTES      ?= 30
 RUNS         ?= 5
 SEED         ?= $(shell date +%s)
 K8S          ?=
+CLUSTERS     ?= $(if $(GUIDE_E2E_KUBECONFIG),0,2)
 OLDEST       ?= 1.32
 QUICK         = catalog cluster frameworks manifests models perf report spec
 IMAGE        ?= guide-operator
@@ -132,8 +133,9 @@ panels: $(SETUP) ## pictures of the dashboards and of what is learnt, into docs/
 figures: $(SETUP) ## rebuild every page of figures that is older than its inputs; ALL=1: all of them
 	@for figure in $$($(PY) -m hack.figures stale $(if $(ALL),--all)); do $(MAKE) $$figure || exit; done
 
-e2e: $(SETUP) ## tests on a real API server (or on GUIDE_E2E_KUBECONFIG); K8S=1.32: of that version
-	GUIDE_K8S=$(K8S) GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs tests/e2e
+e2e: $(SETUP) ## tests on CLUSTERS real API servers side by side (or on GUIDE_E2E_KUBECONFIG); K8S=1.32: of that version
+	$(if $(GUIDE_E2E_KUBECONFIG),,-GUIDE_K8S=$(K8S) $(PY) -m hack.controlplane build)
+	GUIDE_K8S=$(K8S) GUIDE_SCALE_OBJECTS=100 $(PYTEST) -rs -n $(CLUSTERS) --dist loadfile tests/e2e
 
 e2e-oldest: $(SETUP) ## whether the oldest Kubernetes takes plans and their definition; all of e2e: K8S=1.32
 	GUIDE_K8S=$(OLDEST) $(PYTEST) -rs tests/e2e/test_crd.py
