@@ -15,6 +15,7 @@ from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from guide.errors import TookTooLong
+from guide.garbage import look_rarely
 
 _AGAIN_S = 0.25  # of CPU, until a question is over that has used its time
 
@@ -130,6 +131,7 @@ def _begin(begin: Callable[..., object] | None, arguments: tuple[object, ...]) -
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if begin is not None:
         begin(*arguments)
+    look_rarely()
 
 
 def _end_with_parent() -> None:

@@ -9,8 +9,9 @@ import os
 import sys
 from pathlib import Path
 
+from guide.garbage import look_rarely
+
 OK, DIFFERS, BAD_INPUT, INFEASIBLE = 0, 1, 2, 3
-GARBAGE_THRESHOLD = 250_000  # new objects between two looks, of which one at 100,000 takes 30 ms
 QUICK_START = {
     "PYDANTIC_DISABLE_PLUGINS": "__all__",  # nobody has one; looking takes a while
     "OPENBLAS_NUM_THREADS": "1",  # starting more takes NumPy a tenth of a second of CPU
@@ -21,7 +22,7 @@ def main() -> None:
     """Run a command. Bad input ends in one sentence on stderr and exit code 2, never in a
     traceback.
     """
-    gc.set_threshold(GARBAGE_THRESHOLD)  # what a short process reads stays until its end
+    look_rarely()
     for name, value in QUICK_START.items():
         os.environ.setdefault(name, value)
     from guide.cli.commands import face

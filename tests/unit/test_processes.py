@@ -1,7 +1,8 @@
-"""A process that is ended leaves nothing behind that could trip over its end."""
+"""A process that works for another, from what it begins with to its end."""
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -9,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from guide.catalog import load
+from guide.garbage import THRESHOLD
 from guide.processes import Worker
 
 
@@ -41,3 +44,13 @@ def test_a_worker_is_ended_by_several_threads_at_once():
 
             for ended in [pool.submit(end) for _ in range(threads)]:
                 ended.result()
+
+
+def test_a_worker_never_looks_again_at_what_it_began_with():
+    """A look at a catalogue and all that was remembered of it takes as long as many an answer."""
+    worker = Worker(load)
+    try:
+        assert worker.submit(gc.get_freeze_count).result() > 10_000
+        assert worker.submit(gc.get_threshold).result()[0] == THRESHOLD
+    finally:
+        worker.end()
