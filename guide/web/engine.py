@@ -70,7 +70,8 @@ def stop() -> None:
         _idle.get(timeout=LONGEST_S).end()
 
 
-_idle: queue.Queue[Worker] = queue.Queue()
+# who answered last is asked first: it remembers what the next what-if has in common with that
+_idle: queue.LifoQueue[Worker] = queue.LifoQueue()
 _working: set[Worker] = set()
 
 

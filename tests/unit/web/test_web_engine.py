@@ -77,6 +77,11 @@ def test_others_do_not_wait_for_a_huge_question(client: TestClient):
         assert not huge.done()
 
 
+def test_who_answered_last_is_asked_next(client: TestClient):
+    """It remembers what it simulated, and a what-if has most of that in common."""
+    assert len({engine._ask(os.getpid) for _ in range(4)}) == 1
+
+
 def test_a_process_that_dies_is_told_and_replaced(client: TestClient):
     with pytest.raises(engine.Busy, match="ask again"):
         engine._ask(os._exit, 3)
