@@ -89,7 +89,7 @@ class ModelArch(Record, frozen=True, kw_only=True, dict=True):  # dict: derived 
         """The feed-forward part of each group that has one."""
         return tuple(group.mlp for group in self.groups if group.mlp is not None)
 
-    @property
+    @cached_property
     def ffn(self) -> int:
         """Width of the widest dense MLP; 0 when every layer is a mixture."""
         return max((mlp.width for mlp in self.mlps), default=0)
@@ -104,7 +104,7 @@ class ModelArch(Record, frozen=True, kw_only=True, dict=True):  # dict: derived 
         """Routed experts that a token uses."""
         return max((mlp.active_experts for mlp in self.mlps), default=0)
 
-    @property
+    @cached_property
     def expert_ffn(self) -> int:
         """Width of a routed expert."""
         return max((mlp.expert_width for mlp in self.mlps), default=0)

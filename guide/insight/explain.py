@@ -19,18 +19,8 @@ from guide.domain import (
 from guide.insight.adjusted import Adjusted, adjusted
 from guide.insight.breakdown import breakdown, elasticities
 from guide.insight.layers import LayerKind, layers_by_kind
-from guide.perf.fits import (
-    PARAMETERS,
-    WIDEST,
-    Key,
-    centre_of,
-    fit_of,
-    kernels_price,
-    known_keys,
-    levels,
-    spreads_of,
-    version_family,
-)
+from guide.perf.belonging import WIDEST, Key, known_keys, levels, version_family
+from guide.perf.fits import PARAMETERS, centre_of, fit_of, kernels_price, spreads_of
 from guide.perf.memory import element_bytes, reserved_bytes
 from guide.perf.ops import layout_of
 from guide.perf.pairs import attended

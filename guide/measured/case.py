@@ -21,7 +21,8 @@ from guide.measured.load import Load, load_of
 from guide.measured.measurements import CSV_PRECISION, Measurement
 from guide.measured.protocols import Protocol, protocol_of, version_dates
 from guide.models.precision import PRECISIONS
-from guide.perf.fits import Key, kernels_price, levels, version_family
+from guide.perf.belonging import Key, levels, version_family
+from guide.perf.fits import kernels_price
 from guide.perf.kernels.curves import Curves
 from guide.perf.memory import fit_memory
 from guide.perf.ops import Layout

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from guide.measured.dataset import Dataset
-from guide.perf.fits import ENOUGH_POINTS, NAMES, Key, constants
+from guide.perf.belonging import Key
+from guide.perf.fits import ENOUGH_POINTS, NAMES, constants
 from guide.perf.trust import at_a_bound
 
 Floats = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ from guide.measured.doubts import notes_of
 from guide.measured.evaluate import log_errors_at
 from guide.measured.folds import Bools, Texts, folds, telling
 from guide.measured.partial_pooling import NEAR_DAMPING, Design, design_of, fit_both
-from guide.perf.fits import Key, ServingParams, constants_of
+from guide.perf.belonging import Key
+from guide.perf.fits import ServingParams, constants_of
 from guide.perf.terms import StepParams
 from guide.record import Record
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from guide.domain import FitTable
 from guide.measured.case import Case
 from guide.measured.dataset import Dataset
-from guide.perf.fits import shape_of
+from guide.perf.belonging import shape_of
 from guide.perf.novelty import LEFT_OUT, gravest, novelties
 
 Bools = npt.NDArray[np.bool_]

@@ -16,8 +16,9 @@ from scipy import sparse
 
 from guide.domain import Gpu, Precision
 from guide.measured.case import Case
+from guide.perf.belonging import Key, levels
 from guide.perf.dominance import Roofs, at_least, paces_of, roofs_of
-from guide.perf.fits import NAMES, PARAMETERS, Key, constants, latent_centre, levels
+from guide.perf.fits import NAMES, PARAMETERS, constants, latent_centre
 from guide.record import Record
 
 Floats = npt.NDArray[np.float64]

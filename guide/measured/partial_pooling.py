@@ -19,14 +19,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from guide.measured.evaluate import CountedSteps, log_errors, sensitivities
 from guide.measured.order import Order, order_of
-from guide.perf.fits import (
-    KERNELS_ENGINE,
-    OF_KERNELS,
-    PARAMETERS,
-    Key,
-    latent_centre,
-    spreads_of,
-)
+from guide.perf.belonging import Key
+from guide.perf.fits import KERNELS_ENGINE, OF_KERNELS, PARAMETERS, latent_centre, spreads_of
 from guide.record import Record
 
 Floats = npt.NDArray[np.float64]

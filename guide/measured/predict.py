@@ -10,7 +10,8 @@ from guide.domain import Catalog, Provenance
 from guide.measured.case import Case
 from guide.measured.evaluate import batch_of, predict_at
 from guide.measured.record import METRICS, record
-from guide.perf.fits import Key, constants_of, known_keys
+from guide.perf.belonging import Key, known_keys
+from guide.perf.fits import constants_of
 from guide.perf.novelty import LEFT_OUT, combined, novelties, provenance_of, within_reach
 from guide.record import Record
 

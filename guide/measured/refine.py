@@ -22,7 +22,8 @@ from guide.measured.evaluate import log_errors
 from guide.measured.fitting import SMALLEST, left_out, reached
 from guide.measured.folds import row_folds
 from guide.measured.partial_pooling import Design, design_of, fit
-from guide.perf.fits import NAMES, PARAMETERS, Key, known_keys, latent_values, spreads_of
+from guide.perf.belonging import Key, known_keys
+from guide.perf.fits import NAMES, PARAMETERS, latent_values, spreads_of
 from guide.record import Record
 
 Floats = npt.NDArray[np.float64]

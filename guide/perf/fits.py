@@ -16,7 +16,6 @@ from functools import cache, lru_cache
 from typing import Any
 
 from guide.domain import (
-    SIXTEEN_BIT,
     Catalog,
     Fit,
     FitTable,
@@ -25,6 +24,7 @@ from guide.domain import (
     Precision,
     ReplicaGroup,
 )
+from guide.perf.belonging import WIDEST, Key, at_another, known_keys, levels, version_family
 from guide.perf.dominance import in_order
 from guide.perf.learnt import OBSERVED as OBSERVED
 from guide.perf.learnt import observed_key as observed_key
@@ -64,9 +64,6 @@ from guide.perf.priors import (
 from guide.perf.terms import ServingParams as ServingParams
 from guide.perf.terms import StepParams
 
-Key = tuple[str, str]
-GPU_LEVELS = ("gpu", "gpu-engine", "precision-gpu", "model-gpu")  # whose keys name a GPU
-
 
 def _sigmoid(x: Any) -> Any:
     return 1.0 / (1.0 + math.e ** (-x))
@@ -90,7 +87,6 @@ def constants(latent: Mapping[str, Any]) -> tuple[StepParams, ServingParams]:
     )
 
 
-WIDEST: Key = ("kernels", "*")  # the level of all steps that measured kernels price
 KERNELS_ENGINE = "vLLM-V1"  # the engine whose steps are sums of measured kernels
 
 
@@ -108,69 +104,6 @@ def kernels_price(fits: FitTable, gpu: Gpu, engine: str) -> bool:
 
 
 UNFITTED = FitTable(rows={WIDEST: {}}, points={}, residuals={})  # where a fit from scratch begins
-
-
-def version_family(framework: str, version: tuple[int, ...]) -> str:
-    """Versions are pooled by minor release, in pairs: neighbours differ little."""
-    if len(version) < 2:
-        return f"{framework}-?"
-    return f"{framework}-{version[0]}.{version[1] // 2 * 2}"
-
-
-def shape_of(model: ModelArch) -> str:
-    """What names a network: its shape, so that one network under two names is one."""
-    attention = f"{model.heads}h{model.kv_heads}kv{model.head_dim}"
-    experts = f"-{model.experts}e{model.active_experts}a{model.expert_ffn}" if model.experts else ""
-    vocabulary = f"{model.vocab}t" if model.tied_embeddings else f"{model.vocab}"
-    widths = f"{model.layers}x{model.hidden}-{attention}-{model.ffn}{experts}-{vocabulary}"
-    return f"{model.architecture}-{widths}"
-
-
-def levels(
-    gpu: Gpu,
-    engine: str,
-    precision: Precision,
-    model: ModelArch | None = None,
-    *,
-    version: str = "",
-    source: str = "",
-    kv_kernel: str = "",
-    kernels: bool = False,
-) -> list[Key]:
-    """The levels that a case belongs to, from the widest to the narrowest; with `kernels`, those of
-    steps that measured kernels price."""
-    kernel = "16-bit" if precision.name in SIXTEEN_BIT else precision.name
-    widest: list[Key] = [("all", "*"), ("vendor", gpu.vendor)]
-    if kernels:
-        widest = [WIDEST]
-    keys: list[Key] = [
-        *widest,
-        ("engine", engine),
-        ("generation", f"{gpu.generation}/{engine}" if kernels else gpu.generation),
-        ("gpu", gpu.name),
-        ("gpu-engine", f"{gpu.name}/{engine}"),
-        ("link", gpu.link.kind),
-        ("precision", f"{kernel}/{engine}"),
-        ("precision-gpu", f"{kernel}/{gpu.name}/{engine}"),
-    ]
-    if kernels:
-        keys.append(("precision-generation", f"{kernel}/{gpu.generation}/{engine}"))
-    if version:
-        keys += [("version", version), *([("kernels-version", version)] if kernels else [])]
-    if model is not None:
-        shape = shape_of(model) if kernels else model.base or model.name
-        keys += [
-            ("architecture", f"{model.architecture}/{engine}"),
-            ("model", f"{shape}/{engine}"),
-            ("model-gpu", f"{shape}/{kernel}/{gpu.name}/{engine}"),
-        ]
-        if kernels:
-            keys.append(("model-generation", f"{shape}/{kernel}/{gpu.generation}/{engine}"))
-    if source:
-        keys.append(("source", f"{source}/{engine}" if kernels else source))
-    if kv_kernel:  # an attention kernel of its own, such as paged FP8 of early releases
-        keys.append(("kv-kernel", f"{kv_kernel}/{gpu.generation}"))
-    return keys
 
 
 @cache
@@ -214,32 +147,11 @@ def constants_of(
     peers = {one.name: one for one in gpus if one.generation == gpu.generation}
     peers[gpu.name] = gpu
     believed = (
-        (one, constants(latent_values(table, _at(table, keys, gpu, one)))[0])
+        (one, constants(latent_values(table, at_another(table, keys, gpu, one)))[0])
         for one in sorted(peers.values(), key=lambda one: (-rows(one), one.name))
     )
     width, latent = (1.0, False) if model is None else (model.hidden / 4096, model.mla is not None)
     return in_order(gpu, believed, precision, width, latent=latent), serving
-
-
-def _at(table: FitTable, keys: Iterable[Key], gpu: Gpu, other: Gpu) -> list[Key]:
-    """The same levels of the same case on another GPU of the generation."""
-    before, after = _speaker(table, gpu), _speaker(table, other)
-
-    def moved(level: str, key: str) -> str:
-        if level == "link":
-            return other.link.kind
-        return _renamed(key, before, after) if level in GPU_LEVELS else key
-
-    return [(level, moved(level, key)) for level, key in keys]
-
-
-def _speaker(table: FitTable, gpu: Gpu) -> str:
-    """The GPU whose rows speak for `gpu`: itself, or its relative where it has none."""
-    return gpu.relative if gpu.relative and not table.points.get(("gpu", gpu.name)) else gpu.name
-
-
-def _renamed(key: str, before: str, after: str) -> str:
-    return "/".join(after if part == before else part for part in key.split("/"))
 
 
 INTERVAL_METRICS = ("ttft", "tpot", "e2e", "throughput")
@@ -259,28 +171,42 @@ def resolve(
 ) -> Fit:
     """The constants of one case, and how far they can be trusted; `one_batch`: see
     `LayoutKey`."""
-    parts = _parts(version)
+    keys, values = _case(catalog, gpu, framework, version, precision, model)
+    engine = engine_for(catalog, framework, version)
+    points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
+    new = novelties(catalog.fits, keys, one_batch=one_batch)
+    own = next((key for key in keys if key[0] == "model-gpu"), ("", ""))
+    return Fit(
+        values=values,
+        provenance=provenance_of(catalog.fits, keys, new),
+        evidence=catalog.fits.evidence or "prior",
+        measured_points=points,
+        residual=_widths(catalog, new, pressed=False),
+        pressed=_widths(catalog, new, pressed=True),
+        reach=catalog.fits.reach.get(own),
+        novelties=new,
+    )
+
+
+@lru_cache(maxsize=4096)  # pipelines have those of one batch
+def _case(
+    catalog: Catalog,
+    gpu: Gpu,
+    framework: str,
+    version: str,
+    precision: Precision,
+    model: ModelArch | None,
+) -> tuple[list[Key], dict[str, float]]:
+    """The levels and the constants of one case."""
     engine = engine_for(catalog, framework, version)
     kernels = kernels_price(catalog.fits, gpu, engine)
-    family = version_family(framework, parts)
+    family = version_family(framework, _parts(version))
     keys = levels(gpu, engine, precision, model, version=family, kernels=kernels)
     known = known_keys(catalog.fits, keys, gpu)
     step, serving = constants_of(catalog.fits, known, gpu, precision, model, catalog.gpus.values())
     learnt = catalog.fits.rows.get(observed_key(gpu, framework, version, model), {})
     step, serving = paced(step, serving, learnt)
-    points = catalog.fits.points.get(("gpu-engine", f"{gpu.name}/{engine}"), 0)
-    new = novelties(catalog.fits, keys, one_batch=one_batch)
-    own = next((key for key in keys if key[0] == "model-gpu"), ("", ""))
-    return Fit(
-        values={**step._asdict(), **serving._asdict()},
-        provenance=provenance_of(catalog.fits, keys, new),
-        evidence=catalog.fits.evidence or "prior",
-        measured_points=points,
-        residual=_widths(catalog.fits, new, pressed=False),
-        pressed=_widths(catalog.fits, new, pressed=True),
-        reach=catalog.fits.reach.get(own),
-        novelties=new,
-    )
+    return keys, {**step._asdict(), **serving._asdict()}
 
 
 def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
@@ -291,9 +217,10 @@ def fit_of(group: ReplicaGroup, catalog: Catalog) -> Fit:
     )
 
 
-def _widths(table: FitTable, new: tuple[str, ...], pressed: bool) -> dict[str, float]:
+@lru_cache(maxsize=256)
+def _widths(catalog: Catalog, new: tuple[str, ...], pressed: bool) -> dict[str, float]:
     """Log half-width by metric of a load that is new in these ways."""
-    widths = {m: served_width(table.residuals, new, m, pressed) for m in INTERVAL_METRICS}
+    widths = {m: served_width(catalog.fits.residuals, new, m, pressed) for m in INTERVAL_METRICS}
     return {m: DEFAULT_HALF_WIDTH[m] if w is None else w for m, w in widths.items()}
 
 
@@ -312,39 +239,3 @@ def _engine(catalog: Catalog, framework: str, version: tuple[int, ...]) -> str:
         if row.framework == framework and inside:
             return row.engine
     raise ValueError(f"no release of {framework} covers {version}")
-
-
-def known_keys(table: FitTable, keys: Iterable[Key], gpu: Gpu) -> list[Key]:
-    """The levels of a case, with an unmeasured version replaced by the nearest measured one, and
-    an unmeasured GPU by its relative.
-
-    Overheads fall over releases and stay down, so the nearest at or below speaks for a new release.
-    """
-    speaks = _speaker(table, gpu)
-
-    def known(level: str, key: str) -> str:
-        if level in ("version", "kernels-version"):
-            return _nearest_family(table, level, key)
-        if level in GPU_LEVELS:
-            return _renamed(key, gpu.name, speaks)
-        return key
-
-    return [(level, known(level, key)) for level, key in keys]
-
-
-def _nearest_family(table: FitTable, level: str, family: str) -> str:
-    framework, _, wanted = family.rpartition("-")
-    if wanted == "?":
-        return family
-    prefix = f"{framework}-"
-    measured = sorted(
-        (_numbers(key.removeprefix(prefix)), key)
-        for one, key in table.rows
-        if one == level and key.startswith(prefix) and not key.endswith("?")
-    )
-    below = [key for numbers, key in measured if numbers <= _numbers(wanted)]
-    return below[-1] if below else family
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(x) for x in version.split("."))

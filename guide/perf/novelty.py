@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from guide.domain import FitTable, Provenance
+from guide.perf.belonging import Key
 
-Key = tuple[str, str]
 ENOUGH_POINTS = 5  # measured rows of a GPU under an engine from which its kernels are known
 LEFT_OUT = ("version", "model", "architecture", "gpu", "generation")  # besides single rows, the
 # gravest last; nothing leaves out a whole engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -36,7 +37,8 @@ def _kind(group: LayerGroup) -> LayerGroup:
     return replace(group, layers=())
 
 
-def heaviest_stages(arch: ModelArch, pp: int) -> list[Stage]:
+@lru_cache(maxsize=256)  # the same on all GPUs, under every framework
+def heaviest_stages(arch: ModelArch, pp: int) -> tuple[Stage, ...]:
     """The stages among which the slowest is, whatever the step: without those that are part of
     another."""
     found: list[Stage] = []
@@ -44,7 +46,7 @@ def heaviest_stages(arch: ModelArch, pp: int) -> list[Stage]:
         if not any(stage.does_no_more_than(other) for other in found):
             found = [one for one in found if not one.does_no_more_than(stage)]
             found.append(stage)
-    return found
+    return tuple(found)
 
 
 def _stages(arch: ModelArch, pp: int) -> Iterator[Stage]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CAPTURED_TOKENS = 8192  # vLLM's max_seq_len_to_capture
 
 
+@lru_cache(maxsize=2048)  # frameworks and pipelines of any length share them
 def fold(
     arch: ModelArch,
     gpu: Gpu,
@@ -97,11 +98,10 @@ def fold(
     return facts if priced is None else _by_kernels(facts, priced, switches)
 
 
-@lru_cache(maxsize=1024)
 def priced_by_kernels(
     arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv_cache_dtype: str
 ) -> Curves | None:
-    """The curves of a layout, kept: a plan asks for the same one many times."""
+    """The curves of a layout; None where no table speaks for its GPU."""
     from guide.perf.kernels.folding import curves  # loads NumPy, which most answers do without
 
     return curves(arch, gpu, precision, layout, kv_cache_dtype)

@@ -26,8 +26,15 @@ def held_bytes(
 ) -> float:
     """Weight bytes of one GPU of a stage, as "model loading took" counts them: with the rotary
     table, and the embedding on the first stage, the head on the last."""
+    return _held(arch, precision, layout, stage, swizzled=_swizzled(gpu, release))
+
+
+@lru_cache(maxsize=4096)  # the same on all GPUs, for all limits
+def _held(
+    arch: ModelArch, precision: Precision, layout: Layout, stage: range, *, swizzled: bool
+) -> float:
     around = _around(arch, precision, layout, stage)
-    return around + layer_bytes(arch, precision, layout, stage, gpu=gpu, release=release)
+    return around + _layers(arch, precision, layout, stage, swizzled=swizzled)
 
 
 def layer_bytes(
@@ -40,11 +47,13 @@ def layer_bytes(
     release: Release,
 ) -> float:
     """The same of the layers alone, without what stands around them."""
-    swizzled = gpu.generation == "hopper" and release.memory.since >= _SWIZZLED_SINCE
-    return _layers(arch, precision, layout, stage, swizzled=swizzled)
+    return _layers(arch, precision, layout, stage, swizzled=_swizzled(gpu, release))
 
 
-@lru_cache(maxsize=4096)  # the same on all GPUs, for all limits
+def _swizzled(gpu: Gpu, release: Release) -> bool:
+    return gpu.generation == "hopper" and release.memory.since >= _SWIZZLED_SINCE
+
+
 def _layers(
     arch: ModelArch, precision: Precision, layout: Layout, stage: range, *, swizzled: bool
 ) -> float:

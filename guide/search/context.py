@@ -22,11 +22,14 @@ def context_tiers(placeable: Iterable[Shape]) -> tuple[ContextTier, ...]:
     """
     best: dict[int, tuple[tuple[int, int, tuple[object, ...]], ContextTier]] = {}
     for shape in placeable:
+        known = best.get(shape.gpus)
+        most = shape.variant.model.max_context_tokens
+        if known is not None and known[0] < (-most, shape.variant.loss, shape.key):
+            continue
         tokens = _longest(shape.anywhere)
         if tokens <= 0:
             continue
         key = (-tokens, shape.variant.loss, shape.key)
-        known = best.get(shape.gpus)
         if known is None or key < known[0]:
             best[shape.gpus] = (key, _tier(shape, tokens))
     return tuple(best[gpus][1] for gpus in sorted(best))

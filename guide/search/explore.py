@@ -31,6 +31,7 @@ from guide.search.loaded import loaded
 from guide.search.operating_point import (
     Replica,
     default_limits,
+    idle,
     operate,
     too_slow,
 )
@@ -149,10 +150,10 @@ def _unknown_pools(plan: Plan, inventory: Inventory) -> Iterator[Rejection]:
 
 
 def _operated(shape: Shape, study: Study, asked: Asked, running: Limits | None) -> Replica | Broken:
-    found = operate(shape.anywhere, asked, study.catalog, running)
-    if isinstance(found, Broken):
-        return found
-    return too_slow(found, study.plan) or replace(found, shape=shape)
+    question = (shape.anywhere, asked, study.catalog, running)
+    empty = idle(*question)
+    broken = empty if isinstance(empty, Broken) else too_slow(empty, study.plan)
+    return broken or replace(operate(*question), shape=shape)
 
 
 def refused(one: Refusal, plan: Plan) -> Rejection:

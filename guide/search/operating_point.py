@@ -59,14 +59,13 @@ BATCH_LADDER = tuple(
 )
 
 
-class Replica(Record, frozen=True, kw_only=True):
-    """A shape at its operating point, with what bounds say about it."""
+class Idle(Record, frozen=True, kw_only=True):
+    """A shape at its operating point, on an empty server."""
 
     shape: Shape
     limits: Limits
     memory: MemoryFit
     fit: Fit
-    saturation_per_s: float  # requests/s, steady state, estimate
     zero_load_ttft_s: float
     zero_load_tpot_s: float
     zero_load_e2e_s: float
@@ -74,6 +73,12 @@ class Replica(Record, frozen=True, kw_only=True):
     smaller: tuple[int, ...] = ()  # batches that may be taken instead, ascending
     chunks: tuple[int, ...] = ()  # and tokens of a step, ascending
     mixable: bool = False  # whether decodes may run in steps of prompts
+
+
+class Replica(Idle, frozen=True, kw_only=True):
+    """The same with what it sustains."""
+
+    saturation_per_s: float  # requests/s, steady state, estimate
 
     def group(self, replicas: int, load_share: float = 1.0) -> ReplicaGroup:
         """This replica `replicas` times, with their share of the plan's load."""
@@ -112,6 +117,22 @@ def operate(
 
     With `running`, the operating point of a deployment that is there: it is judged, not chosen.
     """
+    found = idle(shape, asked, catalog, running)
+    if isinstance(found, Broken):
+        return found
+    sustained = saturation(shape.group(found.limits), found.memory, asked.workload, catalog)
+    return Replica(
+        **{name: getattr(found, name) for name in Idle.__struct_fields__},
+        saturation_per_s=sustained,
+    )
+
+
+@lru_cache(maxsize=16384)
+def idle(
+    shape: Shape, asked: Asked, catalog: Catalog, running: Limits | None = None
+) -> Idle | Broken:
+    """The same on an empty server, which most shapes are too slow for already: what they would
+    sustain, nobody asks."""
     workload, needed = asked.workload, asked.context_tokens
     broken = guessed(workload, context_beyond_model(shape.variant.model, needed))
     if broken is not None:
@@ -152,7 +173,7 @@ def operate(
     return _bounded(shape, limits, memory, fit, asked, catalog)
 
 
-def too_slow(replica: Replica, plan: Plan) -> Broken | None:
+def too_slow(replica: Idle, plan: Plan) -> Broken | None:
     """The service level that even an empty server misses."""
     how, fit = "even on an empty server p95", replica.fit
     ends = (
@@ -272,16 +293,15 @@ def _bounded(
     fit: Fit,
     asked: Asked,
     catalog: Catalog,
-) -> Replica:
+) -> Idle:
     """The replica with what bounds say about it."""
     group, workload = shape.group(limits), asked.workload
     ttft_s, tpot_s, e2e_s = _empty_server(group, memory, asked, catalog)
-    return Replica(
+    return Idle(
         shape=shape,
         limits=limits,
         memory=memory,
         fit=fit,
-        saturation_per_s=saturation(group, memory, workload, catalog),
         zero_load_ttft_s=ttft_s,
         zero_load_tpot_s=tpot_s,
         zero_load_e2e_s=e2e_s,

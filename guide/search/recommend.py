@@ -39,7 +39,7 @@ from guide.search.fleet import search
 from guide.search.goal import CURVE, KNEE, Aim, Goal, goal_of
 from guide.search.headroom import roomier, with_headroom
 from guide.search.notes import notes
-from guide.search.operating_point import operate
+from guide.search.operating_point import idle, operate
 from guide.search.precisions import about_tolerance, published_first
 from guide.search.prefixes import about_prefixes
 from guide.search.prefixes import advice as by_router
@@ -161,6 +161,7 @@ def forget() -> None:
     """Forget what earlier questions left in this process: answers stay the same and take longer."""
     REMEMBERED.forget()
     operate.cache_clear()
+    idle.cache_clear()
 
 
 def _by_its_name(plan: Plan, offers: tuple[Relaxation, ...]) -> tuple[Relaxation, ...]:

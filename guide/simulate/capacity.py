@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from guide.domain import (
     Catalog,
     Gpu,
@@ -82,6 +84,7 @@ def _cost(
     serving = ServingParams(**{name: fit[name] for name in ServingParams._fields})
     engine = engine_for(catalog, framework, version)
     traits = Traits(kernels=kernels_price(catalog.fits, gpu, engine))
+    spread = replace(layout, pp=1)  # over the GPUs of a stage: a table knows of no others
 
     def cost(
         arch: ModelArch,
@@ -89,10 +92,10 @@ def _cost(
         stored: Precision = precision,
         params: StepParams = step,
     ) -> LayoutCost:
-        facts = fold(arch, gpu, stored, layout, kv_cache_dtype, switches, traits)
+        facts = fold(arch, gpu, stored, spread, kv_cache_dtype, switches, traits)
         priced = None
         if traits.kernels:
-            priced = priced_by_kernels(arch, gpu, stored, layout, kv_cache_dtype)
+            priced = priced_by_kernels(arch, gpu, stored, spread, kv_cache_dtype)
         if not head:
             facts = facts._replace(head_s=0.0, head_sequence_s=0.0)
             priced = priced and priced.without_head()
@@ -127,7 +130,7 @@ def _cost(
         return whole, serving
     staged = PipelineCost(
         whole,
-        [cost(stage.arch, stage.head) for stage in heaviest_stages(model, layout.pp)],
+        lambda: [cost(stage.arch, stage.head) for stage in heaviest_stages(model, layout.pp)],
         hops(model, gpu, layout.pp, nodes, step),
         batches=layout.pp,
         token_budget=token_budget,

@@ -16,7 +16,7 @@ overstated by up to a round.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from guide.native import i64
 from guide.perf.pipeline import Hops
@@ -29,20 +29,29 @@ class PipelineCost(LayoutCost):
     def __init__(
         self,
         whole: LayoutCost,
-        stages: Sequence[LayoutCost],
+        stages: Callable[[], Sequence[LayoutCost]],
         hops: Hops,
         *,
         batches: int,
         token_budget: int,
     ) -> None:
-        """`whole` prices a step over all layers, `stages` one of the heaviest stages each."""
+        """`whole` prices a step over all layers, `stages` one of the heaviest stages each: a round
+        of one batch, as on an empty server, never asks for them."""
         super().__init__(whole.facts, whole.params, whole.priced)
-        self.whole, self.stages, self.hops = whole, list(stages), hops
+        self.whole, self.hops = whole, hops
+        self._cut, self._stages = stages, list[LayoutCost]()
         # as they are asked in each step
         self._path_s, self._path_token_s = hops.latency_s, hops.token_s
         self._hop_s, self._hop_token_s = hops.slowest_latency_s, hops.slowest_token_s
         self.batches: i64 = batches
         self.token_budget: i64 = token_budget
+
+    @property
+    def stages(self) -> list[LayoutCost]:
+        """One cost for each of the heaviest stages."""
+        if not self._stages:
+            self._stages = list(self._cut())
+        return self._stages
 
     def alike(self) -> tuple[object, ...]:
         """Also of the stages and what lies between them."""
@@ -54,6 +63,8 @@ class PipelineCost(LayoutCost):
         batches = max(1, min(self.batches, decodes))
         size = -(-decodes // batches)
         fixed_s, token_s, window_s = self.whole.decode_coefficients(size)
+        if batches == 1:  # no stage has more than all of them together
+            return fixed_s + self._path(size), token_s, window_s
         busy_s, token_s, window_s = 0.0, token_s / float(batches), window_s / float(batches)
         for stage in self.stages:
             stage_s, stage_token_s, stage_window_s = stage.decode_coefficients(size)
@@ -103,6 +114,8 @@ class PipelineCost(LayoutCost):
             each_window,
             sampled_each,
         )
+        if batches == 1:
+            return path_s
         share = float(even) / float(tokens)
         busy_s, alone_s = 0.0, 0.0
         for stage in self.stages:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from guide.domain import Attention, Gpu, LayerGroup, ModelArch, Part, Precision, Weight
 from guide.models.arch import cache_bytes_per_token, weight_share
@@ -42,25 +42,41 @@ ELEMENTWISE_SHARE = 0.8  # of the bandwidth: norms, residuals, activations betwe
 ROW_PARALLEL = ("o_proj", "down_proj")  # split over their inputs, the others over their outputs
 LEAST_QUERIES = 16  # of one KV head that a decode kernel multiplies at once
 LEAST_LATENT_HEADS = 64
+WIDE = "bfloat16"  # KV type of any other name
 PASSES = 8  # over the hidden state in a layer, by norms and residuals
 
 
+@lru_cache(maxsize=2048)  # a plan asks for the same one many times
 def curves(
     arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv_cache_dtype: str = "auto"
 ) -> Curves | None:
     """Price a layout by kernels; None where no table speaks for the GPU or an operator."""
     if gpu.vendor != "nvidia" or table_gpu(gpu) is None:
         return None
-    kv = "fp8" if kv_cache_dtype.startswith("fp8") else "bfloat16"
+    kv = "fp8" if kv_cache_dtype.startswith("fp8") else WIDE
+    found = _own_curves(arch, gpu, precision, layout, kv)
+    if found is None:
+        return None
+    for lesser in lesser_gpus(gpu):
+        other = _own_curves(arch, lesser, precision, layout, kv)
+        if other is not None:
+            found = found.no_slower_than(other)
+    return found
+
+
+@lru_cache(maxsize=2048)
+def _own_curves(
+    arch: ModelArch, gpu: Gpu, precision: Precision, layout: Layout, kv: str
+) -> Curves | None:
+    """By the tables of `gpu` alone. Another KV type changes what reads the cache, and of latent
+    attention the module around it."""
     pricing = _Pricing(arch, gpu, precision, layout, kv)
     if not pricing.complete:
         return None
-    found = pricing.curves()
-    for lesser in lesser_gpus(gpu):
-        other = _Pricing(arch, lesser, precision, layout, kv)
-        if other.complete:
-            found = found.no_slower_than(other.curves())
-    return found
+    if kv == WIDE or any(attention.mla for attention in arch.attentions):
+        return pricing.curves()
+    same = _own_curves(arch, gpu, precision, layout, WIDE)
+    return same and pricing.over_another_cache(same)
 
 
 class _Terms(Struct):
@@ -125,6 +141,14 @@ class _Pricing:
             used=tuple(self.used.values()),
             **asdict(self.terms),
         )
+
+    def over_another_cache(self, same: Curves) -> Curves:
+        """The calls of this layout over a cache of another type, with their attention anew."""
+        for group in self.arch.groups:
+            if group.attention is not None:
+                self._attention(group, group.attention)
+        used = tuple(self.used.get(one.operator, one) for one in same.used)
+        return replace(same, used=used, **asdict(self.terms))
 
     def _times(self, name: str, chosen: ChosenKernel, seconds: Floats) -> Floats:
         before = self.used.get(name)

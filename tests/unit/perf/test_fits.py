@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from guide.catalog import load
 from guide.domain import FitTable, Gpu, ModelArch, Precision, Provenance
 from guide.models.precision import PRECISIONS
+from guide.perf.belonging import shape_of
 from guide.perf.fits import (
     ENOUGH_POINTS,
     PARAMETERS,
@@ -23,7 +24,6 @@ from guide.perf.fits import (
     kernels_price,
     latent_centre,
     resolve,
-    shape_of,
 )
 from guide.perf.terms import StepParams
 
