@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from msgspec.structs import replace
 
@@ -40,7 +40,7 @@ class LayerCache(Record, frozen=True, kw_only=True):
 Pages = tuple[tuple[int, float], ...]  # place of a layer in the stack, bytes of its page
 
 
-class BlockPlan(Record, frozen=True, kw_only=True):
+class BlockPlan(Record, frozen=True, kw_only=True, dict=True):  # dict: sums by stage stay
     """The groups of a model, and the page of every layer in each."""
 
     groups: tuple[CacheGroup, ...]
@@ -48,10 +48,17 @@ class BlockPlan(Record, frozen=True, kw_only=True):
 
     def block_bytes(self, stage: range) -> float:
         """Bytes of a block on a GPU of this pipeline stage: those of its widest group."""
-        return max(
-            sum(page for place, page in pages if stage.start <= place < stage.stop)
-            for pages in self.pages
-        )
+        known = self._by_stage.get(stage)
+        if known is None:
+            known = self._by_stage[stage] = max(
+                sum(page for place, page in pages if stage.start <= place < stage.stop)
+                for pages in self.pages
+            )
+        return known
+
+    @cached_property
+    def _by_stage(self) -> dict[range, float]:
+        return {}
 
 
 @lru_cache(maxsize=1024)

@@ -8,13 +8,14 @@ upper end of the 90 % interval, capacity at its lower end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
-from guide.domain import GpuPool, Limits, MemoryFit, ModelArch, Plan, Reason
+from guide.domain import Gpu, GpuPool, Limits, MemoryFit, ModelArch, Plan, Reason, Release
 from guide.frameworks import FRAMEWORKS
 from guide.frameworks.launches import LEAST_DRIVER, image_cuda
 from guide.models.splitting import torn
 from guide.record import Record
-from guide.search.space import Shape
+from guide.search.space import Shape, Variant
 from guide.units import format_bytes, format_duration, format_milliseconds, format_usd
 
 WORST = 1000.0  # margin where there is no room at all
@@ -148,11 +149,18 @@ def not_enough_gpus(shape: Shape, replicas: int) -> Broken | None:
 
 def unsupported(shape: Shape) -> Broken | None:
     """The framework has no kernels, no policy or no pipeline for this model on this GPU."""
-    variant, name = shape.variant, shape.release.framework
+    return _unserved(shape.release, shape.gpu, shape.variant, shape.pp, shape.image)
+
+
+@lru_cache(maxsize=4096)  # tensor parallelism has no say, and every question asks again
+def _unserved(
+    release: Release, gpu: Gpu, variant: Variant, pp: int, image: str | None
+) -> Broken | None:
+    name = release.framework
     framework = FRAMEWORKS[name]
-    found = framework.unsupported(shape.gpu, variant.model, variant.precision, shape.pp)
+    found = framework.unsupported(gpu, variant.model, variant.precision, pp)
     found = found or framework.cannot_start(
-        shape.gpu, variant.model, variant.precision, shape.release.version, shape.image
+        gpu, variant.model, variant.precision, release.version, image
     )
     if found is None and variant.kv_cache_dtype not in framework.kv_cache_dtypes:
         sentence = f"{name} keeps its KV cache in 16 bit, not {variant.kv_cache_dtype}"

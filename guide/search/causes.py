@@ -4,7 +4,7 @@ of one of these runs, made by the same search on a changed question.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 from msgspec.structs import replace
@@ -16,7 +16,6 @@ from guide.domain import (
     Inventory,
     Plan,
     Reason,
-    Rejection,
     Relaxation,
     Slo,
     Tolerance,
@@ -24,10 +23,10 @@ from guide.domain import (
 from guide.record import Record
 from guide.search.bounds import context_beyond_model
 from guide.search.evaluate import Study
-from guide.search.explore import Ledger, survey
+from guide.search.explore import Ledger, Survey, survey
 from guide.search.fleet import cheapest, feasible
 from guide.search.promised import promised_context_tokens
-from guide.search.space import considered_pools
+from guide.search.space import considered_pools, shapes
 
 MORE_NODES = 256  # of each kind that is there: more than any question asks for
 MORE_MEMORY = 64  # times
@@ -59,12 +58,12 @@ class Findings(Record, frozen=True, kw_only=True):
 def find_causes(
     study: Study,
     inventory: Inventory,
-    refused: Iterable[Rejection],
+    found: Survey,
     offers: Sequence[Relaxation],
 ) -> Findings:
     """Try the plan without its service levels, with one thing more; and what no number says.
 
-    `refused` is what its survey refused, `offers` are the changes of one number that help.
+    `found` is its survey, `offers` are the changes of one number that help.
     """
     plan = study.plan
     if any(offer.field.startswith("spec.slo.") for offer in offers):
@@ -77,7 +76,7 @@ def find_causes(
         service_levels_in_vain=in_vain,
         cause=cause,
         tolerance=_tolerance(study, inventory),
-        over_nodes=_over_nodes(study, inventory, refused),
+        over_nodes=_over_nodes(study, inventory, found),
     )
 
 
@@ -138,14 +137,15 @@ def _tolerance(study: Study, inventory: Inventory) -> Tolerance | None:
     return None
 
 
-def _over_nodes(
-    study: Study, inventory: Inventory, refused: Iterable[Rejection]
-) -> Evaluation | None:
+def _over_nodes(study: Study, inventory: Inventory, found: Survey) -> Evaluation | None:
     """Only where a replica is too large for a node: what fits on one gains nothing from two."""
     plan = study.plan
     if plan.over_nodes or max((len(p.free_gpus_by_node) for p in inventory.pools), default=0) < 2:
         return None
-    wide = study.under(replace(plan, over_nodes=True))
-    if not any(one.reason is Reason.SPANS_NODES for one in refused):
+    if not any(one.broken.reason is Reason.SPANS_NODES for one in found.refusals):
         return None
-    return cheapest(wide, survey(wide, inventory), Ledger())
+    wide = study.under(replace(plan, over_nodes=True))
+    among = None
+    if not found.replicas:  # nor does any of those on one node serve beside one over several
+        among = [s for s in shapes(wide.plan, inventory, study.catalog) if s.nodes > 1]
+    return cheapest(wide, survey(wide, inventory, among), Ledger())

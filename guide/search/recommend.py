@@ -115,7 +115,7 @@ def recommend(
         drafts = advice(top[0], study)
         routers = by_router(top[0], study, inventory)
     else:
-        causes = find_causes(study, inventory, found.refused, (*offers, *together))
+        causes = find_causes(study, inventory, found, (*offers, *together))
         helpless = not (offers or together or causes.offers)
         added = try_additions(study, inventory, helpless=helpless)
     two_pools = apart(top[0] if top else None, found, study)
