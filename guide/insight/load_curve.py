@@ -11,6 +11,7 @@ from guide.perf.fits import fit_of
 from guide.record import Record
 from guide.search.evaluate import latency_interval, load_share
 from guide.search.speculation import loads_to_saturation
+from guide.simulate.runs import REMEMBERED
 from guide.simulate.serve import serve
 
 SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)  # of the load at saturation
@@ -53,6 +54,7 @@ def _point(
             load_share(workload, item.group.replicas, item.group.load_share),
             catalog,
             seed=seed,
+            runs=REMEMBERED,
         )
         for item in evaluation.groups
     ]

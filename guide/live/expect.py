@@ -12,6 +12,7 @@ from guide.record import Record
 from guide.search.assess import Running, assess
 from guide.search.evaluate import hit_share, load_share, mixed
 from guide.search.operating_point import half_width_near
+from guide.simulate.runs import REMEMBERED
 from guide.simulate.serve import serve
 
 
@@ -51,6 +52,7 @@ def expect(
             load_share(workload, one.group.replicas, one.group.load_share),
             catalog,
             seed=0,
+            runs=REMEMBERED,
         )
         for one in found.evaluation.groups
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from typing import Any
 
@@ -17,6 +18,7 @@ from guide.domain import (
     Relaxation,
     Slo,
 )
+from guide.insight.explain import Explanation
 from guide.insight.minute import Timeline
 from guide.record import Record
 from guide.report import disaggregation, frameworks, prefixes, rivals, speculation
@@ -130,8 +132,18 @@ def _problem(name: str, text: str) -> FormError:
 
 def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dict[str, Any]:
     """Everything that `answer.html` shows."""
+    with ThreadPoolExecutor(1) as beside:  # the engine draws while all else is put into words
+        drawing = beside.submit(drawn, asked)
+        words, taken_apart = _words(state, asked, found), explained(asked)
+        loads, minutes = drawing.result()
+    return words | {
+        "loads": charts.loads(loads, asked.plan),
+        "insides": _insides(asked, taken_apart, minutes),
+    }
+
+
+def _words(state: State, asked: PageQuestion, found: Recommendation) -> dict[str, Any]:
     best = found.best
-    loads, minutes = drawn(asked)
     said = headroom_note(asked.plan, best) if best else []  # the verdict says it better
     return {
         "query": state.alone.query,
@@ -149,7 +161,6 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "predictions": rows.predictions(best) if best else None,
         "bills": charts.memory_bills(best) if best else (),
         "pareto": pareto(found),
-        "loads": charts.loads(loads, asked.plan),
         "batches": batch_curves(found),
         "offline": asked.plan.workload.offline is not None,
         "three": three_answers(found),
@@ -159,7 +170,6 @@ def answer_view(state: State, asked: PageQuestion, found: Recommendation) -> dic
         "apart": disaggregation.side_by_side(found),
         "frameworks": frameworks.side_by_side(found),
         "why_framework": list(rivals.reasons(found)),
-        "insides": _insides(asked, minutes),
         "tables": [rows.operating_point(best), rows.costs(best)] if best else [],
         "changers": decision_changers(asked.plan.workload, asked.plan.slo, found),
         "relaxations": _relaxations(state, found),
@@ -195,9 +205,10 @@ def _yaml(asked: PageQuestion, found: Recommendation) -> dict[str, str]:
     return {name: make(asked, found).decode() for name, make in files.items()}
 
 
-def _insides(asked: PageQuestion, minutes: tuple[Timeline, ...]) -> list[Inside]:
+def _insides(
+    asked: PageQuestion, taken_apart: Explanation | None, minutes: tuple[Timeline, ...]
+) -> list[Inside]:
     """Roofline and timeline of each group."""
-    taken_apart = explained(asked)
     if taken_apart is None:
         return []
     pairs = zip_longest(taken_apart.groups, minutes)
