@@ -150,12 +150,12 @@ def for_this_python(folder: Path) -> Path | None:
     return next(folder.glob(f"*-{here}-{here}-*.whl"), None)
 
 
-def installed(wheel: Path, folder: Path) -> Path:
-    """The `guide` of an environment in `folder` with a wheel and what it needs, no extras."""
+def installed(wheel: Path, folder: Path, extra: str = "") -> Path:
+    """The `guide` of an environment in `folder` with a wheel and what it needs, no other extra."""
     uv, home = _beside("uv"), folder / "venv"
     _run(uv, "venv", "--quiet", "--python", sys.executable, home)
     into = ("--python", home / "bin/python", "--compile-bytecode")
-    _run(uv, "pip", "install", "--quiet", *into, wheel)
+    _run(uv, "pip", "install", "--quiet", *into, f"{wheel}[{extra}]" if extra else wheel)
     return home / "bin/guide"
 
 

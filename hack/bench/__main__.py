@@ -22,8 +22,8 @@ from typing import Annotated
 import typer
 
 from guide import __version__
-from hack.bench import engine, fleet, history, processes
-from hack.bench.installed import compiled_program, what_ifs
+from hack.bench import engine, fleet, history, page, processes
+from hack.bench.installed import compiled_program, page_programs
 from hack.bench.measure import MIB, QUICK, ROOT, Scale, Section, table
 
 FILE = ROOT / "docs/benchmarks.md"
@@ -46,12 +46,14 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         program = compiled_program(place) if scale.compiled else None
+        pages = page_programs(place, program)
         parts: list[Callable[[], Section]] = [
             lambda: processes.startup(scale, place, program),
             lambda: processes.aiconfigurator(scale, place, shutil.which(peer), program),
             lambda: processes.genz(scale, shutil.which(genz) if genz else None),
             lambda: engine.growth(scale),
-            lambda: what_ifs(scale, place, program),
+            lambda: page.what_ifs(scale, pages),
+            lambda: page.unanswered(scale, pages),
             lambda: engine.screening(scale),
             lambda: engine.predictions(scale),
             lambda: engine.simulation(scale),

@@ -29,13 +29,14 @@ class Scale:
     dask: tuple[int, ...] = (2, 8)  # workers
     what_ifs: int = 36
     what_if_turns: int = 3
+    types: int = 24  # of GPUs
     compiled: bool = True  # measure the compiled wheel too
     peer_runs: int = 3
 
 
 QUICK = Scale(
     runs=1, pools=(3,), nodes=(2, 4), requests=300, trace=(50, 100), questions=6, peer_runs=1,
-    dask=(1,), what_ifs=2, what_if_turns=1, compiled=False,
+    dask=(1,), what_ifs=2, what_if_turns=1, types=3, compiled=False,
 )  # fmt: skip
 
 

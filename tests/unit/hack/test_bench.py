@@ -16,7 +16,15 @@ from hack.bench.measure import ROOT, Section, Timed, timed
 
 SECTIONS = (
     *("Targets", "Whole processes", "AIConfigurator", "GenZ", "Growth with the cluster"),
-    *("What-ifs", "Candidates screened", "Predictions", "Simulated requests", "Traces", "Sweeps"),
+    *(
+        "What-ifs",
+        "Questions without an answer",
+        "Candidates screened",
+        "Predictions",
+        "Simulated requests",
+        "Traces",
+        "Sweeps",
+    ),
     "Operator",
 )
 
