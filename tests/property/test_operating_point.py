@@ -10,18 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guide.domain import Inventory, Plan, Slo
-from guide.search import additions
-from guide.search.asked import asked_of
-from guide.search.bounds import LAYOUT_RULES
+from guide.domain import Catalog, Inventory, Plan, Slo
+from guide.search import additions, causes
+from guide.search.asked import Asked, asked_of
+from guide.search.bounds import LAYOUT_RULES, Broken
+from guide.search.context import _longest, _tier, context_tiers
 from guide.search.evaluate import Study
-from guide.search.operating_point import Replica, operate
+from guide.search.explore import Ledger, survey
+from guide.search.fleet import cheapest
+from guide.search.operating_point import Replica, idle, operate
 from guide.search.space import Shape, shapes
 from tests import toy
 from tests.property.test_search_engine import MLA, MODELS, WINDOWED, catalog, plans
 
-afresh = operate.__wrapped__  # without the memory of this process
 SOME = settings(max_examples=12)
+
+
+def afresh(shape: Shape, asked: Asked, known: Catalog) -> Replica | Broken:
+    """Without the memory of this process."""
+    idle.cache_clear()
+    return operate.__wrapped__(shape, asked, known)
 
 
 def on_its_pool(shape: Shape, plan: Plan) -> object:
@@ -82,6 +90,40 @@ def test_what_goes_over_nodes_is_all_that_is_asked_again(gpu: str, ttft_s: float
     short = additions._search(wide, nothing, 1, tried.may_work)
     assert short.works == additions._search(wide, nothing, 1).works
     assert bool(short.works) == works
+
+
+@pytest.mark.parametrize(("ttft_s", "works"), [(0.05, False), (20.0, True)])
+def test_and_of_the_nodes_that_are_there(ttft_s: float, works: bool):
+    plan = Plan(
+        model=catalog().models["meta-llama/Llama-3.1-405B-Instruct"],
+        workload=replace(toy.question().workload, requests_per_s=0.1),
+        slo=Slo(ttft_p95_s=ttft_s),
+        frameworks=("vLLM",),
+    )
+    pool = toy.pool("large", catalog().gpus["H100-SXM"], (8, 8, 8, 8), 8)
+    study, inventory = Study(plan=plan, catalog=catalog()), Inventory(pools=(pool,))
+    found = survey(study, inventory)
+    assert not found.replicas
+    wide = study.under(replace(plan, over_nodes=True))
+    whole = cheapest(wide, survey(wide, inventory), Ledger())
+    assert causes._over_nodes(study, inventory, found) == whole
+    assert (whole is not None) == works
+
+
+@SOME
+@given(plans((*MODELS, *WINDOWED, *MLA)), st.lists(st.sampled_from(["L4", "H100-SXM"]), min_size=1))
+def test_a_shape_that_could_not_win_is_not_asked_for_its_context(plan: Plan, gpus: list[str]):
+    pools = tuple(
+        toy.pool(f"pool-{n}", catalog().gpus[gpu], (8, 8), 8) for n, gpu in enumerate(gpus[:3])
+    )
+    placeable = survey(Study(plan=plan, catalog=catalog()), Inventory(pools=pools)).placeable
+    best: dict[int, tuple[object, ...]] = {}
+    for shape in placeable:
+        tokens = _longest(shape.anywhere)
+        mine = (-tokens, shape.variant.loss, shape.key, _tier(shape, tokens))
+        if tokens > 0 and (shape.gpus not in best or mine[:3] < best[shape.gpus][:3]):
+            best[shape.gpus] = mine
+    assert context_tiers(placeable) == tuple(best[gpus][3] for gpus in sorted(best))
 
 
 @pytest.mark.parametrize("toys", [True, False])
