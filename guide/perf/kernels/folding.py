@@ -12,8 +12,8 @@ from msgspec.structs import asdict, replace
 
 from guide.domain import Attention, Gpu, LayerGroup, ModelArch, Part, Precision, Weight
 from guide.models.arch import cache_bytes_per_token, weight_share
-from guide.models.precision import peak_flop_per_s
 from guide.perf.kernels import forms
+from guide.perf.kernels.calls import chip_of, gemm_seconds, token_all_reduces
 from guide.perf.kernels.choice import (
     ChosenKernel,
     attention_level,
@@ -21,19 +21,17 @@ from guide.perf.kernels.choice import (
     latent,
     lesser_gpus,
     normalises_queries,
-    nvlink_bytes_per_s,
     table_gpu,
     weights_of,
 )
 from guide.perf.kernels.curves import (
-    LOG_TOKENS,
     TOKENS,
     Curves,
     Floats,
     Used,
     curve,
 )
-from guide.perf.kernels.levels import COMPUTE, AllReduce, all_reduces, latent_size
+from guide.perf.kernels.levels import latent_size
 from guide.perf.kernels.residual import AXES, factor_along, moe_place
 from guide.perf.ops import Layout
 from guide.perf.routing import unevenness
@@ -159,7 +157,7 @@ class _Pricing:
     def _gemm(self, name: str, weights: str, n: float, k: float, count: float) -> Floats:
         chosen = choose(self.gpu, "gemm", weights)
         assert chosen is not None  # `complete`
-        return self._times(name, chosen, count * _gemm_seconds(self.gpu, weights, n, k))
+        return self._times(name, chosen, count * gemm_seconds(self.gpu, weights, n, k))
 
     def _gemms(self, group: LayerGroup, part: Part, matrices: list[Weight]) -> Floats:
         """The matrices of a part: those that read the hidden state are one GEMM."""
@@ -188,7 +186,7 @@ class _Pricing:
             return np.zeros(len(TOKENS))
         level, hidden = chosen.level, self.arch.hidden
         inner = mlp.expert_width * self.ep / self.layout.expert_ranks
-        chip = _chip(self.gpu, level.dtype.split("/")[0])
+        chip = chip_of(self.gpu, level.dtype.split("/")[0])
         # a step ends with its slowest rank, which has the experts of more tokens than the mean one
         uneven = unevenness(self.ep, mlp.experts, mlp.active_experts)
         tokens = TOKENS + uneven.load * np.sqrt(TOKENS)
@@ -216,9 +214,9 @@ class _Pricing:
         token_bytes = a.hidden * 2
         total = np.zeros(len(TOKENS))
         if tp > 1:
-            total = total + 2 * a.layers * _all_reduces(self.gpu, mode, tp, token_bytes)
+            total = total + 2 * a.layers * token_all_reduces(self.gpu, mode, tp, token_bytes)
         if ranks > 1:
-            gathered = _all_reduces(self.gpu, mode, tp * ranks, token_bytes * ranks)
+            gathered = token_all_reduces(self.gpu, mode, tp * ranks, token_bytes * ranks)
             total = total + a.expert_layers * gathered
         return total
 
@@ -260,10 +258,10 @@ class _Pricing:
                 nope=mla.nope_dim,
                 v_dim=mla.v_dim,
             )
-            chip = _chip(self.gpu, decode.level.dtype.split("/")[0])
+            chip = chip_of(self.gpu, decode.level.dtype.split("/")[0])
             seconds = forms.latent_projections(d, chip, size, TOKENS, decode.width.weight)
             return self._times("latent projections", decode, count * seconds)
-        chip, head_dim = _chip(self.gpu, "bfloat16"), attention.head_dim
+        chip, head_dim = chip_of(self.gpu, "bfloat16"), attention.head_dim
         moved = 2 * (heads + math.ceil(attention.kv_heads / tp)) * head_dim * 2
         self.terms.decode_s += count * d["t0"] * forms.MICRO
         self.terms.sequence_s += count * float(forms.decode_sequence(d, chip, heads, head_dim))
@@ -278,7 +276,7 @@ class _Pricing:
         for name, chosen in (("decode attention", decode), ("prompt attention", prompt)):
             self.used[name] = Used(name, chosen, np.zeros(len(TOKENS)))
         d, p = decode.level.constants, prompt.level.constants
-        chip, tp = _chip(self.gpu, "bfloat16"), self.layout.tp
+        chip, tp = chip_of(self.gpu, "bfloat16"), self.layout.tp
         shared = attention.heads / max(attention.kv_heads, 1)
         padded = max(1.0, LEAST_QUERIES / shared)  # a tile of queries of one KV head
         if attention.mla is not None:
@@ -301,71 +299,3 @@ class _Pricing:
                 part = group.count * read / (self.arch.window_tokens or read)
                 self.terms.window_token_s += part * token
                 self.terms.window_pair_s += part * pair
-
-
-def _chip(gpu: Gpu, dtype: str) -> forms.Chip:
-    return forms.Chip(
-        gpu.hbm_bytes_per_s, peak_flop_per_s(gpu, COMPUTE[dtype]), gpu.multiprocessors or 100
-    )
-
-
-@lru_cache(maxsize=4096)  # layouts share their matrices: other KV types, stages, frameworks
-def _gemm_seconds(gpu: Gpu, weights: str, n: float, k: float) -> Floats:
-    """One GEMM over `TOKENS`, its weights in a format that `choose` knows a kernel for."""
-    chosen = choose(gpu, "gemm", weights)
-    assert chosen is not None
-    level = chosen.level
-    chip = _chip(gpu, level.dtype)
-    seconds = forms.gemm(level.constants, chip, TOKENS, n, k, chosen.width)
-    if level.residual is not None:
-        places = (LOG_TOKENS, math.log2(n), math.log2(k))
-        seconds = seconds * factor_along(level.residual, AXES["gemm"], *places)
-    # a benchmark repeats one matrix, which small enough stays in the cache; a model's does not
-    return _shared(np.maximum(seconds, n * k * chosen.width.weight / chip.bytes_per_s))
-
-
-@lru_cache(maxsize=1024)
-def _all_reduces(gpu: Gpu, mode: str, gpus: int, token_bytes: int) -> Floats:
-    """One all-reduce of so much a token, over `TOKENS`."""
-    return _shared(all_reduce_seconds(gpu, mode, gpus, TOKENS * token_bytes))
-
-
-def _shared(seconds: Floats) -> Floats:
-    """Kept for whoever asks the same: nobody may write to it."""
-    seconds.setflags(write=False)
-    return seconds
-
-
-def all_reduce_seconds(gpu: Gpu, mode: str, gpus: int, message_bytes: Floats) -> Floats:
-    """One all-reduce over `gpus` GPUs: the table's measured points, slower beyond their launch as
-    the GPU's own NVLink is; over PCIe no faster than the ring's share of the GPU's own link, after
-    a launch a hop where the table's GPUs had NVLink."""
-    table = table_gpu(gpu)
-    found = all_reduces(table) if table else {}
-    widest = max((n for m, n in found if m == mode), default=0)
-    seconds = np.zeros(len(message_bytes))
-    nvlink = nvlink_bytes_per_s(table) if table else None
-    if widest:
-        points = found[mode, min(gpus, widest)]
-        seconds = _interpolated(points, message_bytes)
-        if nvlink and gpu.link.kind != "pcie":
-            slower = max(nvlink / gpu.link.bytes_per_s, 1.0)
-            seconds += (slower - 1) * np.maximum(seconds - points.seconds[0], 0.0)
-    if gpus > widest > 1:  # over nodes: the widest measured and the way between nodes
-        seconds = seconds * np.log2(gpus) / np.log2(widest)
-    if widest and gpu.link.kind != "pcie":
-        return seconds
-    ring = 2 * (gpus - 1) / gpus * message_bytes / gpu.link.bytes_per_s
-    hops = 0.0 if table and nvlink is None else PCIE_HOP_S * np.log2(gpus)
-    return np.maximum(seconds, hops + ring / PCIE_SHARE)
-
-
-PCIE_HOP_S = 12e-6  # a guess: measured only for tables over PCIe
-PCIE_SHARE = 0.6  # of two L40S and of two RTX PRO 6000 (0.58 and 0.57 measured), rounded up
-
-
-def _interpolated(points: AllReduce, message_bytes: Floats) -> Floats:
-    """Linear between measured sizes, beyond the last at its bandwidth."""
-    last = message_bytes / points.message_bytes[-1] * points.seconds[-1]
-    inside = np.interp(message_bytes, points.message_bytes, points.seconds)
-    return np.where(message_bytes > points.message_bytes[-1], last, inside)

@@ -13,12 +13,14 @@ from guide.catalog import load
 from guide.domain import StepShape
 from guide.models.precision import PRECISIONS
 from guide.perf.kernels import folding
+from guide.perf.kernels.calls import all_reduce_seconds
 from guide.perf.kernels.choice import choose, lesser_gpus, nvlink_bytes_per_s, table_gpu
 from guide.perf.kernels.curves import NODES, Curves
 from guide.perf.kernels.folding import curves
 from guide.perf.kernels.levels import all_reduces, levels
 from guide.perf.ops import Layout, Role, operator_table
 from guide.perf.routing import Unevenness
+from tests.conftest import engine_forgets
 from tests.datasheets import nowhere_below
 
 CATALOG = load()
@@ -95,6 +97,7 @@ def test_ranks_pay_for_the_exchange_and_wait_for_the_slowest(
     layout = Layout(attention_ranks=8, expert_parallel=8)
     ranks = curves(*asked, layout)
     monkeypatch.setattr(folding, "unevenness", lambda *_: Unevenness(0.0, 0.0))
+    engine_forgets()
     even = curves(*asked, layout)
     assert ranks is not None
     assert even is not None
@@ -147,10 +150,10 @@ def test_an_all_reduce_over_pcie_is_bounded_by_the_link_of_the_gpu_itself() -> N
     sizes = np.array([1e3, 1e6, 1e9])
     for name in ("RTX4090", "A100-80GB-PCIe", "H100-PCIe"):  # by the table of a faster link
         gpu = CATALOG.gpus[name]
-        seconds = folding.all_reduce_seconds(gpu, "graph", 4, sizes)
+        seconds = all_reduce_seconds(gpu, "graph", 4, sizes)
         assert (seconds >= 1.5 * sizes / gpu.link.bytes_per_s).all(), name
         table = CATALOG.gpus[table_gpu(gpu) or ""]
-        assert (seconds >= folding.all_reduce_seconds(table, "graph", 4, sizes)).all(), name
+        assert (seconds >= all_reduce_seconds(table, "graph", 4, sizes)).all(), name
 
 
 def test_an_all_reduce_is_slower_by_the_nvlink_of_the_gpu_itself_beyond_its_launch() -> None:
@@ -163,8 +166,7 @@ def test_an_all_reduce_is_slower_by_the_nvlink_of_the_gpu_itself_beyond_its_laun
         link = replace(gpu.link, bytes_per_s=rate / 3)
         for sizes in (np.array([1e9]), np.array([1e3, 1e9])):  # whatever is asked beside
             own, slow = (
-                folding.all_reduce_seconds(one, "graph", 2, sizes)
-                for one in (gpu, replace(gpu, link=link))
+                all_reduce_seconds(one, "graph", 2, sizes) for one in (gpu, replace(gpu, link=link))
             )
             assert slow[-1] == pytest.approx(3 * own[-1], rel=0.05), name
         assert slow[0] == pytest.approx(own[0], rel=0.1), name  # the launch
