@@ -40,7 +40,6 @@ MODEL_CONFIG_LIMIT = 1_000_000  # characters
 FIRST = State(values={**fields.DEFAULTS, **PRESETS["chat"][1]})
 SORRY = "Something went wrong on our side; the question was fine as far as we can tell."
 PATIENCE = "Too many questions from this address: wait a minute and ask again."
-SQUEEZED = 6  # as zlib does unasked; of 9, which take twice as long to make an answer 1 % smaller
 log = logging.getLogger("guide.web")
 
 
@@ -67,8 +66,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     app.add_api_route("/progress", progress, methods=["GET"], include_in_schema=False)
     app.add_api_route("/download/{name}", download, methods=["GET"], include_in_schema=False)
     app.add_api_route("/healthz", health, methods=["GET"], include_in_schema=False)
-    # no page holds a secret to guess at
-    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=SQUEEZED)
+    app.add_middleware(GZipMiddleware, minimum_size=1000)  # no page holds a secret to guess at
     app.add_middleware(Guard)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misfit)
