@@ -110,14 +110,34 @@ def dra_objects() -> list[dict[str, Any]]:
     return [node, slices, *classes]
 
 
+def _terminating(kubectl: Kubectl) -> set[str]:
+    spaces = kubectl.json("get", "namespaces")["items"]
+    return {s["metadata"]["name"] for s in spaces if s["status"]["phase"] == "Terminating"}
+
+
 @pytest.fixture(scope="module")
-def fleet(kubectl: Kubectl) -> Iterator[None]:
-    """The nodes of all clouds, and the devices; removed again for the tests that follow."""
+def fleet(control_plane: ControlPlane, kubectl: Kubectl) -> Iterator[tuple[set[str], set[str]]]:
+    """The nodes of all clouds, and the devices; removed again for the tests that follow. Their
+    names, and those of namespaces that others left, which may take long to go.
+    """
+    left = _terminating(kubectl)
     made = [fake.node(f"cloud-{shape}", fake.SHAPES[shape]) for shape in CLOUDS]
     node, *devices = dra_objects()
     fake.create(kubectl, [*made, node])
     kubectl.apply(*devices)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+        client = connect()
+
+    def usable() -> bool:
+        """A node stays tainted for a moment after it is Ready."""
+        found = read_inventory(client.nodes(), [], CATALOG, slices=client.devices())
+        unusable = [one for one in found.skipped if one.node.startswith(("cloud-", DRA_NODE))]
+        assert not unusable
+        return True
+
+    eventually(usable, limit_s=300)
+    yield {n["metadata"]["name"] for n in [*made, node]}, left
     for item in devices:
         kubectl("delete", item["kind"].lower(), item["metadata"]["name"], "--wait=false")
     kubectl("delete", "node", "--wait=false", *(n["metadata"]["name"] for n in [*made, node]))
@@ -125,22 +145,19 @@ def fleet(kubectl: Kubectl) -> Iterator[None]:
 
 @pytest.fixture
 def objects(
-    fleet: None, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    fleet: tuple[set[str], set[str]], control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[Any], list[Any], list[Any]]:
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    client = connect()
+    client, (nodes, left) = connect(), fleet
 
     def settled() -> bool:
-        """A node stays tainted for a moment after it is Ready, and pods of the test before hold
-        GPUs until their namespace is gone."""
-        found = read_inventory(client.nodes(), [], CATALOG, slices=client.devices())
-        going = [
-            each
-            for each in control_plane.kubectl.json("get", "namespaces")["items"]
-            if each["status"]["phase"] == "Terminating"
-        ]
-        tainted = any(node.node.startswith(("cloud-", DRA_NODE)) for node in found.skipped)
-        return not tainted and not going
+        """Pods of the test before hold GPUs until they are gone."""
+        pods = control_plane.kubectl.json("get", "pods", "-A")["items"]
+        held = [p["metadata"]["name"] for p in pods if p["spec"].get("nodeName", "") in nodes]
+        assert not held
+        going = _terminating(control_plane.kubectl) - left
+        assert not going
+        return True
 
     eventually(settled, limit_s=300)
     return client.nodes(), client.pods(), client.devices()
